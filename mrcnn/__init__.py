@@ -1,0 +1,1 @@
+"""Mask R-CNN with a feature pyramid, on Keras 3: TensorFlow, JAX and PyTorch."""

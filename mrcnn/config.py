@@ -1,0 +1,303 @@
+"""The configuration of a Mask R-CNN: one class whose attributes a user overrides in a subclass.
+
+Attribute names, meanings and defaults are those of matterport's Mask_RCNN 2.1, so that a `Config` subclass
+written for it works unchanged. What this project adds stands under "Additions" and defaults to the lineage's
+behaviour.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+RESIZE_MODES = ("none", "square", "pad64", "crop")
+PRECISIONS = ("float32", "mixed_bfloat16")
+BACKBONES = ("resnet50", "resnet101")
+
+
+class ConfigError(ValueError):
+    """A configuration attribute is unknown or its value cannot be used."""
+
+
+class Config:
+    """Settings of the model, its training and its detection.
+
+    Subclass it, override what differs, and pass an instance to `MaskRCNN`. Derived attributes (`BATCH_SIZE`,
+    `IMAGE_SHAPE`, `IMAGE_META_SIZE`) are computed when an instance is made.
+    """
+
+    # Name of the experiment; names the log folder and the checkpoints.
+    NAME = None
+
+    # ---- Batches -------------------------------------------------------------------------------------------
+    # The batch size is the product of both.
+    GPU_COUNT = 1
+    IMAGES_PER_GPU = 2
+    # Training steps between two checkpoints. Need not match the size of the training set.
+    STEPS_PER_EPOCH = 1000
+    # Validation steps at the end of every epoch; many make an epoch's end slow.
+    VALIDATION_STEPS = 50
+
+    # ---- Backbone and feature pyramid ----------------------------------------------------------------------
+    # "resnet50", "resnet101", or a callable with the signature of `mrcnn.backbone.resnet_graph` that returns
+    # [C1, C2, C3, C4, C5]; a callable also needs COMPUTE_BACKBONE_SHAPE.
+    BACKBONE = "resnet101"
+    # Callable (config, image_shape) -> int array [levels, 2] with the (height, width) of each pyramid level.
+    COMPUTE_BACKBONE_SHAPE = None
+    # Pixels between neighbouring cells of each pyramid level.
+    BACKBONE_STRIDES = [4, 8, 16, 32, 64]
+    FPN_CLASSIF_FC_LAYERS_SIZE = 1024
+    TOP_DOWN_PYRAMID_SIZE = 256
+
+    # ---- Classes -------------------------------------------------------------------------------------------
+    # Number of classes, background included.
+    NUM_CLASSES = 1
+
+    # ---- Region proposal network ---------------------------------------------------------------------------
+    # Side of the square anchor in pixels, one a pyramid level. Small objects need small anchors.
+    RPN_ANCHOR_SCALES = (32, 64, 128, 256, 512)
+    # Width over height of the anchors at each cell.
+    RPN_ANCHOR_RATIOS = [0.5, 1, 2]
+    # 1: anchors at every cell of the feature map, 2: at every other one, ...
+    RPN_ANCHOR_STRIDE = 1
+    # IoU above which the weaker of two proposals is dropped. Higher keeps more proposals in crowds.
+    RPN_NMS_THRESHOLD = 0.7
+    # Anchors an image that train the RPN (half of them positive at most).
+    RPN_TRAIN_ANCHORS_PER_IMAGE = 256
+    # Best-scored anchors kept before non-maximum suppression, and proposals kept after it.
+    PRE_NMS_LIMIT = 6000
+    POST_NMS_ROIS_TRAINING = 2000
+    POST_NMS_ROIS_INFERENCE = 1000
+
+    # ---- Input images --------------------------------------------------------------------------------------
+    # Instance masks are stored as crops of MINI_MASK_SHAPE (height, width) rather than at image size.
+    USE_MINI_MASK = True
+    MINI_MASK_SHAPE = (56, 56)
+    # none:   images are used as they are (height and width must be multiples of 64).
+    # square: scaled so that the short side is IMAGE_MIN_DIM while the long one stays within IMAGE_MAX_DIM, then
+    #         padded with zeros to IMAGE_MAX_DIM x IMAGE_MAX_DIM.
+    # pad64:  scaled up by IMAGE_MIN_DIM and IMAGE_MIN_SCALE, then padded to multiples of 64.
+    # crop:   scaled up likewise, then a random IMAGE_MIN_DIM x IMAGE_MIN_DIM window. Training only.
+    IMAGE_RESIZE_MODE = "square"
+    IMAGE_MIN_DIM = 800
+    IMAGE_MAX_DIM = 1024
+    # Least enlargement, whatever IMAGE_MIN_DIM asks; 0 switches it off.
+    IMAGE_MIN_SCALE = 0
+    IMAGE_CHANNEL_COUNT = 3
+    # Subtracted from every pixel (RGB order, 0 to 255).
+    MEAN_PIXEL = np.array([123.7, 116.8, 103.9])
+
+    # ---- Heads ---------------------------------------------------------------------------------------------
+    # RoIs an image that train the heads, and the share of positives among them.
+    TRAIN_ROIS_PER_IMAGE = 200
+    ROI_POSITIVE_RATIO = 0.33
+    # Side of the features pooled for the box head and the mask head.
+    POOL_SIZE = 7
+    MASK_POOL_SIZE = 14
+    # Height and width of a predicted mask; twice MASK_POOL_SIZE.
+    MASK_SHAPE = [28, 28]
+    # Ground-truth instances used of one image; of more, a random choice is kept.
+    MAX_GT_INSTANCES = 100
+    # Standard deviations by which box deltas (dy, dx, log dh, log dw) are divided.
+    RPN_BBOX_STD_DEV = np.array([0.1, 0.1, 0.2, 0.2])
+    BBOX_STD_DEV = np.array([0.1, 0.1, 0.2, 0.2])
+
+    # ---- Detections ----------------------------------------------------------------------------------------
+    DETECTION_MAX_INSTANCES = 100
+    # Detections with a lower class probability are dropped.
+    DETECTION_MIN_CONFIDENCE = 0.7
+    # IoU above which the weaker of two detections of one class is dropped.
+    DETECTION_NMS_THRESHOLD = 0.3
+
+    # ---- Training ------------------------------------------------------------------------------------------
+    LEARNING_RATE = 0.001
+    LEARNING_MOMENTUM = 0.9
+    WEIGHT_DECAY = 0.0001
+    LOSS_WEIGHTS = {
+        "rpn_class_loss": 1.0,
+        "rpn_bbox_loss": 1.0,
+        "mrcnn_class_loss": 1.0,
+        "mrcnn_bbox_loss": 1.0,
+        "mrcnn_mask_loss": 1.0,
+    }
+    # False: RoIs come from the data generator instead of the RPN, to train the heads alone.
+    USE_RPN_ROIS = True
+    # False: batch normalisation uses its stored statistics (small batches of a pretrained network).
+    # None: normal training. True: batch statistics even in detection (not recommended).
+    TRAIN_BN = False
+    # Norm to which each weight's gradient is clipped.
+    GRADIENT_CLIP_NORM = 5.0
+
+    # ---- Additions to the lineage --------------------------------------------------------------------------
+    # Probability from which a mask pixel belongs to the instance.
+    DETECTION_MASK_THRESHOLD = 0.5
+    # "float32", or "mixed_bfloat16": bfloat16 arithmetic with float32 weights.
+    PRECISION = "float32"
+    # Channels of the RPN's shared convolution and of the mask head's convolutions.
+    RPN_CHANNELS = 512
+    MASK_CHANNELS = 256
+    # "SGD" with momentum as in the lineage, or "Adam".
+    OPTIMIZER = "SGD"
+    # Seeds the shuffling, augmentation and sampling of training.
+    SEED = 0
+    # Threads that prepare training batches.
+    DATA_WORKERS = 2
+
+    def __init__(self):
+        self._derive()
+
+    def _derive(self) -> None:
+        """Computes the attributes that follow from others."""
+        self.BATCH_SIZE = self.IMAGES_PER_GPU * self.GPU_COUNT
+        side = self.IMAGE_MIN_DIM if self.IMAGE_RESIZE_MODE == "crop" else self.IMAGE_MAX_DIM
+        self.IMAGE_SHAPE = np.array([side, side, self.IMAGE_CHANNEL_COUNT])
+        # Image id, original shape, shape, window, scale, one flag a class: see `data.compose_image_meta`.
+        self.IMAGE_META_SIZE = 1 + 3 + 3 + 4 + 1 + self.NUM_CLASSES
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns every setting by name, in alphabetical order."""
+        return {
+            name: getattr(self, name)
+            for name in sorted(dir(self))
+            if name.isupper() and not name.startswith("_") and not _is_method(getattr(self, name))
+        }
+
+    def display(self) -> None:
+        """Prints every setting."""
+        print("\nConfigurations:")
+        for name, value in self.to_dict().items():
+            print(f"{name:30} {value}")
+        print()
+
+    def update(self, settings: Mapping[str, Any]) -> Config:
+        """Changes settings by name, as a command line does.
+
+        Args:
+            settings: Attribute name -> value. A string is read as a Python literal unless the attribute is
+                itself a string; a tuple, list or array accepts any of the three.
+
+        Returns:
+            This configuration.
+
+        Raises:
+            ConfigError: A name is unknown or a value has the wrong type; nothing is changed then.
+        """
+        checked = {name: self._convert(name, value) for name, value in settings.items()}
+        for name, value in checked.items():
+            setattr(self, name, value)
+        self._derive()
+        self.validate()
+        return self
+
+    def _convert(self, name: str, value: Any) -> Any:
+        known = self.to_dict()
+        if name not in known:
+            close = [other for other in known if other.replace("_", "") == name.upper().replace("_", "")]
+            hint = f" Did you mean {close[0]}?" if close else f" Known: {', '.join(known)}."
+            raise ConfigError(f"Unknown configuration attribute {name!r}.{hint}")
+        if name in ("BATCH_SIZE", "IMAGE_SHAPE", "IMAGE_META_SIZE"):
+            raise ConfigError(f"{name} is computed from other attributes and cannot be set.")
+        current = known[name]
+        if isinstance(value, str) and not isinstance(current, str):
+            try:
+                value = ast.literal_eval(value)
+            except (ValueError, SyntaxError):
+                raise ConfigError(_wrong_type(name, current, value)) from None
+        return _coerce(name, current, value)
+
+    def validate(self) -> None:
+        """Checks the settings that a model is built from.
+
+        Raises:
+            ConfigError: A value is out of its range; the message names the attribute.
+        """
+        if self.IMAGE_RESIZE_MODE not in RESIZE_MODES:
+            raise ConfigError(
+                f"IMAGE_RESIZE_MODE must be one of {RESIZE_MODES}. Received: {self.IMAGE_RESIZE_MODE!r}"
+            )
+        if self.PRECISION not in PRECISIONS:
+            raise ConfigError(f"PRECISION must be one of {PRECISIONS}. Received: {self.PRECISION!r}")
+        if self.OPTIMIZER not in ("SGD", "Adam"):
+            raise ConfigError(f"OPTIMIZER must be 'SGD' or 'Adam'. Received: {self.OPTIMIZER!r}")
+        if not callable(self.BACKBONE) and self.BACKBONE not in BACKBONES:
+            raise ConfigError(
+                f"BACKBONE must be one of {BACKBONES} or a callable. Received: {self.BACKBONE!r}"
+            )
+        if callable(self.BACKBONE) and not callable(self.COMPUTE_BACKBONE_SHAPE):
+            raise ConfigError("A callable BACKBONE needs a callable COMPUTE_BACKBONE_SHAPE.")
+        if len(self.RPN_ANCHOR_SCALES) != len(self.BACKBONE_STRIDES):
+            raise ConfigError(
+                f"RPN_ANCHOR_SCALES needs one scale a pyramid level ({len(self.BACKBONE_STRIDES)}). "
+                f"Received: {self.RPN_ANCHOR_SCALES!r}"
+            )
+        fixed_size = self.IMAGE_RESIZE_MODE in ("square", "crop")
+        if fixed_size and any(int(side) % 64 or side < 64 for side in self.IMAGE_SHAPE[:2]):
+            raise ConfigError(
+                f"The image size must be a multiple of 64 (e.g. 256, 320, 512, 1024) so that the pyramid's levels "
+                f"fit on each other. Received: {int(self.IMAGE_SHAPE[0])} from IMAGE_MIN_DIM and IMAGE_MAX_DIM"
+            )
+        if len(np.ravel(self.MEAN_PIXEL)) not in (1, self.IMAGE_CHANNEL_COUNT):
+            raise ConfigError(
+                f"MEAN_PIXEL needs one value a channel ({self.IMAGE_CHANNEL_COUNT}). Received: {self.MEAN_PIXEL!r}"
+            )
+        for name in (
+            "IMAGES_PER_GPU",
+            "GPU_COUNT",
+            "NUM_CLASSES",
+            "MAX_GT_INSTANCES",
+            "DETECTION_MAX_INSTANCES",
+        ):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1. Received: {getattr(self, name)!r}")
+        for name in (
+            "RPN_NMS_THRESHOLD",
+            "DETECTION_NMS_THRESHOLD",
+            "DETECTION_MASK_THRESHOLD",
+            "ROI_POSITIVE_RATIO",
+        ):
+            if not 0 < getattr(self, name) <= 1:
+                raise ConfigError(f"{name} must be above 0 and at most 1. Received: {getattr(self, name)!r}")
+
+
+def _is_method(value: Any) -> bool:
+    return isinstance(value, Callable) and hasattr(value, "__self__")
+
+
+def _wrong_type(name: str, current: Any, value: Any) -> str:
+    return f"{name} needs a value like {current!r} ({type(current).__name__}). Received: {value!r}"
+
+
+def _coerce(name: str, current: Any, value: Any) -> Any:
+    """Returns `value` as the type of `current`, or raises ConfigError."""
+    if name in ("TRAIN_BN", "DETECTION_MIN_CONFIDENCE", "IMAGE_MIN_DIM", "IMAGE_MIN_SCALE") and value is None:
+        return None
+    if name in ("BACKBONE", "COMPUTE_BACKBONE_SHAPE") and callable(value):
+        return value
+    if isinstance(current, bool) or name == "TRAIN_BN":
+        if isinstance(value, bool):
+            return value
+    elif isinstance(current, int):
+        if isinstance(value, int | np.integer) and not isinstance(value, bool):
+            return int(value)
+        if name in ("IMAGE_MIN_SCALE", "DETECTION_MIN_CONFIDENCE") and isinstance(value, float):
+            return value
+    elif isinstance(current, float):
+        if isinstance(value, int | float | np.number) and not isinstance(value, bool):
+            return float(value)
+    elif isinstance(current, str) or name == "NAME":
+        if isinstance(value, str):
+            return value
+    elif isinstance(current, dict):
+        if isinstance(value, dict) and set(value) <= set(current):
+            return {**current, **{key: float(weight) for key, weight in value.items()}}
+    elif isinstance(current, tuple | list | np.ndarray):
+        if isinstance(value, tuple | list | np.ndarray) and all(
+            isinstance(v, int | float | np.number) for v in value
+        ):
+            return np.array(value) if isinstance(current, np.ndarray) else type(current)(value)
+    elif isinstance(value, type(current)):
+        return value
+    raise ConfigError(_wrong_type(name, current, value))

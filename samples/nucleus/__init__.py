@@ -1,0 +1,1 @@
+"""Finding and outlining nuclei in microscopy images."""
