@@ -1,0 +1,59 @@
+"""Writing files so that a reader, or the next run after a kill, never meets half of one."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Yields a temporary path in the folder of `path`; moves it onto `path` when the block ends well.
+
+    The temporary file has the suffix of `path` (image and HDF5 writers choose their format by it) and a name
+    that begins with a dot, so that a search for finished files passes over it. If the block raises, the
+    temporary file is removed and what stood at `path` is left as it was. Missing parent folders are created.
+
+    Args:
+        path: The file to write.
+
+    Yields:
+        An existing, empty file in the same folder, to be written by the block.
+
+    Raises:
+        OSError: If the folder cannot be created or written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files that only their owner can read; the result gets what open() would have given it.
+        temporary.chmod(0o666 & ~_umask())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes `text` to `path` as UTF-8, atomically and with the line ends it has.
+
+    Args:
+        path: The file to write.
+        text: Its new content.
+
+    Raises:
+        OSError: If the folder cannot be created or written.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8"))
+
+
+def _umask() -> int:
+    """Returns the process's file mode mask, which the system only tells while setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
