@@ -1,0 +1,154 @@
+"""Anchors of the region proposal network: reference boxes at every cell of every pyramid level.
+
+The order is that of matterport's Mask_RCNN and of the RPN's output: pyramid level, row, column, then ratio
+(Lin et al. 2017, "Feature Pyramid Networks", section 4.1: one scale a level, three ratios).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from mrcnn import boxes
+from mrcnn.config import Config
+
+
+def generate_anchors(
+    scales: float | Sequence[float],
+    ratios: Sequence[float],
+    shape: Sequence[int],
+    feature_stride: int,
+    anchor_stride: int,
+) -> np.ndarray:
+    """Anchors of one feature map.
+
+    Args:
+        scales: Square roots of the anchors' areas, in pixels.
+        ratios: Width over height.
+        shape: (height, width) of the feature map in cells.
+        feature_stride: Pixels between neighbouring cells.
+        anchor_stride: 1 puts anchors at every cell, 2 at every other one, ...
+
+    Returns:
+        float64 `[rows * columns * ratios * scales, 4]`, pixel boxes centred on the cells' top left corners, in
+        the order row, column, ratio, scale. They may reach outside the image.
+    """
+    scales = np.atleast_1d(np.asarray(scales, dtype=np.float64))
+    roots = np.sqrt(np.asarray(ratios, dtype=np.float64))[:, None]
+    half_sizes = 0.5 * np.stack([scales / roots, scales * roots], axis=-1).reshape(-1, 2)
+    rows = np.arange(0, shape[0], anchor_stride) * feature_stride
+    columns = np.arange(0, shape[1], anchor_stride) * feature_stride
+    centers = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)[:, :, None, :]
+    return np.concatenate([centers - half_sizes, centers + half_sizes], axis=-1).reshape(-1, 4)
+
+
+def generate_pyramid_anchors(
+    scales: Sequence[float],
+    ratios: Sequence[float],
+    feature_shapes: Sequence[Sequence[int]],
+    feature_strides: Sequence[int],
+    anchor_stride: int,
+) -> np.ndarray:
+    """Anchors of all pyramid levels, one scale a level and every ratio at each.
+
+    Args:
+        scales: One scale a level, in pixels.
+        ratios: Width over height.
+        feature_shapes: (height, width) of each level in cells.
+        feature_strides: Pixels between neighbouring cells of each level.
+        anchor_stride: 1 puts anchors at every cell, 2 at every other one, ...
+
+    Returns:
+        float64 `[anchors, 4]` pixel boxes, the levels one after the other.
+    """
+    levels = zip(scales, feature_shapes, feature_strides, strict=True)
+    return np.concatenate(
+        [generate_anchors(scale, ratios, shape, stride, anchor_stride) for scale, shape, stride in levels]
+    )
+
+
+def compute_backbone_shapes(config: Config, image_shape: Sequence[int]) -> np.ndarray:
+    """Returns int `[levels, 2]`, the (height, width) in cells of each pyramid level.
+
+    A callable `BACKBONE` is asked through `config.COMPUTE_BACKBONE_SHAPE(image_shape)`.
+
+    Args:
+        config: Uses BACKBONE, COMPUTE_BACKBONE_SHAPE and BACKBONE_STRIDES.
+        image_shape: (height, width, ...) of the network's input in pixels.
+    """
+    if callable(config.BACKBONE):
+        return np.asarray(config.COMPUTE_BACKBONE_SHAPE(image_shape))
+    height, width = int(image_shape[0]), int(image_shape[1])
+    return np.array(
+        [(math.ceil(height / stride), math.ceil(width / stride)) for stride in config.BACKBONE_STRIDES]
+    )
+
+
+def anchor_grid_shapes(config: Config, image_shape: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Returns (rows, columns, anchors a cell) of each pyramid level, in the order of the anchors."""
+    step = config.RPN_ANCHOR_STRIDE
+    return [
+        (math.ceil(height / step), math.ceil(width / step), len(config.RPN_ANCHOR_RATIOS) * np.size(scale))
+        for (height, width), scale in zip(
+            compute_backbone_shapes(config, image_shape).tolist(), config.RPN_ANCHOR_SCALES, strict=True
+        )
+    ]
+
+
+def pyramid_anchors(config: Config, image_shape: Sequence[int]) -> np.ndarray:
+    """All anchors of an image in pixels.
+
+    Args:
+        config: Uses the RPN_ANCHOR_* settings, BACKBONE_STRIDES and what `compute_backbone_shapes` uses.
+        image_shape: (height, width, ...) of the network's input in pixels.
+
+    Returns:
+        float64 `[anchors, 4]`, read-only: it is kept for the next call with the same shape.
+    """
+    return _cached_anchors(*_anchor_key(config, image_shape))
+
+
+def normalized_anchors(config: Config, image_shape: Sequence[int]) -> np.ndarray:
+    """All anchors of an image in normalised coordinates, as the network takes them.
+
+    Args:
+        config: As for `pyramid_anchors`.
+        image_shape: (height, width, ...) of the network's input in pixels.
+
+    Returns:
+        float32 `[anchors, 4]`, read-only: it is kept for the next call with the same shape.
+    """
+    height, width = int(image_shape[0]), int(image_shape[1])
+    return _cached_normalized_anchors((height, width), *_anchor_key(config, image_shape))
+
+
+def _anchor_key(config: Config, image_shape: Sequence[int]) -> tuple:
+    """Everything the anchors depend on, hashable, in the order of `generate_pyramid_anchors`."""
+    return (
+        _nested_tuple(config.RPN_ANCHOR_SCALES),
+        _nested_tuple(config.RPN_ANCHOR_RATIOS),
+        _nested_tuple(compute_backbone_shapes(config, image_shape)),
+        _nested_tuple(config.BACKBONE_STRIDES),
+        int(config.RPN_ANCHOR_STRIDE),
+    )
+
+
+def _nested_tuple(values: Sequence | np.ndarray) -> tuple:
+    return tuple(_nested_tuple(v) if np.ndim(v) else v for v in values)
+
+
+@lru_cache(maxsize=16)
+def _cached_anchors(*key: tuple) -> np.ndarray:
+    anchors = generate_pyramid_anchors(*key)
+    anchors.flags.writeable = False
+    return anchors
+
+
+@lru_cache(maxsize=16)
+def _cached_normalized_anchors(shape: tuple[int, int], *key: tuple) -> np.ndarray:
+    anchors = boxes.normalize(_cached_anchors(*key), shape)
+    anchors.flags.writeable = False
+    return anchors
