@@ -1,0 +1,177 @@
+"""Configurations of the nucleus application: the Mask R-CNN settings and those of the application around it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from mrcnn.config import Config, ConfigError
+from nucleus.presets import PRESETS
+
+AUGMENTATIONS = ("none", "lineage", "strong", "flips-rotations", "flips-brightness")
+OVERLAP_RULES = ("score", "largest", "nearest-centroid")
+# Training images of DSB2018 that the lineage counts on, and its customary validation images among them.
+_IMAGES, _VALIDATION_IMAGES = 657, 25
+# The batch of a training says nothing about detection, which runs image by image.
+_TRAINING_ONLY = ("GPU_COUNT", "IMAGES_PER_GPU")
+
+
+class NucleusConfig(Config):
+    """Training on nuclei: the settings of matterport's nucleus sample, and the application's own."""
+
+    NAME = "nucleus"
+    # Background and nucleus.
+    NUM_CLASSES = 2
+    BACKBONE = "resnet50"
+
+    IMAGES_PER_GPU = 6
+    STEPS_PER_EPOCH = (_IMAGES - _VALIDATION_IMAGES) // IMAGES_PER_GPU
+    VALIDATION_STEPS = max(1, _VALIDATION_IMAGES // IMAGES_PER_GPU)
+
+    # Random 512 x 512 windows of images that are enlarged twice at least: nuclei are small.
+    IMAGE_RESIZE_MODE = "crop"
+    IMAGE_MIN_DIM = 512
+    IMAGE_MAX_DIM = 512
+    IMAGE_MIN_SCALE = 2.0
+    # Mean of DSB2018's training images, RGB.
+    MEAN_PIXEL = np.array([43.53, 39.56, 48.22])
+
+    RPN_ANCHOR_SCALES = (8, 16, 32, 64, 128)
+    # Nuclei stand close together, so training keeps proposals that overlap much.
+    RPN_NMS_THRESHOLD = 0.9
+    RPN_TRAIN_ANCHORS_PER_IMAGE = 64
+    POST_NMS_ROIS_TRAINING = 1000
+    POST_NMS_ROIS_INFERENCE = 2000
+    TRAIN_ROIS_PER_IMAGE = 128
+    USE_MINI_MASK = True
+    MINI_MASK_SHAPE = (56, 56)
+    MAX_GT_INSTANCES = 200
+    DETECTION_MAX_INSTANCES = 400
+    # With two classes the winner has more than 0.5 anyway.
+    DETECTION_MIN_CONFIDENCE = 0
+
+    # ---- The application ------------------------------------------------------------------------------------
+    # Contrast limited adaptive histogram equalisation of the luminance, in training and in inference alike. Off
+    # by default because MEAN_PIXEL and existing weights of the lineage's nucleus sample belong to plain images.
+    CLAHE = False
+    CLAHE_CLIP_LIMIT = 2.0
+    # Tiles down and across the image.
+    CLAHE_TILE_GRID = (8, 8)
+    # One of AUGMENTATIONS.
+    AUGMENTATION = "lineage"
+    # (layers, epochs) or (layers, epochs, learning rate) of each training stage, in order. Without a rate a
+    # stage takes LEARNING_RATE. `layers` is what MaskRCNN.train takes: heads, 3+, 4+, 5+, all or a regular
+    # expression.
+    STAGES = (("heads", 20), ("all", 20))
+    # Epochs between two evaluations of the validation images while training; 0 switches them off.
+    EVALUATE_EVERY = 5
+    # One of OVERLAP_RULES: who gets the pixels that several instances claim.
+    OVERLAP_RULE = "score"
+    # Instances of fewer pixels are dropped from the result; 0 keeps all.
+    MIN_AREA = 0
+
+    def validate(self) -> None:
+        """Checks the settings; see `Config.validate`.
+
+        Raises:
+            ConfigError: A value is out of its range; the message names the attribute.
+        """
+        super().validate()
+        for name, choices in (("AUGMENTATION", AUGMENTATIONS), ("OVERLAP_RULE", OVERLAP_RULES)):
+            if getattr(self, name) not in choices:
+                raise ConfigError(f"{name} must be one of {choices}. Received: {getattr(self, name)!r}")
+        for name in ("EVALUATE_EVERY", "MIN_AREA"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must not be negative. Received: {getattr(self, name)!r}")
+        if self.CLAHE_CLIP_LIMIT <= 0:
+            raise ConfigError(f"CLAHE_CLIP_LIMIT must be above 0. Received: {self.CLAHE_CLIP_LIMIT!r}")
+        grid = self.CLAHE_TILE_GRID
+        if len(grid) != 2 or any(not isinstance(tiles, int) or tiles < 1 for tiles in grid):
+            raise ConfigError(f"CLAHE_TILE_GRID needs two whole numbers above 0. Received: {grid!r}")
+
+    def _convert(self, name: str, value: Any) -> Any:
+        return _stages(value) if name == "STAGES" else super()._convert(name, value)
+
+
+class NucleusInferenceConfig(NucleusConfig):
+    """Detection on whole images, one at a time, as in matterport's nucleus sample."""
+
+    GPU_COUNT = 1
+    IMAGES_PER_GPU = 1
+    IMAGE_RESIZE_MODE = "pad64"
+    RPN_NMS_THRESHOLD = 0.7
+
+    def validate(self) -> None:
+        """Checks the settings; see `NucleusConfig.validate`.
+
+        Raises:
+            ConfigError: A value is out of its range or makes sense in training only.
+        """
+        super().validate()
+        if self.IMAGE_RESIZE_MODE == "crop":
+            raise ConfigError("IMAGE_RESIZE_MODE 'crop' shows the model a random window: it is for training only.")
+
+
+def make_config(
+    mode: Literal["training", "inference"], preset: str = "lineage", settings: Mapping[str, Any] | None = None
+) -> NucleusConfig:
+    """Returns a configuration made of the defaults, a named preset and single settings, in this order.
+
+    An inference configuration takes the preset's settings too, so that one preset describes one network. The
+    batch size stays one image, and a training that crops windows still detects on whole images.
+
+    Args:
+        mode: "training" or "inference".
+        preset: A name in `nucleus.presets.PRESETS`.
+        settings: Attribute name -> value or text, see `Config.update`.
+
+    Returns:
+        A validated `NucleusConfig` or `NucleusInferenceConfig`.
+
+    Raises:
+        ConfigError: The preset or an attribute is unknown, or a value cannot be used.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"Unknown preset {preset!r}. Known: {', '.join(PRESETS)}.")
+    chosen = PRESETS[preset]
+    settings = dict(settings or {})
+    if mode == "training":
+        return NucleusConfig().update({**chosen.training, **settings})
+    return NucleusInferenceConfig().update({**inference_settings(chosen.training), **chosen.inference, **settings})
+
+
+def inference_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns those of a training's settings that also hold when its model detects."""
+    return {
+        name: value
+        for name, value in settings.items()
+        if name not in _TRAINING_ONLY and not (name == "IMAGE_RESIZE_MODE" and value == "crop")
+    }
+
+
+def _stages(value: Any) -> tuple[tuple, ...]:
+    """Returns STAGES as a tuple of tuples, or raises ConfigError."""
+    wrong = ConfigError(
+        "STAGES needs a list of (layers, epochs) or (layers, epochs, learning rate), such as "
+        f"(('heads', 20), ('4+', 10, 0.0001)). Received: {value!r}"
+    )
+    if isinstance(value, str):
+        try:
+            value = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            raise wrong from None
+    if not isinstance(value, list | tuple) or not value:
+        raise wrong
+    for stage in value:
+        if not isinstance(stage, list | tuple) or len(stage) not in (2, 3):
+            raise wrong
+        layers, epochs, *rate = stage
+        whole = isinstance(epochs, int) and not isinstance(epochs, bool) and epochs > 0
+        if not isinstance(layers, str) or not whole:
+            raise wrong
+        if any(not isinstance(r, int | float) or isinstance(r, bool) or r <= 0 for r in rate):
+            raise wrong
+    return tuple(tuple(stage) for stage in value)

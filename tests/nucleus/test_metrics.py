@@ -1,0 +1,91 @@
+"""The scores against a NumPy loop over boolean masks, and their edge cases."""
+
+import numpy as np
+import pytest
+from nucleus.metrics import THRESHOLDS, average_precision, iou_matrix, match_counts, overlaps
+
+
+def blobs(rng, shape=(60, 70), count=12):
+    """A label image of random rectangles with gaps between the label numbers."""
+    labels = np.zeros(shape, np.int32)
+    for label in rng.permutation(np.arange(1, 3 * count))[:count]:
+        y, x = rng.integers(0, shape[0] - 12), rng.integers(0, shape[1] - 12)
+        labels[y : y + rng.integers(4, 12), x : x + rng.integers(4, 12)] = label
+    return labels
+
+
+def loop_iou(truth, predicted):
+    truth_masks = [truth == label for label in np.unique(truth) if label]
+    predicted_masks = [predicted == label for label in np.unique(predicted) if label]
+    matrix = np.zeros((len(truth_masks), len(predicted_masks)))
+    for row, one in enumerate(truth_masks):
+        for column, other in enumerate(predicted_masks):
+            matrix[row, column] = (one & other).sum() / (one | other).sum()
+    return matrix
+
+
+def loop_average_precision(truth, predicted):
+    matrix = loop_iou(truth, predicted)
+    precisions = []
+    for threshold in THRESHOLDS:
+        hits = sum(bool((row > threshold).any()) for row in matrix)
+        misses = matrix.shape[0] - hits
+        ghosts = matrix.shape[1] - sum(bool((column > threshold).any()) for column in matrix.T)
+        precisions.append(hits / (hits + misses + ghosts))
+    return np.mean(precisions)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_agrees_with_a_loop_over_masks(seed):
+    rng = np.random.default_rng(seed)
+    truth = blobs(rng)
+    predicted = np.roll(truth, rng.integers(-2, 3, size=2), axis=(0, 1))
+    predicted[blobs(rng, count=2) > 0] = 999
+    np.testing.assert_allclose(iou_matrix(truth, predicted), loop_iou(truth, predicted), atol=1e-12)
+    assert average_precision(truth, predicted) == pytest.approx(loop_average_precision(truth, predicted))
+
+
+def test_labels_too_large_for_a_dense_histogram_give_the_same():
+    rng = np.random.default_rng(1)
+    truth, predicted = blobs(rng), blobs(rng)
+    np.testing.assert_array_equal(iou_matrix(truth * 2**24, predicted * 2**24), iou_matrix(truth, predicted))
+
+
+def test_areas_count_the_pixels_under_the_background_too():
+    truth = np.array([[5, 5, 0, 0]])
+    predicted = np.array([[0, 9, 9, 9]])
+    found = overlaps(truth, predicted)
+    assert (found.truth_ids, found.truth_areas) == (5, 2)
+    assert (found.predicted_ids, found.predicted_areas) == (9, 3)
+    assert found.intersections == 1
+
+
+def test_an_iou_equal_to_the_threshold_is_no_match():
+    truth = np.array([[1, 1, 1, 1, 1]])
+    predicted = np.array([[1, 1, 1, 0, 0]])
+    counts = match_counts(truth, predicted, [0.5, 0.6])
+    np.testing.assert_array_equal(counts.true_positives, [1, 0])
+    np.testing.assert_array_equal(counts.false_positives, [0, 1])
+    np.testing.assert_array_equal(counts.false_negatives, [0, 1])
+    np.testing.assert_array_equal(counts.precision, [1, 0])
+    assert average_precision(truth, predicted) == pytest.approx(0.2)
+
+
+def test_nothing_to_find_and_nothing_found_is_perfect():
+    empty, one = np.zeros((4, 4), np.int32), np.eye(4, dtype=np.int32)
+    assert average_precision(empty, empty) == 1
+    assert average_precision(empty, one) == 0
+    assert average_precision(one, empty) == 0
+    assert average_precision(one, one) == 1
+
+
+def test_bad_input_is_refused():
+    labels = np.ones((4, 4), np.int32)
+    with pytest.raises(ValueError, match=r"truth \(4, 4\), predicted \(4, 5\)"):
+        average_precision(labels, np.ones((4, 5), np.int32))
+    with pytest.raises(ValueError, match="integer label image"):
+        average_precision(labels, labels.astype(np.float32))
+    with pytest.raises(ValueError, match="negative"):
+        average_precision(-labels, labels)
+    with pytest.raises(ValueError, match=r"0\.5"):
+        match_counts(labels, labels, [0.3])
