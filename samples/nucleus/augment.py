@@ -1,0 +1,65 @@
+"""Augmentation recipes for nuclei: imgaug augmenters for `MaskRCNN.train(augmentation=...)` and `augment_pair`."""
+
+from __future__ import annotations
+
+from trainkit.imgaug_compat import iaa
+
+
+def default_augmentation() -> iaa.Augmenter:
+    """The recipe of the nucleus sample of matterport's Mask_RCNN.
+
+    None to two of: a left-right flip, an upside-down flip, a right-angle rotation, a brightness factor of 0.8 to
+    1.5, a Gaussian blur of up to 5 pixels. Right angles are turned exactly, without resampling, on square images;
+    an image that is not square is turned and then stretched to the size it had.
+
+    Returns:
+        An augmenter for uint8 RGB images that keeps an image's size.
+    """
+    return iaa.SomeOf(
+        (0, 2),
+        [
+            iaa.Fliplr(0.5),
+            iaa.Flipud(0.5),
+            iaa.Rot90((1, 3)),
+            iaa.Multiply((0.8, 1.5)),
+            iaa.GaussianBlur(sigma=(0.0, 5.0)),
+        ],
+    )
+
+
+def strong_augmentation() -> iaa.Augmenter:
+    """A richer recipe for small training sets and for images unlike those trained on.
+
+    Every image is flipped and turned by right angles at random; half of them are rotated freely, scaled by 0.7 to
+    1.4 and shifted by up to 15 %; contrast, brightness and colour channels vary, and some images are blurred or get
+    noise. What a rotation brings in from outside is one random grey: mirrored pixels would hold nuclei that bear
+    the number of the nucleus they mirror.
+
+    Returns:
+        An augmenter for uint8 RGB images that keeps an image's size.
+    """
+    shift = {axis: (-0.15, 0.15) for axis in ("x", "y")}
+    return iaa.Sequential(
+        [
+            iaa.Fliplr(0.5),
+            iaa.Flipud(0.5),
+            iaa.Rot90((0, 3)),
+            iaa.Sometimes(
+                0.5,
+                iaa.Affine(rotate=(-45, 45), scale=(0.7, 1.4), translate_percent=shift, cval=(0, 255)),
+            ),
+            iaa.Sometimes(0.2, iaa.Crop(percent=(0.0, 0.2), keep_size=True)),
+            iaa.Sometimes(0.5, iaa.LinearContrast((0.6, 1.5))),
+            iaa.Sometimes(0.5, iaa.Multiply((0.7, 1.4))),
+            iaa.Sometimes(0.1, iaa.ChannelShuffle(1.0)),
+            iaa.Sometimes(
+                0.3,
+                iaa.OneOf(
+                    [
+                        iaa.GaussianBlur(sigma=(0.5, 2.0)),
+                        iaa.AdditiveGaussianNoise(scale=(2, 12), per_channel=0.5),
+                    ]
+                ),
+            ),
+        ]
+    )
