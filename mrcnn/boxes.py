@@ -49,9 +49,7 @@ def iou_matrix(boxes1: Array, boxes2: Array) -> Array:
     width = xp.maximum(xp.minimum(x2, other_x2) - xp.maximum(x1, other_x1), 0)
     intersection = height * width
     union = area(boxes1)[..., :, None] + area(boxes2)[..., None, :] - intersection
-    return xp.where(
-        union > 0, intersection / xp.where(union > 0, union, xp.ones_like(union)), xp.zeros_like(union)
-    )
+    return xp.where(union > 0, intersection / xp.where(union > 0, union, xp.ones_like(union)), xp.zeros_like(union))
 
 
 def encode(boxes: Array, target_boxes: Array) -> Array:

@@ -128,7 +128,7 @@ class Config:
     # False: batch normalisation uses its stored statistics (small batches of a pretrained network).
     # None: normal training. True: batch statistics even in detection (not recommended).
     TRAIN_BN = False
-    # Norm to which each weight's gradient is clipped.
+    # Norm to which the gradient of all weights together is clipped.
     GRADIENT_CLIP_NORM = 5.0
 
     # ---- Additions to the lineage --------------------------------------------------------------------------
@@ -215,17 +215,13 @@ class Config:
             ConfigError: A value is out of its range; the message names the attribute.
         """
         if self.IMAGE_RESIZE_MODE not in RESIZE_MODES:
-            raise ConfigError(
-                f"IMAGE_RESIZE_MODE must be one of {RESIZE_MODES}. Received: {self.IMAGE_RESIZE_MODE!r}"
-            )
+            raise ConfigError(f"IMAGE_RESIZE_MODE must be one of {RESIZE_MODES}. Received: {self.IMAGE_RESIZE_MODE!r}")
         if self.PRECISION not in PRECISIONS:
             raise ConfigError(f"PRECISION must be one of {PRECISIONS}. Received: {self.PRECISION!r}")
         if self.OPTIMIZER not in ("SGD", "Adam"):
             raise ConfigError(f"OPTIMIZER must be 'SGD' or 'Adam'. Received: {self.OPTIMIZER!r}")
         if not callable(self.BACKBONE) and self.BACKBONE not in BACKBONES:
-            raise ConfigError(
-                f"BACKBONE must be one of {BACKBONES} or a callable. Received: {self.BACKBONE!r}"
-            )
+            raise ConfigError(f"BACKBONE must be one of {BACKBONES} or a callable. Received: {self.BACKBONE!r}")
         if callable(self.BACKBONE) and not callable(self.COMPUTE_BACKBONE_SHAPE):
             raise ConfigError("A callable BACKBONE needs a callable COMPUTE_BACKBONE_SHAPE.")
         if len(self.RPN_ANCHOR_SCALES) != len(self.BACKBONE_STRIDES):
@@ -294,9 +290,7 @@ def _coerce(name: str, current: Any, value: Any) -> Any:
         if isinstance(value, dict) and set(value) <= set(current):
             return {**current, **{key: float(weight) for key, weight in value.items()}}
     elif isinstance(current, tuple | list | np.ndarray):
-        if isinstance(value, tuple | list | np.ndarray) and all(
-            isinstance(v, int | float | np.number) for v in value
-        ):
+        if isinstance(value, tuple | list | np.ndarray) and all(isinstance(v, int | float | np.number) for v in value):
             return np.array(value) if isinstance(current, np.ndarray) else type(current)(value)
     elif isinstance(value, type(current)):
         return value

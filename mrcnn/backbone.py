@@ -1,0 +1,94 @@
+"""ResNet-50 and ResNet-101 (He et al. 2016), the stages C1…C5 that the feature pyramid builds on.
+
+Layer names are the lineage's (`conv1`, `res4f_branch2b`, `bn4f_branch2b`, …), so weights files find them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import layers
+
+from mrcnn.layers import BatchNorm
+
+# Blocks of the stages 2 to 5, and filters of the first two convolutions of their blocks.
+BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
+FILTERS = (64, 128, 256, 512)
+
+
+def bottleneck(inputs: Any, filters: int, stage: int, block: str, stride: int, project: bool, train_bn: Any) -> Any:
+    """One bottleneck block: 1x1, 3x3 and 1x1 convolution beside a shortcut.
+
+    Args:
+        inputs: `[B, H, W, C]`.
+        filters: Filters of the first two convolutions; the last has four times as many.
+        stage: 2…5, for the names.
+        block: "a", "b", …, for the names.
+        stride: Of the first convolution and the shortcut.
+        project: Whether the shortcut is a 1x1 convolution, as in the first block of a stage.
+        train_bn: See `Config.TRAIN_BN`.
+
+    Returns:
+        `[B, H / stride, W / stride, 4 · filters]`.
+    """
+    conv, norm = f"res{stage}{block}_branch", f"bn{stage}{block}_branch"
+    x = layers.Conv2D(filters, 1, strides=stride, name=conv + "2a")(inputs)
+    x = BatchNorm(train_bn, name=norm + "2a")(x)
+    x = layers.Activation("relu", name=conv + "2a_relu")(x)
+    x = layers.Conv2D(filters, 3, padding="same", name=conv + "2b")(x)
+    x = BatchNorm(train_bn, name=norm + "2b")(x)
+    x = layers.Activation("relu", name=conv + "2b_relu")(x)
+    x = layers.Conv2D(4 * filters, 1, name=conv + "2c")(x)
+    x = BatchNorm(train_bn, name=norm + "2c")(x)
+    shortcut = inputs
+    if project:
+        shortcut = layers.Conv2D(4 * filters, 1, strides=stride, name=conv + "1")(inputs)
+        shortcut = BatchNorm(train_bn, name=norm + "1")(shortcut)
+    x = layers.Add(name=f"res{stage}{block}_add")([x, shortcut])
+    return layers.Activation("relu", name=f"res{stage}{block}_out")(x)
+
+
+def resnet_graph(input_image: Any, architecture: str, stage5: bool = False, train_bn: bool | None = True) -> list[Any]:
+    """Builds a ResNet on an image.
+
+    Args:
+        input_image: `[B, H, W, C]`, H and W multiples of 32.
+        architecture: "resnet50" or "resnet101".
+        stage5: Whether to build C5.
+        train_bn: See `Config.TRAIN_BN`.
+
+    Returns:
+        [C1, C2, C3, C4, C5], the last activation of each stage with strides 4, 4, 8, 16 and 32; C5 is None without
+        `stage5`.
+
+    Raises:
+        ValueError: The architecture is unknown.
+    """
+    if architecture not in BLOCKS:
+        raise ValueError(f"architecture must be one of {sorted(BLOCKS)}. Received: {architecture!r}")
+    x = layers.ZeroPadding2D(3, name="conv1_pad")(input_image)
+    x = layers.Conv2D(64, 7, strides=2, name="conv1")(x)
+    x = BatchNorm(train_bn, name="bn_conv1")(x)
+    x = layers.Activation("relu", name="conv1_relu")(x)
+    x = layers.MaxPooling2D(3, strides=2, padding="same", name="pool1")(x)
+    stages = [x]
+    for stage, (blocks, filters) in enumerate(zip(BLOCKS[architecture], FILTERS, strict=True), start=2):
+        if stage == 5 and not stage5:
+            stages.append(None)
+            break
+        for index in range(blocks):
+            first = index == 0
+            stride = 2 if first and stage > 2 else 1
+            x = bottleneck(x, filters, stage, chr(ord("a") + index), stride, first, train_bn)
+        stages.append(x)
+    return stages
+
+
+def build_backbone(input_image: Any, config: Any) -> list[Any]:
+    """Returns [C1, …, C5] of the configuration's backbone, a name or a callable."""
+    if callable(config.BACKBONE):
+        backbone = config.BACKBONE
+        # A function kept as a class attribute arrives bound to the configuration.
+        backbone = getattr(backbone, "__func__", backbone)
+        return list(backbone(input_image, stage5=True, train_bn=config.TRAIN_BN))
+    return resnet_graph(input_image, config.BACKBONE, stage5=True, train_bn=config.TRAIN_BN)

@@ -1,0 +1,168 @@
+"""The two graphs of Mask R-CNN, each readable beside figure 1 of He et al. 2017: one to train, one to detect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from mrcnn import layers as mrcnn_layers
+from mrcnn.anchors import normalized_anchors
+from mrcnn.backbone import build_backbone
+from mrcnn.compiled import precision_scope
+from mrcnn.fpn import build_pyramid
+from mrcnn.heads import MaskHead, build_box_head, build_rpn
+from mrcnn.training_model import TrainingModel
+
+
+@dataclass
+class InferenceGraph:
+    """The detection network and the two halves it is run in.
+
+    Attributes:
+        model: From image, meta and anchors to the lineage's seven outputs.
+        detector: From the same inputs to detections `[B, D, 6]`, P2, P3, P4, P5.
+        masks: From boxes `[B, R, 4]`, image, P2, P3, P4, P5 to mask probabilities `[B, R, 28, 28, K]`. Runs only on
+            the detections that exist.
+    """
+
+    model: keras.Model
+    detector: keras.Model
+    masks: keras.Model
+
+
+def _build_trunk(image: Any, config: Any) -> tuple[list[Any], Any, Any, Any]:
+    """Backbone, pyramid and region proposal network: [P2, …, P5], RPN logits, probabilities and deltas."""
+    stages = build_backbone(image, config)
+    pyramid = build_pyramid(stages[1:], config.TOP_DOWN_PYRAMID_SIZE)
+    return pyramid[:4], *build_rpn(pyramid, config)
+
+
+def _build_proposals(probabilities: Any, deltas: Any, anchors: Any, count: int, config: Any) -> Any:
+    """Turns the RPN's answers into `count` proposals `[B, count, 4]` (Ren et al. 2015, section 3.3)."""
+    scores, deltas, anchors = mrcnn_layers.TopAnchors(
+        config.PRE_NMS_LIMIT, config.RPN_BBOX_STD_DEV, name="pre_nms_anchors"
+    )([probabilities, deltas, anchors])
+    boxes = mrcnn_layers.RefinedBoxes(name="refined_anchors")([anchors, deltas])
+    boxes = mrcnn_layers.ClippedBoxes(name="refined_anchors_clipped")(boxes)
+    kept = mrcnn_layers.SuppressedBoxes(count, config.RPN_NMS_THRESHOLD, name="rpn_non_max_suppression")(
+        [boxes, scores]
+    )
+    return mrcnn_layers.SelectedBoxes(name="ROI")([boxes, kept])
+
+
+def _image_shape(config: Any) -> tuple[int | None, int | None, int]:
+    """Height, width and channels of the network's input; sizes are open where images keep their own."""
+    height, width, channels = (int(side) for side in config.IMAGE_SHAPE)
+    if config.IMAGE_RESIZE_MODE in ("none", "pad64"):
+        return None, None, channels
+    return height, width, channels
+
+
+def build_training_graph(config: Any) -> TrainingModel:
+    """Builds the network with its targets and losses.
+
+    Args:
+        config: The configuration; all images have `config.IMAGE_SHAPE`.
+
+    Returns:
+        A model to `compile` with an optimizer and `fit` on what `mrcnn.data.DataGenerator` yields.
+    """
+    shape = tuple(int(side) for side in config.IMAGE_SHAPE)
+    anchors = normalized_anchors(config, shape)
+    instances = config.MAX_GT_INSTANCES
+    mask_size = tuple(config.MINI_MASK_SHAPE) if config.USE_MINI_MASK else shape[:2]
+    inputs = {
+        "input_image": keras.Input(shape, name="input_image"),
+        "input_image_meta": keras.Input((config.IMAGE_META_SIZE,), name="input_image_meta"),
+        "input_rpn_match": keras.Input((len(anchors), 1), name="input_rpn_match", dtype="int32"),
+        "input_rpn_bbox": keras.Input((config.RPN_TRAIN_ANCHORS_PER_IMAGE, 4), name="input_rpn_bbox"),
+        "input_gt_class_ids": keras.Input((instances,), name="input_gt_class_ids", dtype="int32"),
+        "input_gt_boxes": keras.Input((instances, 4), name="input_gt_boxes"),
+        "input_gt_masks": keras.Input((*mask_size, instances), name="input_gt_masks", dtype="bool"),
+    }
+    image = inputs["input_image"]
+    with precision_scope(config.PRECISION):
+        pyramid, rpn_logits, rpn_probabilities, rpn_deltas = _build_trunk(image, config)
+        if config.USE_RPN_ROIS:
+            all_anchors = mrcnn_layers.Anchors(anchors, name="anchors")(image)
+            proposals = _build_proposals(
+                rpn_probabilities, rpn_deltas, all_anchors, config.POST_NMS_ROIS_TRAINING, config
+            )
+        else:
+            inputs["input_roi"] = keras.Input((config.POST_NMS_ROIS_TRAINING, 4), name="input_roi", dtype="int32")
+            proposals = mrcnn_layers.NormalizedBoxes(name="roi_boxes")([inputs["input_roi"], image])
+        gt_boxes = mrcnn_layers.NormalizedBoxes(name="gt_boxes")([inputs["input_gt_boxes"], image])
+        targets = mrcnn_layers.DetectionTargets(
+            config.TRAIN_ROIS_PER_IMAGE,
+            config.ROI_POSITIVE_RATIO,
+            config.BBOX_STD_DEV,
+            config.MASK_SHAPE,
+            config.USE_MINI_MASK,
+            seed=config.SEED,
+            name="proposal_targets",
+        )
+        rois, class_ids, deltas, masks = targets(
+            [proposals, inputs["input_gt_class_ids"], gt_boxes, inputs["input_gt_masks"]]
+        )
+        logits, probabilities, predicted_deltas = build_box_head(rois, image, pyramid, config)
+        # Only the first slots can hold positives, and only positives have masks to learn.
+        positive = mrcnn_layers.FirstRois(targets.positive_count, name="positive_rois")(rois)
+        predicted_masks = MaskHead(config)(positive, image, pyramid)
+        outputs = {
+            "rpn_class_logits": rpn_logits,
+            "rpn_class": rpn_probabilities,
+            "rpn_bbox": rpn_deltas,
+            "mrcnn_class_logits": logits,
+            "mrcnn_class": probabilities,
+            "mrcnn_bbox": predicted_deltas,
+            "mrcnn_mask": predicted_masks,
+            "rpn_rois": proposals,
+            "output_rois": rois,
+            "target_class_ids": class_ids,
+            "target_bbox": deltas,
+            "target_mask": masks,
+        }
+        return TrainingModel(config, inputs, outputs)
+
+
+def build_inference_graph(config: Any) -> InferenceGraph:
+    """Builds the network that detects.
+
+    Args:
+        config: The configuration. With IMAGE_RESIZE_MODE none or pad64 the images may have any size that is a multiple
+            of 64.
+    """
+    image = keras.Input(_image_shape(config), name="input_image")
+    meta = keras.Input((config.IMAGE_META_SIZE,), name="input_image_meta")
+    anchors = keras.Input((None, 4), name="input_anchors")
+    with precision_scope(config.PRECISION):
+        pyramid, _, rpn_probabilities, rpn_deltas = _build_trunk(image, config)
+        proposals = _build_proposals(rpn_probabilities, rpn_deltas, anchors, config.POST_NMS_ROIS_INFERENCE, config)
+        _, probabilities, deltas = build_box_head(proposals, image, pyramid, config)
+        detections = mrcnn_layers.Detections(
+            config.DETECTION_MAX_INSTANCES,
+            config.DETECTION_MIN_CONFIDENCE,
+            config.DETECTION_NMS_THRESHOLD,
+            config.BBOX_STD_DEV,
+            name="mrcnn_detection",
+        )([proposals, probabilities, deltas, meta])
+        mask_head = MaskHead(config)
+        boxes = mrcnn_layers.DetectionBoxes(name="detection_boxes")(detections)
+        masks = mask_head(boxes, image, pyramid)
+        model = keras.Model(
+            [image, meta, anchors],
+            [detections, probabilities, deltas, masks, proposals, rpn_probabilities, rpn_deltas],
+            name="mask_rcnn",
+        )
+        detector = keras.Model([image, meta, anchors], [detections, *pyramid], name="mask_rcnn_detector")
+        some_boxes = keras.Input((None, 4), name="input_detection_boxes")
+        some_pyramid = [
+            keras.Input(level.shape[1:], name=f"input_p{index}", dtype=level.dtype)
+            for index, level in enumerate(pyramid, start=2)
+        ]
+        mask_image = keras.Input(image.shape[1:], name="input_mask_image")
+        some_masks = mask_head(some_boxes, mask_image, some_pyramid)
+        mask_model = keras.Model([some_boxes, mask_image, *some_pyramid], some_masks, name="mask_rcnn_masks")
+    return InferenceGraph(model, detector, mask_model)

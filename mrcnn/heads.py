@@ -1,0 +1,120 @@
+"""The three heads: region proposals, box and class, mask. Layer names are the lineage's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import layers
+
+from mrcnn.layers import BatchNorm, FoldRois, PyramidROIAlign, RoIConv2D, UnfoldRois
+
+
+def build_rpn_model(anchor_stride: int, anchors_per_location: int, depth: int, channels: int = 512) -> keras.Model:
+    """The region proposal network of one pyramid level (Ren et al. 2015, section 3.1).
+
+    Args:
+        anchor_stride: 1 for anchors at every cell, 2 for every other one.
+        anchors_per_location: Anchors a cell, one an aspect ratio.
+        depth: Channels of the pyramid.
+        channels: Channels of the shared convolution.
+
+    Returns:
+        A model from `[B, H, W, depth]` to class logits `[B, A, 2]`, class probabilities `[B, A, 2]` (background,
+        object) and box deltas `[B, A, 4]`, float32.
+    """
+    features = keras.Input((None, None, depth), name="input_rpn_feature_map")
+    shared = layers.Conv2D(
+        channels, 3, strides=anchor_stride, padding="same", activation="relu", name="rpn_conv_shared"
+    )(features)
+    logits = layers.Conv2D(2 * anchors_per_location, 1, name="rpn_class_raw")(shared)
+    logits = layers.Reshape((-1, 2), dtype="float32", name="rpn_class_logits")(logits)
+    probabilities = layers.Activation("softmax", dtype="float32", name="rpn_class_xxx")(logits)
+    deltas = layers.Conv2D(4 * anchors_per_location, 1, name="rpn_bbox_pred")(shared)
+    deltas = layers.Reshape((-1, 4), dtype="float32", name="rpn_bbox_deltas")(deltas)
+    return keras.Model(features, [logits, probabilities, deltas], name="rpn_model")
+
+
+def build_rpn(pyramid: list[Any], config: Any) -> tuple[Any, Any, Any]:
+    """Runs one region proposal network over all levels.
+
+    Args:
+        pyramid: [P2, …, P6].
+        config: The configuration.
+
+    Returns:
+        Class logits `[B, A, 2]`, class probabilities `[B, A, 2]` and deltas `[B, A, 4]` of all levels' anchors.
+    """
+    rpn = build_rpn_model(
+        config.RPN_ANCHOR_STRIDE, len(config.RPN_ANCHOR_RATIOS), config.TOP_DOWN_PYRAMID_SIZE, config.RPN_CHANNELS
+    )
+    logits, probabilities, deltas = zip(*(rpn(level) for level in pyramid), strict=True)
+    return (
+        layers.Concatenate(axis=1, name="rpn_class_logits", dtype="float32")(list(logits)),
+        layers.Concatenate(axis=1, name="rpn_class", dtype="float32")(list(probabilities)),
+        layers.Concatenate(axis=1, name="rpn_bbox", dtype="float32")(list(deltas)),
+    )
+
+
+def build_box_head(rois: Any, image: Any, pyramid: list[Any], config: Any) -> tuple[Any, Any, Any]:
+    """Classifies RoIs and refines their boxes (He et al. 2017, figure 4 right, with 1024-wide layers).
+
+    Args:
+        rois: `[B, R, 4]`, normalised.
+        image: `[B, H, W, C]`, the network's input.
+        pyramid: [P2, P3, P4, P5].
+        config: The configuration.
+
+    Returns:
+        Class logits `[B, R, K]`, class probabilities `[B, R, K]`, deltas `[B, R, K, 4]`, float32.
+    """
+    width, train_bn, classes = config.FPN_CLASSIF_FC_LAYERS_SIZE, config.TRAIN_BN, config.NUM_CLASSES
+    pooled = PyramidROIAlign(config.POOL_SIZE, name="roi_align_classifier")([rois, image, *pyramid])
+    x = FoldRois(name="roi_fold_classifier")(pooled)
+    x = RoIConv2D(width, config.POOL_SIZE, name="mrcnn_class_conv1")(x)
+    x = BatchNorm(train_bn, name="mrcnn_class_bn1")(x)
+    x = layers.Activation("relu", name="mrcnn_class_relu1")(x)
+    x = RoIConv2D(width, 1, name="mrcnn_class_conv2")(x)
+    x = BatchNorm(train_bn, name="mrcnn_class_bn2")(x)
+    x = layers.Activation("relu", name="mrcnn_class_relu2")(x)
+    shared = layers.Reshape((width,), name="pool_squeeze")(x)
+    logits = layers.Dense(classes, name="mrcnn_class_logits", dtype="float32")(shared)
+    logits = UnfoldRois(name="mrcnn_class_logits_rois")([logits, rois])
+    probabilities = layers.Activation("softmax", name="mrcnn_class", dtype="float32")(logits)
+    deltas = layers.Dense(4 * classes, name="mrcnn_bbox_fc", dtype="float32")(shared)
+    deltas = UnfoldRois((classes, 4), name="mrcnn_bbox")([deltas, rois])
+    return logits, probabilities, deltas
+
+
+class MaskHead:
+    """Predicts a mask for every class in every RoI (He et al. 2017, figure 4 right).
+
+    Holds its layers, so that one set of weights serves several graphs.
+
+    Args:
+        config: The configuration.
+    """
+
+    def __init__(self, config: Any):
+        channels = config.MASK_CHANNELS
+        self.align = PyramidROIAlign(config.MASK_POOL_SIZE, name="roi_align_mask")
+        self.fold = FoldRois(name="roi_fold_mask")
+        self.stack = []
+        for index in range(1, 5):
+            self.stack += [
+                layers.Conv2D(channels, 3, padding="same", name=f"mrcnn_mask_conv{index}"),
+                BatchNorm(config.TRAIN_BN, name=f"mrcnn_mask_bn{index}"),
+                layers.Activation("relu", name=f"mrcnn_mask_relu{index}"),
+            ]
+        self.stack += [
+            layers.Conv2DTranspose(channels, 2, strides=2, activation="relu", name="mrcnn_mask_deconv"),
+            layers.Conv2D(config.NUM_CLASSES, 1, activation="sigmoid", name="mrcnn_mask", dtype="float32"),
+        ]
+        self.unfold = UnfoldRois(name="mrcnn_mask_rois")
+
+    def __call__(self, rois: Any, image: Any, pyramid: list[Any]) -> Any:
+        """Returns mask probabilities float32 `[B, R, 28, 28, K]` of normalised RoIs `[B, R, 4]`."""
+        x = self.fold(self.align([rois, image, *pyramid]))
+        for layer in self.stack:
+            x = layer(x)
+        return self.unfold([x, rois])

@@ -1,0 +1,176 @@
+"""RoIAlign by bilinear crop-and-resize over the feature pyramid (He et al. 2017, section 3; Lin et al. 2017, eq. 1).
+
+Two kernels with one contract: TensorFlow's `crop_and_resize`, and one in `keras.ops` that gathers the four
+neighbours of every sampling point, for JAX and PyTorch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from mrcnn import boxes as box_ops
+
+FINEST_LEVEL = 2
+# A RoI of this side in a 224-pixel ImageNet picture belongs to level 4.
+CANONICAL_SIDE = 224.0
+CANONICAL_LEVEL = 4
+
+
+def _kernel(kernel: str | None) -> str:
+    if kernel is None:
+        kernel = "tensorflow" if keras.backend.backend() == "tensorflow" else "ops"
+    return kernel
+
+
+def roi_levels(rois: Any, image_area: Any, level_count: int = 4) -> Any:
+    """The pyramid level that each RoI is pooled from.
+
+    Args:
+        rois: float `[B, R, 4]`, normalised.
+        image_area: Height times width of the network's input, pixels; scalar or tensor.
+        level_count: Levels of the pyramid, P2 first.
+
+    Returns:
+        int32 `[B, R]`, 0 for P2.
+    """
+    side = ops.sqrt(ops.maximum(box_ops.area(rois), 1e-12)) * ops.sqrt(ops.cast(image_area, "float32"))
+    level = ops.round(ops.log2(side / CANONICAL_SIDE)) + CANONICAL_LEVEL - FINEST_LEVEL
+    return ops.cast(ops.clip(level, 0, level_count - 1), "int32")
+
+
+def pyramid_roi_align(
+    feature_maps: Sequence[Any], rois: Any, image_area: Any, pool_size: int, kernel: str | None = None
+) -> Any:
+    """Pools every RoI from the pyramid level that fits its size.
+
+    Args:
+        feature_maps: P2, P3, … each `[B, H, W, C]`.
+        rois: float `[B, R, 4]`, normalised.
+        image_area: Height times width of the network's input, pixels.
+        pool_size: Side P of the pooled features.
+        kernel: "tensorflow" or "ops"; the backend's best by default.
+
+    Returns:
+        `[B, R, P, P, C]` in the dtype of the feature maps.
+    """
+    levels = roi_levels(rois, image_area, len(feature_maps))
+    pool = _pool_tensorflow if _kernel(kernel) == "tensorflow" else _pool_ops
+    return pool(feature_maps, rois, levels, pool_size)
+
+
+def _pool_tensorflow(feature_maps, rois, levels, pool_size):
+    import tensorflow as tf
+
+    batch, count = tf.shape(rois)[0], tf.shape(rois)[1]
+    flat_rois = tf.reshape(rois, [-1, 4])
+    flat_levels = tf.reshape(levels, [-1])
+    pooled, positions = [], []
+    for level, features in enumerate(feature_maps):
+        here = tf.cast(tf.where(flat_levels == level)[:, 0], tf.int32)
+        crops = tf.image.crop_and_resize(
+            tf.cast(features, tf.float32), tf.gather(flat_rois, here), here // count, [pool_size, pool_size]
+        )
+        pooled.append(tf.cast(crops, features.dtype))
+        positions.append(here)
+    # Back to the order of the RoIs.
+    order = tf.math.invert_permutation(tf.concat(positions, axis=0))
+    crops = tf.gather(tf.concat(pooled, axis=0), order)
+    channels = feature_maps[0].shape[-1]
+    crops = tf.reshape(crops, [batch, count, pool_size, pool_size, channels])
+    return tf.ensure_shape(crops, [rois.shape[0], rois.shape[1], pool_size, pool_size, channels])
+
+
+def _pool_ops(feature_maps, rois, levels, pool_size):
+    batch, count = rois.shape[:2]
+    channels = feature_maps[0].shape[-1]
+    heights = np.array([features.shape[1] for features in feature_maps])
+    widths = np.array([features.shape[2] for features in feature_maps])
+    starts = np.concatenate([[0], np.cumsum(heights * widths)])
+    flat = ops.concatenate([ops.reshape(f, [batch, -1, channels]) for f in feature_maps], axis=1)
+    flat = ops.reshape(flat, [-1, channels])
+    level = ops.reshape(levels, [-1])
+    image_start = ops.repeat(ops.arange(batch, dtype="int32") * int(starts[-1]), count)
+    crops = _sample(
+        flat,
+        image_start + ops.take(ops.convert_to_tensor(starts[:-1].astype("int32")), level),
+        ops.take(ops.convert_to_tensor(heights.astype("int32")), level),
+        ops.take(ops.convert_to_tensor(widths.astype("int32")), level),
+        ops.reshape(rois, [-1, 4]),
+        (pool_size, pool_size),
+    )
+    return ops.reshape(crops, [batch, count, pool_size, pool_size, channels])
+
+
+def crop_and_resize(
+    images: Any, boxes: Any, image_indices: Any, size: tuple[int, int], kernel: str | None = None
+) -> Any:
+    """Cuts boxes out of images and resizes them bilinearly; points outside an image read 0.
+
+    Args:
+        images: `[N, H, W, C]`.
+        boxes: float `[M, 4]`, normalised: 0 and 1 are the centres of the first and last pixel.
+        image_indices: int32 `[M]`, the image of each box.
+        size: (height, width) of the crops.
+        kernel: "tensorflow" or "ops"; the backend's best by default.
+
+    Returns:
+        float32 `[M, height, width, C]`.
+    """
+    if _kernel(kernel) == "tensorflow":
+        import tensorflow as tf
+
+        return tf.image.crop_and_resize(tf.cast(images, tf.float32), boxes, image_indices, size)
+    height, width, channels = images.shape[1:]
+    count = boxes.shape[0]
+    flat = ops.reshape(ops.cast(images, "float32"), [-1, channels])
+    start = ops.cast(image_indices, "int32") * (height * width)
+    heights = ops.full([count], height, dtype="int32")
+    widths = ops.full([count], width, dtype="int32")
+    return _sample(flat, start, heights, widths, boxes, size)
+
+
+def _sample(flat, start, heights, widths, boxes, size):
+    """Bilinear samples of M boxes, each inside its own map of a flat store of maps.
+
+    Args:
+        flat: `[S, C]`, the pixels of all maps, row by row.
+        start, heights, widths: int32 `[M]`; where the map of each box begins, and its size.
+        boxes: float `[M, 4]`, normalised in its map.
+        size: (rows, columns) of the samples.
+    """
+    y1, x1, y2, x2 = box_ops.split(boxes)
+    row_low, row_high, row_weight, row_inside = _neighbours(y1, y2, heights, size[0])
+    col_low, col_high, col_weight, col_inside = _neighbours(x1, x2, widths, size[1])
+    dtype = flat.dtype
+
+    def read(rows, cols):
+        index = start[:, None, None] + rows[:, :, None] * widths[:, None, None] + cols[:, None, :]
+        return ops.take(flat, index, axis=0)
+
+    col_weight = ops.cast(col_weight, dtype)[:, None, :, None]
+    row_weight = ops.cast(row_weight, dtype)[:, :, None, None]
+    top = read(row_low, col_low) * (1 - col_weight) + read(row_low, col_high) * col_weight
+    bottom = read(row_high, col_low) * (1 - col_weight) + read(row_high, col_high) * col_weight
+    inside = ops.logical_and(row_inside[:, :, None], col_inside[:, None, :])[..., None]
+    return (top * (1 - row_weight) + bottom * row_weight) * ops.cast(inside, dtype)
+
+
+def _neighbours(low, high, lengths, count):
+    """Lower and upper neighbour, upper weight and validity of `count` points along one axis, each `[M, count]`."""
+    last = ops.cast(lengths - 1, low.dtype)[:, None]
+    steps = ops.arange(count, dtype=low.dtype)[None, :]
+    if count > 1:
+        position = low[:, None] * last + steps * ((high - low)[:, None] * last / (count - 1))
+    else:
+        position = 0.5 * (low + high)[:, None] * last
+    inside = ops.logical_and(position >= 0, position <= last)
+    position = ops.clip(position, ops.zeros_like(last), last)
+    floor = ops.floor(position)
+    lower = ops.cast(floor, "int32")
+    upper = ops.minimum(lower + 1, lengths[:, None] - 1)
+    return lower, upper, position - floor, inside

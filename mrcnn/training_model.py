@@ -1,0 +1,62 @@
+"""The Keras model that `fit` trains: the training graph with its losses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from mrcnn import losses
+
+LOSS_NAMES = ("rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss", "mrcnn_mask_loss")
+# Image meta begins with id (1), original shape (3), shape (3), window (4) and scale (1).
+ACTIVE_CLASSES_START = 12
+
+
+class TrainingModel(keras.Model):
+    """Computes the five losses of `mrcnn.losses`, weighs and logs them, and decays the weights.
+
+    Args:
+        config: The configuration: LOSS_WEIGHTS, WEIGHT_DECAY.
+        inputs: Named Keras inputs.
+        outputs: Named tensors of the training graph.
+    """
+
+    def __init__(self, config: Any, inputs: dict[str, Any], outputs: dict[str, Any]):
+        super().__init__(inputs=inputs, outputs=outputs, name="mask_rcnn")
+        self.settings = config
+        self.loss_means = [keras.metrics.Mean(name=name) for name in LOSS_NAMES]
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Returns the weighted sum of the losses plus weight decay; the single losses go to the logs."""
+        values = self.component_losses(x, y_pred)
+        for mean, name in zip(self.loss_means, LOSS_NAMES, strict=True):
+            mean.update_state(values[name])
+        weights = self.settings.LOSS_WEIGHTS
+        total = sum(weights.get(name, 1.0) * values[name] for name in LOSS_NAMES)
+        return total + self.weight_decay()
+
+    def component_losses(self, x: dict[str, Any], y_pred: dict[str, Any]) -> dict[str, Any]:
+        """Returns the five losses by name, float32 scalars."""
+        active = x["input_image_meta"][:, ACTIVE_CLASSES_START:]
+        class_ids = y_pred["target_class_ids"]
+        positive_ids = class_ids[:, : y_pred["target_mask"].shape[1]]
+        match = x["input_rpn_match"]
+        return {
+            "rpn_class_loss": losses.rpn_class_loss_graph(match, y_pred["rpn_class_logits"]),
+            "rpn_bbox_loss": losses.rpn_bbox_loss_graph(self.settings, x["input_rpn_bbox"], match, y_pred["rpn_bbox"]),
+            "mrcnn_class_loss": losses.mrcnn_class_loss_graph(class_ids, y_pred["mrcnn_class_logits"], active),
+            "mrcnn_bbox_loss": losses.mrcnn_bbox_loss_graph(y_pred["target_bbox"], class_ids, y_pred["mrcnn_bbox"]),
+            "mrcnn_mask_loss": losses.mrcnn_mask_loss_graph(y_pred["target_mask"], positive_ids, y_pred["mrcnn_mask"]),
+        }
+
+    def weight_decay(self) -> Any:
+        """L2 of the trainable weights, each divided by its size as in the lineage; batch norm is spared."""
+        factor = self.settings.WEIGHT_DECAY
+        terms = [
+            ops.mean(ops.square(ops.cast(weight, "float32")))
+            for weight in self.trainable_variables
+            if weight.path.rsplit("/", 1)[-1] not in ("gamma", "beta")
+        ]
+        return factor * sum(terms) if factor and terms else 0.0
