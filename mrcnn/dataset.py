@@ -1,0 +1,198 @@
+"""The base class of data sets: which images and classes there are, and how to load one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import skimage.io
+import skimage.util
+
+
+class Dataset:
+    """A data set of images and the instances in them.
+
+    Subclass it, register classes and images with `add_class` and `add_image`, override `load_mask` (and
+    `load_labels`, which is much faster where instances do not overlap, and `load_image` for other file
+    formats), and call `prepare` before use:
+
+        class CellDataset(Dataset):
+            def load_cells(self, folder):
+                self.add_class("cells", 1, "cell")
+                for path in sorted(Path(folder).glob("*.png")):
+                    self.add_image("cells", image_id=path.stem, path=str(path))
+
+            def load_mask(self, image_id):
+                ...
+
+    Classes and images have two identifiers: the source's own, and an internal one that counts from 0 in the
+    order of registration. Class 0 is the background.
+
+    Attributes:
+        class_info: One dictionary a class with the keys source, id, name.
+        image_info: One dictionary an image with the keys id, source, path and whatever `add_image` was given.
+        num_classes: Number of classes with the background; from `prepare` on, like all that follow.
+        class_ids: int `[num_classes]`, the internal class identifiers.
+        class_names: The name of every class, cut at the first comma.
+        num_images: Number of images.
+        class_from_source_map: "source.id" -> internal class identifier.
+        image_from_source_map: "source.id" -> internal image identifier.
+        sources: Names of the sources in the order of registration; the background's is "".
+        source_class_ids: Source -> internal identifiers of its classes, background included.
+    """
+
+    def __init__(self, class_map: None = None):
+        """Makes an empty data set.
+
+        Args:
+            class_map: Must be None; stands for the lineage's signature.
+        """
+        _refuse_class_map(class_map)
+        self._image_ids = np.arange(0)
+        self.image_info: list[dict[str, Any]] = []
+        self.class_info: list[dict[str, Any]] = [{"source": "", "id": 0, "name": "BG"}]
+        self.source_class_ids: dict[str, list[int]] = {}
+
+    def add_class(self, source: str, class_id: int, class_name: str) -> None:
+        """Registers a class; one that the source has registered already is left as it is.
+
+        Args:
+            source: Name of the source, without a dot.
+            class_id: The source's identifier of the class.
+            class_name: What to call it.
+
+        Raises:
+            ValueError: The source's name contains a dot.
+        """
+        if "." in source:
+            raise ValueError(f"A source's name cannot contain a dot. Received: source={source!r}")
+        if any(info["source"] == source and info["id"] == class_id for info in self.class_info):
+            return
+        self.class_info.append({"source": source, "id": class_id, "name": class_name})
+
+    def add_image(self, source: str, image_id: Any, path: str | None, **kwargs: Any) -> None:
+        """Registers an image.
+
+        Args:
+            source: Name of the source.
+            image_id: The source's identifier of the image.
+            path: The image file; may be None where `load_image` does not read one.
+            **kwargs: Further entries of the image's `image_info`.
+        """
+        self.image_info.append({"id": image_id, "source": source, "path": path, **kwargs})
+
+    def image_reference(self, image_id: int) -> str:
+        """What helps a person find the image again; for subclasses to override.
+
+        Args:
+            image_id: Internal identifier.
+
+        Returns:
+            A link, a file or a name; here an empty string.
+        """
+        return ""
+
+    def prepare(self, class_map: None = None) -> None:
+        """Derives the attributes that the registered classes and images determine.
+
+        Args:
+            class_map: Must be None; stands for the lineage's signature.
+        """
+        _refuse_class_map(class_map)
+        self.num_classes = len(self.class_info)
+        self.class_ids = np.arange(self.num_classes)
+        self.class_names = [info["name"].split(",")[0] for info in self.class_info]
+        self.num_images = len(self.image_info)
+        self._image_ids = np.arange(self.num_images)
+        self.class_from_source_map = {_source_key(info): i for i, info in enumerate(self.class_info)}
+        self.image_from_source_map = {_source_key(info): i for i, info in enumerate(self.image_info)}
+        self.sources = list(dict.fromkeys(info["source"] for info in self.class_info))
+        self.source_class_ids = {
+            source: [i for i, info in enumerate(self.class_info) if i == 0 or info["source"] == source]
+            for source in self.sources
+        }
+
+    def map_source_class_id(self, source_class_id: str) -> int:
+        """Returns the internal identifier of a class given as "source.id", e.g. "coco.12"."""
+        return self.class_from_source_map[source_class_id]
+
+    def get_source_class_id(self, class_id: int, source: str) -> int:
+        """Returns the source's identifier of an internal class.
+
+        Raises:
+            ValueError: The class is of another source.
+        """
+        info = self.class_info[class_id]
+        if info["source"] != source:
+            raise ValueError(f"Class {class_id} is of source {info['source']!r}. Received: source={source!r}")
+        return info["id"]
+
+    @property
+    def image_ids(self) -> np.ndarray:
+        """int `[num_images]`, the internal image identifiers; empty before `prepare`."""
+        return self._image_ids
+
+    def source_image_link(self, image_id: int) -> str:
+        """Returns the path of the image, or a URL where a subclass says so."""
+        return self.image_info[image_id]["path"]
+
+    def load_image(self, image_id: int) -> np.ndarray:
+        """Reads an image from its file.
+
+        Grayscale becomes RGB, an alpha channel is dropped, and other depths are scaled to 8 bits.
+
+        Args:
+            image_id: Internal identifier.
+
+        Returns:
+            uint8 `[H, W, 3]`.
+
+        Raises:
+            ValueError: The file does not hold one image of 1 to 4 channels.
+        """
+        path = self.image_info[image_id]["path"]
+        image = skimage.io.imread(path)
+        if image.ndim == 2:
+            image = image[..., None]
+        if image.ndim != 3 or image.shape[-1] > 4:
+            raise ValueError(f"{path}: expected one image of 1 to 4 channels. Received: shape {image.shape}")
+        image = image[..., :3] if image.shape[-1] > 2 else image[..., :1].repeat(3, axis=-1)
+        try:
+            return skimage.util.img_as_ubyte(image)
+        except ValueError as error:
+            raise ValueError(f"{path}: the pixels cannot be scaled to 8 bits ({error})") from error
+
+    def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
+        """Loads the instances of an image as masks; for subclasses to override.
+
+        Args:
+            image_id: Internal identifier.
+
+        Returns:
+            masks: bool `[H, W, N]`.
+            class_ids: int32 `[N]`, the internal class identifier of each mask.
+            Here there are none: float `[0, 0, 0]` and int32 `[0]`.
+        """
+        return np.empty([0, 0, 0]), np.empty([0], np.int32)
+
+    def load_labels(self, image_id: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Loads the instances of an image as a label image; a subclass that can do so trains faster.
+
+        Args:
+            image_id: Internal identifier.
+
+        Returns:
+            None where only `load_mask` is available, as here; else
+            labels: int32 `[H, W]`, 0 background, 1..N one instance each.
+            class_ids: int32 `[N]`, the internal class identifier of label k + 1 at k.
+        """
+        return None
+
+
+def _source_key(info: dict[str, Any]) -> str:
+    return f"{info['source']}.{info['id']}"
+
+
+def _refuse_class_map(class_map: None) -> None:
+    if class_map is not None:
+        raise ValueError(f"Class maps are not supported. Received: class_map={class_map!r}")
