@@ -1,0 +1,69 @@
+"""Protects the registry of classes and images, and how the base class reads an image."""
+
+import numpy as np
+import pytest
+import skimage.io
+
+from mrcnn.dataset import Dataset
+
+
+def test_dataset_identifiers():
+    dataset = Dataset()
+    assert len(dataset.image_ids) == 0
+    dataset.add_class("cells", 7, "round cell, any stain")
+    dataset.add_class("cells", 7, "again")
+    dataset.add_class("dust", 7, "speck")
+    dataset.add_image("cells", image_id="a", path="a.png", depth=3)
+    dataset.add_image("dust", image_id="b", path="b.png")
+    dataset.prepare()
+    assert dataset.num_classes == 3 and dataset.num_images == 2
+    assert dataset.class_names == ["BG", "round cell", "speck"]
+    assert dataset.image_ids.tolist() == [0, 1] and dataset.class_ids.tolist() == [0, 1, 2]
+    assert dataset.map_source_class_id("dust.7") == 2
+    assert dataset.image_from_source_map == {"cells.a": 0, "dust.b": 1}
+    assert dataset.get_source_class_id(1, "cells") == 7
+    assert dataset.source_class_ids == {"": [0], "cells": [0, 1], "dust": [0, 2]}
+    assert dataset.source_image_link(1) == "b.png" and dataset.image_reference(1) == ""
+    assert dataset.image_info[0]["depth"] == 3
+    masks_found, class_ids = dataset.load_mask(0)
+    assert masks_found.shape == (0, 0, 0) and class_ids.dtype == np.int32
+    assert dataset.load_labels(0) is None
+
+
+def test_dataset_refuses_what_it_cannot_do():
+    dataset = Dataset()
+    with pytest.raises(ValueError, match="dot"):
+        dataset.add_class("a.b", 1, "x")
+    with pytest.raises(ValueError, match="source ''"):
+        dataset.get_source_class_id(0, "cells")
+    with pytest.raises(ValueError, match="Class maps"):
+        dataset.prepare(class_map={})
+
+
+@pytest.mark.parametrize("kind", ["gray", "gray16", "rgb", "rgba"])
+def test_dataset_reads_any_png_as_rgb(tmp_path, kind):
+    rng = np.random.default_rng(13)
+    gray = rng.integers(0, 256, (9, 11), dtype=np.uint8)
+    rgba = rng.integers(0, 256, (9, 11, 4), dtype=np.uint8)
+    stored, expected = {
+        "gray": (gray, np.stack([gray] * 3, axis=-1)),
+        "gray16": (gray.astype(np.uint16) * 257, np.stack([gray] * 3, axis=-1)),
+        "rgb": (rgba[..., :3], rgba[..., :3]),
+        "rgba": (rgba, rgba[..., :3]),
+    }[kind]
+    path = tmp_path / "image.png"
+    skimage.io.imsave(path, stored, check_contrast=False)
+    dataset = Dataset()
+    dataset.add_image("x", 0, str(path))
+    image = dataset.load_image(0)
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(image, expected)
+
+
+def test_dataset_names_the_file_it_cannot_read(tmp_path):
+    path = tmp_path / "stack.tif"
+    skimage.io.imsave(path, np.zeros((5, 6, 7, 3), np.uint8), check_contrast=False)
+    dataset = Dataset()
+    dataset.add_image("x", 0, str(path))
+    with pytest.raises(ValueError, match=r"stack\.tif: expected one image"):
+        dataset.load_image(0)
