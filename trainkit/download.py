@@ -28,8 +28,8 @@ def download(
     """Returns `path`, downloading it from `url` unless it is there already.
 
     The bytes go to `<path>.part`, which is renamed when it is complete and its checksums agree. A transfer
-    that is cut off goes on where it stopped, within this call as long as it advances and otherwise in the next
-    one; a server that cannot continue a file sends it from the start.
+    that is cut off goes on where it stopped, within this call as long as it advances and otherwise in the
+    next; a server that cannot continue a file sends it from the start.
 
     Args:
         url: Address of the file (http, https or file).

@@ -1,0 +1,319 @@
+"""Weights of Keras 3 models to and from HDF5 files in the legacy layout (see `trainkit.hdf5_layout`).
+
+Keras 3 keeps no names in its own HDF5 layout by which a part of a model could be loaded. The legacy layout does,
+and it is the one of the published Mask R-CNN and ImageNet weights: loading goes by layer and variable name.
+"""
+
+import logging
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import h5py
+import keras
+import numpy as np
+
+from trainkit.files import atomic_path
+from trainkit.hdf5_layout import (
+    FileLayer,
+    WeightsFileError,
+    read_file_layers,
+    read_layers,
+    unique_name,
+    write_groups,
+)
+
+__all__ = [
+    "LoadReport",
+    "WeightsFileError",
+    "assign",
+    "load_weights",
+    "read_layers",
+    "save_weights",
+    "write_weights",
+]
+
+logger = logging.getLogger(__name__)
+
+_LISTED = 12
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What `load_weights` did.
+
+    Attributes:
+        loaded: Layers of the model that got weights.
+        missing: Layers of the model with weights that the file does not have and that were not excluded.
+        unused: Layers of the file that the model does not have.
+    """
+
+    loaded: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _ModelLayer:
+    """One innermost layer with weights: `path` leads from the model's own layer to it, variables by name."""
+
+    path: tuple[str, ...]
+    variables: dict[str, keras.Variable]
+
+    @property
+    def group(self) -> str:
+        return self.path[0]
+
+    @property
+    def name(self) -> str:
+        return self.path[-1]
+
+
+def save_weights(
+    model: keras.Model, path: str | os.PathLike, *, dtype: str | None = None, compress: bool = False
+) -> None:
+    """Writes a model's weights in the legacy layout, atomically.
+
+    Every layer of `model.layers` becomes a group, in their order and also those without weights; a nested model is
+    one group with the weights of its inner layers.
+
+    Args:
+        model: The model; its layers are built.
+        path: The file to write.
+        dtype: Floating-point type to store, such as "float16"; by default that of each variable.
+        compress: Whether to store the arrays with gzip.
+
+    Raises:
+        WeightsFileError: If two layers in one nested model share a name, if the model itself (not one of its
+            layers) owns variables, or if a value is too large for `dtype`.
+        OSError: If the file cannot be written.
+    """
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        write_weights(file, model, dtype=dtype, compress=compress)
+
+
+def write_weights(file: h5py.File, model: keras.Model, *, dtype: str | None = None, compress: bool = False) -> None:
+    """Writes a model's weights into an open HDF5 file; see `save_weights`."""
+    layer_weights = {id(variable) for layer in model.layers for variable in layer.weights}
+    if any(id(variable) not in layer_weights for variable in model.weights):
+        raise WeightsFileError(f"the model {model.name} owns variables itself; the layout has no place for them")
+    groups = ((layer.name, _named_arrays(layer, dtype)) for layer in model.layers)
+    write_groups(file, groups, backend=keras.backend.backend(), keras_version=keras.__version__, compress=compress)
+
+
+def load_weights(
+    model: keras.Model, path: str | os.PathLike, exclude: Iterable[str] = (), by_name: bool = True
+) -> LoadReport:
+    """Loads weights by the names of layers and variables, whatever the nesting on either side.
+
+    Nothing of the model is changed when an error is raised.
+
+    Args:
+        model: The model; its layers are built.
+        path: A file in the legacy layout: of matterport's Mask_RCNN, of keras.applications, of `save_weights`, or
+            a whole Keras model in HDF5.
+        exclude: Names of layers that keep their values. The name of a nested model stands for all inside it.
+        by_name: If true, the layers that model and file share are loaded, and a warning lists those that the file
+            lacks. If false, every layer of the model that is not excluded has to be in the file.
+
+    Returns:
+        Which layers were loaded, missing and unused.
+
+    Raises:
+        WeightsFileError: If the file cannot be read, if it shares no layer with the model, if a layer's variables
+            or shapes differ, or if a layer is missing and `by_name` is false.
+    """
+    exclude = set(exclude)
+    file_layers = read_file_layers(path)
+    model_layers = [part for layer in model.layers for part in _parts(layer)]
+    matches = _match(model_layers, file_layers)
+    used = {id(match) for match in matches if match is not None}
+    report = LoadReport(
+        unused=[layer.name for layer in file_layers if id(layer) not in used | _excluded(file_layers, exclude)]
+    )
+
+    pairs, problems = [], []
+    for layer, match in zip(model_layers, matches, strict=True):
+        names = {*layer.path} if match is None else {*layer.path, match.group, match.name}
+        if names & exclude:
+            continue
+        if match is None:
+            report.missing.append(layer.name)
+            continue
+        report.loaded.append(layer.name)
+        try:
+            pairs.extend(_pair(layer.name, layer.variables, match.arrays))
+        except _Mismatch as mismatch:
+            problems.append(mismatch)
+
+    if problems:
+        raise WeightsFileError(f"{path}: {_describe(problems)}")
+    if not report.loaded and report.missing:
+        raise WeightsFileError(
+            f"{path}: weights of another architecture; none of its layers ({_enumerate(report.unused)}) is in the "
+            f"model {model.name} ({_enumerate(report.missing)})"
+        )
+    if report.missing and not by_name:
+        raise WeightsFileError(f"{path}: has no weights for {_enumerate(report.missing)} of the model {model.name}")
+    for variable, array in pairs:
+        variable.assign(array)
+    if report.missing:
+        logger.warning("%s has no weights for %s; they keep theirs.", path, _enumerate(report.missing))
+    return report
+
+
+def assign(layer: keras.Layer, arrays: dict[str, np.ndarray], source: str) -> None:
+    """Gives a layer the weights read for it, by variable name or, where names differ, by order.
+
+    Args:
+        layer: A built layer without layers inside it (or a TimeDistributed one).
+        arrays: Variable name to array, as a value of `read_layers`.
+        source: Where the arrays come from, for messages: a file, or a file and its layer.
+
+    Raises:
+        WeightsFileError: If number or shapes of the weights differ; the layer is then unchanged.
+    """
+    try:
+        pairs = _pair(layer.name, _by_name(layer.weights), arrays)
+    except _Mismatch as mismatch:
+        raise WeightsFileError(f"{source}: {_describe([mismatch])}") from None
+    for variable, array in pairs:
+        variable.assign(array)
+
+
+class _Mismatch(Exception):
+    """A layer whose weights do not fit; `classes` when only their last dimension, the outputs, differs."""
+
+    def __init__(self, layer: str, text: str, classes: bool = False):
+        super().__init__(f"layer {layer}: {text}")
+        self.layer = layer
+        self.classes = classes
+
+
+def _parts(layer: keras.Layer, above: tuple[str, ...] = ()) -> Iterator[_ModelLayer]:
+    """Yields the innermost layers with weights in a layer, itself included."""
+    path = (*above, layer.name)
+    inner = list(layer._flatten_layers(include_self=False, recursive=False))
+    if isinstance(layer, keras.layers.TimeDistributed):
+        inner = list(layer.layer._flatten_layers(include_self=False, recursive=False))
+    inner_weights = {id(variable) for part in inner for variable in part.weights}
+    own = [variable for variable in layer.weights if id(variable) not in inner_weights]
+    if own:
+        yield _ModelLayer(path, _by_name(own))
+    for part in inner:
+        yield from _parts(part, path)
+
+
+def _by_name(variables: Iterable[keras.Variable]) -> dict[str, keras.Variable]:
+    """Returns variables by their own name, numbered where two share one."""
+    named: dict[str, keras.Variable] = {}
+    for variable in variables:
+        named[unique_name(variable.name, named)] = variable
+    return named
+
+
+def _named_arrays(layer: keras.Layer, dtype: str | None) -> list[tuple[str, np.ndarray]]:
+    """Returns one group of the layout: the weights of a layer with their names in the file."""
+    arrays: dict[str, np.ndarray] = {}
+    for part in _parts(layer):
+        for name, variable in part.variables.items():
+            weight_name = f"{part.name}/{name}:0"
+            if weight_name in arrays:
+                raise WeightsFileError(f"two layers inside {layer.name} are named {part.name}")
+            arrays[weight_name] = _stored(keras.ops.convert_to_numpy(variable), dtype, weight_name)
+    return list(arrays.items())
+
+
+def _stored(array: np.ndarray, dtype: str | None, name: str) -> np.ndarray:
+    """Returns an array in the type in which it is stored; HDF5 has no bfloat16, so that becomes float32."""
+    if array.dtype.name == "bfloat16":
+        array = array.astype(np.float32)
+    if dtype is None or not np.issubdtype(array.dtype, np.floating):
+        return array
+    with np.errstate(over="ignore"):
+        converted = array.astype(dtype)
+    if np.isfinite(array).all() and not np.isfinite(converted).all():
+        raise WeightsFileError(f"{name} has values too large for {dtype} (up to {np.abs(array).max():g})")
+    return converted
+
+
+def _match(model_layers: list[_ModelLayer], file_layers: list[FileLayer]) -> list[FileLayer | None]:
+    """Returns for every layer of the model the layer of the file that holds its weights.
+
+    In this order: the same name in the same group; the only layer of the same group on both sides; the same name
+    in any group, if it stands for one layer on both sides; in the same group, the name that Keras 2 made unique by
+    a number behind it.
+    """
+    by_key = {(layer.group, layer.name): layer for layer in file_layers}
+    file_names = Counter(layer.name for layer in file_layers)
+    model_names = Counter(layer.name for layer in model_layers)
+    model_groups = Counter(layer.group for layer in model_layers)
+    by_name = {layer.name: layer for layer in file_layers}
+    by_group = defaultdict(list)
+    for layer in file_layers:
+        by_group[layer.group].append(layer)
+
+    matches: list[FileLayer | None] = []
+    for layer in model_layers:
+        group = by_group[layer.group]
+        numbered = [other for other in group if re.fullmatch(re.escape(layer.name) + r"_\d+", other.name)]
+        if (layer.group, layer.name) in by_key:
+            matches.append(by_key[layer.group, layer.name])
+        elif len(group) == model_groups[layer.group] == 1:
+            matches.append(group[0])
+        elif file_names[layer.name] == model_names[layer.name] == 1:
+            matches.append(by_name[layer.name])
+        else:
+            matches.append(numbered[0] if len(numbered) == 1 else None)
+    return matches
+
+
+def _excluded(file_layers: list[FileLayer], exclude: set[str]) -> set[int]:
+    """Returns the identities of the file's layers that are excluded by their own name or their group's."""
+    return {id(layer) for layer in file_layers if {layer.group, layer.name} & exclude}
+
+
+def _pair(
+    layer: str, variables: dict[str, keras.Variable], arrays: dict[str, np.ndarray]
+) -> list[tuple[keras.Variable, np.ndarray]]:
+    """Pairs a layer's variables with arrays of their shapes, in a type that every backend can assign."""
+    if variables.keys() == arrays.keys():
+        sources = {name: name for name in variables}
+    elif len(variables) == len(arrays):
+        sources = dict(zip(variables, arrays, strict=True))
+    else:
+        raise _Mismatch(layer, f"the file has {_enumerate(arrays)}, the model {_enumerate(variables)}")
+    pairs = []
+    for name, variable in variables.items():
+        array = arrays[sources[name]]
+        expected = tuple(variable.shape)
+        if array.shape != expected:
+            text = f"{name} has the shape {array.shape} in the file and {expected} in the model"
+            raise _Mismatch(layer, text, classes=_only_outputs_differ(layer, name, array.shape, expected))
+        pairs.append((variable, array.astype(np.float32) if array.dtype == np.float16 else array))
+    return pairs
+
+
+def _only_outputs_differ(layer: str, name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    """Returns whether a kernel or bias fits but for its number of outputs, as with another number of classes."""
+    return len(found) == len(expected) and name in ("kernel", "bias") and found[:-1] == expected[:-1]
+
+
+def _describe(problems: list[_Mismatch]) -> str:
+    """Returns one sentence a mismatch, and how to leave the layers out if the number of classes may be the cause."""
+    text = "; ".join(str(problem) for problem in problems[:_LISTED])
+    if len(problems) > _LISTED:
+        text += f"; and {len(problems) - _LISTED} layers more"
+    if all(problem.classes for problem in problems):
+        names = [problem.layer for problem in problems]
+        text += f". For another number of classes leave the output layers out: exclude={names}"
+    return text
+
+
+def _enumerate(names: Iterable[str]) -> str:
+    """Returns names as a short list for a message."""
+    names = list(names)
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return (", ".join(names[:_LISTED]) or "nothing") + more

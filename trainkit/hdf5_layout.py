@@ -1,0 +1,221 @@
+"""The legacy HDF5 layout of Keras weights: groups, attributes and names, without any model.
+
+Keras 1 and 2 wrote it, and so the files of matterport's Mask_RCNN and of keras.applications have it: the root (or
+the group `model_weights` of a file that holds a whole model) has the attribute `layer_names`; each of these names
+is a group whose attribute `weight_names` lists its datasets, such as `conv1/kernel:0`. A nested model is one group
+whose datasets are named after its inner layers: `rpn_model` lists `rpn_conv_shared/kernel:0`.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import h5py
+import numpy as np
+
+# What older writers called the variables that Keras calls thus today. `running_std` held the variance.
+_RENAMED = {
+    "W": "kernel",
+    "b": "bias",
+    "running_mean": "moving_mean",
+    "running_std": "moving_variance",
+    "running_var": "moving_variance",
+}
+_VARIABLES = {"kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance", *_RENAMED}
+# HDF5 stores an attribute in the object header, which holds 64 KiB; Keras splits longer lists at this size.
+_ATTRIBUTE_LIMIT = 64512
+
+
+class WeightsFileError(ValueError):
+    """A weights file that cannot be read, or that does not fit the model; the message names file and cause."""
+
+
+@dataclass(frozen=True)
+class FileLayer:
+    """The weights of one innermost layer in a file.
+
+    Attributes:
+        group: The top-level layer whose group holds it; differs from `name` inside a nested model.
+        name: Name of the layer itself.
+        arrays: Variable name (`kernel`, `gamma`, ...) to array, in file order.
+    """
+
+    group: str
+    name: str
+    arrays: dict[str, np.ndarray]
+
+
+@contextmanager
+def open_for_reading(path: str | os.PathLike) -> Iterator[h5py.File]:
+    """Opens an HDF5 file; whatever is wrong with it becomes a `WeightsFileError` that names it.
+
+    Args:
+        path: The file.
+
+    Yields:
+        The open file.
+
+    Raises:
+        WeightsFileError: If the file is missing, is no HDF5 file, or breaks off.
+    """
+    if not os.path.isfile(path):
+        raise WeightsFileError(f"{path}: there is no such weights file")
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except WeightsFileError:
+        raise
+    except (OSError, KeyError, RuntimeError) as error:
+        raise WeightsFileError(f"{path}: not a readable HDF5 file ({error})") from error
+
+
+def read_file_layers(path: str | os.PathLike) -> list[FileLayer]:
+    """Reads every layer with weights from a file in the legacy layout.
+
+    Args:
+        path: The file; with or without the root group `model_weights`.
+
+    Returns:
+        The layers in file order, nested models taken apart into their layers.
+
+    Raises:
+        WeightsFileError: If the file is missing, damaged, or has another layout.
+    """
+    with open_for_reading(path) as file:
+        root = file
+        if "layer_names" not in file.attrs and "layer_names0" not in file.attrs and "model_weights" in file:
+            root = file["model_weights"]
+        groups = _read_names(root, "layer_names")
+        if groups is None:
+            raise WeightsFileError(
+                f"{path}: not a weights file in the legacy Keras HDF5 layout (it has no attribute `layer_names`; "
+                "a Keras 3 `.weights.h5` file has to be loaded with Keras and saved in this layout)"
+            )
+        return [layer for group in groups for layer in _read_group(path, root, group)]
+
+
+def read_layers(path: str | os.PathLike) -> dict[str, dict[str, np.ndarray]]:
+    """Reads a weights file as a flat table, for sources whose layers are named otherwise than the model's.
+
+    Args:
+        path: A file in the legacy layout.
+
+    Returns:
+        Layer name to variable name (`kernel`, `bias`, `gamma`, `beta`, `moving_mean`, `moving_variance`, ...) to
+        array. Layers inside a nested model stand under their own name; where two have one name, all of those
+        stand under `group/name`.
+
+    Raises:
+        WeightsFileError: If the file is missing, damaged, or has another layout.
+    """
+    layers = read_file_layers(path)
+    uses = Counter(layer.name for layer in layers)
+    return {layer.name if uses[layer.name] == 1 else f"{layer.group}/{layer.name}": layer.arrays for layer in layers}
+
+
+def write_groups(
+    file: h5py.File,
+    groups: Iterable[tuple[str, list[tuple[str, np.ndarray]]]],
+    *,
+    backend: str,
+    keras_version: str,
+    compress: bool = False,
+) -> None:
+    """Writes layers into an open, empty file in the legacy layout.
+
+    Args:
+        file: The HDF5 file.
+        groups: Pairs of a layer name and its weights: pairs of a name such as `conv1/kernel:0` and an array.
+        backend: Stored as the attribute `backend`.
+        keras_version: Stored as the attribute `keras_version`.
+        compress: Whether to store the arrays with gzip.
+    """
+    names = []
+    for name, weights in groups:
+        group = file.create_group(name)
+        names.append(name)
+        _write_names(group, "weight_names", [weight for weight, _ in weights])
+        for weight, array in weights:
+            filters = {"compression": "gzip", "shuffle": True} if compress and array.ndim else {}
+            group.create_dataset(weight, data=array, **filters)
+    _write_names(file, "layer_names", names)
+    file.attrs["backend"] = np.bytes_(backend)
+    file.attrs["keras_version"] = np.bytes_(keras_version)
+
+
+def _read_group(path: str | os.PathLike, root: h5py.Group, group: str) -> list[FileLayer]:
+    """Returns the layers with weights in one group, found by the names of its datasets."""
+    if group not in root:
+        raise WeightsFileError(f"{path}: damaged, the layer {group} is listed but not there")
+    weight_names = _read_names(root[group], "weight_names")
+    if weight_names is None:
+        raise WeightsFileError(f"{path}: damaged, the layer {group} does not list its weights")
+
+    parents = [_parent(group, name) for name in weight_names]
+    # One layer's weights may stand under a name made unique (`conv1_1/kernel:0`) or inside its cell
+    # (`lstm/lstm_cell/kernel:0`); with several parents the group is a nested model.
+    sole = len(set(parents)) == 1 and all(
+        group in name.split("/") or re.fullmatch(re.escape(group) + r"_\d+", parent)
+        for name, parent in zip(weight_names, parents, strict=True)
+    )
+    layers: dict[str, dict[str, np.ndarray]] = {}
+    for weight_name, parent in zip(weight_names, parents, strict=True):
+        if weight_name not in root[group]:
+            raise WeightsFileError(f"{path}: damaged, {weight_name} of the layer {group} is not there")
+        arrays = layers.setdefault(group if sole else parent, {})
+        arrays[unique_name(_variable_name(weight_name, parent), arrays)] = root[group][weight_name][()]
+    return [FileLayer(group, name, arrays) for name, arrays in layers.items()]
+
+
+def _parent(group: str, weight_name: str) -> str:
+    """Returns the layer that a weight name speaks of: its last folder, or the group if it has none."""
+    folders = weight_name.split("/")[:-1]
+    return folders[-1] if folders else group
+
+
+def _variable_name(weight_name: str, layer: str) -> str:
+    """Returns today's name of a variable: `kernel` for `conv1/kernel:0`, `conv1_W:0` and `conv1_W_1:0`."""
+    name = weight_name.rsplit("/", 1)[-1].split(":", 1)[0].removeprefix(f"{layer}_")
+    unnumbered = re.sub(r"_\d+$", "", name)
+    if unnumbered in _VARIABLES:
+        name = unnumbered
+    return _RENAMED.get(name, name)
+
+
+def unique_name(name: str, taken: Iterable[str]) -> str:
+    """Returns `name`, with the first free number behind it if it is taken: `kernel`, `kernel_1`, ..."""
+    taken = set(taken)
+    number, candidate = 0, name
+    while candidate in taken:
+        number += 1
+        candidate = f"{name}_{number}"
+    return candidate
+
+
+def _read_names(group: h5py.Group, attribute: str) -> list[str] | None:
+    """Returns a list of names stored in one attribute or, if long, in several (`attribute0`, `attribute1`, ...)."""
+    if attribute in group.attrs:
+        values = list(group.attrs[attribute])
+    elif f"{attribute}0" in group.attrs:
+        values, chunk = [], 0
+        while f"{attribute}{chunk}" in group.attrs:
+            values.extend(group.attrs[f"{attribute}{chunk}"])
+            chunk += 1
+    else:
+        return None
+    return [value.decode("utf-8") if isinstance(value, bytes) else str(value) for value in values]
+
+
+def _write_names(group: h5py.Group, attribute: str, names: list[str]) -> None:
+    """Stores a list of names the way `_read_names` and Keras read it."""
+    values = np.array([name.encode("utf-8") for name in names], dtype="S" if names else "S1")
+    chunks = -(-values.nbytes // _ATTRIBUTE_LIMIT)
+    if chunks <= 1:
+        group.attrs[attribute] = values
+        return
+    # A chunk more than the division says: rows are not split.
+    for number, chunk in enumerate(np.array_split(values, chunks + 1)):
+        group.attrs[f"{attribute}{number}"] = chunk
