@@ -82,9 +82,7 @@ def compute_backbone_shapes(config: Config, image_shape: Sequence[int]) -> np.nd
     if callable(config.BACKBONE):
         return np.asarray(config.COMPUTE_BACKBONE_SHAPE(image_shape))
     height, width = int(image_shape[0]), int(image_shape[1])
-    return np.array(
-        [(math.ceil(height / stride), math.ceil(width / stride)) for stride in config.BACKBONE_STRIDES]
-    )
+    return np.array([(math.ceil(height / stride), math.ceil(width / stride)) for stride in config.BACKBONE_STRIDES])
 
 
 def anchor_grid_shapes(config: Config, image_shape: Sequence[int]) -> list[tuple[int, int, int]]:

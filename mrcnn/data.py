@@ -1,0 +1,342 @@
+"""From a `Dataset` to batches of network inputs for training."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from mrcnn.anchors import compute_backbone_shapes, pyramid_anchors
+from mrcnn.config import Config
+from mrcnn.debug_targets import build_detection_targets, generate_random_rois
+from mrcnn.ground_truth import load_ground_truth, load_image_gt
+from mrcnn.image_meta import (
+    compose_image_meta,
+    mold_image,
+    mold_inputs,
+    parse_image_meta,
+    parse_image_meta_graph,
+    unmold_image,
+)
+from mrcnn.rpn_targets import build_rpn_targets
+
+if TYPE_CHECKING:
+    from mrcnn.utils import Dataset
+
+__all__ = [
+    "DataGenerator",
+    "build_detection_targets",
+    "build_rpn_targets",
+    "compose_image_meta",
+    "compute_backbone_shapes",
+    "data_generator",
+    "generate_random_rois",
+    "load_image_gt",
+    "mold_image",
+    "mold_inputs",
+    "parse_image_meta",
+    "parse_image_meta_graph",
+    "training_inputs",
+    "unmold_image",
+]
+
+# The order of the network's inputs in the lineage.
+INPUT_NAMES = (
+    "input_image",
+    "input_image_meta",
+    "input_rpn_match",
+    "input_rpn_bbox",
+    "input_gt_class_ids",
+    "input_gt_boxes",
+    "input_gt_masks",
+)
+
+
+def training_inputs(
+    dataset: Dataset,
+    config: Config,
+    image_id: int,
+    *,
+    augment: bool = False,
+    augmentation: Any = None,
+    random_rois: int = 0,
+    rng: np.random.Generator | None = None,
+) -> dict[str, np.ndarray]:
+    """Everything the network takes for one training image.
+
+    An image without instances (of its own, or after cropping and augmenting) is background: no anchor is
+    positive, and the ground truth is all padding. Of more than MAX_GT_INSTANCES instances, a random choice trains
+    the heads, while the RPN still learns from all.
+
+    Args:
+        dataset: Gives the image and its instances.
+        config: The settings of the images, anchors and instances.
+        image_id: Index of the image in the dataset.
+        augment: See `load_image_gt`.
+        augmentation: An imgaug augmenter, or None.
+        random_rois: Number of random RoIs to add as `input_roi`; 0 adds none.
+        rng: Makes every random choice; None for random ones.
+
+    Returns:
+        Arrays by the name of the input layer, without a batch dimension. With G = MAX_GT_INSTANCES and A anchors:
+        input_image float32 `[h, w, C]`, input_image_meta float32 `[12 + classes]`, input_rpn_match int32 `[A, 1]`,
+        input_rpn_bbox float32 `[RPN_TRAIN_ANCHORS_PER_IMAGE, 4]`, input_gt_class_ids int32 `[G]`, input_gt_boxes
+        float32 `[G, 4]` in pixels, input_gt_masks bool `[mask h, mask w, G]`; where asked for, input_roi int32
+        `[random_rois, 4]` in pixels. The ground truth is padded with zeros at the end.
+
+    Raises:
+        ValueError: The dataset's data do not fit together; the message names the image.
+    """
+    rng = np.random.default_rng() if rng is None else rng
+    truth = load_ground_truth(dataset, config, image_id, augment=augment, augmentation=augmentation, rng=rng)
+    shape = truth.image.shape
+    rpn_match, rpn_bbox = build_rpn_targets(
+        shape, pyramid_anchors(config, shape), truth.class_ids, truth.boxes, config, rng
+    )
+    inputs = {
+        "input_image": mold_image(truth.image, config),
+        "input_image_meta": truth.image_meta,
+        "input_rpn_match": rpn_match[:, None],
+        "input_rpn_bbox": rpn_bbox,
+    }
+    if random_rois:
+        inputs["input_roi"] = generate_random_rois(shape, random_rois, truth.class_ids, truth.boxes, rng)
+
+    capacity = config.MAX_GT_INSTANCES
+    if len(truth.ids) > capacity:
+        truth = truth.take(np.sort(rng.choice(len(truth.ids), capacity, replace=False)))
+    count = len(truth.ids)
+    masks = truth.mini_masks(config.MINI_MASK_SHAPE) if config.USE_MINI_MASK else truth.masks()
+    class_ids = np.zeros(capacity, dtype=np.int32)
+    class_ids[:count] = truth.class_ids
+    boxes = np.zeros((capacity, 4), dtype=np.float32)
+    boxes[:count] = truth.boxes
+    padded_masks = np.zeros((*masks.shape[:2], capacity), dtype=bool)
+    padded_masks[:, :, :count] = masks
+    inputs |= {"input_gt_class_ids": class_ids, "input_gt_boxes": boxes, "input_gt_masks": padded_masks}
+    return inputs
+
+
+def _stack(samples: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    shapes = {sample["input_image"].shape for sample in samples}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"The images of one batch must have one size: use IMAGE_RESIZE_MODE 'square' or 'crop', or batches of "
+            f"one image. Received: shapes {sorted(shapes)}"
+        )
+    return {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
+
+
+class DataGenerator(keras.utils.PyDataset):
+    """Batches for `fit`, prepared by threads while the network computes, and the same in every run of one seed.
+
+    The images are shuffled in rounds: each is seen once before any is seen again, whatever the number of steps in
+    an epoch. Which image sample i of epoch e is, and every random choice in preparing it, depend on `seed`, e and i
+    alone; neither on the number of threads nor on whether earlier epochs ran in this process. To resume, set
+    `epoch` to the number of finished epochs.
+
+    Item i is `(inputs,)`, a dict of arrays as `training_inputs` describes them with a leading batch dimension,
+    without targets: the network computes its losses itself.
+
+    Args:
+        dataset: A prepared dataset with at least one image.
+        config: Settings; its BATCH_SIZE, STEPS_PER_EPOCH and DATA_WORKERS are the defaults below. Unless
+            USE_RPN_ROIS, POST_NMS_ROIS_TRAINING random RoIs are added as `input_roi`.
+        shuffle: False takes the images in the dataset's order.
+        augmentation: An imgaug augmenter, or None.
+        seed: From 0 on.
+        batch_size: Images a batch.
+        steps: Batches an epoch.
+        no_augmentation_sources: Names of the sources whose images are not augmented.
+        workers: Threads; 0 prepares each batch when it is asked for.
+
+    Raises:
+        ValueError: The dataset is empty, or has another number of classes than the configuration.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        config: Config,
+        shuffle: bool = True,
+        augmentation: Any = None,
+        seed: int = 0,
+        batch_size: int | None = None,
+        steps: int | None = None,
+        no_augmentation_sources: Collection[str] | None = None,
+        workers: int | None = None,
+    ):
+        # Keras's own queue keeps what it prepared ahead for the next epoch, so it is left out (workers=1).
+        super().__init__(workers=1, use_multiprocessing=False)
+        _check(dataset, config)
+        self.dataset = dataset
+        self.config = config
+        self.shuffle = shuffle
+        self.augmentation = augmentation
+        self.seed = seed
+        self.batch_size = batch_size or config.BATCH_SIZE
+        self.steps = steps or config.STEPS_PER_EPOCH
+        self.no_augmentation_sources = frozenset(no_augmentation_sources or ())
+        self.epoch = 0
+        threads = config.DATA_WORKERS if workers is None else workers
+        self._ahead = threads + 1 if threads else 0
+        self._pool = ThreadPoolExecutor(threads, "mrcnn-data") if threads else None
+        self._pending: dict[tuple[int, int], Future] = {}
+        self._lock = threading.Lock()
+        self._began = False
+        self._finished = False
+        self._round_order = lru_cache(maxsize=2)(self._compute_round_order)
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray]]:
+        if not 0 <= index < self.steps:
+            raise IndexError(f"An epoch has {self.steps} batches. Received: index={index}")
+        self._finished |= index == self.steps - 1
+        if self._pool is None:
+            return (self.batch(self.epoch, index),)
+        return (self._prefetch(index).result(),)
+
+    def on_epoch_begin(self) -> None:
+        """Called by `fit`."""
+        self._began, self._finished = True, False
+
+    def on_epoch_end(self) -> None:
+        """Goes on to the next epoch. `fit` also calls this after merely peeking at the data: that counts nothing."""
+        if self._began and self._finished:
+            self.epoch += 1
+        self._began = self._finished = False
+
+    def image_id(self, epoch: int, index: int) -> int:
+        """Returns the id of sample `index` (0 to steps * batch size - 1) of an epoch."""
+        position = epoch * self.steps * self.batch_size + index
+        round_, place = divmod(position, len(self.dataset.image_ids))
+        return int(self.dataset.image_ids[self._round_order(round_)[place]])
+
+    def batch(self, epoch: int, index: int) -> dict[str, np.ndarray]:
+        """Prepares batch `index` of an epoch, in the calling thread."""
+        first = index * self.batch_size
+        return _stack([self._sample(epoch, i) for i in range(first, first + self.batch_size)])
+
+    def _sample(self, epoch: int, index: int) -> dict[str, np.ndarray]:
+        image_id = self.image_id(epoch, index)
+        source = self.dataset.image_info[image_id]["source"]
+        return training_inputs(
+            self.dataset,
+            self.config,
+            image_id,
+            augmentation=None if source in self.no_augmentation_sources else self.augmentation,
+            random_rois=0 if self.config.USE_RPN_ROIS else self.config.POST_NMS_ROIS_TRAINING,
+            rng=np.random.default_rng([self.seed, epoch, index]),
+        )
+
+    def _compute_round_order(self, round_: int) -> np.ndarray:
+        count = len(self.dataset.image_ids)
+        return np.random.default_rng([self.seed, round_]).permutation(count) if self.shuffle else np.arange(count)
+
+    def _prefetch(self, index: int) -> Future:
+        """Has batch `index` and the next few of the epoch prepared; returns the first."""
+        with self._lock:
+            epoch = self.epoch
+            wanted = [(epoch, i) for i in range(index, min(index + 1 + self._ahead, self.steps))]
+            for key in [key for key in self._pending if key not in wanted]:
+                self._pending.pop(key).cancel()
+            for key in wanted:
+                if key not in self._pending:
+                    self._pending[key] = self._pool.submit(self.batch, *key)
+            return self._pending.pop((epoch, index))
+
+
+def data_generator(
+    dataset: Dataset,
+    config: Config,
+    shuffle: bool = True,
+    augment: bool = False,
+    augmentation: Any = None,
+    random_rois: int = 0,
+    batch_size: int = 1,
+    detection_targets: bool = False,
+    no_augmentation_sources: Collection[str] | None = None,
+) -> Iterator[tuple[list[np.ndarray], list[np.ndarray]]]:
+    """Random batches without end in the lineage's form, for notebooks; `DataGenerator` is what trains.
+
+    Images without instances are skipped.
+
+    Args:
+        dataset: A prepared dataset.
+        config: Settings.
+        shuffle: Shuffle the images before every round.
+        augment: See `load_image_gt`.
+        augmentation: An imgaug augmenter, or None.
+        random_rois: Random RoIs an image; 0 for none.
+        batch_size: Images a batch.
+        detection_targets: With `random_rois`: also yield targets of the heads, see `build_detection_targets`.
+        no_augmentation_sources: Names of the sources whose images are not augmented.
+
+    Yields:
+        inputs: The arrays of `INPUT_NAMES` in that order with a leading batch dimension, then `random_rois` RoIs
+            int32 `[batch, random_rois, 4]` in pixels where asked for, then with `detection_targets` the RoIs chosen
+            of them `[batch, TRAIN_ROIS_PER_IMAGE, 4]`.
+        outputs: Empty, or with `detection_targets` class ids `[batch, RoIs, 1]`, deltas `[batch, RoIs, classes,
+            4]` and masks `[batch, RoIs, height, width, classes]`.
+
+    Raises:
+        ValueError: No image of the dataset has an instance, or data do not fit together.
+    """
+    _check(dataset, config)
+    rng = np.random.default_rng()
+    unaugmented = frozenset(no_augmentation_sources or ())
+    samples, targets = [], []
+    while True:
+        found = False
+        for image_id in rng.permutation(dataset.image_ids) if shuffle else dataset.image_ids:
+            source = dataset.image_info[image_id]["source"]
+            sample = training_inputs(
+                dataset,
+                config,
+                int(image_id),
+                augment=augment,
+                augmentation=None if source in unaugmented else augmentation,
+                random_rois=random_rois,
+                rng=rng,
+            )
+            class_ids = sample["input_gt_class_ids"]
+            if not np.any(class_ids > 0):
+                continue
+            found = True
+            samples.append(sample)
+            if random_rois and detection_targets:
+                boxes, masks = sample["input_gt_boxes"].astype(np.int32), sample["input_gt_masks"]
+                targets.append(build_detection_targets(sample["input_roi"], class_ids, boxes, masks, config, rng))
+            if len(samples) == batch_size:
+                yield _lineage_batch(samples, targets)
+                samples, targets = [], []
+        if not found:
+            raise ValueError("No image of the dataset has an instance to train on.")
+
+
+def _lineage_batch(
+    samples: Sequence[dict[str, np.ndarray]], targets: Sequence[tuple[np.ndarray, ...]]
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    batch = _stack(samples)
+    inputs = [batch[name] for name in (*INPUT_NAMES, "input_roi") if name in batch]
+    if not targets:
+        return inputs, []
+    rois, class_ids, deltas, masks = (np.stack(part) for part in zip(*targets, strict=True))
+    return [*inputs, rois], [class_ids[..., None], deltas, masks]
+
+
+def _check(dataset: Dataset, config: Config) -> None:
+    if not len(dataset.image_ids):
+        raise ValueError("The dataset has no images. Add some, then call its prepare().")
+    if dataset.num_classes != config.NUM_CLASSES:
+        raise ValueError(
+            f"The dataset has {dataset.num_classes} classes with the background ({', '.join(dataset.class_names)}), "
+            f"the configuration's NUM_CLASSES is {config.NUM_CLASSES}."
+        )

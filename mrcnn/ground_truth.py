@@ -1,0 +1,259 @@
+"""From an image of a dataset to its resized and augmented ground truth.
+
+Instances are kept as label images all the way, so that resizing, cropping and augmenting cost the same for one
+instance and for three hundred. Masks of a dataset that offers only a stack `[H, W, N]` become label images when
+they are read; where masks overlap, more than one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import ndimage
+
+from mrcnn.config import Config
+from mrcnn.image_meta import compose_image_meta
+from mrcnn.masks import extract_bboxes, resize_mask_probabilities
+from mrcnn.resizing import resize_image, resize_mask
+
+if TYPE_CHECKING:
+    from mrcnn.utils import Dataset
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class GroundTruth:
+    """An image and its instances, resized and augmented. The instances are in the dataset's order.
+
+    Attributes:
+        image: `[h, w, C]`.
+        image_meta: float32 `[12 + classes]`, see `image_meta.compose_image_meta`.
+        labels: int32 `[h, w]`, or `[h, w, L]` where masks overlap: 0 or the id of the instance.
+        ids: int `[N]`, the id of each instance in `labels`.
+        layers: int `[N]`, in which of the L label images it stands.
+        class_ids: int32 `[N]`.
+        boxes: int32 `[N, 4]`, pixels, y2 and x2 exclusive.
+    """
+
+    image: np.ndarray
+    image_meta: np.ndarray
+    labels: np.ndarray
+    ids: np.ndarray
+    layers: np.ndarray
+    class_ids: np.ndarray
+    boxes: np.ndarray
+
+    def take(self, indices: np.ndarray) -> GroundTruth:
+        """Returns the ground truth of some of the instances only."""
+        chosen = (part[indices] for part in (self.ids, self.layers, self.class_ids, self.boxes))
+        return GroundTruth(self.image, self.image_meta, self.labels, *chosen)
+
+    def masks(self) -> np.ndarray:
+        """Returns bool `[h, w, N]`."""
+        if self.labels.ndim == 2:
+            return self.labels[:, :, None] == self.ids
+        return self.labels[:, :, self.layers] == self.ids
+
+    def mini_masks(self, shape: Sequence[int]) -> np.ndarray:
+        """Each mask cut to its box and resized, the same as `masks.minimize_mask` makes of `masks()`.
+
+        Args:
+            shape: (height, width) of the small masks.
+
+        Returns:
+            bool `[height, width, N]`.
+        """
+        mini_masks = np.zeros((len(self.ids), int(shape[0]), int(shape[1])), dtype=bool)
+        layers = list(_label_images(self.labels))
+        for index, (y1, x1, y2, x2) in enumerate(self.boxes.tolist()):
+            crop = layers[self.layers[index]][y1:y2, x1:x2] == self.ids[index]
+            mini_masks[index] = resize_mask_probabilities(crop, shape) > 0.5
+        return np.moveaxis(mini_masks, 0, -1)
+
+
+def load_ground_truth(
+    dataset: Dataset,
+    config: Config,
+    image_id: int,
+    *,
+    augment: bool = False,
+    augmentation: Any = None,
+    rng: np.random.Generator | None = None,
+) -> GroundTruth:
+    """Loads, resizes, crops, pads and augments an image with its instances.
+
+    Instances of which no pixel is left are dropped.
+
+    Args:
+        dataset: Gives `load_image`, and `load_labels` or `load_mask`.
+        config: Uses the IMAGE_* settings.
+        image_id: Index of the image in the dataset.
+        augment: Mirror half of the images left to right (deprecated in the lineage: use `augmentation`).
+        augmentation: An imgaug augmenter. What moves pixels moves the instances along, with nearest-neighbour
+            sampling; changes of colour leave them alone.
+        rng: Makes every random choice; None for random ones.
+
+    Returns:
+        The ground truth; it may hold no instance.
+
+    Raises:
+        ValueError: Masks and image of the dataset do not fit together, or the augmentation changes the size of
+            the image; the message names the image.
+    """
+    rng = np.random.default_rng() if rng is None else rng
+    image = dataset.load_image(image_id)
+    labels, class_ids = _load_labels(dataset, image_id, image.shape)
+    original_shape = image.shape
+    image, window, scale, padding, crop = resize_image(
+        image,
+        min_dim=config.IMAGE_MIN_DIM,
+        max_dim=config.IMAGE_MAX_DIM,
+        min_scale=config.IMAGE_MIN_SCALE,
+        mode=config.IMAGE_RESIZE_MODE,
+        rng=rng,
+    )
+    labels = resize_mask(labels, scale, padding[: labels.ndim], crop)
+    if augment:
+        log.warning("'augment' is deprecated: use 'augmentation'.")
+        if rng.random() < 0.5:
+            image, labels = np.fliplr(image), np.fliplr(labels)
+    if augmentation is not None:
+        image, labels = _augment(augmentation, image, labels, rng, _describe(dataset, image_id))
+
+    meta = compose_image_meta(image_id, original_shape, image.shape, window, scale, _active_classes(dataset, image_id))
+    ids, layers, boxes = _find_instances(labels, len(class_ids))
+    return GroundTruth(image, meta, labels, ids, layers, class_ids[ids - 1], boxes)
+
+
+def load_image_gt(
+    dataset: Dataset,
+    config: Config,
+    image_id: int,
+    augment: bool = False,
+    augmentation: Any = None,
+    use_mini_mask: bool = False,
+    rng: np.random.Generator | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """`load_ground_truth` with the results that matterport's function of this name has.
+
+    Args:
+        dataset: Gives `load_image`, and `load_labels` or `load_mask`.
+        config: Uses the IMAGE_* settings and MINI_MASK_SHAPE.
+        image_id: Index of the image in the dataset.
+        augment: Mirror half of the images left to right (deprecated in the lineage: use `augmentation`).
+        augmentation: An imgaug augmenter.
+        use_mini_mask: Return masks cut to their boxes and resized to MINI_MASK_SHAPE.
+        rng: Makes every random choice; None for random ones.
+
+    Returns:
+        image: `[h, w, C]`, resized, not normalised.
+        image_meta: float32 `[12 + classes]`.
+        class_ids: int32 `[N]`.
+        bbox: int32 `[N, 4]`, pixels, y2 and x2 exclusive.
+        mask: bool `[h, w, N]`, or `[*MINI_MASK_SHAPE, N]`.
+
+    Raises:
+        ValueError: As for `load_ground_truth`.
+    """
+    truth = load_ground_truth(dataset, config, image_id, augment=augment, augmentation=augmentation, rng=rng)
+    masks = truth.mini_masks(config.MINI_MASK_SHAPE) if use_mini_mask else truth.masks()
+    return truth.image, truth.image_meta, truth.class_ids, truth.boxes, masks
+
+
+def labels_from_masks(masks: np.ndarray) -> np.ndarray:
+    """Turns a stack of masks into as few label images as their overlaps allow.
+
+    Every mask goes into the first label image in which its pixels are free.
+
+    Args:
+        masks: `[H, W, N]`; whatever is not zero belongs to the instance.
+
+    Returns:
+        int32 `[H, W]` where the masks are disjoint, else `[H, W, L]`: 0, or k + 1 for mask k.
+    """
+    layers = [np.zeros(masks.shape[:2], dtype=np.int32)]
+    for index, (y1, x1, y2, x2) in enumerate(extract_bboxes(masks).tolist()):
+        mask = masks[y1:y2, x1:x2, index] != 0
+        for layer in layers:
+            if not layer[y1:y2, x1:x2][mask].any():
+                break
+        else:
+            layer = np.zeros_like(layers[0])
+            layers.append(layer)
+        layer[y1:y2, x1:x2][mask] = index + 1
+    return layers[0] if len(layers) == 1 else np.stack(layers, axis=-1)
+
+
+def _label_images(labels: np.ndarray) -> Iterator[np.ndarray]:
+    """The label images `[h, w]` one by one."""
+    return iter([labels]) if labels.ndim == 2 else iter(np.moveaxis(labels, -1, 0))
+
+
+def _load_labels(dataset: Dataset, image_id: int, image_shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns label image(s) of the image's size and int32 class ids, from whichever source the dataset has."""
+    loaded = dataset.load_labels(image_id)
+    if loaded is not None:
+        labels, class_ids = loaded
+        found = int(labels.max(initial=0))
+    else:
+        masks, class_ids = dataset.load_mask(image_id)
+        found = masks.shape[-1]
+        # A dataset without masks may return an empty array of any height and width.
+        labels = labels_from_masks(masks) if found else np.zeros(image_shape[:2], dtype=np.int32)
+    class_ids = np.asarray(class_ids, dtype=np.int32)
+    if labels.shape[:2] != tuple(image_shape[:2]):
+        raise ValueError(
+            f"{_describe(dataset, image_id)}: masks and image must have the same height and width. "
+            f"Received: masks {labels.shape[:2]}, image {tuple(image_shape[:2])}"
+        )
+    if found > len(class_ids):
+        raise ValueError(
+            f"{_describe(dataset, image_id)}: every instance needs a class id. "
+            f"Received: {found} instances and {len(class_ids)} class ids"
+        )
+    return labels, class_ids
+
+
+def _augment(
+    augmentation: Any, image: np.ndarray, labels: np.ndarray, rng: np.random.Generator, name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    # imgaug takes a second to import and is needed for augmentation only.
+    from trainkit.augmentation import augment_pair
+
+    augmented, moved = augment_pair(augmentation, image, labels, seed=int(rng.integers(2**31)))
+    if augmented.shape != image.shape or moved.shape != labels.shape:
+        raise ValueError(
+            f"{name}: the augmentation must not change the size of the image. "
+            f"Received: {augmented.shape} from {image.shape}"
+        )
+    return augmented, moved
+
+
+def _find_instances(labels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns ids, layers and int32 boxes of the instances 1..count that have pixels, ordered by id."""
+    found = []
+    for layer, label_image in enumerate(_label_images(labels)):
+        for index, box in enumerate(ndimage.find_objects(label_image, max_label=count)):
+            if box is not None:
+                rows, columns = box
+                found.append((index + 1, layer, rows.start, columns.start, rows.stop, columns.stop))
+    table = np.array(sorted(found), dtype=np.int32).reshape(-1, 6)
+    return table[:, 0], table[:, 1], table[:, 2:]
+
+
+def _active_classes(dataset: Dataset, image_id: int) -> np.ndarray:
+    """One flag a class: whether the source that the image comes from annotates it."""
+    flags = np.zeros(dataset.num_classes, dtype=np.int32)
+    flags[dataset.source_class_ids[dataset.image_info[image_id]["source"]]] = 1
+    return flags
+
+
+def _describe(dataset: Dataset, image_id: int) -> str:
+    """Names an image in an error message."""
+    info = dataset.image_info[image_id]
+    return f"Image {info['id']} ({info['path']})" if info.get("path") else f"Image {info['id']}"

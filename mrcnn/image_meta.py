@@ -1,0 +1,126 @@
+"""Images as the network takes them, and the vector of facts about an image that travels beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mrcnn.config import Config
+from mrcnn.resizing import resize_image
+
+# Columns of an image's meta vector before the flags of its classes.
+_FIELDS = {
+    "image_id": 0,
+    "original_image_shape": slice(1, 4),
+    "image_shape": slice(4, 7),
+    "window": slice(7, 11),
+    "scale": 11,
+    "active_class_ids": slice(12, None),
+}
+
+
+def compose_image_meta(
+    image_id: int,
+    original_image_shape: Sequence[int],
+    image_shape: Sequence[int],
+    window: Sequence[int],
+    scale: float,
+    active_class_ids: Sequence[int],
+) -> np.ndarray:
+    """Puts the facts about an image into one vector.
+
+    Args:
+        image_id: Index of the image in its dataset.
+        original_image_shape: (height, width, channels) before resizing and padding.
+        image_shape: (height, width, channels) afterwards.
+        window: (y1, x1, y2, x2), the pixels of the resized image that are not padding.
+        scale: Factor that the image was resized by.
+        active_class_ids: One flag a class, 1 for those that the image's dataset annotates.
+
+    Returns:
+        float32 `[12 + classes]`, `Config.IMAGE_META_SIZE` values.
+    """
+    parts = ([image_id], original_image_shape, image_shape, window, [scale], active_class_ids)
+    return np.concatenate([np.asarray(part, dtype=np.float32) for part in parts])
+
+
+def parse_image_meta(meta: np.ndarray) -> dict[str, np.ndarray]:
+    """Takes meta vectors apart.
+
+    Args:
+        meta: `[batch, 12 + classes]` as `compose_image_meta` makes them.
+
+    Returns:
+        Its arguments by name, each with a leading batch dimension: int32, but `scale` float32.
+    """
+    return {
+        name: meta[:, columns].astype(np.float32 if name == "scale" else np.int32) for name, columns in _FIELDS.items()
+    }
+
+
+def parse_image_meta_graph(meta: Any) -> dict[str, Any]:
+    """`parse_image_meta` for a tensor `[batch, 12 + classes]` of the Keras backend; all parts keep its dtype."""
+    return {name: meta[:, columns] for name, columns in _FIELDS.items()}
+
+
+def mold_image(images: np.ndarray, config: Config) -> np.ndarray:
+    """Subtracts the mean colour.
+
+    Args:
+        images: `[..., H, W, C]`, RGB in 0..255.
+        config: Uses MEAN_PIXEL.
+
+    Returns:
+        float32 of the same shape.
+    """
+    return np.subtract(images, np.asarray(config.MEAN_PIXEL, dtype=np.float32), dtype=np.float32)
+
+
+def unmold_image(normalized_images: np.ndarray, config: Config) -> np.ndarray:
+    """The inverse of `mold_image`: uint8 `[..., H, W, C]`, rounded and kept within 0..255."""
+    restored = normalized_images + np.asarray(config.MEAN_PIXEL, dtype=np.float32)
+    return np.clip(np.rint(restored), 0, 255).astype(np.uint8)
+
+
+def mold_inputs(images: Sequence[np.ndarray], config: Config) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Turns images of a batch into the network's inputs for detection.
+
+    Args:
+        images: `[H, W, C]` arrays, RGB in 0..255; sizes may differ where IMAGE_RESIZE_MODE makes them equal.
+        config: Uses MEAN_PIXEL, NUM_CLASSES and the IMAGE_* settings.
+
+    Returns:
+        molded_images: float32 `[batch, h, w, C]`.
+        image_metas: float32 `[batch, 12 + classes]`, no class marked as active.
+        windows: int32 `[batch, 4]`, (y1, x1, y2, x2), the pixels that are not padding.
+
+    Raises:
+        ValueError: IMAGE_RESIZE_MODE is "crop", or the resized images differ in size.
+    """
+    if config.IMAGE_RESIZE_MODE == "crop":
+        raise ValueError(
+            "IMAGE_RESIZE_MODE 'crop' takes a random part of each image and is for training only. "
+            "Use 'square' or 'pad64' for detection."
+        )
+    resized, metas, windows = [], [], []
+    inactive = np.zeros(config.NUM_CLASSES)
+    for image in images:
+        small, window, scale, _, _ = resize_image(
+            image,
+            min_dim=config.IMAGE_MIN_DIM,
+            max_dim=config.IMAGE_MAX_DIM,
+            min_scale=config.IMAGE_MIN_SCALE,
+            mode=config.IMAGE_RESIZE_MODE,
+        )
+        resized.append(small)
+        metas.append(compose_image_meta(0, image.shape, small.shape, window, scale, inactive))
+        windows.append(window)
+    shapes = {small.shape for small in resized}
+    if len(shapes) != 1:
+        raise ValueError(
+            f"The images of one batch must have one size after resizing (IMAGE_RESIZE_MODE "
+            f"{config.IMAGE_RESIZE_MODE!r}). Received: shapes {sorted(shapes)}"
+        )
+    return mold_image(np.stack(resized), config), np.stack(metas), np.asarray(windows, dtype=np.int32)
