@@ -58,9 +58,9 @@ def compute_overlaps_masks(masks1: np.ndarray, masks2: np.ndarray) -> np.ndarray
 def _sparse_masks(masks: np.ndarray) -> sparse.csr_matrix:
     """int32 matrix `[H * W, N]` with a one where a pixel belongs to an instance."""
     count = masks.shape[-1]
-    members = (masks if masks.dtype == bool else masks > 0.5).reshape(-1, count)
-    pixel_count = members.shape[0]
-    pixels, instances = np.nonzero(members)
+    pixel_count = masks.shape[0] * masks.shape[1]
+    # One flat search: NumPy finds the non-zeros of one axis several times faster than those of two.
+    pixels, instances = np.divmod(np.flatnonzero(masks if masks.dtype == bool else masks > 0.5), count)
     starts = np.concatenate([[0], np.cumsum(np.bincount(pixels, minlength=pixel_count))])
     ones = np.ones(len(pixels), np.int32)
     return sparse.csr_matrix((ones, instances, starts), shape=(pixel_count, count))
