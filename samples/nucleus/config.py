@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 
 from mrcnn.config import Config, ConfigError
+from nucleus.labels import OVERLAP_RULES
 from nucleus.presets import PRESETS
 
 AUGMENTATIONS = ("none", "lineage", "strong", "flips-rotations", "flips-brightness")
-OVERLAP_RULES = ("score", "largest", "nearest-centroid")
 # Training images of DSB2018 that the lineage counts on, and its customary validation images among them.
 _IMAGES, _VALIDATION_IMAGES = 657, 25
 # The batch of a training says nothing about detection, which runs image by image.
@@ -68,7 +68,7 @@ class NucleusConfig(Config):
     STAGES = (("heads", 20), ("all", 20))
     # Epochs between two evaluations of the validation images while training; 0 switches them off.
     EVALUATE_EVERY = 5
-    # One of OVERLAP_RULES: who gets the pixels that several instances claim.
+    # One of labels.OVERLAP_RULES: who gets the pixels that several instances claim.
     OVERLAP_RULE = "score"
     # Instances of fewer pixels are dropped from the result; 0 keeps all.
     MIN_AREA = 0

@@ -1,0 +1,101 @@
+"""Scores a model on images with ground truth: one row an image, and means overall and by modality."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from nucleus.dataset import DatasetError, NucleusDataset
+from nucleus.inference import predict
+from nucleus.metrics import THRESHOLDS, match_counts
+from trainkit.files import write_text
+
+_AT_050, _AT_075 = (int(np.flatnonzero(threshold == THRESHOLDS)[0]) for threshold in (0.5, 0.75))
+
+
+def evaluate(model: Any, dataset: NucleusDataset, progress: bool = True) -> pd.DataFrame:
+    """Scores a model on every image of a dataset.
+
+    Args:
+        model: What `nucleus.inference.predict` takes.
+        dataset: Prepared, with masks and without preprocessing, which prediction does itself.
+        progress: Shows a progress bar.
+
+    Returns:
+        One row an image: ImageId, modality, mAP (2018 Data Science Bowl: mean over IoU 0.5 to 0.95 of
+        TP / (TP + FP + FN)), AP50 and AP75 (that quotient at one threshold), true (nuclei in the ground truth),
+        predicted, and matched, missed and spurious at IoU 0.5.
+
+    Raises:
+        DatasetError: The dataset preprocesses its images, or has none.
+    """
+    if dataset.preprocessing is not None:
+        raise DatasetError("Prediction preprocesses images itself: evaluate on a dataset without preprocessing.")
+    if len(dataset.image_ids) == 0:
+        raise DatasetError("There is no image to evaluate on.")
+    rows = []
+    for image_id in tqdm(dataset.image_ids, desc="evaluate", unit="image", disable=not progress):
+        truth, _ = dataset.load_labels(image_id)
+        predicted, _ = predict(model, dataset.load_image(image_id))
+        counts = match_counts(truth, predicted)
+        precision = counts.precision
+        matched = int(counts.true_positives[_AT_050])
+        missed = int(counts.false_negatives[_AT_050])
+        spurious = int(counts.false_positives[_AT_050])
+        info = dataset.image_info[image_id]
+        rows.append(
+            {
+                "ImageId": info["id"],
+                "modality": info["modality"],
+                "mAP": float(precision.mean()),
+                "AP50": float(precision[_AT_050]),
+                "AP75": float(precision[_AT_075]),
+                "true": matched + missed,
+                "predicted": matched + spurious,
+                "matched": matched,
+                "missed": missed,
+                "spurious": spurious,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def summarise(scores: pd.DataFrame) -> pd.DataFrame:
+    """Averages over images, overall and by modality.
+
+    Args:
+        scores: From `evaluate`.
+
+    Returns:
+        Index: "all", then, where there are several, each modality. Columns: images, mAP, AP50, AP75 (means over
+        images), true, predicted, matched, missed, spurious (sums).
+    """
+    groups = [("all", scores)]
+    if scores["modality"].nunique() > 1:
+        groups += list(scores.groupby("modality"))
+    means, sums = ["mAP", "AP50", "AP75"], ["true", "predicted", "matched", "missed", "spurious"]
+    rows = {name: {"images": len(rows), **rows[means].mean(), **rows[sums].sum()} for name, rows in groups}
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return table.astype({name: int for name in ["images", *sums]})
+
+
+def save_scores(scores: pd.DataFrame, folder: str | os.PathLike) -> None:
+    """Writes `scores.csv` (one row an image) and `summary.json` (overall and by modality).
+
+    Args:
+        scores: From `evaluate`.
+        folder: Where to; created if missing.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    folder = Path(folder)
+    write_text(folder / "scores.csv", scores.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    summary = summarise(scores).to_dict(orient="index")
+    write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")

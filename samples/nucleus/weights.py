@@ -1,0 +1,129 @@
+"""Where weights are, and which configuration a weights file was trained with.
+
+A training run writes `recipe.json` into its log folder: the preset and the settings that differ from it. Weights
+that are shipped alone have it beside them under their own name (`nucleus_small.h5`, `nucleus_small.recipe.json`). So
+`--weights` is enough to detect with the network that was trained.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trainkit.files import write_text
+
+DOWNLOADABLE = ("coco", "imagenet")
+_RECIPE = "recipe.json"
+_SHIPPED = "nucleus_*.h5"
+
+
+class WeightsNotFoundError(ValueError):
+    """No weights are where they were looked for."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The configuration of a weights file.
+
+    Attributes:
+        preset: A name in `nucleus.presets.PRESETS`.
+        settings: Attribute name -> value, on top of the preset; as `Config.update` takes them.
+    """
+
+    preset: str = "lineage"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Writes the recipe of a training run into its log folder.
+
+        Args:
+            folder: The log folder.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        write_text(Path(folder) / _RECIPE, json.dumps(asdict(self), indent=2) + "\n")
+
+
+def find_recipe(weights: str | os.PathLike) -> Recipe | None:
+    """Returns the recipe beside a weights file, or None if there is none.
+
+    Args:
+        weights: The weights file.
+
+    Raises:
+        ValueError: The recipe cannot be read; the message names the file.
+    """
+    weights = Path(weights)
+    for path in (weights.with_name(f"{weights.stem}.{_RECIPE}"), weights.parent / _RECIPE):
+        if path.is_file():
+            return _read_recipe(path)
+    return None
+
+
+def weights_folder() -> Path:
+    """Returns where weights are kept: `weights/` of the checkout, or a folder of the user for an installed package."""
+    checkout = Path(__file__).resolve().parents[2] / "weights"
+    if checkout.is_dir():
+        return checkout
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "keras-nucleus" / "weights"
+
+
+def shipped_weights() -> Path:
+    """Returns the trained weights that come with the project.
+
+    Raises:
+        WeightsNotFoundError: There are none, or several to choose from.
+    """
+    found = sorted(weights_folder().glob(_SHIPPED))
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise WeightsNotFoundError(
+            f"{weights_folder()}: one shipped {_SHIPPED} is the default, found {names}. Name yours: --weights=PATH."
+        )
+    return found[0]
+
+
+def last_checkpoint(logs: str | os.PathLike, name: str = "nucleus") -> Path:
+    """Returns the checkpoint of the latest epoch in the latest log folder that has one.
+
+    Args:
+        logs: Folder of `<name><date>` log folders.
+        name: The configuration's NAME.
+
+    Raises:
+        WeightsNotFoundError: There is no checkpoint.
+    """
+    pattern = re.compile(rf"mask_rcnn_{re.escape(name.lower())}_\d{{4,}}\.h5")
+    folders = sorted((path for path in Path(logs).glob(f"{name.lower()}*") if path.is_dir()), reverse=True)
+    for folder in folders:
+        checkpoints = sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name))
+        if checkpoints:
+            return checkpoints[-1]
+    raise WeightsNotFoundError(
+        f"{logs}: no checkpoint {name.lower()}*/mask_rcnn_{name.lower()}_*.h5 to go on from (--weights=last)."
+    )
+
+
+def existing_file(path: str | os.PathLike) -> Path:
+    """Returns the path of a weights file that is there.
+
+    Raises:
+        WeightsNotFoundError: It is not.
+    """
+    if not Path(path).is_file():
+        raise WeightsNotFoundError(f"{path}: no such weights file.")
+    return Path(path)
+
+
+def _read_recipe(path: Path) -> Recipe:
+    try:
+        return Recipe(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: no recipe of a training run ({error}).") from error
