@@ -1,0 +1,207 @@
+"""What happens at the end of an epoch: checkpoint, log, evaluation.
+
+A callback that adds to the logs is seen by those after it in the list: PeriodicEvaluation goes before
+ResumableCSVLogger and TensorBoard, and EpochCheckpoint last, so that an epoch with a checkpoint is fully logged.
+"""
+
+import csv
+import importlib.util
+import io
+import json
+import logging
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from trainkit.checkpoint import save_checkpoint, strip_training_state
+from trainkit.files import write_text
+from trainkit.hdf5 import save_weights
+
+logger = logging.getLogger(__name__)
+
+
+class EpochCheckpoint(keras.callbacks.Callback):
+    """Writes a checkpoint after every epoch, from which a killed run goes on.
+
+    Args:
+        path_template: Path whose file name has a field for the number of finished epochs, such as
+            `logs/run/mask_rcnn_{epoch:04d}.h5`.
+        seed: Seed of the run, kept in the checkpoint.
+        stage: Description of the training stage, kept in the checkpoint; anything that JSON can hold.
+        keep_state_only_in_last: Whether the checkpoint of the epoch before is reduced to its weights.
+
+    Raises:
+        ValueError: If the file name has no field for the epoch.
+    """
+
+    def __init__(
+        self,
+        path_template: str | os.PathLike,
+        seed: int,
+        stage: dict[str, Any],
+        keep_state_only_in_last: bool = True,
+    ):
+        super().__init__()
+        self._template = Path(path_template)
+        self._seed = seed
+        self._stage = stage
+        self._keep_state_only_in_last = keep_state_only_in_last
+        if self.path(1) == self.path(2):
+            raise ValueError(f"{path_template}: the file name needs a field for the epoch, such as {{epoch:04d}}")
+
+    def path(self, epoch: int) -> Path:
+        """Returns the path of the checkpoint after `epoch` finished epochs."""
+        return self._template.with_name(self._template.name.format(epoch=epoch))
+
+    def on_epoch_end(self, epoch, logs=None):
+        finished = epoch + 1
+        save_checkpoint(self.path(finished), self.model, epoch=finished, seed=self._seed, stage=self._stage)
+        previous = self.path(finished - 1)
+        if self._keep_state_only_in_last and previous.exists():
+            strip_training_state(previous)
+
+
+class ResumableCSVLogger(keras.callbacks.Callback):
+    """Keeps one row an epoch in a CSV file, over all the runs that make up a training.
+
+    The column `epoch` counts finished epochs, as the names of the checkpoints do. A run that goes on from an
+    earlier epoch drops the rows after it, and quantities that appear later get a column of their own. The file is
+    rewritten atomically after every epoch.
+
+    Args:
+        path: The CSV file.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        super().__init__()
+        self._path = Path(path)
+        self._rows: list[dict[str, Any]] | None = None
+
+    def on_train_begin(self, logs=None):
+        self._rows = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self._rows is None:
+            self._rows = [row for row in self._read() if int(row["epoch"]) <= epoch]
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._rows.append({"epoch": epoch + 1, **(logs or {})})
+        columns = list(dict.fromkeys(name for row in self._rows for name in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        write_text(self._path, text.getvalue())
+
+    def _read(self) -> list[dict[str, Any]]:
+        """Returns the rows of earlier runs, without the cells that were empty.
+
+        Raises:
+            ValueError: If the file is none of this class's.
+        """
+        if not self._path.exists():
+            return []
+        with self._path.open(newline="", encoding="utf-8") as file:
+            rows = [{name: cell for name, cell in row.items() if cell} for row in csv.DictReader(file)]
+        if not all(str(row.get("epoch", "")).isdigit() for row in rows):
+            raise ValueError(f"{self._path}: not a training log, there are rows without a number in `epoch`")
+        return rows
+
+
+class PeriodicEvaluation(keras.callbacks.Callback):
+    """Measures the model every few epochs and after the last one, and keeps the best weights.
+
+    The results join the epoch's logs as `val_<name>`. The best value so far stands in a JSON file beside the best
+    weights, so that a run that goes on does not begin anew.
+
+    Args:
+        evaluate: Returns the results by name; called without arguments when the model holds the epoch's weights.
+        every: Number of epochs between evaluations.
+        best_path: Weights file for the best epoch; its state stands beside it with the suffix `.json`.
+        monitor: Name of the result that decides.
+        mode: "max" if more is better, "min" if less is.
+
+    Raises:
+        ValueError: If `every` is not positive or `mode` is neither of the two.
+    """
+
+    def __init__(
+        self,
+        evaluate: Callable[[], dict[str, float]],
+        every: int,
+        best_path: str | os.PathLike,
+        monitor: str = "mAP",
+        mode: str = "max",
+    ):
+        super().__init__()
+        if every < 1:
+            raise ValueError(f"every must be at least 1 epoch. Received: every={every}")
+        if mode not in ("max", "min"):
+            raise ValueError(f'mode must be "max" or "min". Received: mode={mode!r}')
+        self._evaluate = evaluate
+        self._every = every
+        self._best_path = Path(best_path)
+        self._record_path = self._best_path.with_suffix(".json")
+        self._monitor = monitor
+        self._mode = mode
+
+    def on_epoch_end(self, epoch, logs=None):
+        finished = epoch + 1
+        if finished % self._every and finished != self.params["epochs"]:
+            return
+        results = {name: float(value) for name, value in self._evaluate().items()}
+        if logs is not None:
+            logs.update({f"val_{name}": value for name, value in results.items()})
+        if self._monitor not in results:
+            raise ValueError(f"the evaluation has no result {self._monitor!r}. Received: {sorted(results)}")
+        value = results[self._monitor]
+        if self._is_better(value):
+            save_weights(self.model, self._best_path)
+            record = {"monitor": self._monitor, "mode": self._mode, "value": value, "epoch": finished}
+            write_text(self._record_path, json.dumps(record, indent=1) + "\n")
+
+    def _is_better(self, value: float) -> bool:
+        """Returns whether `value` beats the best of this and earlier runs; not a number beats nothing."""
+        if math.isnan(value):
+            return False
+        best = self._best()
+        if best is None:
+            return True
+        return value > best if self._mode == "max" else value < best
+
+    def _best(self) -> float | None:
+        """Returns the best value so far, or None if none was recorded for this monitor or its weights are gone.
+
+        Raises:
+            ValueError: If the record cannot be read.
+        """
+        if not (self._record_path.exists() and self._best_path.exists()):
+            return None
+        try:
+            record = json.loads(self._record_path.read_text(encoding="utf-8"))
+            same = (record["monitor"], record["mode"]) == (self._monitor, self._mode)
+            return float(record["value"]) if same else None
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{self._record_path}: not a record of the best epoch ({error!r})") from error
+
+
+def tensorboard_callback(log_dir: str | os.PathLike) -> keras.callbacks.TensorBoard | None:
+    """Returns a callback that writes the logs for TensorBoard, or None with a warning where that cannot be.
+
+    Keras writes them through TensorFlow's summaries, on every backend, and those need the package tensorboard.
+
+    Args:
+        log_dir: Folder of the event files.
+
+    Returns:
+        The callback, or None if TensorFlow or TensorBoard is not installed.
+    """
+    absent = [name for name in ("tensorflow", "tensorboard") if importlib.util.find_spec(name) is None]
+    if absent:
+        logger.warning("No logs for TensorBoard in %s: %s not installed.", log_dir, " and ".join(absent))
+        return None
+    return keras.callbacks.TensorBoard(str(log_dir), histogram_freq=0, write_graph=False)

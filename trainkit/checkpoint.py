@@ -1,0 +1,193 @@
+"""One file an epoch from which training goes on as if it had never stopped.
+
+A checkpoint is a weights file in the legacy layout (see `trainkit.hdf5_layout`) with one group more,
+`training_state`, which is not listed in `layer_names`, so that readers of weights pass over it. Weights and state
+are one file because two could not be replaced in one step.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+
+from trainkit.files import atomic_path
+from trainkit.hdf5 import write_weights
+from trainkit.hdf5_layout import WeightsFileError, open_for_reading
+
+_GROUP = "training_state"
+_VERSION = 1
+
+
+class CheckpointError(ValueError):
+    """A training state that does not fit the model or the optimizer it is to be restored into."""
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """What a run needs beside the weights to go on.
+
+    Attributes:
+        epoch: Number of finished epochs, which is the `initial_epoch` of the run that goes on.
+        seed: Seed of the run.
+        stage: What distinguishes the training stage, such as {"layers": "heads", "learning_rate": 0.001}.
+        optimizer: Names and values of the optimizer's variables, in its order; empty if none was saved.
+        variables: Names and values of the model's variables that are no weights (the states of the random
+            generators of its layers), in its order.
+    """
+
+    epoch: int
+    seed: int
+    stage: dict[str, Any]
+    optimizer: list[tuple[str, np.ndarray]] = field(default_factory=list)
+    variables: list[tuple[str, np.ndarray]] = field(default_factory=list)
+
+
+def save_checkpoint(
+    path: str | os.PathLike,
+    model: keras.Model,
+    *,
+    epoch: int,
+    seed: int,
+    stage: dict[str, Any],
+    optimizer: keras.Optimizer | None = None,
+) -> None:
+    """Writes a model's weights and the state of its training into one file, atomically.
+
+    Args:
+        path: The file to write.
+        model: The model in training.
+        epoch: Number of finished epochs.
+        seed: Seed of the run.
+        stage: Description of the training stage; anything that JSON can hold.
+        optimizer: The optimizer in use; by default the one that the model is compiled with, if any.
+
+    Raises:
+        WeightsFileError: If the model cannot be laid out (see `save_weights`).
+        TypeError: If JSON cannot hold `stage`.
+        OSError: If the file cannot be written.
+    """
+    # During `fit` on JAX the current values are in the trainer's own trees until they are synchronised.
+    if hasattr(model, "jax_state_sync"):
+        model.jax_state_sync()
+    optimizer = optimizer or getattr(model, "optimizer", None)
+    described = json.dumps(stage, sort_keys=True)
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        write_weights(file, model)
+        group = file.create_group(_GROUP)
+        group.attrs.update({"version": _VERSION, "epoch": epoch, "seed": seed, "stage": described})
+        _write_variables(group.create_group("optimizer"), optimizer.variables if optimizer else [])
+        _write_variables(group.create_group("variables"), _generator_states(model))
+
+
+def read_training_state(path: str | os.PathLike) -> TrainingState | None:
+    """Reads the training state from a checkpoint.
+
+    Args:
+        path: A checkpoint, or any weights file in HDF5.
+
+    Returns:
+        The state, or None if the file holds weights only.
+
+    Raises:
+        WeightsFileError: If the file is missing or damaged, or if its state is of a version not known here.
+    """
+    with open_for_reading(path) as file:
+        if _GROUP not in file:
+            return None
+        group = file[_GROUP]
+        if group.attrs["version"] != _VERSION:
+            raise WeightsFileError(f"{path}: its training state is of version {group.attrs['version']}, not {_VERSION}")
+        return TrainingState(
+            epoch=int(group.attrs["epoch"]),
+            seed=int(group.attrs["seed"]),
+            stage=json.loads(group.attrs["stage"]),
+            optimizer=_read_variables(group["optimizer"]),
+            variables=_read_variables(group["variables"]),
+        )
+
+
+def restore_training_state(model: keras.Model, optimizer: keras.Optimizer, state: TrainingState) -> None:
+    """Puts optimizer and random generators back where a checkpoint left them; weights are loaded separately.
+
+    Variables are matched by order, since automatic names differ from run to run. Whether the stage is still the
+    same is the caller's to compare: with other layers trainable, the optimizer has other variables.
+
+    Args:
+        model: The model, built like the one that was saved.
+        optimizer: Its optimizer, already built (`optimizer.build(model.trainable_variables)`).
+        state: The state to restore.
+
+    Raises:
+        CheckpointError: If number or shapes of the variables differ; nothing is then changed.
+    """
+    pairs = [
+        *_pairs("optimizer", optimizer.variables, state.optimizer),
+        *_pairs("model's random generators", _generator_states(model), state.variables),
+    ]
+    for variable, array in pairs:
+        variable.assign(array)
+
+
+def strip_training_state(path: str | os.PathLike) -> None:
+    """Rewrites a checkpoint as a plain weights file, atomically; a file without a state is left as it is.
+
+    Args:
+        path: The checkpoint.
+
+    Raises:
+        WeightsFileError: If the file is missing or damaged.
+        OSError: If the file cannot be written.
+    """
+    with open_for_reading(path) as file:
+        has_state = _GROUP in file
+    if not has_state:
+        return
+    with atomic_path(path) as temporary, h5py.File(path, "r") as file, h5py.File(temporary, "w") as stripped:
+        for name, value in file.attrs.items():
+            stripped.attrs[name] = value
+        for name in file:
+            if name != _GROUP:
+                file.copy(name, stripped)
+
+
+def _generator_states(model: keras.Model) -> list[keras.Variable]:
+    """Returns the model's variables that are no weights: the states of its seed generators."""
+    weights = {id(variable) for variable in model.weights}
+    return [variable for variable in model.variables if id(variable) not in weights]
+
+
+def _write_variables(group: h5py.Group, variables: Iterable[keras.Variable]) -> None:
+    """Stores variables under their position, with their path as an attribute."""
+    for number, variable in enumerate(variables):
+        array = keras.ops.convert_to_numpy(variable)
+        # HDF5 has no bfloat16; float32 holds its values exactly.
+        array = array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+        group.create_dataset(f"{number:05d}", data=array).attrs["path"] = variable.path
+
+
+def _read_variables(group: h5py.Group) -> list[tuple[str, np.ndarray]]:
+    """Returns what `_write_variables` stored; HDF5 lists the members of a group by name, here by position."""
+    return [(str(dataset.attrs["path"]), dataset[()]) for dataset in group.values()]
+
+
+def _pairs(
+    what: str, variables: list[keras.Variable], saved: list[tuple[str, np.ndarray]]
+) -> list[tuple[keras.Variable, np.ndarray]]:
+    """Pairs variables with saved values of the same shape."""
+    if len(variables) != len(saved):
+        raise CheckpointError(
+            f"the {what} has {len(variables)} variables and the checkpoint {len(saved)}: "
+            "another optimizer, or other trainable layers"
+        )
+    for variable, (path, array) in zip(variables, saved, strict=True):
+        if tuple(variable.shape) != array.shape:
+            raise CheckpointError(
+                f"the {what}'s variable {variable.path} has the shape {tuple(variable.shape)} and {path} in the "
+                f"checkpoint {array.shape}: another optimizer, or other trainable layers"
+            )
+    return [(variable, array) for variable, (_, array) in zip(variables, saved, strict=True)]
