@@ -87,8 +87,5 @@ def resnet_graph(input_image: Any, architecture: str, stage5: bool = False, trai
 def build_backbone(input_image: Any, config: Any) -> list[Any]:
     """Returns [C1, …, C5] of the configuration's backbone, a name or a callable."""
     if callable(config.BACKBONE):
-        backbone = config.BACKBONE
-        # A function kept as a class attribute arrives bound to the configuration.
-        backbone = getattr(backbone, "__func__", backbone)
-        return list(backbone(input_image, stage5=True, train_bn=config.TRAIN_BN))
+        return list(config.BACKBONE(input_image, stage5=True, train_bn=config.TRAIN_BN))
     return resnet_graph(input_image, config.BACKBONE, stage5=True, train_bn=config.TRAIN_BN)

@@ -1,0 +1,92 @@
+"""What a detection returns: boxes with small masks, turned into full-size masks only on request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mrcnn import boxes as box_ops
+from mrcnn.masks import resize_mask_probabilities
+
+
+@dataclass(frozen=True)
+class Instances:
+    """The objects found in one image, best first.
+
+    Attributes:
+        boxes: int32 `[N, 4]`, (y1, x1, y2, x2) in pixels of the original image.
+        class_ids: int32 `[N]`.
+        scores: float32 `[N]` in 0..1, descending.
+        mask_probabilities: float32 `[N, h, w]` in 0..1, each filling its box.
+        image_shape: (height, width) of the original image.
+        mask_threshold: Probability from which a pixel belongs to an object.
+    """
+
+    boxes: np.ndarray
+    class_ids: np.ndarray
+    scores: np.ndarray
+    mask_probabilities: np.ndarray
+    image_shape: tuple[int, int]
+    mask_threshold: float = 0.5
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def crop(self, index: int) -> np.ndarray:
+        """Returns the mask of one object inside its box, bool `[y2 - y1, x2 - x1]`."""
+        y1, x1, y2, x2 = self.boxes[index]
+        mask = self.mask_probabilities[index]
+        return resize_mask_probabilities(mask, (y2 - y1, x2 - x1)) >= self.mask_threshold
+
+    def masks(self) -> np.ndarray:
+        """Returns the masks at image size, bool `[H, W, N]`: 300 objects in 1024 x 1024 pixels take 300 MB."""
+        full = np.zeros((*self.image_shape, len(self)), dtype=bool)
+        for index, (y1, x1, y2, x2) in enumerate(self.boxes):
+            full[y1:y2, x1:x2, index] = self.crop(index)
+        return full
+
+
+def unmold_detections(
+    detections: np.ndarray,
+    mask_probabilities: np.ndarray,
+    original_shape: tuple[int, ...],
+    molded_shape: tuple[int, ...],
+    window: np.ndarray,
+    mask_threshold: float = 0.5,
+) -> Instances:
+    """Carries one image's detections back to the coordinates of the original image.
+
+    Args:
+        detections: float `[D, 6]`: normalised box, class id, score; rows of zeros at the end.
+        mask_probabilities: float `[D', h, w, K]`, D' at least the number of detections.
+        original_shape: (height, width, …) of the image before resizing.
+        molded_shape: (height, width, …) of the network's input.
+        window: (y1, x1, y2, x2) in pixels of the network's input that hold the image; the rest is padding.
+        mask_threshold: Probability from which a pixel belongs to an object.
+
+    Returns:
+        The detections; those whose box has no area are dropped.
+    """
+    count = detection_count(detections)
+    class_ids = detections[:count, 4].astype(np.int32)
+    masks = mask_probabilities[np.arange(count), :, :, class_ids]
+    top, left, bottom, right = box_ops.normalize(np.asarray(window), molded_shape[:2])
+    shift = np.array([top, left, top, left])
+    scale = np.array([bottom - top, right - left, bottom - top, right - left])
+    boxes = box_ops.denormalize((detections[:count, :4] - shift) / scale, original_shape[:2])
+    solid = box_ops.area(boxes) > 0
+    return Instances(
+        boxes[solid],
+        class_ids[solid],
+        detections[:count, 5][solid].astype(np.float32),
+        masks[solid].astype(np.float32),
+        (int(original_shape[0]), int(original_shape[1])),
+        mask_threshold,
+    )
+
+
+def detection_count(detections: np.ndarray) -> int:
+    """Returns how many rows of `[D, 6]` detections stand before the padding."""
+    empty = np.flatnonzero(detections[:, 4] == 0)
+    return int(empty[0]) if len(empty) else len(detections)

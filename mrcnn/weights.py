@@ -1,0 +1,124 @@
+"""Public weights: where they are, how they are fetched, and how ImageNet's fit the backbone's layers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from mrcnn.utils import COCO_MODEL_URL
+from trainkit.download import download
+from trainkit.hdf5 import assign, read_layers
+from trainkit.hdf5_layout import WeightsFileError
+
+COCO_FILE = "mask_rcnn_coco.h5"
+_IMAGENET_URL = "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
+# File names and MD5 as keras.applications publishes them.
+IMAGENET_FILES = {
+    "resnet50": ("resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5", "4d473c1dd8becc155b73f8504c6f6626"),
+    "resnet101": ("resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5", "88cf7a10940856eca736dc7b7e228a21"),
+}
+# keras.applications trained its ResNets with this batch-norm epsilon.
+_IMAGENET_EPSILON = 1.001e-5
+# Our name of each convolution of a block -> theirs.
+_BRANCHES = {"branch1": "0", "branch2a": "1", "branch2b": "2", "branch2c": "3"}
+
+
+def default_weights_dir() -> Path:
+    """Returns where downloads go: `weights/` of the checkout, or a folder of the user for an installed package."""
+    checkout = Path(__file__).resolve().parents[1] / "weights"
+    if checkout.is_dir():
+        return checkout
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "keras-nucleus" / "weights"
+
+
+def download_coco(weights_dir: str | os.PathLike | None = None) -> Path:
+    """Returns the file of the public COCO weights (ResNet-101, 81 classes), downloaded when it is not there.
+
+    Args:
+        weights_dir: Folder of the file.
+
+    Raises:
+        DownloadError: It could not be fetched; the message says from where and where to put it.
+    """
+    path = Path(weights_dir or default_weights_dir()) / COCO_FILE
+    return download(COCO_MODEL_URL, path, what="Mask R-CNN weights trained on COCO")
+
+
+def download_imagenet(backbone: str, weights_dir: str | os.PathLike | None = None) -> Path:
+    """Returns the file of a ResNet's ImageNet weights without its top, downloaded when it is not there.
+
+    Args:
+        backbone: "resnet50" or "resnet101".
+        weights_dir: Folder of the file.
+
+    Raises:
+        ValueError: There are no public weights for this backbone.
+        DownloadError: It could not be fetched; the message says from where and where to put it.
+    """
+    if backbone not in IMAGENET_FILES:
+        raise ValueError(f"ImageNet weights exist for {sorted(IMAGENET_FILES)}. Received backbone: {backbone!r}")
+    name, md5 = IMAGENET_FILES[backbone]
+    path = Path(weights_dir or default_weights_dir()) / name
+    return download(_IMAGENET_URL + name, path, md5=md5, what=f"ImageNet weights of {backbone}")
+
+
+def imagenet_name(layer: str) -> str | None:
+    """Returns the keras.applications name of a backbone layer, or None if it has none.
+
+    `res4b_branch2a` is `conv4_block2_1_conv` there, `bn_conv1` is `conv1_bn`.
+    """
+    if layer in ("conv1", "bn_conv1"):
+        return "conv1_conv" if layer == "conv1" else "conv1_bn"
+    for prefix, suffix in (("res", "conv"), ("bn", "bn")):
+        block, _, branch = layer.removeprefix(prefix).partition("_")
+        if layer.startswith(prefix) and len(block) == 2 and branch in _BRANCHES:
+            stage, letter = block
+            return f"conv{stage}_block{ord(letter) - ord('a') + 1}_{_BRANCHES[branch]}_{suffix}"
+    return None
+
+
+def is_imagenet_file(path: str | os.PathLike) -> bool:
+    """Whether a weights file has the layers of a keras.applications ResNet."""
+    return "conv1_conv" in read_layers(path)
+
+
+def load_imagenet(model: keras.Model, path: str | os.PathLike) -> list[str]:
+    """Loads keras.applications ResNet weights into the backbone of a model.
+
+    Two differences are made up for, so that the features are those of the original: its first convolution expects
+    BGR, ours RGB; and its batch norm has another epsilon, which the scale takes in.
+
+    Args:
+        model: A Mask R-CNN with a ResNet backbone.
+        path: The weights file.
+
+    Returns:
+        The names of the layers that were loaded.
+
+    Raises:
+        WeightsFileError: The file lacks a layer or has other shapes: it belongs to another backbone.
+    """
+    layers = read_layers(path)
+    targets = {layer: imagenet_name(layer.name) for layer in model.layers if imagenet_name(layer.name)}
+    missing = sorted(name for name in targets.values() if name not in layers)
+    blocks_in_file = {name.rsplit("_", 2)[0] for name in layers if name.startswith("conv") and "_block" in name}
+    blocks_in_model = {name.rsplit("_", 2)[0] for name in targets.values() if "_block" in name}
+    if missing or blocks_in_file != blocks_in_model:
+        different = ", ".join((missing or sorted(blocks_in_file ^ blocks_in_model))[:5])
+        raise WeightsFileError(f"{path}: weights of another backbone; differing layers: {different}")
+    for layer, name in targets.items():
+        assign(layer, _adapt(layer, dict(layers[name])), f"{path}, layer {name}")
+    return [layer.name for layer in targets]
+
+
+def _adapt(layer: keras.Layer, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    if layer.name == "conv1":
+        arrays["kernel"] = arrays["kernel"][:, :, ::-1]
+    if "moving_variance" in arrays:
+        variance = arrays["moving_variance"]
+        arrays["gamma"] = arrays["gamma"] * np.sqrt((variance + layer.epsilon) / (variance + _IMAGENET_EPSILON))
+    return arrays
