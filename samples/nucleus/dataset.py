@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from mrcnn import utils
+from mrcnn.dataset import Dataset
 from nucleus.cache import ArrayCache, LabelCache, label_cache_folder
 from nucleus.images import IMAGE_SUFFIXES, list_images, read_image, read_mask
 from nucleus.labels import labels_to_masks
@@ -75,7 +75,7 @@ def shipped_data() -> Path:
     return Path(__file__).resolve().parent / "data"
 
 
-class NucleusDataset(utils.Dataset):
+class NucleusDataset(Dataset):
     """Nucleus images with their label images.
 
     Each entry of `image_info` holds `id`, `source` ("nucleus"), `path`, `masks` (the folder, or None), `modality` and
