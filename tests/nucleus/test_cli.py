@@ -1,0 +1,211 @@
+"""The command line: what it parses, calls, writes and prints. The network is replaced by a threshold."""
+
+import sys
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from nucleus import cli, inference
+from nucleus.config import NucleusConfig
+from nucleus.weights import Recipe
+
+
+@pytest.fixture
+def model(monkeypatch, threshold_predictor):
+    """Every weights file loads as the threshold; notes what was loaded with which configuration."""
+    loaded = SimpleNamespace(calls=[])
+
+    def load(weights, config, model_dir):
+        loaded.calls.append((weights, config))
+        return threshold_predictor
+
+    monkeypatch.setattr(inference, "load_model", load)
+    return loaded
+
+
+@pytest.fixture
+def weights(tmp_path):
+    path = tmp_path / "model.h5"
+    path.touch()
+    return path
+
+
+def run(*arguments):
+    return cli.main([str(argument) for argument in arguments])
+
+
+def test_detect_writes_everything_for_files_and_folders(tmp_path, model, weights, write_squares, capsys):
+    one = write_squares("one.png", (2, 2), (10, 20))
+    write_squares("more/one.png", (5, 5))
+    write_squares("more/dark.png")
+    output = tmp_path / "out"
+    assert run("detect", one, tmp_path / "more", "--weights", weights, "--output", output) == 0
+
+    names = ["dark", "one", "one-2"]
+    for folder in ("labels", "overlays"):
+        assert sorted(path.stem for path in (output / folder).glob("*.png")) == names
+    found = {name: cv2.imread(str(output / "labels" / f"{name}.png"), cv2.IMREAD_UNCHANGED) for name in names}
+    assert {name: labels.max() for name, labels in found.items()} == {"dark": 0, "one": 2, "one-2": 1}
+    assert found["one"].dtype == np.uint16 and (found["one"][2:6, 2:6] == 1).all()
+
+    submission = pd.read_csv(output / "submission.csv", keep_default_na=False)
+    assert submission["ImageId"].value_counts().to_dict() == {"one": 2, "dark": 1, "one-2": 1}
+    assert submission.set_index("ImageId").loc["dark", "EncodedPixels"] == ""
+    nuclei = pd.read_csv(output / "nuclei.csv")
+    assert nuclei["area"].tolist() == [16, 16, 16] and nuclei["mean_intensity"].tolist() == [200] * 3
+    summary = capsys.readouterr().out.strip()
+    assert summary.startswith("3 images, 3 nuclei, ") and summary.endswith(f"s: {output}")
+
+
+def test_detect_takes_a_subset_without_masks(tmp_path, model, weights, add_sample):
+    add_sample("a", None, folder="stage1_test")
+    output = tmp_path / "out"
+    assert run("detect", "--dataset", tmp_path, "--weights", weights, "--output", output, "--label-format=tif") == 0
+    assert [path.name for path in (output / "labels").iterdir()] == ["a.tif"]
+
+
+def test_evaluate_prints_and_saves_the_scores(tmp_path, model, weights, add_sample, rectangle, capsys):
+    add_sample("a", [rectangle(1, 1, 5, 5)])
+    output = tmp_path / "out"
+    status = run("evaluate", "--dataset", tmp_path, "--subset=train", "--weights", weights, "--output", output)
+    assert status == 0
+    assert sorted(path.name for path in output.iterdir()) == ["scores.csv", "summary.json"]
+    assert "mAP" in capsys.readouterr().out
+
+
+def test_settings_come_from_recipe_preset_and_option_in_this_order(tmp_path, model, weights, write_squares):
+    Recipe("resnet101-two-stage", {"CLAHE": "True", "IMAGES_PER_GPU": "4"}).save(tmp_path)
+    image = write_squares("one.png", (2, 2))
+    common = ("detect", image, "--weights", weights, "--output", tmp_path / "out")
+    assert run(*common, "--set", "DETECTION_NMS_THRESHOLD=0.4", "--set", "OVERLAP_RULE=score") == 0
+    assert run(*common, "--preset=lineage") == 0
+    (_, own), (_, lineage) = model.calls
+    assert (own.BACKBONE, own.CLAHE, own.BATCH_SIZE) == ("resnet101", True, 1)
+    assert (own.DETECTION_NMS_THRESHOLD, own.OVERLAP_RULE) == (0.4, "score")
+    assert (lineage.BACKBONE, lineage.CLAHE) == ("resnet50", False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        ((), "COMMAND"),
+        (("paint",), "paint"),
+        (("train",), "--weights"),
+        (("train", "--weights=none", "--preset=nothing"), "nothing"),
+        (("train", "--weights=none", "--set", "CLAHE"), "NAME=VALUE"),
+        (("train", "--weights=none", "--epochs=0"), "--epochs"),
+        (("detect", "--weights=coco"), "has not learned nuclei"),
+        (("download", "everything"), "everything"),
+    ],
+)
+def test_wrong_usage_ends_with_status_2(arguments, cause, capsys):
+    with pytest.raises(SystemExit) as end:
+        run(*arguments)
+    assert end.value.code == 2
+    assert cause in capsys.readouterr().err
+
+
+def test_ctrl_c_is_no_traceback(monkeypatch, weights, write_squares, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(inference, "load_model", interrupt)
+    assert run("detect", write_squares("one.png"), "--weights", weights) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    with pytest.raises(ValueError, match=r"gone\.h5"):
+        run("evaluate", "--debug", "--weights", tmp_path / "gone.h5")
+
+
+def test_download_fetches_into_the_weights_folder(tmp_path, monkeypatch, capsys):
+    fetched = SimpleNamespace(
+        download_coco=lambda folder: folder / "coco.h5",
+        download_imagenet=lambda backbone, folder: folder / f"{backbone}.h5",
+    )
+    monkeypatch.setitem(sys.modules, "mrcnn.weights", fetched)
+    monkeypatch.setattr(cli, "weights_folder", lambda: tmp_path)
+    assert run("download") == 0
+    assert run("download", "imagenet", "dataset") == 0
+    printed = capsys.readouterr().out
+    for expected in ("coco.h5", "resnet50.h5", "resnet101.h5", "BBBC038", "stage1_train"):
+        assert expected in printed
+
+
+class FakeMaskRCNN:
+    """Stands for the network in training; notes what it loads and trains."""
+
+    made = []
+
+    def __init__(self, mode, config, model_dir):
+        assert mode == "training"
+        self.config, self.epoch = config, 0
+        self.log_dir = f"{model_dir}/nucleus20240101T0000"
+        self.loaded, self.trained = [], []
+        FakeMaskRCNN.made.append(self)
+
+    def load_weights(self, path, by_name=False, exclude=None):
+        self.loaded.append((path, by_name, exclude))
+
+    def inference_twin(self, config):
+        return SimpleNamespace(config=config)
+
+    def train(self, train_dataset, val_dataset, *, layers, epochs, **_):
+        self.trained.append((layers, epochs))
+        self.datasets, self.epoch = (train_dataset, val_dataset), epochs
+
+
+@pytest.fixture
+def train(tmp_path, monkeypatch, add_sample, rectangle):
+    """Returns a function that runs `train` on a tiny dataset and returns the model it made."""
+    add_sample("a", [rectangle(1, 1, 5, 5)])
+    add_sample("b", [rectangle(1, 1, 5, 5)], folder="extra")
+    monkeypatch.setitem(sys.modules, "mrcnn.model", SimpleNamespace(MaskRCNN=FakeMaskRCNN))
+    download = SimpleNamespace(download_coco=lambda folder: "coco.h5", download_imagenet=lambda name, folder: name)
+    monkeypatch.setitem(sys.modules, "mrcnn.weights", download)
+    monkeypatch.setattr(FakeMaskRCNN, "made", [])
+
+    def start(*arguments):
+        common = ("train", "--dataset", tmp_path, "--val-subset=extra", "--logs", tmp_path / "logs")
+        assert run(*common, *arguments) == 0
+        return FakeMaskRCNN.made[-1]
+
+    return start
+
+
+def test_training_from_coco_leaves_out_what_depends_on_the_classes(train):
+    model = train("--weights=coco", "--set", "CLAHE=True", "--steps=3")
+    ((path, by_name, exclude),) = model.loaded
+    assert (path, by_name) == ("coco.h5", True)
+    assert set(exclude) == {"mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"}
+    assert model.trained == [("heads", 20), ("all", 40)]
+    assert model.config.STEPS_PER_EPOCH == 3
+    assert all(dataset.preprocessing is not None for dataset in model.datasets)
+    assert [dataset.image_info[0]["id"] for dataset in model.datasets] == ["a", "b"]
+
+
+def test_training_from_imagenet_takes_the_backbones_file(train):
+    assert train("--weights=imagenet", "--epochs=2").loaded == [("resnet50", True, None)]
+
+
+def test_training_from_nothing_trains_everything_and_is_resumed_so(train, tmp_path):
+    model = train("--weights=none", "--set", "STAGES=[('heads', 1), ('4+', 2)]")
+    # Stages that were asked for are kept; only what was not asked for is chosen for random weights.
+    assert model.trained == [("heads", 1), ("4+", 3)]
+    model = train("--weights=none", "--preset=resnet101-two-stage", "--epochs=101")
+    assert model.loaded == [] and model.config.TRAIN_BN is None
+    assert model.trained == [("all", 100), ("all", 101)]
+
+    checkpoint = tmp_path / "logs" / "nucleus20240101T0000" / "mask_rcnn_nucleus_0101.h5"
+    checkpoint.touch()
+    resumed = train("--weights=last")
+    assert resumed.loaded == [(str(checkpoint), True, None)]
+    assert resumed.config.TRAIN_BN is None and resumed.config.BACKBONE == "resnet101"
+    assert resumed.trained == [("all", 100), ("all", 150)]
+
+
+def test_the_lineages_defaults_apply_without_options(train):
+    assert train("--weights=none").config.IMAGE_RESIZE_MODE == NucleusConfig.IMAGE_RESIZE_MODE

@@ -1,0 +1,61 @@
+"""Evaluation: one row an image, means overall and by modality, files."""
+
+import json
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from nucleus.dataset import DatasetError, NucleusDataset
+from nucleus.evaluation import evaluate, save_scores, summarise
+
+
+@pytest.fixture
+def dataset(tmp_path, add_sample, rectangle):
+    """Image "a" shows its one nucleus exactly; "b" shows one of two."""
+    for name, shown, masks in (
+        ("a", rectangle(1, 1, 5, 5), [rectangle(1, 1, 5, 5)]),
+        ("b", rectangle(1, 1, 5, 5), [rectangle(1, 1, 5, 5), rectangle(7, 7, 10, 12)]),
+    ):
+        sample = add_sample(name, masks)
+        image = np.repeat(shown[..., None], 3, axis=2).astype(np.uint8) * 255
+        cv2.imwrite(str(sample / "images" / f"{name}.png"), image)
+    (tmp_path / "classes.csv").write_text("ImageId,foreground,background\na,white,black\nb,purple,white\n")
+    dataset = NucleusDataset(cache_dir=tmp_path / "cache")
+    dataset.load_nucleus(tmp_path, "train")
+    dataset.prepare()
+    return dataset
+
+
+def test_scores_are_those_of_the_images(dataset, threshold_predictor, tmp_path):
+    scores = evaluate(threshold_predictor, dataset, progress=False)
+    assert list(scores["ImageId"]) == ["a", "b"]
+    np.testing.assert_allclose(scores["mAP"], [1, 0.5])
+    np.testing.assert_allclose(scores["AP75"], [1, 0.5])
+    assert scores[["true", "predicted", "matched", "missed", "spurious"]].to_numpy().tolist() == [
+        [1, 1, 1, 0, 0],
+        [2, 1, 1, 1, 0],
+    ]
+
+    summary = summarise(scores)
+    assert list(summary.index) == ["all", "fluorescence", "h&e-white"]
+    assert summary.loc["all", "mAP"] == pytest.approx(0.75)
+    assert summary.loc["h&e-white", "AP50"] == pytest.approx(0.5)
+    assert summary["images"].tolist() == [2, 1, 1] and summary["true"].tolist() == [3, 1, 2]
+
+    save_scores(scores, tmp_path / "scores")
+    assert json.loads((tmp_path / "scores" / "summary.json").read_text())["all"]["mAP"] == pytest.approx(0.75)
+    back = pd.read_csv(tmp_path / "scores" / "scores.csv")
+    np.testing.assert_allclose(back["mAP"], scores["mAP"])
+
+
+def test_images_must_not_be_preprocessed_twice(threshold_predictor):
+    with pytest.raises(DatasetError, match="without preprocessing"):
+        evaluate(threshold_predictor, NucleusDataset(preprocessing=np.asarray))
+
+
+def test_no_image_is_no_score(threshold_predictor):
+    dataset = NucleusDataset()
+    dataset.prepare()
+    with pytest.raises(DatasetError, match="no image"):
+        evaluate(threshold_predictor, dataset)

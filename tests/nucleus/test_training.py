@@ -1,0 +1,102 @@
+"""Stages of a training: their order, their rates, and where a resumed run goes on."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from nucleus import training
+from nucleus.config import AUGMENTATIONS, make_config
+from nucleus.training import Stage, from_scratch_settings, make_augmentation, stages
+
+from trainkit.augmentation import augment_pair
+
+
+class FakeMaskRCNN:
+    """Notes what it is asked to train."""
+
+    def __init__(self, log_dir, epoch=0, **settings):
+        self.config = make_config("training", settings=settings)
+        self.epoch, self.log_dir, self.calls = epoch, log_dir, []
+
+    def inference_twin(self, config):
+        return SimpleNamespace(config=config)
+
+    def train(self, train_dataset, val_dataset, learning_rate, epochs, layers, augmentation, custom_callbacks):
+        self.calls.append((layers, epochs, learning_rate))
+        self.callbacks = custom_callbacks
+        self.epoch = epochs
+
+
+STAGES = (("heads", 3, 0.01), ("4+", 2))
+
+
+def test_stages_follow_each_other_and_take_the_common_rate():
+    config = make_config("training", settings={"STAGES": STAGES, "LEARNING_RATE": 0.002})
+    assert stages(config) == [Stage("heads", 3, 0.01), Stage("4+", 5, 0.002)]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "expected"),
+    [(2, [("heads", 2)]), (3, [("heads", 3)]), (4, [("heads", 3), ("4+", 4)]), (9, [("heads", 3), ("4+", 9)])],
+)
+def test_the_number_of_epochs_can_be_changed(epochs, expected):
+    config = make_config("training", settings={"STAGES": STAGES})
+    assert [stage[:2] for stage in stages(config, epochs)] == expected
+
+
+def test_a_resumed_run_goes_on_in_its_stage(tmp_path):
+    fresh = FakeMaskRCNN(tmp_path, STAGES=STAGES)
+    training.train(fresh, None, None)
+    assert fresh.calls == [("heads", 3, 0.01), ("4+", 5, 0.001)]
+    resumed = FakeMaskRCNN(tmp_path, epoch=3, STAGES=STAGES)
+    training.train(resumed, None, None)
+    assert resumed.calls == [("4+", 5, 0.001)]
+    finished = FakeMaskRCNN(tmp_path, epoch=5, STAGES=STAGES)
+    training.train(finished, None, None)
+    assert finished.calls == []
+
+
+def test_validation_scores_join_the_logs_and_the_best_weights_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "evaluate", lambda predictor, dataset, progress: dataset)
+    monkeypatch.setattr(training, "summarise", lambda scores: scores)
+    saved = []
+    monkeypatch.setattr("trainkit.callbacks.save_weights", lambda model, path: saved.append(path.name))
+    model = FakeMaskRCNN(tmp_path, STAGES=STAGES, EVALUATE_EVERY=2)
+    scores = SimpleNamespace(loc={"all": {"mAP": 0.4, "AP50": 0.6, "AP75": 0.5}})
+    training.train(model, None, None, inference_config=make_config("inference"), evaluation_dataset=scores)
+    (callback,) = model.callbacks
+    callback.set_params({"epochs": 5})
+    first, second = {}, {}
+    callback.on_epoch_end(0, first)
+    callback.on_epoch_end(1, second)
+    assert first == {}
+    assert second == {"val_mAP": 0.4, "val_AP50": 0.6, "val_AP75": 0.5}
+    assert saved == ["mask_rcnn_nucleus_best.h5"]
+
+
+def test_evaluation_can_be_switched_off(tmp_path):
+    model = FakeMaskRCNN(tmp_path, STAGES=STAGES, EVALUATE_EVERY=0)
+    training.train(model, None, None, inference_config=make_config("inference"), evaluation_dataset=object())
+    assert model.callbacks == []
+
+
+def test_random_weights_train_everything():
+    settings = from_scratch_settings(make_config("training", settings={"STAGES": STAGES}))
+    config = make_config("training", settings=settings)
+    assert config.TRAIN_BN is None
+    assert [stage[:2] for stage in stages(config)] == [("all", 3), ("all", 5)]
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_every_augmentation_changes_images_and_keeps_their_size(name):
+    augmenter = make_augmentation(name)
+    if name == "none":
+        assert augmenter is None
+        return
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    labels = np.zeros((32, 32), np.int32)
+    labels[4:12, 6:20] = 1
+    results = [augment_pair(augmenter, image, labels, seed) for seed in range(8)]
+    assert all(new.shape == image.shape and new.dtype == np.uint8 for new, _ in results)
+    assert any((new != image).any() for new, _ in results)
+    assert any((new != labels).any() for _, new in results)
