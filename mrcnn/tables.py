@@ -1,0 +1,86 @@
+"""Tables for notebooks and terminals, and the one that shows a model's weights."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+# Beyond this size a weight has most likely diverged.
+_OVERFLOW = 1000
+
+
+def display_table(table: Iterable[Iterable[Any]]) -> None:
+    """Shows a table: as HTML in a notebook, as aligned text on standard output elsewhere.
+
+    Args:
+        table: Rows of values. Values may contain HTML, which the text leaves out.
+    """
+    rows = [[str(value) for value in row] for row in table]
+    notebook = _notebook_display()
+    if notebook is None:
+        print(_as_text(rows))
+        return
+    cells = ("".join(f"<td>{value}</td>" for value in row) for row in rows)
+    notebook.display(notebook.HTML(f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"))
+
+
+def display_weight_stats(model: Any) -> None:
+    """Shows shape, least, largest and standard deviation of every weight, and marks suspicious ones.
+
+    A weight whose values are all the same is marked as dead, unless it is a bias, which starts out so; one
+    with values beyond 1000 as overflowing.
+
+    Args:
+        model: A `MaskRCNN`, or any Keras model.
+    """
+    rows = [["WEIGHT NAME", "SHAPE", "MIN", "MAX", "STD"]]
+    for layer in _layers_with_weights(getattr(model, "keras_model", model)):
+        for variable, values in zip(layer.weights, layer.get_weights(), strict=True):
+            alert = ""
+            if values.size > 1 and values.min() == values.max() and variable.name != "bias":
+                alert += " <span style='color:red'>*** dead?</span>"
+            if np.abs(values).max() > _OVERFLOW:
+                alert += " <span style='color:red'>*** Overflow?</span>"
+            rows.append(
+                [
+                    html.escape(f"{layer.name}/{variable.name}") + alert,
+                    str(values.shape),
+                    f"{values.min():+9.4f}",
+                    f"{values.max():+10.4f}",
+                    f"{values.std():+9.4f}",
+                ]
+            )
+    display_table(rows)
+
+
+def _layers_with_weights(model: Any) -> Iterator[Any]:
+    """The layers that own weights, those of nested models included."""
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield from _layers_with_weights(layer)
+        elif layer.weights:
+            yield layer
+
+
+def _notebook_display() -> Any | None:
+    """The module `IPython.display` inside a notebook's kernel, else None."""
+    try:
+        from IPython import display, get_ipython
+    except ImportError:
+        return None
+    shell = get_ipython()
+    return display if shell is not None and hasattr(shell, "kernel") else None
+
+
+def _as_text(rows: list[list[str]]) -> str:
+    """Left-aligned columns, two spaces apart."""
+    plain = [[html.unescape(re.sub(r"<[^>]+>", "", value)) for value in row] for row in rows]
+    columns = max(map(len, plain), default=0)
+    widths = [max(len(row[i]) for row in plain if i < len(row)) for i in range(columns)]
+    return "\n".join(
+        "  ".join(value.ljust(width) for value, width in zip(row, widths, strict=False)).rstrip() for row in plain
+    )

@@ -1,0 +1,422 @@
+"""Pictures of instances, boxes and scores, under the names and signatures of matterport's `mrcnn.visualize`.
+
+Everything is drawn with matplotlib. Functions that open a figure of their own also show it; with a backend
+that only writes files (Agg, PDF, ...) the figure stays open for `plt.savefig` instead.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import math
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib import lines, patches
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from skimage.measure import find_contours
+
+from mrcnn import evaluation
+from mrcnn.masks import extract_bboxes, unmold_mask
+from mrcnn.plots import plot_overlaps, plot_precision_recall
+from mrcnn.tables import display_table, display_weight_stats
+
+__all__ = [
+    "apply_mask",
+    "display_differences",
+    "display_images",
+    "display_instances",
+    "display_table",
+    "display_top_masks",
+    "display_weight_stats",
+    "draw_box",
+    "draw_boxes",
+    "draw_rois",
+    "plot_overlaps",
+    "plot_precision_recall",
+    "random_colors",
+]
+
+_FILE_BACKENDS = frozenset({"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"})
+
+Color = Any  # Whatever matplotlib takes: a name, or red, green, blue (and alpha) in 0..1.
+
+
+def display_images(
+    images: Sequence[np.ndarray],
+    titles: Sequence[str] | None = None,
+    cols: int = 4,
+    cmap: Any = None,
+    norm: Any = None,
+    interpolation: str | None = None,
+) -> None:
+    """Shows images in a grid.
+
+    Args:
+        images: Each `[H, W]` or `[H, W, 3]`, values 0 to 255.
+        titles: One title an image.
+        cols: Images a row.
+        cmap: Colour map of images without channels, e.g. "Blues".
+        norm: matplotlib's normalisation of such images.
+        interpolation: matplotlib's interpolation.
+    """
+    titles = [""] * len(images) if titles is None else titles
+    rows = max(1, math.ceil(len(images) / cols))
+    plt.figure(figsize=(14, 14 * rows / cols))
+    for position, (image, title) in enumerate(zip(images, titles, strict=False), start=1):
+        plt.subplot(rows, cols, position)
+        plt.title(title, fontsize=9)
+        plt.axis("off")
+        plt.imshow(np.asarray(image).astype(np.uint8), cmap=cmap, norm=norm, interpolation=interpolation)
+    _show()
+
+
+def random_colors(N: int, bright: bool = True) -> list[tuple[float, float, float]]:
+    """Distinct colours in random order: evenly spaced hues.
+
+    Args:
+        N: How many.
+        bright: False darkens them.
+
+    Returns:
+        N times (red, green, blue) in 0..1. The order comes from Python's global `random`.
+    """
+    colors = [colorsys.hsv_to_rgb(i / N, 1, 1.0 if bright else 0.7) for i in range(N)]
+    random.shuffle(colors)
+    return colors
+
+
+def apply_mask(image: np.ndarray, mask: np.ndarray, color: Color, alpha: float = 0.5) -> np.ndarray:
+    """Tints the pixels of a mask, in place.
+
+    Args:
+        image: `[H, W, 3]`, values 0 to 255; changed.
+        mask: `[H, W]`, 1 or True where to tint.
+        color: The colour; an alpha in it is ignored.
+        alpha: Weight of the colour in 0..1.
+
+    Returns:
+        `image`.
+    """
+    inside = np.asarray(mask) == 1
+    image[inside] = image[inside] * (1 - alpha) + alpha * 255 * np.array(to_rgb(color))
+    return image
+
+
+def display_instances(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    masks: np.ndarray,
+    class_ids: np.ndarray,
+    class_names: Sequence[str],
+    scores: np.ndarray | None = None,
+    title: str = "",
+    figsize: tuple[float, float] = (16, 16),
+    ax: Axes | None = None,
+    show_mask: bool = True,
+    show_bbox: bool = True,
+    colors: Sequence[Color] | None = None,
+    captions: Sequence[str] | None = None,
+) -> None:
+    """Shows an image with its instances: tinted masks, outlines, boxes, captions.
+
+    Args:
+        image: `[H, W, 3]`, values 0 to 255.
+        boxes: int `[N, 4]` pixels (y1, x1, y2, x2); an instance with a box of zeros is left out.
+        masks: `[H, W, N]`.
+        class_ids: int `[N]`.
+        class_names: Names by class identifier.
+        scores: float `[N]`, shown in the captions.
+        title: Title of the picture.
+        figsize: Inches (width, height) of the figure where `ax` is None.
+        ax: Where to draw; None opens a figure and shows it.
+        show_mask: Whether to tint masks; they are outlined in any case.
+        show_bbox: Whether to draw boxes.
+        colors: One an instance; None for random ones.
+        captions: One an instance; None for class name and score.
+
+    Raises:
+        ValueError: Boxes, masks and classes are not equally many.
+    """
+    count = len(boxes)
+    if count == 0:
+        print("\n*** No instances to display ***\n")
+    elif not count == masks.shape[-1] == len(class_ids):
+        raise ValueError(
+            f"Expected one mask and one class a box. Received: {count} boxes, {masks.shape[-1]} masks, "
+            f"{len(class_ids)} classes"
+        )
+    opened = ax is None
+    if ax is None:
+        _, ax = plt.subplots(1, figsize=figsize)
+    colors = random_colors(count) if colors is None else colors
+    _frame(ax, image.shape, 10, 10, title)
+
+    canvas = image.astype(np.float32)
+    for i in range(count):
+        if not np.any(boxes[i]):
+            continue
+        if show_bbox:
+            _add_box(ax, boxes[i], edgecolor=colors[i], linestyle="dashed", alpha=0.7)
+        if captions is not None:
+            caption = captions[i]
+        else:
+            caption = class_names[class_ids[i]]
+            if scores is not None:
+                caption = f"{caption} {scores[i]:.3f}"
+        ax.text(boxes[i][1], boxes[i][0] + 8, caption, color="w", size=11)
+        _add_mask(ax, canvas, masks[:, :, i], colors[i], tint=show_mask)
+    ax.imshow(canvas.astype(np.uint8))
+    if opened:
+        _show()
+
+
+def display_differences(
+    image: np.ndarray,
+    gt_box: np.ndarray,
+    gt_class_id: np.ndarray,
+    gt_mask: np.ndarray,
+    pred_box: np.ndarray,
+    pred_class_id: np.ndarray,
+    pred_score: np.ndarray,
+    pred_mask: np.ndarray,
+    class_names: Sequence[str],
+    title: str = "",
+    ax: Axes | None = None,
+    show_mask: bool = True,
+    show_box: bool = True,
+    iou_threshold: float = 0.5,
+    score_threshold: float = 0.5,
+) -> None:
+    """Shows ground truth in green and predictions in red, each prediction with its score and IoU.
+
+    Rows of zeros at the end of the boxes are padding and are ignored.
+
+    Args:
+        image: `[H, W, 3]`, values 0 to 255.
+        gt_box: int `[M, 4]` pixels.
+        gt_class_id: int `[M]`.
+        gt_mask: `[H, W, M]`.
+        pred_box: int `[N, 4]` pixels.
+        pred_class_id: int `[N]`.
+        pred_score: float `[N]`.
+        pred_mask: `[H, W, N]`.
+        class_names: Names by class identifier.
+        title: Title of the picture; empty for a legend.
+        ax: Where to draw; None opens a figure and shows it.
+        show_mask: Whether to tint masks.
+        show_box: Whether to draw boxes.
+        iou_threshold: As for `evaluation.compute_matches`.
+        score_threshold: As for `evaluation.compute_matches`.
+    """
+    gt_box, pred_box = evaluation.trim_zeros(gt_box), evaluation.trim_zeros(pred_box)
+    gt_count = len(gt_box)
+    # Matches count predictions by descending score.
+    order = np.argsort(-pred_score[: len(pred_box)], kind="stable")
+    truth = (gt_box, gt_class_id[:gt_count], gt_mask[..., :gt_count])
+    prediction = (pred_box[order], pred_class_id[order], pred_score[order], pred_mask[..., order])
+    _, pred_match, overlaps = evaluation.compute_matches(
+        *truth, *prediction, iou_threshold=iou_threshold, score_threshold=score_threshold
+    )
+    captions = [""] * gt_count
+    for score, match, row in zip(prediction[2], pred_match.astype(int), overlaps, strict=True):
+        captions.append(f"{score:.2f} / {row[match] if match > -1 else row.max(initial=0):.2f}")
+    display_instances(
+        image,
+        np.concatenate([truth[0], prediction[0]]),
+        np.concatenate([truth[2], prediction[3]], axis=-1),
+        np.concatenate([truth[1], prediction[1]]),
+        class_names,
+        title=title or "Ground Truth and Detections\n GT=green, pred=red, captions: score/IoU",
+        ax=ax,
+        show_mask=show_mask,
+        show_bbox=show_box,
+        colors=[(0, 1, 0, 0.8)] * gt_count + [(1, 0, 0, 1)] * len(order),
+        captions=captions,
+    )
+
+
+def draw_rois(
+    image: np.ndarray,
+    rois: np.ndarray,
+    refined_rois: np.ndarray,
+    mask: np.ndarray,
+    class_ids: np.ndarray,
+    class_names: Sequence[str],
+    limit: int = 10,
+) -> None:
+    """Draws RoIs dashed and, for those of a class, the refined RoI solid with mask and class name.
+
+    Args:
+        image: `[H, W, 3]`, values 0 to 255.
+        rois: `[N, 4]` pixels.
+        refined_rois: `[N, 4]` pixels.
+        mask: float `[N, h, w]`, what the mask head is to predict in each RoI.
+        class_ids: int `[N]`, 0 for background.
+        class_names: Names by class identifier.
+        limit: Most RoIs to draw; of more, a random choice by NumPy's global generator.
+    """
+    count = len(rois)
+    chosen = np.random.choice(count, limit, replace=False) if count > limit else np.arange(count)
+    _, ax = plt.subplots(1, figsize=(12, 12))
+    title = f"Showing {limit} random ROIs out of {count}" if count > limit else f"{count} ROIs"
+    _frame(ax, image.shape, 20, 50, title)
+
+    canvas = image.astype(np.float32)
+    for i in chosen:
+        color = np.random.rand(3)
+        _add_box(ax, rois[i], edgecolor=color if class_ids[i] else "gray", linestyle="dashed")
+        if not class_ids[i]:
+            continue
+        _add_box(ax, refined_rois[i], edgecolor=color)
+        _connect_corners(ax, rois[i], refined_rois[i], color)
+        y1, x1 = refined_rois[i][:2]
+        ax.text(x1, y1 + 8, class_names[class_ids[i]], color="w", size=11)
+        apply_mask(canvas, unmold_mask(mask[i], rois[i].astype(np.int32), image.shape), color)
+    ax.imshow(canvas.astype(np.uint8))
+
+    positive = int(np.count_nonzero(class_ids))
+    print(f"Positive ROIs: {positive}\nNegative ROIs: {count - positive}")
+    print(f"Positive Ratio: {positive / max(count, 1):.2f}")
+
+
+def draw_box(image: np.ndarray, box: Sequence[int], color: Sequence[int]) -> np.ndarray:
+    """Draws a box into an image, in place, with lines two pixels wide.
+
+    Args:
+        image: uint8 `[H, W, 3]`, contiguous; changed.
+        box: (y1, x1, y2, x2) in pixels.
+        color: (red, green, blue) in 0..255.
+
+    Returns:
+        `image`.
+    """
+    y1, x1, y2, x2 = (int(side) for side in box)
+    return cv2.rectangle(image, (x1, y1), (x2, y2), color=[int(value) for value in color], thickness=2)
+
+
+def display_top_masks(
+    image: np.ndarray, mask: np.ndarray, class_ids: np.ndarray, class_names: Sequence[str], limit: int = 4
+) -> None:
+    """Shows an image and, beside it, the masks of the classes that cover most of it.
+
+    Args:
+        image: `[H, W, 3]`, values 0 to 255.
+        mask: `[H, W, N]`.
+        class_ids: int `[N]`.
+        class_names: Names by class identifier.
+        limit: How many classes to show.
+    """
+    areas = {c: np.count_nonzero(mask[:, :, class_ids == c]) for c in np.unique(class_ids)}
+    top = [c for c in sorted(areas, key=areas.get, reverse=True) if areas[c] > 0][:limit]
+    pictures = [image]
+    titles = [f"H x W={image.shape[0]}x{image.shape[1]}"]
+    for c in top:
+        members = mask[:, :, class_ids == c].astype(bool)
+        # One shade an instance, never the background's 0.
+        shades = (np.arange(members.shape[-1]) % 255 + 1).astype(np.uint8)
+        pictures.append((members * shades).max(axis=-1))
+        titles.append(class_names[c])
+    blank = limit - len(top)
+    pictures += [np.zeros(image.shape[:2], np.uint8)] * blank
+    titles += ["-"] * blank
+    display_images(pictures, titles=titles, cols=limit + 1, cmap="Blues_r")
+
+
+def draw_boxes(
+    image: np.ndarray,
+    boxes: np.ndarray | None = None,
+    refined_boxes: np.ndarray | None = None,
+    masks: np.ndarray | None = None,
+    captions: Sequence[str] | None = None,
+    visibilities: Sequence[int] | None = None,
+    title: str = "",
+    ax: Axes | None = None,
+) -> None:
+    """Draws boxes dotted, refined boxes solid, with masks and captions where they are given.
+
+    Args:
+        image: `[H, W, 3]`, values 0 to 255.
+        boxes: `[N, 4]` pixels; one of zeros is left out with all that belongs to it.
+        refined_boxes: `[N, 4]` pixels, what became of `boxes`.
+        masks: `[H, W, N]`.
+        captions: One a box.
+        visibilities: How prominent each box is: 0 gray and dotted, without its refined box; 1 dotted; 2 solid.
+        title: Title of the picture.
+        ax: Where to draw; None opens a figure.
+
+    Raises:
+        ValueError: Neither boxes nor refined boxes are given.
+    """
+    if boxes is None and refined_boxes is None:
+        raise ValueError("draw_boxes needs boxes or refined_boxes. Received: neither")
+    count = len(refined_boxes if boxes is None else boxes)
+    if ax is None:
+        _, ax = plt.subplots(1, figsize=(12, 12))
+    colors = random_colors(count)
+    margin = image.shape[0] // 10
+    _frame(ax, image.shape, margin, margin, title)
+
+    canvas = image.astype(np.float32)
+    for i in range(count):
+        if boxes is not None and not np.any(boxes[i]):
+            continue
+        visibility = 1 if visibilities is None else visibilities[i]
+        color = colors[i] if visibility else "gray"
+        corner = None
+        if boxes is not None:
+            style = "solid" if visibility == 2 else "dotted"
+            _add_box(ax, boxes[i], edgecolor=color, linestyle=style, alpha=1 if visibility else 0.5)
+            corner = boxes[i][:2]
+        if refined_boxes is not None and visibility > 0:
+            refined = refined_boxes[i].astype(np.int32)
+            _add_box(ax, refined, edgecolor=color)
+            if boxes is not None:
+                _connect_corners(ax, boxes[i], refined, color)
+            corner = refined[:2]
+        if captions is not None and corner is not None:
+            frame = {"facecolor": color, "alpha": 0.5, "pad": 2, "edgecolor": "none"}
+            ax.text(corner[1], corner[0], captions[i], size=11, va="top", color="w", bbox=frame)
+        if masks is not None:
+            _add_mask(ax, canvas, masks[:, :, i], color)
+    ax.imshow(canvas.astype(np.uint8))
+
+
+def _frame(ax: Axes, shape: Sequence[int], vertical: int, horizontal: int, title: str) -> None:
+    """Leaves a margin in pixels, so that what sticks out of the image is seen."""
+    ax.set_ylim(shape[0] + vertical, -vertical)
+    ax.set_xlim(-horizontal, shape[1] + horizontal)
+    ax.axis("off")
+    ax.set_title(title)
+
+
+def _add_box(ax: Axes, box: np.ndarray, **style: Any) -> None:
+    y1, x1, y2, x2 = box[:4]
+    ax.add_patch(patches.Rectangle((x1, y1), x2 - x1, y2 - y1, linewidth=2, facecolor="none", **style))
+
+
+def _connect_corners(ax: Axes, box: np.ndarray, refined_box: np.ndarray, color: Color) -> None:
+    ax.add_line(lines.Line2D([box[1], refined_box[1]], [box[0], refined_box[0]], color=color))
+
+
+def _add_mask(ax: Axes, canvas: np.ndarray, mask: np.ndarray, color: Color, tint: bool = True) -> None:
+    """Outlines a mask and tints its pixels on the canvas; touches only the mask's own box."""
+    y1, x1, y2, x2 = extract_bboxes(mask[:, :, None])[0]
+    crop = mask[y1:y2, x1:x2].astype(bool)
+    if tint:
+        apply_mask(canvas[y1:y2, x1:x2], crop, color)
+    # The ring of zeros closes the outline of a mask that touches the box.
+    for vertices in find_contours(np.pad(crop, 1).astype(np.uint8), 0.5):
+        outline = np.fliplr(vertices) - 1 + (x1, y1)
+        ax.add_patch(patches.Polygon(outline, facecolor="none", edgecolor=color))
+
+
+def _show() -> None:
+    """Shows the open figures where the backend can."""
+    if matplotlib.get_backend().lower() not in _FILE_BACKENDS:
+        plt.show()
