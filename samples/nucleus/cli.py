@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from mrcnn.config import BACKBONES
 from nucleus.config import NucleusConfig, inference_settings, make_config
 from nucleus.presets import PRESETS
 from nucleus.weights import (
@@ -23,7 +24,6 @@ from nucleus.weights import (
     find_recipe,
     last_checkpoint,
     shipped_weights,
-    weights_folder,
 )
 
 DATASET_HELP = """\
@@ -75,7 +75,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def train(args: argparse.Namespace) -> int:
     """Trains a model; see `nucleus train --help`."""
     from mrcnn.model import MaskRCNN
-
     from nucleus import training
     from nucleus.inference import preprocessing
 
@@ -91,7 +90,7 @@ def train(args: argparse.Namespace) -> int:
 
     config.display()
     model = MaskRCNN(mode="training", config=config, model_dir=str(args.logs))
-    _load_training_weights(model, args.weights, weights, config)
+    _load_training_weights(model, args.weights, weights)
     recipe.save(model.log_dir)
     training.train(
         model,
@@ -145,14 +144,16 @@ def evaluate(args: argparse.Namespace) -> int:
 
 def download(args: argparse.Namespace) -> int:
     """Fetches pretrained weights, or says where the images are; see `nucleus download --help`."""
+    from mrcnn.weights import download_coco, download_imagenet
+
     for what in args.what:
         if what == "dataset":
             print(DATASET_HELP)
         elif what == "coco":
-            print(_coco_weights())
+            print(download_coco())
         else:
-            for backbone in ("resnet50", "resnet101"):
-                print(_imagenet_weights(backbone))
+            for backbone in BACKBONES:
+                print(download_imagenet(backbone))
     return 0
 
 
@@ -340,27 +341,16 @@ def _last(args: argparse.Namespace) -> Path:
     return last_checkpoint(args.logs, dict(args.settings).get("NAME", NucleusConfig.NAME))
 
 
-def _load_training_weights(model, choice: str, path: Path | None, config: NucleusConfig) -> None:
-    if choice == "coco":
-        model.load_weights(str(_coco_weights()), by_name=True, exclude=_COCO_HEADS)
-    elif choice == "imagenet":
-        model.load_weights(str(_imagenet_weights(config.BACKBONE)), by_name=True)
-    elif path is not None:
-        model.load_weights(str(path), by_name=True)
-
-
-def _coco_weights() -> Path:
+def _load_training_weights(model, choice: str, path: Path | None) -> None:
     from mrcnn.weights import download_coco
 
-    return download_coco(weights_folder())
-
-
-def _imagenet_weights(backbone) -> Path:
-    from mrcnn.weights import download_imagenet
-
-    if callable(backbone):
-        raise ValueError("There are no ImageNet weights for this preset's backbone: use --weights=none or a file.")
-    return download_imagenet(backbone, weights_folder())
+    if choice == "coco":
+        model.load_weights(download_coco(), by_name=True, exclude=_COCO_HEADS)
+    elif choice == "imagenet":
+        model.load_weights(model.get_imagenet_weights(), by_name=True)
+    elif path is not None:
+        # A checkpoint of this very run is complete; another file may lack layers, which keep their weights then.
+        model.load_weights(path, by_name=choice != "last")
 
 
 def _new_folder(command: str) -> Path:

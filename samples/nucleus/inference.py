@@ -94,12 +94,13 @@ def load_model(weights: str, config: NucleusConfig, model_dir: str = "logs") -> 
         The predictor, to be given to `predict`.
 
     Raises:
-        ValueError: The file is missing, is no weights file, or belongs to another network.
+        ValueError: The file is missing, is no weights file, or belongs to another network: every layer's weights
+            must be in it.
     """
     from mrcnn.model import MaskRCNN
 
     model = MaskRCNN(mode="inference", config=config, model_dir=model_dir)
-    model.load_weights(str(weights), by_name=True)
+    model.load_weights(str(weights))
     return MaskRCNNPredictor(model)
 
 

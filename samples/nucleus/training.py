@@ -131,9 +131,11 @@ def train(
 
 
 def _evaluation(model: MaskRCNN, inference_config: NucleusConfig, dataset: NucleusDataset) -> PeriodicEvaluation:
-    predictor = MaskRCNNPredictor(model.inference_twin(inference_config), inference_config)
+    twin = model.inference_twin(inference_config)
+    predictor = MaskRCNNPredictor(twin)
 
     def score() -> dict[str, float]:
+        twin.copy_weights_from(model)
         overall = summarise(evaluate(predictor, dataset, progress=False)).loc["all"]
         return {name: float(overall[name]) for name in ("mAP", "AP50", "AP75")}
 

@@ -66,26 +66,20 @@ def find_recipe(weights: str | os.PathLike) -> Recipe | None:
     return None
 
 
-def weights_folder() -> Path:
-    """Returns where weights are kept: `weights/` of the checkout, or a folder of the user for an installed package."""
-    checkout = Path(__file__).resolve().parents[2] / "weights"
-    if checkout.is_dir():
-        return checkout
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "keras-nucleus" / "weights"
-
-
 def shipped_weights() -> Path:
     """Returns the trained weights that come with the project.
 
     Raises:
         WeightsNotFoundError: There are none, or several to choose from.
     """
-    found = sorted(weights_folder().glob(_SHIPPED))
+    from mrcnn.weights import default_weights_dir
+
+    folder = default_weights_dir()
+    found = sorted(folder.glob(_SHIPPED))
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise WeightsNotFoundError(
-            f"{weights_folder()}: one shipped {_SHIPPED} is the default, found {names}. Name yours: --weights=PATH."
+            f"{folder}: one shipped {_SHIPPED} is the default, found {names}. Name yours: --weights=PATH."
         )
     return found[0]
 

@@ -1,6 +1,5 @@
 """The command line: what it parses, calls, writes and prints. The network is replaced by a threshold."""
 
-import sys
 from types import SimpleNamespace
 
 import cv2
@@ -122,16 +121,13 @@ def test_debug_shows_the_traceback(tmp_path):
 
 
 def test_download_fetches_into_the_weights_folder(tmp_path, monkeypatch, capsys):
-    fetched = SimpleNamespace(
-        download_coco=lambda folder: folder / "coco.h5",
-        download_imagenet=lambda backbone, folder: folder / f"{backbone}.h5",
-    )
-    monkeypatch.setitem(sys.modules, "mrcnn.weights", fetched)
-    monkeypatch.setattr(cli, "weights_folder", lambda: tmp_path)
+    monkeypatch.setattr("mrcnn.weights.download", lambda url, path, **_: path)
+    monkeypatch.setattr("mrcnn.weights.default_weights_dir", lambda: tmp_path)
     assert run("download") == 0
     assert run("download", "imagenet", "dataset") == 0
     printed = capsys.readouterr().out
-    for expected in ("coco.h5", "resnet50.h5", "resnet101.h5", "BBBC038", "stage1_train"):
+    assert [line.startswith(str(tmp_path)) for line in printed.splitlines()[:3]] == [True] * 3
+    for expected in ("coco", "resnet50", "resnet101", "BBBC038", "stage1_train"):
         assert expected in printed
 
 
@@ -150,6 +146,9 @@ class FakeMaskRCNN:
     def load_weights(self, path, by_name=False, exclude=None):
         self.loaded.append((path, by_name, exclude))
 
+    def get_imagenet_weights(self):
+        return f"{self.config.BACKBONE}.h5"
+
     def inference_twin(self, config):
         return SimpleNamespace(config=config)
 
@@ -163,9 +162,8 @@ def train(tmp_path, monkeypatch, add_sample, rectangle):
     """Returns a function that runs `train` on a tiny dataset and returns the model it made."""
     add_sample("a", [rectangle(1, 1, 5, 5)])
     add_sample("b", [rectangle(1, 1, 5, 5)], folder="extra")
-    monkeypatch.setitem(sys.modules, "mrcnn.model", SimpleNamespace(MaskRCNN=FakeMaskRCNN))
-    download = SimpleNamespace(download_coco=lambda folder: "coco.h5", download_imagenet=lambda name, folder: name)
-    monkeypatch.setitem(sys.modules, "mrcnn.weights", download)
+    monkeypatch.setattr("mrcnn.model.MaskRCNN", FakeMaskRCNN)
+    monkeypatch.setattr("mrcnn.weights.download_coco", lambda: "coco.h5")
     monkeypatch.setattr(FakeMaskRCNN, "made", [])
 
     def start(*arguments):
@@ -188,7 +186,7 @@ def test_training_from_coco_leaves_out_what_depends_on_the_classes(train):
 
 
 def test_training_from_imagenet_takes_the_backbones_file(train):
-    assert train("--weights=imagenet", "--epochs=2").loaded == [("resnet50", True, None)]
+    assert train("--weights=imagenet", "--epochs=2").loaded == [("resnet50.h5", True, None)]
 
 
 def test_training_from_nothing_trains_everything_and_is_resumed_so(train, tmp_path):
@@ -202,7 +200,7 @@ def test_training_from_nothing_trains_everything_and_is_resumed_so(train, tmp_pa
     checkpoint = tmp_path / "logs" / "nucleus20240101T0000" / "mask_rcnn_nucleus_0101.h5"
     checkpoint.touch()
     resumed = train("--weights=last")
-    assert resumed.loaded == [(str(checkpoint), True, None)]
+    assert resumed.loaded == [(checkpoint, False, None)]
     assert resumed.config.TRAIN_BN is None and resumed.config.BACKBONE == "resnet101"
     assert resumed.trained == [("all", 100), ("all", 150)]
 

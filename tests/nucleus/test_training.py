@@ -19,7 +19,9 @@ class FakeMaskRCNN:
         self.epoch, self.log_dir, self.calls = epoch, log_dir, []
 
     def inference_twin(self, config):
-        return SimpleNamespace(config=config)
+        self.twin = SimpleNamespace(config=config, copies=[])
+        self.twin.copy_weights_from = self.twin.copies.append
+        return self.twin
 
     def train(self, train_dataset, val_dataset, learning_rate, epochs, layers, augmentation, custom_callbacks):
         self.calls.append((layers, epochs, learning_rate))
@@ -71,6 +73,7 @@ def test_validation_scores_join_the_logs_and_the_best_weights_are_named(tmp_path
     callback.on_epoch_end(1, second)
     assert first == {}
     assert second == {"val_mAP": 0.4, "val_AP50": 0.6, "val_AP75": 0.5}
+    assert model.twin.copies == [model], "the twin scores the epoch's weights"
     assert saved == ["mask_rcnn_nucleus_best.h5"]
 
 

@@ -30,7 +30,7 @@ def test_missing_weights_are_named(tmp_path):
 
 
 def test_shipped_weights_are_the_only_ones(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "weights_folder", lambda: tmp_path)
+    monkeypatch.setattr("mrcnn.weights.default_weights_dir", lambda: tmp_path)
     with pytest.raises(WeightsNotFoundError, match="none"):
         weights.shipped_weights()
     touch(tmp_path / "mask_rcnn_coco.h5")
