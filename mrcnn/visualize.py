@@ -158,6 +158,7 @@ def display_instances(
     _frame(ax, image.shape, 10, 10, title)
 
     canvas = image.astype(np.float32)
+    mask_boxes = extract_bboxes(masks)
     for i in range(count):
         if not np.any(boxes[i]):
             continue
@@ -170,7 +171,7 @@ def display_instances(
             if scores is not None:
                 caption = f"{caption} {scores[i]:.3f}"
         ax.text(boxes[i][1], boxes[i][0] + 8, caption, color="w", size=11)
-        _add_mask(ax, canvas, masks[:, :, i], colors[i], tint=show_mask)
+        _add_mask(ax, canvas, masks[:, :, i], mask_boxes[i], colors[i], tint=show_mask)
     ax.imshow(canvas.astype(np.uint8))
     if opened:
         _show()
@@ -363,6 +364,7 @@ def draw_boxes(
     _frame(ax, image.shape, margin, margin, title)
 
     canvas = image.astype(np.float32)
+    mask_boxes = None if masks is None else extract_bboxes(masks)
     for i in range(count):
         if boxes is not None and not np.any(boxes[i]):
             continue
@@ -383,7 +385,7 @@ def draw_boxes(
             frame = {"facecolor": color, "alpha": 0.5, "pad": 2, "edgecolor": "none"}
             ax.text(corner[1], corner[0], captions[i], size=11, va="top", color="w", bbox=frame)
         if masks is not None:
-            _add_mask(ax, canvas, masks[:, :, i], color)
+            _add_mask(ax, canvas, masks[:, :, i], mask_boxes[i], color)
     ax.imshow(canvas.astype(np.uint8))
 
 
@@ -404,9 +406,11 @@ def _connect_corners(ax: Axes, box: np.ndarray, refined_box: np.ndarray, color: 
     ax.add_line(lines.Line2D([box[1], refined_box[1]], [box[0], refined_box[0]], color=color))
 
 
-def _add_mask(ax: Axes, canvas: np.ndarray, mask: np.ndarray, color: Color, tint: bool = True) -> None:
+def _add_mask(
+    ax: Axes, canvas: np.ndarray, mask: np.ndarray, mask_box: np.ndarray, color: Color, tint: bool = True
+) -> None:
     """Outlines a mask and tints its pixels on the canvas; touches only the mask's own box."""
-    y1, x1, y2, x2 = extract_bboxes(mask[:, :, None])[0]
+    y1, x1, y2, x2 = mask_box
     crop = mask[y1:y2, x1:x2].astype(bool)
     if tint:
         apply_mask(canvas[y1:y2, x1:x2], crop, color)
