@@ -220,12 +220,13 @@ def test_images_of_different_sizes_make_no_batch():
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize("workers", [0, 2])
-def test_fit_takes_the_epochs_in_order(workers):
+@pytest.mark.parametrize(("workers", "steps_per_epoch"), [(0, None), (2, 3)])
+def test_fit_takes_the_epochs_in_order(workers, steps_per_epoch):
     """A model whose loss is the image's brightness tells which images each epoch brought."""
     config = SmallConfig()
     generator = data.DataGenerator(Squares(11), config, workers=workers)
-    generator.epoch = 1
+    validation = data.DataGenerator(Squares(5), config, shuffle=False, steps=1, workers=0)
+    generator.epoch = validation.epoch = 1
 
     class Brightness(keras.Model):
         def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -236,10 +237,19 @@ def test_fit_takes_the_epochs_in_order(workers):
     pooled = keras.layers.GlobalAveragePooling2D()(inputs["input_image"])
     model = Brightness(inputs, keras.layers.Dense(1, kernel_initializer="ones", use_bias=False)(pooled))
     model.compile(optimizer=keras.optimizers.SGD(0.0))
-    history = model.fit(generator, initial_epoch=1, epochs=3, verbose=0)
-    expected = [np.mean([60 * generator.image_id(epoch, index) - 6 for index in range(6)]) for epoch in range(1, 3)]
-    np.testing.assert_allclose(history.history["loss"], expected, rtol=1e-5)
-    assert generator.epoch == 3
+    history = model.fit(
+        generator,
+        initial_epoch=1,
+        epochs=4,
+        steps_per_epoch=steps_per_epoch,
+        validation_data=validation,
+        validation_steps=1,
+        verbose=0,
+    ).history
+    for name, source, count in (("loss", generator, 6), ("val_loss", validation, 2)):
+        ids = [[source.image_id(epoch, index) for index in range(count)] for epoch in range(1, 4)]
+        np.testing.assert_allclose(history[name], 60 * np.mean(ids, axis=1) - 6, rtol=1e-5)
+    assert generator.epoch == validation.epoch == 4
 
 
 def test_lineage_generator_yields_lists_in_the_networks_order():
