@@ -58,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # TensorFlow reports its CPU features and missing CUDA at every start otherwise.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(format="nucleus: %(levelname)s: %(message)s")
+    # It warns of a graph for every image size, which is how detection is meant to run.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     from trainkit.download import DownloadError
 
     try:
