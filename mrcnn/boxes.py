@@ -14,6 +14,9 @@ from keras import ops
 
 Array = Any  # A NumPy array or a tensor of the Keras backend.
 
+# Largest logarithm of an enlargement (16 to 1000 pixels); keeps the boxes of an untrained network finite.
+MAX_LOG_SCALE = float(np.log(1000 / 16))
+
 
 def _namespace(*arrays: Array) -> Any:
     """Returns `numpy` when every argument is NumPy or plain Python, `keras.ops` otherwise."""
@@ -81,7 +84,7 @@ def decode(boxes: Array, deltas: Array) -> Array:
         deltas: `[..., 4]` as (dy, dx, log dh, log dw).
 
     Returns:
-        The moved and scaled boxes, `[..., 4]`.
+        The moved and scaled boxes, `[..., 4]`; no side grows by more than a factor of 62.5.
     """
     xp = _namespace(boxes, deltas)
     y1, x1, y2, x2 = split(boxes)
@@ -89,8 +92,8 @@ def decode(boxes: Array, deltas: Array) -> Array:
     dy, dx, log_dh, log_dw = split(deltas)
     center_y = y1 + 0.5 * height + dy * height
     center_x = x1 + 0.5 * width + dx * width
-    height = height * xp.exp(log_dh)
-    width = width * xp.exp(log_dw)
+    height = height * xp.exp(xp.minimum(log_dh, MAX_LOG_SCALE))
+    width = width * xp.exp(xp.minimum(log_dw, MAX_LOG_SCALE))
     y1 = center_y - 0.5 * height
     x1 = center_x - 0.5 * width
     return xp.stack([y1, x1, y1 + height, x1 + width], axis=-1)

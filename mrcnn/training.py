@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -123,10 +124,10 @@ def train(
         seed=config.SEED,
         no_augmentation_sources=no_augmentation_sources,
     )
-    training.epoch = model.epoch
     validation = DataGenerator(
         val_dataset, config, shuffle=False, seed=config.SEED, steps=config.VALIDATION_STEPS, workers=0
     )
+    training.epoch = validation.epoch = model.epoch
     log_dir = Path(model.log_dir)
     log_dir.mkdir(parents=True, exist_ok=True)
     print(f"\nStarting at epoch {model.epoch}. LR={learning_rate}. {len(names)} layers learn.")
@@ -135,6 +136,7 @@ def train(
         *(custom_callbacks or ()),
         ResumableCSVLogger(log_dir / "training.csv"),
         tensorboard_callback(log_dir),
+        _DivergenceGuard(model),
         _EpochCounter(model),
         EpochCheckpoint(model.checkpoint_path, seed=config.SEED, stage=stage),
     ]
@@ -157,6 +159,26 @@ def _resume(model: MaskRCNN, stage: dict[str, Any]) -> None:
     optimizer = model.keras_model.optimizer
     optimizer.build(model.keras_model.trainable_variables)
     restore_training_state(model.keras_model, optimizer, state)
+
+
+class TrainingDivergedError(ValueError):
+    """The loss is no number any more."""
+
+
+class _DivergenceGuard(keras.callbacks.Callback):
+    """Stops a training whose loss became infinite or NaN, before its weights are written."""
+
+    def __init__(self, owner: MaskRCNN):
+        super().__init__()
+        self.owner = owner
+
+    def on_train_batch_end(self, batch, logs=None):
+        loss = (logs or {}).get("loss")
+        if loss is not None and not math.isfinite(float(loss)):
+            raise TrainingDivergedError(
+                f"The loss became {float(loss)} in step {batch + 1} of epoch {self.owner.epoch + 1}. "
+                f"The weights of the last finished epoch are in {self.owner.log_dir}; try a lower learning rate."
+            )
 
 
 class _EpochCounter(keras.callbacks.Callback):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,12 +103,57 @@ def _zhang(rpn_anchors: int = 256, rois: int = 200, nms: float = 0.7) -> Preset:
     )
 
 
+def _small() -> Preset:
+    """A network of 4 million weights that a CPU trains from random weights within hours."""
+
+    def backbone(*args: Any, **kwargs: Any) -> list[Any]:
+        # Keras takes seconds to import, and most commands only list the presets.
+        from nucleus.small import small_resnet
+
+        return small_resnet(*args, **kwargs)
+
+    def shapes(image_shape: Sequence[int]) -> Any:
+        from nucleus.small import small_backbone_shapes
+
+        return small_backbone_shapes(image_shape)
+
+    return Preset(
+        summary="a small network for CPUs, CLAHE, 256 x 256 windows, trains from random weights",
+        source="this project",
+        training={
+            "BACKBONE": backbone,
+            "COMPUTE_BACKBONE_SHAPE": shapes,
+            "TOP_DOWN_PYRAMID_SIZE": 96,
+            "RPN_CHANNELS": 128,
+            "FPN_CLASSIF_FC_LAYERS_SIZE": 256,
+            "MASK_CHANNELS": 64,
+            "TRAIN_BN": None,
+            "OPTIMIZER": "Adam",
+            "CLAHE": True,
+            "AUGMENTATION": "flips-rotations",
+            "IMAGE_MIN_DIM": 256,
+            "IMAGE_MAX_DIM": 256,
+            "IMAGES_PER_GPU": 8,
+            "STEPS_PER_EPOCH": 100,
+            "VALIDATION_STEPS": 3,
+            "PRE_NMS_LIMIT": 2000,
+            "POST_NMS_ROIS_TRAINING": 400,
+            "POST_NMS_ROIS_INFERENCE": 1000,
+            "TRAIN_ROIS_PER_IMAGE": 64,
+            "MAX_GT_INSTANCES": 100,
+            "STAGES": (("all", 30, 0.001), ("all", 10, 0.0003), ("all", 5, 0.0001)),
+        },
+        inference={"PRE_NMS_LIMIT": 4000, "DETECTION_MIN_CONFIDENCE": 0.5},
+    )
+
+
 # To add one, add an entry: a preset may set any attribute, BACKBONE to a callable among them.
 PRESETS: dict[str, Preset] = {
     "lineage": Preset(
         summary="ResNet-50, 512 x 512 windows, heads then all layers (the default)",
         source="matterport/Mask_RCNN 2.1, samples/nucleus",
     ),
+    "small": _small(),
     "resnet101-512-nms02": _mlp(512, 0.2, 8),
     "resnet101-512-nms06": _mlp(512, 0.6, 8),
     "resnet101-512-nms06-anchors4": _mlp(512, 0.6, 4),
