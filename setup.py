@@ -1,26 +1,44 @@
-"""Installs the packages mrcnn, unet, trainkit and nucleus (the folder samples/nucleus)."""
+"""Installs mrcnn, unet, trainkit, nucleus (the folder samples/nucleus) and the shipped weights (the folder weights)."""
 
 from pathlib import Path
 
 from setuptools import setup
 
+ROOT = Path(__file__).parent
 
-def read_requirements():
+
+def read_requirements() -> list[str]:
     """Returns the requirement lines of requirements.txt without comments."""
-    lines = Path(__file__).with_name("requirements.txt").read_text(encoding="utf-8").splitlines()
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def with_cuda(requirements: list[str]) -> list[str]:
+    """Returns TensorFlow's requirement with the CUDA libraries it needs on a GPU."""
+    return [
+        line.replace("tensorflow", "tensorflow[and-cuda]", 1) for line in requirements if line.startswith("tensorflow>")
+    ]
+
+
+def sample_files() -> list[str]:
+    """Returns the shipped images and masks, relative to the package nucleus."""
+    package = ROOT / "samples" / "nucleus"
+    files = (path for path in (package / "data").rglob("*") if path.is_file() and ".label_cache" not in path.parts)
+    return [path.relative_to(package).as_posix() for path in files]
 
 
 requirements = read_requirements()
 
 setup(
-    packages=["mrcnn", "unet", "trainkit", "nucleus"],
-    package_dir={"nucleus": "samples/nucleus"},
+    packages=["mrcnn", "unet", "trainkit", "nucleus", "nucleus_weights"],
+    package_dir={"nucleus": "samples/nucleus", "nucleus_weights": "weights"},
+    package_data={"nucleus": [*sample_files(), "*.ipynb"], "nucleus_weights": ["nucleus_*.h5", "*.json", "*.md"]},
+    include_package_data=False,
     install_requires=requirements,
     extras_require={
         "jax": ["jax>=0.4.34"],
         "torch": ["torch>=2.4"],
-        "gpu": [line.replace("tensorflow", "tensorflow[and-cuda]", 1) for line in requirements if line.startswith("tensorflow")],
+        "gpu": with_cuda(requirements),
         "test": ["pytest>=8", "ruff>=0.6", "nbformat>=5.10", "nbclient>=0.10", "ipykernel>=6.29"],
     },
     entry_points={"console_scripts": ["nucleus=nucleus.cli:main"]},

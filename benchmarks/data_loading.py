@@ -27,11 +27,11 @@ from pathlib import Path
 import cv2
 import keras
 import numpy as np
+
+from mrcnn.data import DataGenerator
 from nucleus.augment import default_augmentation
 from nucleus.config import NucleusConfig
 from nucleus.dataset import NucleusDataset, shipped_data
-
-from mrcnn.data import DataGenerator
 
 
 class BenchmarkConfig(NucleusConfig):

@@ -45,7 +45,7 @@ class Config:
     # "resnet50", "resnet101", or a callable with the signature of `mrcnn.backbone.resnet_graph` that returns
     # [C1, C2, C3, C4, C5]; a callable also needs COMPUTE_BACKBONE_SHAPE.
     BACKBONE = "resnet101"
-    # Callable (config, image_shape) -> int array [levels, 2] with the (height, width) of each pyramid level.
+    # Callable (image_shape) -> int array [levels, 2] with the (height, width) of each pyramid level.
     COMPUTE_BACKBONE_SHAPE = None
     # Pixels between neighbouring cells of each pyramid level.
     BACKBONE_STRIDES = [4, 8, 16, 32, 64]

@@ -6,9 +6,7 @@ beside the class are importable from here too.
 
 from __future__ import annotations
 
-import datetime
 import os
-import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
@@ -39,6 +37,7 @@ from mrcnn.debug_targets import build_detection_targets, generate_random_rois
 from mrcnn.graph import InferenceGraph, build_inference_graph, build_training_graph
 from mrcnn.layers import BatchNorm
 from mrcnn.results import Instances, detection_count, unmold_detections
+from mrcnn.runs import checkpoint_template, last_checkpoint, new_run, run_of
 from mrcnn.weights import default_weights_dir, download_imagenet, is_imagenet_file, load_imagenet
 from trainkit.checkpoint import TrainingState, read_training_state
 from trainkit.hdf5 import LoadReport, load_weights, save_weights
@@ -66,8 +65,6 @@ __all__ = [
 MODES = ("training", "inference")
 # Masks are predicted for this many detections at least; then twice as many, and so on, to compile few graphs.
 SMALLEST_MASK_BATCH = 16
-_RUN_DATE = re.compile(r"[\w-]*?(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})")
-_EPOCH_FILE = re.compile(r"mask_rcnn_[\w-]+?_(\d{4,})\.h5")
 
 
 def log(text: str, array: np.ndarray | None = None) -> None:
@@ -126,14 +123,7 @@ class MaskRCNN:
         Raises:
             FileNotFoundError: There is none.
         """
-        prefix = self.config.NAME.lower()
-        folder = Path(self.model_dir)
-        runs = sorted(run for run in folder.glob(f"{prefix}*") if run.is_dir()) if folder.is_dir() else []
-        for run in reversed(runs):
-            checkpoints = sorted(path for path in run.glob("mask_rcnn_*.h5") if _EPOCH_FILE.fullmatch(path.name))
-            if checkpoints:
-                return str(checkpoints[-1])
-        raise FileNotFoundError(f"{folder}: no checkpoint {prefix}*/mask_rcnn_{prefix}_*.h5 of an earlier run")
+        return str(last_checkpoint(self.model_dir, self._name))
 
     def load_weights(
         self, filepath: str | os.PathLike, by_name: bool = False, exclude: Sequence[str] | None = None
@@ -185,18 +175,17 @@ class MaskRCNN:
             model_path: A checkpoint `…/<name><date>/mask_rcnn_<name>_<epoch>.h5`, whose run is taken up. By default,
                 and for any other file, a new run begins.
         """
-        name = (self.config.NAME or "mask_rcnn").lower()
-        self.epoch = 0
-        run = Path(self.model_dir) / f"{name}{datetime.datetime.now():%Y%m%dT%H%M}"
-        if model_path is not None:
-            path = Path(model_path)
-            epoch = _EPOCH_FILE.fullmatch(path.name)
-            if epoch and _RUN_DATE.fullmatch(path.parent.name):
-                self.epoch = int(epoch.group(1))
-                run = path.parent
-                print(f"Going on after epoch {self.epoch} of {run}")
-        self.log_dir = str(run)
-        self.checkpoint_path = str(run / f"mask_rcnn_{name}_{{epoch:04d}}.h5")
+        run = model_path and run_of(model_path)
+        if run:
+            print(f"Weights of epoch {run.epoch} of {run.folder}")
+        run = run or new_run(self.model_dir, self._name)
+        self.epoch = run.epoch
+        self.log_dir = str(run.folder)
+        self.checkpoint_path = checkpoint_template(run, self._name)
+
+    @property
+    def _name(self) -> str:
+        return self.config.NAME or "mask_rcnn"
 
     # ---- Training ------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mrcnn.config import BACKBONES
+from mrcnn.runs import last_checkpoint
 from nucleus.config import NucleusConfig, inference_settings, make_config
 from nucleus.presets import PRESETS
 from nucleus.weights import (
@@ -22,7 +23,6 @@ from nucleus.weights import (
     Recipe,
     existing_file,
     find_recipe,
-    last_checkpoint,
     shipped_weights,
 )
 
@@ -130,13 +130,17 @@ def detect(args: argparse.Namespace) -> int:
 def evaluate(args: argparse.Namespace) -> int:
     """Scores a model on images with masks; see `nucleus evaluate --help`."""
     from nucleus.evaluation import evaluate as score
-    from nucleus.evaluation import save_scores, summarise
-    from nucleus.inference import load_model
+    from nucleus.evaluation import evaluate_predictions, save_scores, summarise
 
-    weights = _trained_weights(args)
-    config = _inference_config(args, weights)
-    dataset = _dataset(args.dataset, args.subset)
-    scores = score(load_model(weights, config, args.logs), dataset)
+    if args.predictions is not None:
+        scores = evaluate_predictions(args.predictions, _dataset(args.dataset, args.subset))
+    else:
+        from nucleus.inference import load_model
+
+        weights = _trained_weights(args)
+        config = _inference_config(args, weights)
+        dataset = _dataset(args.dataset, args.subset)
+        scores = score(load_model(weights, config, args.logs), dataset)
     output = args.output or _new_folder("evaluate")
     save_scores(scores, output)
     print(summarise(scores).to_string(float_format="{:.3f}".format))
@@ -191,6 +195,13 @@ def _parser() -> argparse.ArgumentParser:
 
     command = _command(commands, evaluate, "score a model on images with masks")
     command.add_argument("--subset", default="val", help="images to score on (default: %(default)s)")
+    command.add_argument(
+        "--predictions",
+        type=Path,
+        metavar="FOLDER",
+        help="score label images <ImageId>.png or .tif that were written before, such as <output>/labels of detect, "
+        "instead of running a model",
+    )
     _add_trained(command)
 
     command = _command(commands, download, "fetch pretrained weights", configurable=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from nucleus.dataset import DatasetError, NucleusDataset
+from nucleus.images import read_labels
 from nucleus.inference import predict
 from nucleus.metrics import THRESHOLDS, match_counts
 from trainkit.files import write_text
@@ -37,13 +39,50 @@ def evaluate(model: Any, dataset: NucleusDataset, progress: bool = True) -> pd.D
     """
     if dataset.preprocessing is not None:
         raise DatasetError("Prediction preprocesses images itself: evaluate on a dataset without preprocessing.")
+    return _score(lambda index: predict(model, dataset.load_image(index))[0], dataset, progress)
+
+
+def evaluate_predictions(folder: str | os.PathLike, dataset: NucleusDataset, progress: bool = True) -> pd.DataFrame:
+    """Scores label images that were written before, by this project or by any other.
+
+    Args:
+        folder: Holds `<ImageId>.png`, `.tif` or `.tiff` for every image of the dataset.
+        dataset: Prepared, with masks.
+        progress: Shows a progress bar.
+
+    Returns:
+        As `evaluate`.
+
+    Raises:
+        DatasetError: An image has no prediction, or the dataset has no image.
+        ValueError: A prediction cannot be read, or has another size than its image.
+    """
+
+    def read(index: int) -> np.ndarray:
+        path = _prediction_path(Path(folder), dataset.image_info[index]["id"])
+        labels = read_labels(path)
+        truth, _ = dataset.load_labels(index)
+        if labels.shape != truth.shape:
+            raise DatasetError(f"{path}: has {labels.shape} pixels, its image {truth.shape}")
+        return labels
+
+    return _score(read, dataset, progress)
+
+
+def _prediction_path(folder: Path, image_id: str) -> Path:
+    for suffix in (".png", ".tif", ".tiff"):
+        if (folder / f"{image_id}{suffix}").is_file():
+            return folder / f"{image_id}{suffix}"
+    raise DatasetError(f"{folder}: no label image {image_id}.png (or .tif, .tiff)")
+
+
+def _score(predict_labels: Callable[[int], np.ndarray], dataset: NucleusDataset, progress: bool) -> pd.DataFrame:
     if len(dataset.image_ids) == 0:
         raise DatasetError("There is no image to evaluate on.")
     rows = []
     for image_id in tqdm(dataset.image_ids, desc="evaluate", unit="image", disable=not progress):
         truth, _ = dataset.load_labels(image_id)
-        predicted, _ = predict(model, dataset.load_image(image_id))
-        counts = match_counts(truth, predicted)
+        counts = match_counts(truth, predict_labels(image_id))
         precision = counts.precision
         matched = int(counts.true_positives[_AT_050])
         missed = int(counts.false_negatives[_AT_050])

@@ -79,6 +79,27 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
     return mask if mask.ndim == 2 else mask.any(axis=-1)
 
 
+def read_labels(path: str | os.PathLike) -> np.ndarray:
+    """Reads a label image, of this project or of another.
+
+    Args:
+        path: A PNG or TIFF file of whole numbers with one channel.
+
+    Returns:
+        int32 [H, W], 0 background; the numbers are those of the file.
+
+    Raises:
+        ImageFileError: as for `read_image`; also if the file has several channels, fractions or negative numbers.
+    """
+    try:
+        pixels = _decode(Path(path))
+    except ImageFileError as error:
+        raise ImageFileError(f"{path}: {error}") from error.__cause__
+    if pixels.ndim != 2 or not np.issubdtype(pixels.dtype, np.integer) or pixels.min() < 0:
+        raise ImageFileError(f"{path}: no label image but {pixels.dtype} pixels of shape {pixels.shape}")
+    return pixels.astype(np.int32)
+
+
 def list_images(folder: str | os.PathLike) -> list[Path]:
     """The image files (by suffix) that lie directly in a folder, sorted by name; hidden files are left out."""
     return sorted(

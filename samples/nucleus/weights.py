@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +67,12 @@ def find_recipe(weights: str | os.PathLike) -> Recipe | None:
 
 
 def shipped_weights() -> Path:
-    """Returns the trained weights that come with the project.
+    """Returns the trained weights that come with the project, in the checkout or in the installed package.
 
     Raises:
         WeightsNotFoundError: There are none, or several to choose from.
     """
-    from mrcnn.weights import default_weights_dir
-
-    folder = default_weights_dir()
+    folder = _shipped_folder()
     found = sorted(folder.glob(_SHIPPED))
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
@@ -82,27 +80,6 @@ def shipped_weights() -> Path:
             f"{folder}: one shipped {_SHIPPED} is the default, found {names}. Name yours: --weights=PATH."
         )
     return found[0]
-
-
-def last_checkpoint(logs: str | os.PathLike, name: str = "nucleus") -> Path:
-    """Returns the checkpoint of the latest epoch in the latest log folder that has one.
-
-    Args:
-        logs: Folder of `<name><date>` log folders.
-        name: The configuration's NAME.
-
-    Raises:
-        WeightsNotFoundError: There is no checkpoint.
-    """
-    pattern = re.compile(rf"mask_rcnn_{re.escape(name.lower())}_\d{{4,}}\.h5")
-    folders = sorted((path for path in Path(logs).glob(f"{name.lower()}*") if path.is_dir()), reverse=True)
-    for folder in folders:
-        checkpoints = sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name))
-        if checkpoints:
-            return checkpoints[-1]
-    raise WeightsNotFoundError(
-        f"{logs}: no checkpoint {name.lower()}*/mask_rcnn_{name.lower()}_*.h5 to go on from (--weights=last)."
-    )
 
 
 def existing_file(path: str | os.PathLike) -> Path:
@@ -114,6 +91,11 @@ def existing_file(path: str | os.PathLike) -> Path:
     if not Path(path).is_file():
         raise WeightsNotFoundError(f"{path}: no such weights file.")
     return Path(path)
+
+
+def _shipped_folder() -> Path:
+    checkout = Path(__file__).resolve().parents[2] / "weights"
+    return checkout if checkout.is_dir() else Path(str(resources.files("nucleus_weights")))
 
 
 def _read_recipe(path: Path) -> Recipe:

@@ -4,8 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from nucleus.augment import default_augmentation, strong_augmentation
 
+from nucleus.augment import default_augmentation, strong_augmentation
 from trainkit.augmentation import augment_pair
 from trainkit.imgaug_compat import ia, iaa
 

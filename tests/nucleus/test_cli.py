@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+
 from nucleus import cli, inference
 from nucleus.config import NucleusConfig
 from nucleus.weights import Recipe

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from nucleus.config import NucleusConfig, NucleusInferenceConfig, inference_settings, make_config
-from nucleus.presets import PRESETS
 
 from mrcnn.config import ConfigError
+from nucleus.config import NucleusConfig, NucleusInferenceConfig, inference_settings, make_config
+from nucleus.presets import PRESETS
 
 
 def test_defaults_are_those_of_the_lineage():

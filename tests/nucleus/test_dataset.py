@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import skimage.io
+
 from nucleus import cache
 from nucleus.dataset import (
     MODALITIES,

@@ -6,8 +6,11 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+
 from nucleus.dataset import DatasetError, NucleusDataset
-from nucleus.evaluation import evaluate, save_scores, summarise
+from nucleus.evaluation import evaluate, evaluate_predictions, save_scores, summarise
+from nucleus.export import write_labels
+from nucleus.images import ImageFileError
 
 
 @pytest.fixture
@@ -59,3 +62,24 @@ def test_no_image_is_no_score(threshold_predictor):
     dataset.prepare()
     with pytest.raises(DatasetError, match="no image"):
         evaluate(threshold_predictor, dataset)
+
+
+def test_written_predictions_score_like_the_model_that_made_them(dataset, threshold_predictor, tmp_path):
+    folder = tmp_path / "labels"
+    for index, suffix in zip(dataset.image_ids, (".png", ".tif"), strict=True):
+        labels, _ = threshold_predictor.predict_labels(dataset.load_image(index))
+        write_labels(folder / f"{dataset.image_info[index]['id']}{suffix}", labels)
+    expected = evaluate(threshold_predictor, dataset, progress=False)
+    pd.testing.assert_frame_equal(evaluate_predictions(folder, dataset, progress=False), expected)
+
+
+def test_predictions_that_cannot_be_scored_are_named(dataset, tmp_path):
+    folder = tmp_path / "labels"
+    with pytest.raises(DatasetError, match=r"labels: no label image a\.png"):
+        evaluate_predictions(folder, dataset, progress=False)
+    write_labels(folder / "a.png", np.zeros((3, 3), int))
+    with pytest.raises(DatasetError, match=r"a\.png: has \(3, 3\) pixels"):
+        evaluate_predictions(folder, dataset, progress=False)
+    cv2.imwrite(str(folder / "a.png"), np.zeros((12, 16, 3), np.uint8))
+    with pytest.raises(ImageFileError, match=r"a\.png: no label image"):
+        evaluate_predictions(folder, dataset, progress=False)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+
 from nucleus.export import (
     NUCLEI_COLUMNS,
     draw_outlines,

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import skimage.data
 import tifffile
-from nucleus.images import ImageFileError, list_images, read_image, read_mask
 from PIL import Image
+
+from nucleus.images import ImageFileError, list_images, read_image, read_mask
 
 COLOUR = skimage.data.astronaut()[::8, ::6]
 GREY = COLOUR[..., 1].copy()

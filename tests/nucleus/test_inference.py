@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
 from nucleus.config import make_config
 from nucleus.inference import MaskRCNNPredictor, predict, preprocessing
 from nucleus.preprocess import clahe

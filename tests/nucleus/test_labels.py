@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import skimage.measure
+
 from nucleus.dataset import NucleusDataset, shipped_data
 from nucleus.labels import (
     OVERLAP_RULES,

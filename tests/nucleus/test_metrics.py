@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from nucleus.metrics import THRESHOLDS, average_precision, iou_matrix, match_counts, overlaps
 
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+
 from nucleus import cli
 from nucleus.presets import PRESETS, Preset
 

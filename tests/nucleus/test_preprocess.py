@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import skimage.color
 import skimage.data
+
 from nucleus.preprocess import Clahe, clahe
 
 COLOUR = skimage.data.immunohistochemistry()[:256, :320]

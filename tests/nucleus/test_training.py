@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
 from nucleus import training
 from nucleus.config import AUGMENTATIONS, make_config
 from nucleus.training import Stage, from_scratch_settings, make_augmentation, stages
-
 from trainkit.augmentation import augment_pair
 
 

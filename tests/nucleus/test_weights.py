@@ -1,8 +1,9 @@
 """Finding weights, and the configuration that goes with them."""
 
 import pytest
+
 from nucleus import weights
-from nucleus.weights import Recipe, WeightsNotFoundError, existing_file, find_recipe, last_checkpoint
+from nucleus.weights import Recipe, WeightsNotFoundError, existing_file, find_recipe
 
 
 def touch(path):
@@ -11,26 +12,13 @@ def touch(path):
     return path
 
 
-def test_last_is_the_latest_epoch_of_the_latest_run_that_has_one(tmp_path):
-    touch(tmp_path / "nucleus20240101T0000" / "mask_rcnn_nucleus_0050.h5")
-    touch(tmp_path / "nucleus20240102T0000" / "mask_rcnn_nucleus_0002.h5")
-    expected = touch(tmp_path / "nucleus20240102T0000" / "mask_rcnn_nucleus_0010.h5")
-    touch(tmp_path / "nucleus20240102T0000" / "mask_rcnn_nucleus_best.h5")
-    touch(tmp_path / "nucleus20240102T0000" / ".mask_rcnn_nucleus_0011.x.h5")
-    touch(tmp_path / "nucleus20240103T0000" / "events")
-    touch(tmp_path / "other20240104T0000" / "mask_rcnn_other_0001.h5")
-    assert last_checkpoint(tmp_path) == expected
-
-
 def test_missing_weights_are_named(tmp_path):
-    with pytest.raises(WeightsNotFoundError, match=r"nucleus_\*\.h5"):
-        last_checkpoint(tmp_path / "logs")
     with pytest.raises(WeightsNotFoundError, match=r"gone\.h5"):
         existing_file(tmp_path / "gone.h5")
 
 
 def test_shipped_weights_are_the_only_ones(tmp_path, monkeypatch):
-    monkeypatch.setattr("mrcnn.weights.default_weights_dir", lambda: tmp_path)
+    monkeypatch.setattr(weights, "_shipped_folder", lambda: tmp_path)
     with pytest.raises(WeightsNotFoundError, match="none"):
         weights.shipped_weights()
     touch(tmp_path / "mask_rcnn_coco.h5")

@@ -1,0 +1,34 @@
+# make demo   segments the shipped images with the shipped model
+# make test   runs the tests, on TensorFlow and on JAX
+PYTHON ?= python3
+VENV ?= .venv
+RESULTS ?= results/demo
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint clean
+
+demo: $(READY)
+	$(BIN)/nucleus detect --dataset=samples/nucleus/data --subset=stage1_train --output=$(RESULTS)
+	@echo
+	@echo "Scores of the shipped images that the model was not trained on:"
+	@$(BIN)/nucleus evaluate --dataset=samples/nucleus/data --subset=val --predictions=$(RESULTS)/labels --output=$(RESULTS)
+	@echo "Pictures: $(RESULTS)/overlays"
+
+test: $(READY) lint
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -m backend
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+$(READY): requirements.txt setup.py pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e ".[test,jax]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(RESULTS) build *.egg-info
