@@ -41,7 +41,7 @@ def _build_trunk(image: Any, config: Any) -> tuple[list[Any], Any, Any, Any]:
 
 def _build_proposals(probabilities: Any, deltas: Any, anchors: Any, count: int, config: Any) -> Any:
     """Turns the RPN's answers into `count` proposals `[B, count, 4]` (Ren et al. 2015, section 3.3)."""
-    scores, deltas, anchors = mrcnn_layers.TopAnchors(
+    anchors, scores, deltas = mrcnn_layers.TopAnchors(
         config.PRE_NMS_LIMIT, config.RPN_BBOX_STD_DEV, name="pre_nms_anchors"
     )([probabilities, deltas, anchors])
     boxes = mrcnn_layers.RefinedBoxes(name="refined_anchors")([anchors, deltas])

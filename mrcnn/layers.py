@@ -92,8 +92,9 @@ class Anchors(keras.layers.Layer):
 class TopAnchors(keras.layers.Layer):
     """The anchors that the RPN holds most likely to contain an object.
 
-    Inputs: RPN probabilities `[B, A, 2]`, RPN deltas `[B, A, 4]`, anchors `[B, A, 4]`. Outputs: scores `[B, K]`
-    (descending), deltas `[B, K, 4]` in units of boxes, anchors `[B, K, 4]`, with K = min(limit, A).
+    Inputs: RPN probabilities `[B, A, 2]`, RPN deltas `[B, A, 4]`, anchors `[B, A, 4]`. Outputs: anchors `[B, K, 4]`,
+    scores `[B, K]` (descending), deltas `[B, K, 4]` in units of boxes, with K = min(limit, A). The anchors come first
+    because the lineage's notebooks ask for `ROI/pre_nms_anchors:0`.
 
     Args:
         limit: Anchors to keep.
@@ -112,12 +113,12 @@ class TopAnchors(keras.layers.Layer):
         count = self.limit if scores.shape[1] is None else min(self.limit, scores.shape[1])
         scores, order = ops.top_k(scores, count)
         deltas = gather_rows(deltas, order) * ops.convert_to_tensor(self.deviation, "float32")
-        return scores, deltas, gather_rows(anchors, order)
+        return gather_rows(anchors, order), scores, deltas
 
     def compute_output_spec(self, inputs):
         batch, anchors, _ = inputs[0].shape
         count = self.limit if anchors is None else min(self.limit, anchors)
-        shapes = (batch, count), (batch, count, 4), (batch, count, 4)
+        shapes = (batch, count, 4), (batch, count), (batch, count, 4)
         return tuple(keras.KerasTensor(shape, "float32") for shape in shapes)
 
     def get_config(self):
