@@ -1,0 +1,149 @@
+"""A tiny Mask R-CNN and a toy dataset, shared by the tests of the network."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from mrcnn.config import Config
+from mrcnn.layers import BatchNorm
+from mrcnn.model import MaskRCNN
+from mrcnn.utils import Dataset
+
+STRIDES = (4, 8, 16, 32, 64)
+
+
+def tiny_backbone(image, stage5, train_bn):
+    """One convolution a stage, with the lineage's layer names."""
+    x = keras.layers.Conv2D(8, 5, strides=4, padding="same", name="conv1")(image)
+    x = BatchNorm(train_bn, name="bn_conv1")(x)
+    stages = [keras.layers.Activation("relu", name="conv1_relu")(x)]
+    for stage in (2, 3, 4, 5):
+        x = keras.layers.Conv2D(
+            8, 3, strides=1 if stage == 2 else 2, padding="same", activation="relu", name=f"res{stage}a_branch2a"
+        )(stages[-1])
+        stages.append(BatchNorm(train_bn, name=f"bn{stage}a_branch2a")(x))
+    return stages
+
+
+class TinyConfig(Config):
+    """Small enough that a training step takes a fraction of a second."""
+
+    NAME = "tiny"
+    BACKBONE = staticmethod(tiny_backbone)
+    COMPUTE_BACKBONE_SHAPE = staticmethod(
+        lambda shape: np.array([[-(-shape[0] // s), -(-shape[1] // s)] for s in STRIDES])
+    )
+    NUM_CLASSES = 3
+    IMAGES_PER_GPU = 1
+    STEPS_PER_EPOCH = 2
+    VALIDATION_STEPS = 1
+    TOP_DOWN_PYRAMID_SIZE = 16
+    RPN_CHANNELS = 16
+    MASK_CHANNELS = 16
+    FPN_CLASSIF_FC_LAYERS_SIZE = 32
+    RPN_ANCHOR_SCALES = (8, 16, 32, 64, 128)
+    RPN_TRAIN_ANCHORS_PER_IMAGE = 32
+    PRE_NMS_LIMIT = 100
+    POST_NMS_ROIS_TRAINING = 40
+    POST_NMS_ROIS_INFERENCE = 30
+    TRAIN_ROIS_PER_IMAGE = 16
+    MAX_GT_INSTANCES = 6
+    MINI_MASK_SHAPE = (28, 28)
+    IMAGE_MIN_DIM = IMAGE_MAX_DIM = 64
+    MEAN_PIXEL = np.array([60.0, 60.0, 60.0])
+    DETECTION_MAX_INSTANCES = 20
+    DETECTION_MIN_CONFIDENCE = 0
+    DATA_WORKERS = 0
+
+
+class Shapes(Dataset):
+    """Images of 64 x 80 pixels with bright squares (class 1) and dark ones (class 2), `objects[i]` on image i."""
+
+    def __init__(self, objects=(3, 4), channels=3):
+        super().__init__()
+        self.objects, self.channels = objects, channels
+        self.add_class("shapes", 1, "bright")
+        self.add_class("shapes", 2, "dark")
+        for index in range(len(objects)):
+            self.add_image("shapes", index, None)
+        self.prepare()
+
+    def load_image(self, image_id):
+        image = np.full((64, 80, self.channels), 100, np.uint8)
+        image += np.random.default_rng(image_id).integers(0, 20, image.shape, np.uint8)
+        masks, class_ids = self.load_mask(image_id)
+        for index, class_id in enumerate(class_ids):
+            image[masks[:, :, index]] = 220 if class_id == 1 else 10
+        return image
+
+    def load_mask(self, image_id):
+        count = self.objects[image_id]
+        masks = np.zeros((64, 80, count), bool)
+        for index in range(count):
+            y, x = 4 + 20 * (index // 4), 3 + 19 * (index % 4)
+            masks[y : y + 14, x : x + 12 + index % 3, index] = True
+        return masks, np.arange(count, dtype=np.int32) % 2 + 1
+
+
+def make_config(**settings) -> Config:
+    """Returns a tiny configuration with other settings, made the lineage's way."""
+    return type("Changed", (TinyConfig,), settings)()
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> Callable[..., Config]:
+    """Returns a function that makes a tiny configuration, attributes by keyword."""
+    return make_config
+
+
+@pytest.fixture(scope="session")
+def shapes() -> type[Shapes]:
+    """The toy dataset's class."""
+    return Shapes
+
+
+@pytest.fixture(scope="session")
+def detector(tmp_path_factory) -> MaskRCNN:
+    """A tiny model in inference mode with random weights that answers with a few objects; do not change it."""
+    keras.utils.set_random_seed(1)
+    model = MaskRCNN("inference", make_config(), tmp_path_factory.mktemp("logs"))
+    enliven(model.keras_model)
+    return model
+
+
+def enliven(model: keras.Model) -> None:
+    """Gives a fresh network answers that differ from place to place: class scores and masks near both ends."""
+    rng = np.random.default_rng(3)
+    for name, factor in (("mrcnn_class_logits", 20.0), ("mrcnn_mask", 8.0)):
+        kernel, bias = model.get_layer(name).weights
+        kernel.assign(rng.normal(0, factor / np.sqrt(kernel.shape[-2]), kernel.shape).astype(np.float32))
+        bias.assign(rng.normal(0, 0.1, bias.shape).astype(np.float32))
+
+
+@pytest.fixture
+def eager() -> Iterator[None]:
+    """Runs TensorFlow step by step: compiling a graph takes longer than the few steps of a tiny network."""
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder of the files that the tests compare with."""
+    return Path(__file__).parent / "data"
+
+
+@pytest.fixture
+def only_tensorflow() -> None:
+    """Skips a test that compares with TensorFlow's kernels."""
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("needs TensorFlow's kernels")

@@ -1,0 +1,128 @@
+"""RoIAlign and crop-and-resize: both kernels against a bilinear loop."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from mrcnn import roi_align
+
+pytestmark = pytest.mark.backend
+KERNELS = ["tensorflow", "ops"] if keras.backend.backend() == "tensorflow" else ["ops"]
+
+
+def sample(image, y, x):
+    """Bilinear value of `[H, W, C]` at one point; zeros outside."""
+    height, width, channels = image.shape
+    if not (0 <= y <= height - 1 and 0 <= x <= width - 1):
+        return np.zeros(channels)
+    row, col = int(y), int(x)
+    below, right = min(row + 1, height - 1), min(col + 1, width - 1)
+    dy, dx = y - row, x - col
+    top = image[row, col] * (1 - dx) + image[row, right] * dx
+    bottom = image[below, col] * (1 - dx) + image[below, right] * dx
+    return top * (1 - dy) + bottom * dy
+
+
+def loop_crop(image, box, size):
+    """One box cut out of one image, a point at a time."""
+    y1, x1, y2, x2 = (float(side) for side in box)
+    height, width, channels = image.shape
+    crop = np.zeros((*size, channels))
+    for i in range(size[0]):
+        for j in range(size[1]):
+            y = (y1 + (y2 - y1) * i / (size[0] - 1)) if size[0] > 1 else (y1 + y2) / 2
+            x = (x1 + (x2 - x1) * j / (size[1] - 1)) if size[1] > 1 else (x1 + x2) / 2
+            crop[i, j] = sample(image, y * (height - 1), x * (width - 1))
+    return crop
+
+
+BOXES = np.array(
+    [
+        [0.1, 0.2, 0.7, 0.9],
+        [0.33, 0.31, 0.36, 0.37],  # within a cell
+        [-0.2, 0.4, 0.4, 1.3],  # partly outside
+        [1.2, 1.2, 1.5, 1.5],  # outside
+        [0.5, 0.25, 0.5, 0.25],  # a point
+        [0.9, 0.8, 0.2, 0.1],  # upside down: mirrored
+    ],
+    np.float32,
+)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("size", [(5, 4), (1, 3)])
+def test_crop_and_resize(kernel, size):
+    rng = np.random.default_rng(0)
+    images = rng.uniform(-1, 1, (2, 9, 11, 3)).astype(np.float32)
+    which = np.array([0, 1, 0, 1, 0, 1], np.int32)
+    crops = roi_align.crop_and_resize(
+        ops.convert_to_tensor(images), ops.convert_to_tensor(BOXES), ops.convert_to_tensor(which), size, kernel
+    )
+    expected = [loop_crop(images[i], box, size) for i, box in zip(which, BOXES, strict=True)]
+    np.testing.assert_allclose(ops.convert_to_numpy(crops), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_crop_of_the_whole_image_is_the_image(kernel):
+    images = np.random.default_rng(1).uniform(size=(1, 9, 9, 2)).astype(np.float32)
+    box, which = np.array([[0, 0, 1, 1]], np.float32), np.zeros(1, np.int32)
+    crops = roi_align.crop_and_resize(*map(ops.convert_to_tensor, (images, box, which)), (9, 9), kernel)
+    np.testing.assert_allclose(ops.convert_to_numpy(crops), images, atol=1e-6)
+
+
+def loop_level(box, image_side):
+    """Lin et al. 2017, equation 1, rounded, from P2 to P5."""
+    y1, x1, y2, x2 = (float(side) * image_side for side in box)
+    area = (y2 - y1) * (x2 - x1)
+    return int(np.clip(4 + np.round(np.log2(np.sqrt(area) / 224)), 2, 5)) if area > 0 else 2
+
+
+def rois_of_all_levels():
+    """RoIs `[2, 6, 4]` in an image of 512 x 512 pixels: sides of 20 to 500 pixels, padding, one partly outside."""
+    sides = np.array([20, 60, 120, 250, 500]) / 512
+    rois = np.zeros((2, 6, 4), np.float32)
+    for image, shift in enumerate((0.01, 0.02)):
+        rois[image, :5] = np.stack([0 * sides + shift, 0 * sides, shift + 0.8 * sides, sides * 1.2], axis=-1)
+    return rois
+
+
+def pyramid(rng, channels=3):
+    return [rng.uniform(-1, 1, (2, side, side, channels)).astype(np.float32) for side in (32, 16, 8, 4)]
+
+
+def test_levels():
+    rois = rois_of_all_levels()
+    levels = ops.convert_to_numpy(roi_align.roi_levels(ops.convert_to_tensor(rois), 512 * 512))
+    expected = [[loop_level(box, 512) - 2 for box in image] for image in rois]
+    assert levels.tolist() == expected
+    assert set(levels.ravel()) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_pyramid_roi_align(kernel):
+    features, rois = pyramid(np.random.default_rng(2)), rois_of_all_levels()
+    pooled = roi_align.pyramid_roi_align(
+        [ops.convert_to_tensor(level) for level in features], ops.convert_to_tensor(rois), 512 * 512, 3, kernel
+    )
+    expected = [
+        [loop_crop(features[loop_level(box, 512) - 2][image], box, (3, 3)) for box in rois[image]] for image in (0, 1)
+    ]
+    np.testing.assert_allclose(ops.convert_to_numpy(pooled), expected, atol=1e-5)
+
+
+def test_both_kernels_have_the_same_gradient(only_tensorflow):
+    import tensorflow as tf
+
+    rng = np.random.default_rng(3)
+    features = [tf.Variable(level) for level in pyramid(rng)]
+    rois = tf.constant(rois_of_all_levels())
+    weights = tf.constant(rng.normal(size=(2, 6, 3, 3, 3)).astype(np.float32))
+    gradients = []
+    for kernel in ("tensorflow", "ops"):
+        with tf.GradientTape() as tape:
+            value = tf.reduce_sum(weights * roi_align.pyramid_roi_align(features, rois, 512 * 512, 3, kernel))
+        gradients.append([tf.convert_to_tensor(g).numpy() for g in tape.gradient(value, features)])
+    for ours, theirs in zip(*gradients, strict=True):
+        assert np.abs(theirs).max() > 0.1
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
