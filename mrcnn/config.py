@@ -201,7 +201,9 @@ class Config:
         if name in ("BATCH_SIZE", "IMAGE_SHAPE", "IMAGE_META_SIZE"):
             raise ConfigError(f"{name} is computed from other attributes and cannot be set.")
         current = known[name]
-        if isinstance(value, str) and not isinstance(current, str):
+        if isinstance(getattr(Config, name, None), float) and isinstance(current, int):
+            current = float(current)  # A subclass may write 0 for 0.0.
+        if isinstance(value, str) and not (isinstance(current, str) or name == "NAME"):
             try:
                 value = ast.literal_eval(value)
             except (ValueError, SyntaxError):

@@ -14,6 +14,7 @@ from keras import ops
 
 from mrcnn import boxes as box_ops
 from mrcnn.nms import non_max_suppression
+from mrcnn.ordering import top_k
 from mrcnn.roi_align import crop_and_resize, pyramid_roi_align
 
 POSITIVE_IOU = 0.5
@@ -111,7 +112,7 @@ class TopAnchors(keras.layers.Layer):
         probabilities, deltas, anchors = (ops.stop_gradient(tensor) for tensor in inputs)
         scores = probabilities[:, :, 1]
         count = self.limit if scores.shape[1] is None else min(self.limit, scores.shape[1])
-        scores, order = ops.top_k(scores, count)
+        scores, order = top_k(scores, count)
         deltas = gather_rows(deltas, order) * ops.convert_to_tensor(self.deviation, "float32")
         return gather_rows(anchors, order), scores, deltas
 
@@ -348,7 +349,7 @@ class DetectionTargets(keras.layers.Layer):
         """A random choice of `count` candidates an image: int32 `[B, count]`, and which of them are real."""
         lottery = keras.random.uniform(ops.shape(candidates), seed=self.seed_generator)
         lottery = ops.where(candidates, lottery, ops.full_like(lottery, -1.0))
-        tickets, indices = ops.top_k(lottery, count)
+        tickets, indices = top_k(lottery, count)
         return ops.cast(indices, "int32"), tickets >= 0
 
     def _crop_masks(self, masks, match, rois, boxes):

@@ -9,6 +9,8 @@ from typing import Any
 
 from keras import ops
 
+from mrcnn.ordering import top_k
+
 
 def _masked_mean(values: Any, weights: Any) -> Any:
     """Mean of `values` where `weights` is 1; 0 when it is so nowhere."""
@@ -54,7 +56,7 @@ def rpn_bbox_loss_graph(config: Any, target_bbox: Any, rpn_match: Any, rpn_bbox:
     # The first K positive anchors in order: their scores fall with their index.
     anchors = positive.shape[1]
     order = ops.where(positive, anchors - ops.arange(anchors, dtype="int32")[None], 0)
-    order, indices = ops.top_k(order, min(count, anchors))
+    order, indices = top_k(order, min(count, anchors))
     predicted = ops.take_along_axis(rpn_bbox, ops.cast(indices, "int32")[..., None], axis=1)
     loss = smooth_l1_loss(ops.cast(target_bbox, "float32")[:, : predicted.shape[1]], predicted)
     return _masked_mean(ops.mean(loss, axis=-1), order > 0)

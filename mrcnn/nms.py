@@ -12,6 +12,7 @@ import keras
 from keras import ops
 
 from mrcnn import boxes as box_ops
+from mrcnn.ordering import top_k
 
 TILE = 256
 NEVER = -1e30  # The score of a box that must not be selected.
@@ -66,7 +67,7 @@ def _select_tensorflow(boxes, scores, max_output, iou_threshold):
 
 def _select_ops(boxes, scores, max_output, iou_threshold):
     count = boxes.shape[1]
-    sorted_scores, order = ops.top_k(scores, count)
+    sorted_scores, order = top_k(scores, count)
     sorted_boxes = ops.take_along_axis(boxes, order[:, :, None], axis=1)
     kept = _suppress_sorted(sorted_boxes, sorted_scores > NEVER / 2, iou_threshold)
     # The first `max_output` kept ones: their ranks are unique, so top_k finds them in order.
@@ -74,7 +75,7 @@ def _select_ops(boxes, scores, max_output, iou_threshold):
     if count < max_output:
         rank = ops.pad(rank, ((0, 0), (0, max_output - count)))
         order = ops.pad(order, ((0, 0), (0, max_output - count)))
-    rank, positions = ops.top_k(rank, max_output)
+    rank, positions = top_k(rank, max_output)
     selected = rank > 0
     indices = ops.cast(ops.take_along_axis(order, positions, axis=1), "int32")
     return ops.where(selected, indices, ops.zeros_like(indices)), selected

@@ -12,9 +12,6 @@ import skimage.transform
 Padding = list[tuple[int, int]]
 Window = tuple[int, int, int, int]
 
-# What cv2.resize interpolates without a conversion.
-_CV2_DTYPES = (np.uint8, np.uint16, np.int16, np.float32, np.float64)
-
 
 def resize(
     image: np.ndarray,
@@ -162,9 +159,12 @@ def _choose_scale(height: int, width: int, min_dim: int | None, max_dim: int | N
 
 
 def _resize_bilinear(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bilinear with half-pixel centres and zeros outside; keeps dtype and number of dimensions."""
-    source = image if image.dtype in _CV2_DTYPES else image.astype(np.float64)
-    resized = cv2.resize(source, (width, height), interpolation=cv2.INTER_LINEAR)
+    """Bilinear with half-pixel centres and zeros outside; keeps dtype and number of dimensions.
+
+    Whole numbers are cut off rather than rounded, as the lineage does: its weights then see what they saw.
+    """
+    exact = np.float32 if image.dtype.itemsize < 4 or image.dtype == np.float32 else np.float64
+    resized = cv2.resize(image.astype(exact, copy=False), (width, height), interpolation=cv2.INTER_LINEAR)
     resized = resized.reshape(height, width, *image.shape[2:])  # cv2 drops a channel axis of length 1.
     # OpenCV repeats the border. Outside an axis's first and last centre that multiplies by one where zeros
     # outside would multiply by what is left of the weight, so only those rows and columns need a correction.
@@ -174,8 +174,7 @@ def _resize_bilinear(image: np.ndarray, height: int, width: int) -> np.ndarray:
         positions = (np.arange(size_out) + 0.5) * (size_in / size_out) - 0.5
         inside = 1.0 + np.minimum(positions, 0.0) + np.minimum(size_in - 1 - positions, 0.0)
         for line in np.flatnonzero(inside < 1.0):
-            faded = lines[line] * inside[line]
-            lines[line] = faded if resized.dtype.kind == "f" else np.rint(faded)
+            lines[line] *= inside[line]
     return resized.astype(image.dtype, copy=False)
 
 

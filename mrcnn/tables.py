@@ -38,7 +38,7 @@ def display_weight_stats(model: Any) -> None:
         model: A `MaskRCNN`, or any Keras model.
     """
     rows = [["WEIGHT NAME", "SHAPE", "MIN", "MAX", "STD"]]
-    for layer in _layers_with_weights(getattr(model, "keras_model", model)):
+    for layer in layers_with_weights(getattr(model, "keras_model", model)):
         for variable, values in zip(layer.weights, layer.get_weights(), strict=True):
             alert = ""
             if values.size > 1 and values.min() == values.max() and variable.name != "bias":
@@ -57,11 +57,11 @@ def display_weight_stats(model: Any) -> None:
     display_table(rows)
 
 
-def _layers_with_weights(model: Any) -> Iterator[Any]:
+def layers_with_weights(model: Any) -> Iterator[Any]:
     """The layers that own weights, those of nested models included."""
     for layer in model.layers:
         if hasattr(layer, "layers"):
-            yield from _layers_with_weights(layer)
+            yield from layers_with_weights(layer)
         elif layer.weights:
             yield layer
 

@@ -67,7 +67,7 @@ def display_images(
     """
     titles = [""] * len(images) if titles is None else titles
     rows = max(1, math.ceil(len(images) / cols))
-    plt.figure(figsize=(14, 14 * rows / cols))
+    plt.figure(figsize=(14, 14 * rows / cols), layout="constrained")
     for position, (image, title) in enumerate(zip(images, titles, strict=False), start=1):
         plt.subplot(rows, cols, position)
         plt.title(title, fontsize=9)
