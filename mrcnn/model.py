@@ -147,7 +147,7 @@ class MaskRCNN:
         else:
             report = load_weights(self.keras_model, path, exclude=exclude or (), by_name=bool(by_name or exclude))
         self.set_log_dir(path)
-        self.training_state = read_training_state(path) if self.epoch else None
+        self.training_state = read_training_state(path) if self.mode == "training" and self.epoch else None
         return report
 
     def save_weights(self, filepath: str | os.PathLike, dtype: str | None = None) -> None:
