@@ -27,6 +27,13 @@ def gather_rows(rows: Any, indices: Any) -> Any:
     return ops.take_along_axis(rows, indices[(slice(None), slice(None), *extra)], axis=1)
 
 
+class Float32Layer(keras.layers.Layer):
+    """A layer that computes in float32 whatever the model's precision: boxes and scores need it."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+
+
 @keras.saving.register_keras_serializable("mrcnn")
 class BatchNorm(keras.layers.BatchNormalization):
     """Batch normalisation that can be kept at its stored statistics while everything else trains.
@@ -90,7 +97,7 @@ class Anchors(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("mrcnn")
-class TopAnchors(keras.layers.Layer):
+class TopAnchors(Float32Layer):
     """The anchors that the RPN holds most likely to contain an object.
 
     Inputs: RPN probabilities `[B, A, 2]`, RPN deltas `[B, A, 4]`, anchors `[B, A, 4]`. Outputs: anchors `[B, K, 4]`,
@@ -103,7 +110,7 @@ class TopAnchors(keras.layers.Layer):
     """
 
     def __init__(self, limit: int, deviation: Any, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
+        super().__init__(**kwargs)
         self.limit = limit
         self.deviation = [float(value) for value in deviation]
 
@@ -127,11 +134,8 @@ class TopAnchors(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("mrcnn")
-class RefinedBoxes(keras.layers.Layer):
+class RefinedBoxes(Float32Layer):
     """Boxes moved by their deltas. Inputs: boxes and deltas, both `[B, N, 4]`. Output: `[B, N, 4]`."""
-
-    def __init__(self, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
 
     def call(self, inputs):
         boxes, deltas = inputs
@@ -142,11 +146,8 @@ class RefinedBoxes(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("mrcnn")
-class ClippedBoxes(keras.layers.Layer):
+class ClippedBoxes(Float32Layer):
     """Boxes clipped to the image. Input and output: `[B, N, 4]`."""
-
-    def __init__(self, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
 
     def call(self, boxes):
         return box_ops.clip(boxes, ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0]))
@@ -156,7 +157,7 @@ class ClippedBoxes(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("mrcnn")
-class SuppressedBoxes(keras.layers.Layer):
+class SuppressedBoxes(Float32Layer):
     """Non-maximum suppression.
 
     Inputs: boxes `[B, N, 4]`, scores `[B, N]`. Output: int32 `[B, count]` indices, -1 where there are fewer.
@@ -167,7 +168,7 @@ class SuppressedBoxes(keras.layers.Layer):
     """
 
     def __init__(self, count: int, iou_threshold: float, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
+        super().__init__(**kwargs)
         self.count = count
         self.iou_threshold = iou_threshold
 
@@ -184,11 +185,8 @@ class SuppressedBoxes(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("mrcnn")
-class SelectedBoxes(keras.layers.Layer):
+class SelectedBoxes(Float32Layer):
     """Rows by index. Inputs: boxes `[B, N, 4]`, int32 `[B, K]`. Output: `[B, K, 4]`, zeros where the index is -1."""
-
-    def __init__(self, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
 
     def call(self, inputs):
         boxes, indices = inputs
@@ -242,7 +240,7 @@ class FoldRois(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("mrcnn")
-class UnfoldRois(keras.layers.Layer):
+class UnfoldRois(Float32Layer):
     """Undoes `FoldRois`. Inputs: `[B·R, ...]` and RoIs `[B, R, 4]`. Output: float32 `[B, R, *shape]`.
 
     Args:
@@ -250,7 +248,7 @@ class UnfoldRois(keras.layers.Layer):
     """
 
     def __init__(self, shape: Any = None, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
+        super().__init__(**kwargs)
         self.shape = None if shape is None else tuple(shape)
 
     def call(self, inputs):
@@ -266,7 +264,7 @@ class UnfoldRois(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("mrcnn")
-class DetectionTargets(keras.layers.Layer):
+class DetectionTargets(Float32Layer):
     """Chooses the RoIs that train the heads, and what the heads should answer (He et al. 2017, section 3.1).
 
     Inputs: proposals `[B, N, 4]`; ground truth, padded with zeros: class ids int32 `[B, G]` (negative for crowds),
@@ -287,7 +285,7 @@ class DetectionTargets(keras.layers.Layer):
     """
 
     def __init__(self, count, positive_ratio, deviation, mask_shape, mini_masks, seed=0, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
+        super().__init__(**kwargs)
         self.count = count
         self.positive_ratio = positive_ratio
         self.positive_count = max(1, int(count * positive_ratio))
@@ -382,7 +380,7 @@ class DetectionTargets(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("mrcnn")
-class Detections(keras.layers.Layer):
+class Detections(Float32Layer):
     """Turns classified proposals into final detections.
 
     Inputs: RoIs `[B, N, 4]`, class probabilities `[B, N, C]`, deltas `[B, N, C, 4]`, image meta `[B, M]`. Output:
@@ -396,7 +394,7 @@ class Detections(keras.layers.Layer):
     """
 
     def __init__(self, count, min_confidence, nms_threshold, deviation, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
+        super().__init__(**kwargs)
         self.count = count
         self.min_confidence = min_confidence
         self.nms_threshold = nms_threshold
@@ -436,17 +434,15 @@ def window_of(meta: Any) -> Any:
 
 
 @keras.saving.register_keras_serializable("mrcnn")
-class NormalizedBoxes(keras.layers.Layer):
+class NormalizedBoxes(Float32Layer):
     """Normalises pixel boxes.
 
     Inputs: boxes `[B, N, 4]`, image `[B, H, W, C]`. Output: `[B, N, 4]`; rows of zeros stay zero.
     """
 
-    def __init__(self, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
-
     def call(self, inputs):
         boxes, image = inputs
+        boxes = ops.cast(boxes, "float32")  # RoIs come as integers.
         height, width = (ops.cast(side, "float32") for side in ops.shape(image)[1:3])
         scale = ops.stack([height, width, height, width]) - 1.0
         normalized = (boxes - ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0])) / scale
@@ -458,11 +454,11 @@ class NormalizedBoxes(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("mrcnn")
-class FirstRois(keras.layers.Layer):
+class FirstRois(Float32Layer):
     """The first `count` RoIs. Input: `[B, R, 4]`. Output: `[B, count, 4]`."""
 
     def __init__(self, count: int, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
+        super().__init__(**kwargs)
         self.count = count
 
     def call(self, rois):
@@ -476,11 +472,8 @@ class FirstRois(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("mrcnn")
-class DetectionBoxes(keras.layers.Layer):
+class DetectionBoxes(Float32Layer):
     """The boxes of detections. Input: `[B, D, 6]`. Output: `[B, D, 4]`."""
-
-    def __init__(self, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
 
     def call(self, detections):
         return detections[:, :, :4]
