@@ -1,5 +1,5 @@
 # make demo   segments the shipped images with the shipped model
-# make test   runs the tests, on TensorFlow and on JAX
+# make test   runs the tests on TensorFlow, on JAX and, where it is installed, on PyTorch
 PYTHON ?= python3
 VENV ?= .venv
 RESULTS ?= results/demo
@@ -19,6 +19,7 @@ demo: $(READY)
 test: $(READY) lint
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -m backend
+	if $(BIN)/python -c "import torch" 2>/dev/null; then KERAS_BACKEND=torch $(BIN)/python -m pytest -m backend; fi
 
 lint: $(READY)
 	$(BIN)/ruff check .
