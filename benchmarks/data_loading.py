@@ -14,38 +14,23 @@ Prints one JSON object. Three ways an image can come in are timed, each over all
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
-import resource
-import statistics
-import sys
 import tempfile
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
-import keras
-import numpy as np
+from common import load_dataset, make_parser, print_report, summarize, time_calls
 
 from mrcnn.data import DataGenerator
 from nucleus.augment import default_augmentation
 from nucleus.config import NucleusConfig
-from nucleus.dataset import NucleusDataset, shipped_data
+from nucleus.dataset import NucleusDataset
 
 
 class BenchmarkConfig(NucleusConfig):
     """The nucleus settings, one image a batch."""
 
     IMAGES_PER_GPU = 1
-
-
-def make_dataset(args: argparse.Namespace, cache_dir: Path, memory_limit: int) -> NucleusDataset:
-    """Returns the prepared dataset of the command line."""
-    dataset = NucleusDataset(cache_dir=cache_dir, memory_limit=memory_limit)
-    dataset.load_nucleus(args.dataset, args.subset)
-    dataset.prepare()
-    return dataset
 
 
 def time_batches(dataset: NucleusDataset, config: NucleusConfig, seed: int, rounds: int, skip: int = 0) -> list[float]:
@@ -58,70 +43,38 @@ def time_batches(dataset: NucleusDataset, config: NucleusConfig, seed: int, roun
         steps=dataset.num_images * (rounds + skip),
         workers=0,
     )
-    seconds = []
-    for index in range(len(generator)):
-        start = time.perf_counter()
-        generator[index]
-        seconds.append(time.perf_counter() - start)
-    return seconds[dataset.num_images * skip :]
+    return time_calls(generator.__getitem__, range(len(generator)))[dataset.num_images * skip :]
 
 
-def summarize(seconds: list[float]) -> dict[str, float]:
-    """Returns median and 90th percentile."""
-    return {
-        "median_seconds": round(statistics.median(seconds), 5),
-        "p90_seconds": round(float(np.percentile(seconds, 90)), 5),
-        "images": len(seconds),
-    }
-
-
-def peak_memory_mb() -> float:
-    """Returns the largest resident set of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
-
-
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", type=Path, default=shipped_data(), help="folder in the DSB2018 layout")
-    parser.add_argument("--subset", default="val", help="train, val (default) or the name of a folder")
+    parser = make_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=4, help="times each image is loaded (default 4)")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
 
     cv2.setNumThreads(1)
     config = BenchmarkConfig()
     with tempfile.TemporaryDirectory() as folder:
+        warm, cold = Path(folder) / "warm", Path(folder) / "cold"
         # Imports and caches that a process fills once are not an image's cost.
-        time_batches(make_dataset(args, Path(folder) / "warm", 2**30), config, args.seed, 1)
-        uncached = make_dataset(args, Path(folder) / "cold", 0)
+        time_batches(load_dataset(args, cache_dir=warm, memory_limit=2**30), config, args.seed, 1)
+        uncached = load_dataset(args, cache_dir=cold, memory_limit=0)
+        in_memory = load_dataset(args, cache_dir=cold, memory_limit=2**30)
         results = {
             "masks_from_files": time_batches(uncached, config, args.seed, 1),
             "label_cache": time_batches(uncached, config, args.seed, args.rounds),
-            "in_memory": time_batches(
-                make_dataset(args, Path(folder) / "cold", 2**30), config, args.seed, args.rounds, skip=1
-            ),
+            "in_memory": time_batches(in_memory, config, args.seed, args.rounds, skip=1),
         }
     summaries = {name: summarize(seconds) for name, seconds in results.items()}
     report = {
-        "benchmark": "data_loading",
         "seconds_per_image": summaries["label_cache"]["median_seconds"],
         **summaries,
-        "dataset_images": uncached.num_images,
+        "images": uncached.num_images,
         "image_size": config.IMAGE_SHAPE[:2].tolist(),
         "threads": 1,
         "precision": config.PRECISION,
-        "backend": keras.backend.backend(),
-        "versions": {
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "opencv": cv2.__version__,
-            "keras": keras.__version__,
-        },
-        "peak_memory_mb": peak_memory_mb(),
     }
-    print(json.dumps(report, indent=2))
+    print_report("data_loading", report)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,68 @@
+"""The benchmarks run from end to end and print what their README promises. At tiny sizes: the figures mean nothing."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+TINY = ["--preset", "small", "--size", "64", "--repeats", "1"]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Returns a function that runs a benchmark with arguments and returns the JSON object that it prints."""
+    monkeypatch.syspath_prepend(FOLDER)
+
+    def run_benchmark(name, arguments):
+        importlib.import_module(name).main(arguments)
+        return json.loads(capsys.readouterr().out)
+
+    yield run_benchmark
+    for name in ("common", "data_loading", "training_step", "detection"):
+        sys.modules.pop(name, None)
+
+
+def check_environment(report):
+    assert report["backend"] in ("tensorflow", "jax", "torch")
+    assert report["precision"] == "float32"
+    assert report["versions"]["numpy"] == np.__version__
+    assert report["cores"] >= 1
+    assert report["processor"]
+    assert report["peak_memory_mb"] > 10
+    assert report["seconds_per_image"] > 0
+
+
+def test_training_step_times_a_step_that_learns(run):
+    report = run("training_step", [*TINY, "--batch", "1"])
+    check_environment(report)
+    assert report["image_size"] == [64, 64]
+    assert report["batch"] == report["runs"] == 1
+    assert report["loss_is_finite"]
+    assert report["seconds_per_image"] == report["median_seconds"] < report["first_step_seconds"]
+
+
+def test_detection_reports_how_many_objects_its_times_belong_to(run):
+    report = run("detection", TINY)
+    check_environment(report)
+    assert report["images"] == report["full"]["runs"] == 6
+    assert report["masks"]["median_detections"] == report["instances"]["median_detections"]
+    assert report["full"]["most_detections"] == report["detections_allowed"] == 400
+    assert report["seconds_per_image"] == report["full"]["median_seconds"]
+
+
+def test_data_loading_times_every_image_of_each_way(run):
+    report = run("data_loading", ["--rounds", "1"])
+    check_environment(report)
+    assert report["seconds_per_image"] == report["label_cache"]["median_seconds"]
+    assert [report[way]["runs"] for way in ("masks_from_files", "label_cache", "in_memory")] == [6, 6, 6]
+
+
+def test_seconds_are_of_an_image_not_of_a_batch(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    summary = importlib.import_module("common").summarize([2.0, 4.0, 9.0], images=2)
+    sys.modules.pop("common")
+    assert summary == {"median_seconds": 2.0, "p90_seconds": 4.0, "runs": 3}
