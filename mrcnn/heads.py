@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from mrcnn.layers import BatchNorm, FoldRois, PyramidROIAlign, RoIConv2D, UnfoldRois
+from mrcnn.layers import BatchNorm, FoldRois, PointwiseConv2D, PyramidROIAlign, RoIConv2D, UnfoldRois
 
 
 def build_rpn_model(anchor_stride: int, anchors_per_location: int, depth: int, channels: int = 512) -> keras.Model:
@@ -77,12 +77,11 @@ def build_box_head(rois: Any, image: Any, pyramid: list[Any], config: Any) -> tu
     x = RoIConv2D(width, 1, name="mrcnn_class_conv2")(x)
     x = BatchNorm(train_bn, name="mrcnn_class_bn2")(x)
     x = layers.Activation("relu", name="mrcnn_class_relu2")(x)
-    shared = layers.Reshape((width,), name="pool_squeeze")(x)
+    shared = UnfoldRois((width,), name="pool_squeeze")([x, rois])
     logits = layers.Dense(classes, name="mrcnn_class_logits", dtype="float32")(shared)
-    logits = UnfoldRois(name="mrcnn_class_logits_rois")([logits, rois])
     probabilities = layers.Activation("softmax", name="mrcnn_class", dtype="float32")(logits)
     deltas = layers.Dense(4 * classes, name="mrcnn_bbox_fc", dtype="float32")(shared)
-    deltas = UnfoldRois((classes, 4), name="mrcnn_bbox")([deltas, rois])
+    deltas = layers.Reshape((-1, classes, 4), name="mrcnn_bbox", dtype="float32")(deltas)
     return logits, probabilities, deltas
 
 
@@ -106,15 +105,13 @@ class MaskHead:
                 BatchNorm(config.TRAIN_BN, name=f"mrcnn_mask_bn{index}"),
                 layers.Activation("relu", name=f"mrcnn_mask_relu{index}"),
             ]
-        self.stack += [
-            layers.Conv2DTranspose(channels, 2, strides=2, activation="relu", name="mrcnn_mask_deconv"),
-            layers.Conv2D(config.NUM_CLASSES, 1, activation="sigmoid", name="mrcnn_mask", dtype="float32"),
-        ]
-        self.unfold = UnfoldRois(name="mrcnn_mask_rois")
+        self.stack.append(layers.Conv2DTranspose(channels, 2, strides=2, activation="relu", name="mrcnn_mask_deconv"))
+        self.unfold = UnfoldRois(name="roi_unfold_mask")
+        self.predict = PointwiseConv2D(config.NUM_CLASSES, activation="sigmoid", name="mrcnn_mask", dtype="float32")
 
     def __call__(self, rois: Any, image: Any, pyramid: list[Any]) -> Any:
         """Returns mask probabilities float32 `[B, R, 28, 28, K]` of normalised RoIs `[B, R, 4]`."""
         x = self.fold(self.align([rois, image, *pyramid]))
         for layer in self.stack:
             x = layer(x)
-        return self.unfold([x, rois])
+        return self.predict(self.unfold([x, rois]))

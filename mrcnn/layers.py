@@ -76,6 +76,27 @@ class RoIConv2D(keras.layers.Conv2D):
 
 
 @keras.saving.register_keras_serializable("mrcnn")
+class PointwiseConv2D(keras.layers.Conv2D):
+    """A 1x1 convolution of maps with any number of leading dimensions.
+
+    Input `[..., H, W, C]`, output `[..., H, W, filters]`; weights as those of `Conv2D(filters, 1)`.
+    """
+
+    def __init__(self, filters: int, **kwargs):
+        super().__init__(filters, **{"kernel_size": 1, **kwargs})
+
+    def build(self, input_shape):
+        super().build((None, 1, 1, input_shape[-1]))
+
+    def call(self, inputs):
+        outputs = ops.matmul(inputs, self.kernel[0, 0]) + self.bias
+        return self.activation(outputs)
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor((*inputs.shape[:-1], self.filters), self.compute_dtype)
+
+
+@keras.saving.register_keras_serializable("mrcnn")
 class Anchors(keras.layers.Layer):
     """The constant anchors, repeated for every image of the batch.
 
