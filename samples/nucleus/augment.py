@@ -32,7 +32,7 @@ def strong_augmentation() -> iaa.Augmenter:
 
     Every image is flipped and turned by right angles at random; half of them are rotated freely, scaled by 0.7 to
     1.4 and shifted by up to 15 %; contrast, brightness and colour channels vary, and some images are blurred or get
-    noise. What a rotation brings in from outside is one random grey: mirrored pixels would hold nuclei that bear
+    noise. What a rotation brings in from outside is one random colour: mirrored pixels would hold nuclei that bear
     the number of the nucleus they mirror.
 
     Returns:
