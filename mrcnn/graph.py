@@ -7,12 +7,15 @@ from typing import Any
 
 import keras
 
-from mrcnn import layers as mrcnn_layers
 from mrcnn.anchors import normalized_anchors
 from mrcnn.backbone import build_backbone
 from mrcnn.compiled import precision_scope
+from mrcnn.detections import DetectionBoxes, Detections
 from mrcnn.fpn import build_pyramid
 from mrcnn.heads import MaskHead, build_box_head, build_rpn
+from mrcnn.layers import NormalizedBoxes
+from mrcnn.proposals import Anchors, build_proposals
+from mrcnn.targets import DetectionTargets, FirstRois
 from mrcnn.training_model import TrainingModel
 
 
@@ -37,19 +40,6 @@ def _build_trunk(image: Any, config: Any) -> tuple[list[Any], Any, Any, Any]:
     stages = build_backbone(image, config)
     pyramid = build_pyramid(stages[1:], config.TOP_DOWN_PYRAMID_SIZE)
     return pyramid[:4], *build_rpn(pyramid, config)
-
-
-def _build_proposals(probabilities: Any, deltas: Any, anchors: Any, count: int, config: Any) -> Any:
-    """Turns the RPN's answers into `count` proposals `[B, count, 4]` (Ren et al. 2015, section 3.3)."""
-    anchors, scores, deltas = mrcnn_layers.TopAnchors(
-        config.PRE_NMS_LIMIT, config.RPN_BBOX_STD_DEV, name="pre_nms_anchors"
-    )([probabilities, deltas, anchors])
-    boxes = mrcnn_layers.RefinedBoxes(name="refined_anchors")([anchors, deltas])
-    boxes = mrcnn_layers.ClippedBoxes(name="refined_anchors_clipped")(boxes)
-    kept = mrcnn_layers.SuppressedBoxes(count, config.RPN_NMS_THRESHOLD, name="rpn_non_max_suppression")(
-        [boxes, scores]
-    )
-    return mrcnn_layers.SelectedBoxes(name="ROI")([boxes, kept])
 
 
 def _image_shape(config: Any) -> tuple[int | None, int | None, int]:
@@ -86,15 +76,15 @@ def build_training_graph(config: Any) -> TrainingModel:
     with precision_scope(config.PRECISION):
         pyramid, rpn_logits, rpn_probabilities, rpn_deltas = _build_trunk(image, config)
         if config.USE_RPN_ROIS:
-            all_anchors = mrcnn_layers.Anchors(anchors, name="anchors")(image)
-            proposals = _build_proposals(
+            all_anchors = Anchors(anchors, name="anchors")(image)
+            proposals = build_proposals(
                 rpn_probabilities, rpn_deltas, all_anchors, config.POST_NMS_ROIS_TRAINING, config
             )
         else:
             inputs["input_roi"] = keras.Input((config.POST_NMS_ROIS_TRAINING, 4), name="input_roi", dtype="int32")
-            proposals = mrcnn_layers.NormalizedBoxes(name="roi_boxes")([inputs["input_roi"], image])
-        gt_boxes = mrcnn_layers.NormalizedBoxes(name="gt_boxes")([inputs["input_gt_boxes"], image])
-        targets = mrcnn_layers.DetectionTargets(
+            proposals = NormalizedBoxes(name="roi_boxes")([inputs["input_roi"], image])
+        gt_boxes = NormalizedBoxes(name="gt_boxes")([inputs["input_gt_boxes"], image])
+        targets = DetectionTargets(
             config.TRAIN_ROIS_PER_IMAGE,
             config.ROI_POSITIVE_RATIO,
             config.BBOX_STD_DEV,
@@ -108,7 +98,7 @@ def build_training_graph(config: Any) -> TrainingModel:
         )
         logits, probabilities, predicted_deltas = build_box_head(rois, image, pyramid, config)
         # Only the first slots can hold positives, and only positives have masks to learn.
-        positive = mrcnn_layers.FirstRois(targets.positive_count, name="positive_rois")(rois)
+        positive = FirstRois(targets.positive_count, name="positive_rois")(rois)
         predicted_masks = MaskHead(config)(positive, image, pyramid)
         outputs = {
             "rpn_class_logits": rpn_logits,
@@ -139,9 +129,9 @@ def build_inference_graph(config: Any) -> InferenceGraph:
     anchors = keras.Input((None, 4), name="input_anchors")
     with precision_scope(config.PRECISION):
         pyramid, _, rpn_probabilities, rpn_deltas = _build_trunk(image, config)
-        proposals = _build_proposals(rpn_probabilities, rpn_deltas, anchors, config.POST_NMS_ROIS_INFERENCE, config)
+        proposals = build_proposals(rpn_probabilities, rpn_deltas, anchors, config.POST_NMS_ROIS_INFERENCE, config)
         _, probabilities, deltas = build_box_head(proposals, image, pyramid, config)
-        detections = mrcnn_layers.Detections(
+        detections = Detections(
             config.DETECTION_MAX_INSTANCES,
             config.DETECTION_MIN_CONFIDENCE,
             config.DETECTION_NMS_THRESHOLD,
@@ -149,7 +139,7 @@ def build_inference_graph(config: Any) -> InferenceGraph:
             name="mrcnn_detection",
         )([proposals, probabilities, deltas, meta])
         mask_head = MaskHead(config)
-        boxes = mrcnn_layers.DetectionBoxes(name="detection_boxes")(detections)
+        boxes = DetectionBoxes(name="detection_boxes")(detections)
         masks = mask_head(boxes, image, pyramid)
         model = keras.Model(
             [image, meta, anchors],

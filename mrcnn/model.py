@@ -35,6 +35,7 @@ from mrcnn.data import (
 )
 from mrcnn.debug_targets import build_detection_targets, generate_random_rois
 from mrcnn.graph import InferenceGraph, build_inference_graph, build_training_graph
+from mrcnn.introspection import compute_tensors, find_ancestor
 from mrcnn.layers import BatchNorm
 from mrcnn.results import Instances, detection_count, unmold_detections
 from mrcnn.runs import checkpoint_template, last_checkpoint, new_run, run_of
@@ -416,23 +417,7 @@ class MaskRCNN:
         Returns:
             The symbolic tensor, or None.
         """
-        name, _, number = name.partition(":")
-        names = {name, name.rsplit("/", 1)[-1], name.split("/", 1)[0]}
-        preferred = name.rsplit("/", 1)[-1]
-        found: dict[str, Any] = {}
-        waiting, seen = [tensor], set()
-        while waiting:
-            current = waiting.pop()
-            history = getattr(current, "_keras_history", None)
-            if history is None or id(current) in seen:
-                continue
-            seen.add(id(current))
-            operation = history.operation
-            node = operation._inbound_nodes[history.node_index]
-            if operation.name in names:
-                found[operation.name] = node.output_tensors[int(number or 0) % len(node.output_tensors)]
-            waiting.extend(node.input_tensors)
-        return found.get(preferred, next(iter(found.values()), None))
+        return find_ancestor(tensor, name)
 
     def run_graph(
         self, images: Sequence[np.ndarray], outputs: Sequence[tuple[str, Any]], image_metas: np.ndarray | None = None
@@ -450,21 +435,13 @@ class MaskRCNN:
         Raises:
             ValueError: An output is None.
         """
-        outputs = OrderedDict(outputs)
-        for name, tensor in outputs.items():
-            if tensor is None:
-                raise ValueError(f"run_graph: no tensor is given for {name!r}")
         if image_metas is None:
             molded, metas, _ = self.mold_inputs(images)
         else:
             molded, metas = np.asarray(images, np.float32), np.asarray(image_metas, np.float32)
         anchors = self.get_anchors(molded.shape[1:])
         anchors = np.broadcast_to(anchors, (len(molded), *anchors.shape))
-        part = keras.Model(self.keras_model.inputs, list(outputs.values()))
-        values = compile_inference(part)(molded, metas, anchors)
-        arrays = OrderedDict(
-            (name, keras.ops.convert_to_numpy(value)) for name, value in zip(outputs, values, strict=True)
-        )
+        arrays = compute_tensors(self.keras_model, (molded, metas, anchors), outputs)
         for name, array in arrays.items():
             log(name, array)
         return arrays

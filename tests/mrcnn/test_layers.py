@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from mrcnn import layers
+from mrcnn import detections, layers, proposals, targets
 from mrcnn.data import compose_image_meta
 
 pytestmark = pytest.mark.backend
@@ -85,14 +85,14 @@ def test_roi_convolution_is_a_valid_convolution():
 
 def test_anchors_repeat_for_every_image():
     anchors = np.random.default_rng(0).uniform(size=(7, 4)).astype(np.float32)
-    np.testing.assert_array_equal(run(layers.Anchors(anchors), np.zeros((2, 8, 8, 3))), np.stack([anchors] * 2))
+    np.testing.assert_array_equal(run(proposals.Anchors(anchors), np.zeros((2, 8, 8, 3))), np.stack([anchors] * 2))
 
 
 @pytest.mark.parametrize("limit", [4, 50])
 def test_top_anchors(limit):
     rng = np.random.default_rng(0)
     probabilities, deltas, anchors = (rng.uniform(size=(2, 9, size)).astype(np.float32) for size in (2, 4, 4))
-    top_anchors, scores, top_deltas = run(layers.TopAnchors(limit, DEVIATION), probabilities, deltas, anchors)
+    top_anchors, scores, top_deltas = run(proposals.TopAnchors(limit, DEVIATION), probabilities, deltas, anchors)
     for image in range(2):
         order = np.argsort(-probabilities[image, :, 1])[:limit]
         np.testing.assert_array_equal(top_anchors[image], anchors[image, order])
@@ -103,14 +103,14 @@ def test_top_anchors(limit):
 def test_boxes_are_refined_clipped_suppressed_and_selected():
     boxes = np.array([[[0.1, 0.1, 0.4, 0.4], [0.1, 0.1, 0.4, 0.42], [0.5, 0.5, 0.9, 1.3], [0.6, 0, 0.9, 0.2]]])
     deltas = np.random.default_rng(0).normal(0, 0.01, (1, 4, 4))
-    refined = run(layers.RefinedBoxes(), boxes, deltas)
+    refined = run(proposals.RefinedBoxes(), boxes, deltas)
     expected = [loop_decode(*pair) for pair in zip(boxes[0], deltas[0], strict=True)]
     np.testing.assert_allclose(refined[0], expected, atol=1e-6)
-    clipped = run(layers.ClippedBoxes(), boxes)
+    clipped = run(proposals.ClippedBoxes(), boxes)
     np.testing.assert_allclose(clipped[0, 2], [0.5, 0.5, 0.9, 1.0])
-    kept = run(layers.SuppressedBoxes(5, 0.5), clipped, np.array([[0.3, 0.4, 0.9, 0.1]]))
+    kept = run(proposals.SuppressedBoxes(5, 0.5), clipped, np.array([[0.3, 0.4, 0.9, 0.1]]))
     assert kept.tolist() == [[2, 1, 3, -1, -1]]
-    selected = run(layers.SelectedBoxes(), clipped, kept)
+    selected = run(proposals.SelectedBoxes(), clipped, kept)
     np.testing.assert_array_equal(selected[0], [*clipped[0, [2, 1, 3]], [0] * 4, [0] * 4])
 
 
@@ -127,7 +127,7 @@ def test_rois_fold_and_unfold():
     np.testing.assert_array_equal(folded, values.reshape(6, 4))
     np.testing.assert_array_equal(run(layers.UnfoldRois(), folded, rois), values)
     np.testing.assert_array_equal(run(layers.UnfoldRois((2, 2)), folded, rois), values.reshape(2, 3, 2, 2))
-    np.testing.assert_array_equal(run(layers.FirstRois(2), values), values[:, :2])
+    np.testing.assert_array_equal(run(targets.FirstRois(2), values), values[:, :2])
 
 
 # ---- Targets ---------------------------------------------------------------------------------------------------
@@ -164,7 +164,7 @@ def gt_masks():
 
 def choose(proposals=PROPOSALS, ids=GT_IDS, boxes=GT_BOXES, masks=None, count=12, ratio=0.5, mini=False, seed=0):
     masks = gt_masks() if masks is None else masks
-    layer = layers.DetectionTargets(count, ratio, DEVIATION, (9, 9), mini, seed=seed)
+    layer = targets.DetectionTargets(count, ratio, DEVIATION, (9, 9), mini, seed=seed)
     outputs = run(layer, *(np.asarray(part)[None] for part in (proposals, ids, boxes, masks)))
     return [output[0] for output in outputs]
 
@@ -270,7 +270,7 @@ META = compose_image_meta(0, (64, 64, 3), (65, 65, 3), (0, 0, 65, 65), 1.0, np.o
 
 def detect(rois, probabilities, deltas=None, meta=META, count=8, confidence=0.3):
     deltas = np.zeros((len(rois), 3, 4)) if deltas is None else deltas
-    layer = layers.Detections(count, confidence, 0.3, DEVIATION)
+    layer = detections.Detections(count, confidence, 0.3, DEVIATION)
     (found,) = run(layer, *(np.asarray(part)[None] for part in (rois, probabilities, deltas, meta)))
     used = found[:, 4] > 0
     assert not found[~used].any()
@@ -315,7 +315,7 @@ def test_detections_are_clipped_to_the_image_inside_its_padding():
     meta = compose_image_meta(0, (33, 65, 3), (65, 65, 3), (16, 0, 49, 65), 1.0, np.ones(3))
     found = detect([[0, 0.2, 1, 0.5]], [[0.0, 1.0, 0.0]], meta=meta)
     np.testing.assert_allclose(found[0, :4], [0.25, 0.2, 0.75, 0.5], atol=1e-6)
-    assert layers.DetectionBoxes()(tensor(found[None])).shape == (1, 1, 4)
+    assert detections.DetectionBoxes()(tensor(found[None])).shape == (1, 1, 4)
 
 
 # ---- Saving ----------------------------------------------------------------------------------------------------
@@ -326,20 +326,20 @@ def test_detections_are_clipped_to_the_image_inside_its_padding():
     [
         layers.BatchNorm(None, name="bn", epsilon=0.01),
         layers.RoIConv2D(4, 3, name="conv"),
-        layers.Anchors([[0.0, 0.0, 1.0, 1.0]], name="anchors"),
-        layers.TopAnchors(10, DEVIATION, name="top"),
-        layers.RefinedBoxes(name="refined"),
-        layers.ClippedBoxes(name="clipped"),
-        layers.SuppressedBoxes(10, 0.7, name="suppressed"),
-        layers.SelectedBoxes(name="selected"),
+        proposals.Anchors([[0.0, 0.0, 1.0, 1.0]], name="anchors"),
+        proposals.TopAnchors(10, DEVIATION, name="top"),
+        proposals.RefinedBoxes(name="refined"),
+        proposals.ClippedBoxes(name="clipped"),
+        proposals.SuppressedBoxes(10, 0.7, name="suppressed"),
+        proposals.SelectedBoxes(name="selected"),
         layers.PyramidROIAlign(7, name="align"),
         layers.FoldRois(name="fold"),
         layers.UnfoldRois((3, 4), name="unfold"),
-        layers.DetectionTargets(10, 0.3, DEVIATION, (28, 28), True, seed=3, name="targets"),
-        layers.Detections(10, 0.5, 0.3, DEVIATION, name="detections"),
+        targets.DetectionTargets(10, 0.3, DEVIATION, (28, 28), True, seed=3, name="targets"),
+        detections.Detections(10, 0.5, 0.3, DEVIATION, name="detections"),
         layers.NormalizedBoxes(name="normalized"),
-        layers.FirstRois(3, name="first"),
-        layers.DetectionBoxes(name="boxes"),
+        targets.FirstRois(3, name="first"),
+        detections.DetectionBoxes(name="boxes"),
     ],
     ids=lambda layer: type(layer).__name__,
 )
