@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ import numpy as np
 from mrcnn import training
 from mrcnn.anchors import compute_backbone_shapes, normalized_anchors, pyramid_anchors
 from mrcnn.backbone import resnet_graph
-from mrcnn.compiled import compile_inference
 from mrcnn.config import Config
 from mrcnn.data import (
     DataGenerator,
@@ -34,10 +32,11 @@ from mrcnn.data import (
     unmold_image,
 )
 from mrcnn.debug_targets import build_detection_targets, generate_random_rois
-from mrcnn.graph import InferenceGraph, build_inference_graph, build_training_graph
+from mrcnn.detector import Detector
+from mrcnn.graph import build_inference_graph, build_training_graph
 from mrcnn.introspection import compute_tensors, find_ancestor
 from mrcnn.layers import BatchNorm
-from mrcnn.results import Instances, detection_count, unmold_detections
+from mrcnn.results import Instances
 from mrcnn.runs import checkpoint_template, last_checkpoint, new_run, run_of
 from mrcnn.weights import default_weights_dir, download_imagenet, is_imagenet_file, load_imagenet
 from trainkit.checkpoint import TrainingState, read_training_state
@@ -64,8 +63,6 @@ __all__ = [
 ]
 
 MODES = ("training", "inference")
-# Masks are predicted for this many detections at least; then twice as many, and so on, to compile few graphs.
-SMALLEST_MASK_BATCH = 16
 
 
 def log(text: str, array: np.ndarray | None = None) -> None:
@@ -106,15 +103,15 @@ class MaskRCNN:
         self.model_dir = str(model_dir)
         self.training_state: TrainingState | None = None
         self.set_log_dir()
-        self._graph: InferenceGraph | None = None
         self.keras_model = self.build(mode, config)
 
     def build(self, mode: str, config: Config) -> keras.Model:
         """Builds the graph of a mode and returns its Keras model."""
         if mode == "training":
             return build_training_graph(config)
-        self._graph = build_inference_graph(config)
-        return self._graph.model
+        graph = build_inference_graph(config)
+        self._detector = Detector(graph, config)
+        return graph.model
 
     # ---- Weights -------------------------------------------------------------------------------------------
 
@@ -306,19 +303,7 @@ class MaskRCNN:
             The objects of each image.
         """
         self._require("inference")
-        found = []
-        for start in range(0, len(images), self.config.BATCH_SIZE):
-            batch = [self._check_image(image) for image in images[start : start + self.config.BATCH_SIZE]]
-            molded = [mold_inputs([image], self.config) for image in batch]
-            same_size = len({part[0].shape for part in molded}) == 1
-            groups = [molded] if same_size else [[part] for part in molded]
-            results = []
-            for group in groups:
-                inputs, metas, windows = (np.concatenate(parts) for parts in zip(*group, strict=True))
-                shapes = [image.shape for image in batch[len(results) : len(results) + len(group)]]
-                results += self._detect_batch(inputs, metas, windows, shapes)
-            found += results
-        return found
+        return self._detector.detect([self._check_image(image) for image in images])
 
     def detect_molded(
         self, molded_images: np.ndarray, image_metas: np.ndarray, verbose: int = 0
@@ -341,39 +326,7 @@ class MaskRCNN:
             log("image_metas", image_metas)
         shapes = [image.shape for image in molded_images]
         windows = [(0, 0, *shape[:2]) for shape in shapes]
-        return [_as_dict(found) for found in self._detect_batch(molded_images, image_metas, windows, shapes)]
-
-    def _detect_batch(self, molded, metas, windows, shapes) -> list[Instances]:
-        """Runs the detector, then the mask head on as many boxes as were found."""
-        anchors = self.get_anchors(molded.shape[1:])
-        anchors = np.broadcast_to(anchors, (len(molded), *anchors.shape))
-        detections, *pyramid = self._run_detector(molded, metas, anchors)
-        detections = keras.ops.convert_to_numpy(detections)
-        count = max(detection_count(rows) for rows in detections)
-        masks = np.zeros((len(molded), 0, *self.config.MASK_SHAPE, self.config.NUM_CLASSES), np.float32)
-        if count:
-            boxes = detections[:, : self._mask_batch(count), :4]
-            masks = keras.ops.convert_to_numpy(self._run_masks(boxes, molded, *pyramid))
-        return [
-            unmold_detections(
-                detections[i], masks[i], shapes[i], molded.shape[1:], windows[i], self.config.DETECTION_MASK_THRESHOLD
-            )
-            for i in range(len(molded))
-        ]
-
-    def _mask_batch(self, count: int) -> int:
-        size = SMALLEST_MASK_BATCH
-        while size < count:
-            size *= 2
-        return min(size, self.config.DETECTION_MAX_INSTANCES)
-
-    @cached_property
-    def _run_detector(self):
-        return compile_inference(self._graph.detector)
-
-    @cached_property
-    def _run_masks(self):
-        return compile_inference(self._graph.masks)
+        return [_as_dict(found) for found in self._detector.detect_molded(molded_images, image_metas, windows, shapes)]
 
     def _check_image(self, image: np.ndarray) -> np.ndarray:
         image = np.asarray(image)

@@ -89,8 +89,9 @@ def is_imagenet_file(path: str | os.PathLike) -> bool:
 def load_imagenet(model: keras.Model, path: str | os.PathLike) -> list[str]:
     """Loads keras.applications ResNet weights into the backbone of a model.
 
-    Two differences are made up for, so that the features are those of the original: its first convolution expects
-    BGR, ours RGB; and its batch norm has another epsilon, which the scale takes in.
+    Two differences are made up for: the original's first convolution expects BGR, ours RGB; and its batch norm has
+    another epsilon, which the scale takes in. A third stays, as in the lineage: the first pooling pads at the end
+    only, so that its windows lie one pixel further down and right.
 
     Args:
         model: A Mask R-CNN with a ResNet backbone.
