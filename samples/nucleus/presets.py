@@ -104,7 +104,7 @@ def _zhang(rpn_anchors: int = 256, rois: int = 200, nms: float = 0.7) -> Preset:
 
 
 def _small() -> Preset:
-    """A network of 4 million weights that a CPU trains from random weights within hours."""
+    """A network of 6 million weights that a CPU trains from random weights within hours."""
 
     def backbone(*args: Any, **kwargs: Any) -> list[Any]:
         # Keras takes seconds to import, and most commands only list the presets.
