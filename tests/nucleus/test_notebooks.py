@@ -42,6 +42,7 @@ def kernel(tmp_path, monkeypatch):
     (folder / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "same", "language": "python"}))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.delenv("NUCLEUS_DATASET", raising=False)
     return folder.name
 
 
