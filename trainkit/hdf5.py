@@ -19,8 +19,10 @@ from trainkit.files import atomic_path
 from trainkit.hdf5_layout import (
     FileLayer,
     WeightsFileError,
+    open_for_reading,
     read_file_layers,
     read_layers,
+    read_names,
     unique_name,
     write_groups,
 )
@@ -101,6 +103,41 @@ def write_weights(file: h5py.File, model: keras.Model, *, dtype: str | None = No
         raise WeightsFileError(f"the model {model.name} owns variables itself; the layout has no place for them")
     groups = ((layer.name, _named_arrays(layer, dtype)) for layer in model.layers)
     write_groups(file, groups, backend=keras.backend.backend(), keras_version=keras.__version__, compress=compress)
+
+
+def repack_weights(
+    source: str | os.PathLike, target: str | os.PathLike, *, dtype: str | None = "float16", compress: bool = True
+) -> None:
+    """Rewrites a weights file in another precision, without a training state, atomically; for sharing.
+
+    Args:
+        source: A checkpoint or what `save_weights` wrote.
+        target: The file to write.
+        dtype: Floating-point type to store; None keeps that of each array.
+        compress: Whether to store the arrays with gzip.
+
+    Raises:
+        WeightsFileError: If the file cannot be read or is in another layout, or a value is too large for `dtype`.
+        OSError: If the target cannot be written.
+    """
+    with open_for_reading(source) as file:
+        layers = read_names(file, "layer_names")
+        if layers is None:
+            raise WeightsFileError(f"{source}: holds no weights in the legacy layout")
+        groups = [
+            (
+                layer,
+                [
+                    (name, _stored(file[layer][name][()], dtype, name))
+                    for name in read_names(file[layer], "weight_names")
+                ],
+            )
+            for layer in layers
+        ]
+    with atomic_path(target) as temporary, h5py.File(temporary, "w") as packed:
+        write_groups(
+            packed, groups, backend=keras.backend.backend(), keras_version=keras.__version__, compress=compress
+        )
 
 
 def load_weights(

@@ -88,7 +88,7 @@ def read_file_layers(path: str | os.PathLike) -> list[FileLayer]:
         root = file
         if "layer_names" not in file.attrs and "layer_names0" not in file.attrs and "model_weights" in file:
             root = file["model_weights"]
-        groups = _read_names(root, "layer_names")
+        groups = read_names(root, "layer_names")
         if groups is None:
             raise WeightsFileError(
                 f"{path}: not a weights file in the legacy Keras HDF5 layout (it has no attribute `layer_names`; "
@@ -150,7 +150,7 @@ def _read_group(path: str | os.PathLike, root: h5py.Group, group: str) -> list[F
     """Returns the layers with weights in one group, found by the names of its datasets."""
     if group not in root:
         raise WeightsFileError(f"{path}: damaged, the layer {group} is listed but not there")
-    weight_names = _read_names(root[group], "weight_names")
+    weight_names = read_names(root[group], "weight_names")
     if weight_names is None:
         raise WeightsFileError(f"{path}: damaged, the layer {group} does not list its weights")
 
@@ -195,7 +195,7 @@ def unique_name(name: str, taken: Iterable[str]) -> str:
     return candidate
 
 
-def _read_names(group: h5py.Group, attribute: str) -> list[str] | None:
+def read_names(group: h5py.Group, attribute: str) -> list[str] | None:
     """Returns a list of names stored in one attribute or, if long, in several (`attribute0`, `attribute1`, ...)."""
     if attribute in group.attrs:
         values = list(group.attrs[attribute])

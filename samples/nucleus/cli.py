@@ -1,4 +1,4 @@
-"""The command line: `nucleus train`, `detect`, `evaluate` and `download`.
+"""The command line: `nucleus train`, `detect`, `evaluate`, `pack` and `download`.
 
 This module parses, calls and prints. What needs Keras is imported by the commands themselves, so that `--help` and
 a mistyped option answer at once.
@@ -148,6 +148,17 @@ def evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
+def pack(args: argparse.Namespace) -> int:
+    """Makes a small file of trained weights; see `nucleus pack --help`."""
+    from trainkit.hdf5 import repack_weights
+
+    weights = _trained_weights(args)
+    repack_weights(weights, args.output, dtype=None if args.full_precision else "float16")
+    _recipe(args, weights).save_beside(args.output)
+    print(f"{args.output}: {args.output.stat().st_size / 2**20:.1f} MB")
+    return 0
+
+
 def download(args: argparse.Namespace) -> int:
     """Fetches pretrained weights, or says where the images are; see `nucleus download --help`."""
     from mrcnn.weights import download_coco, download_imagenet
@@ -203,6 +214,11 @@ def _parser() -> argparse.ArgumentParser:
         "instead of running a model",
     )
     _add_trained(command)
+
+    command = _command(commands, pack, "write trained weights as a small file with its settings beside it, for sharing")
+    command.add_argument("--weights", type=_trained, required=True, metavar="{last,PATH}", help="what to pack")
+    command.add_argument("--output", type=Path, required=True, metavar="FILE.h5", help="the file to write")
+    command.add_argument("--full-precision", action="store_true", help="keep float32 (default: half precision)")
 
     command = _command(commands, download, "fetch pretrained weights", configurable=False)
     command.add_argument(

@@ -47,7 +47,21 @@ class Recipe:
         Raises:
             OSError: The file cannot be written.
         """
-        write_text(Path(folder) / _RECIPE, json.dumps(asdict(self), indent=2) + "\n")
+        self._write(Path(folder) / _RECIPE)
+
+    def save_beside(self, weights: str | os.PathLike) -> None:
+        """Writes the recipe of weights that stand alone beside their file.
+
+        Args:
+            weights: The weights file.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        self._write(Path(weights).with_name(f"{Path(weights).stem}.{_RECIPE}"))
+
+    def _write(self, path: Path) -> None:
+        write_text(path, json.dumps(asdict(self), indent=2) + "\n")
 
 
 def find_recipe(weights: str | os.PathLike) -> Recipe | None:

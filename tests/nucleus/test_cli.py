@@ -3,13 +3,14 @@
 from types import SimpleNamespace
 
 import cv2
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 
 from nucleus import cli, inference
 from nucleus.config import NucleusConfig
-from nucleus.weights import Recipe
+from nucleus.weights import Recipe, find_recipe
 
 
 @pytest.fixture
@@ -130,6 +131,23 @@ def test_download_fetches_into_the_weights_folder(tmp_path, monkeypatch, capsys)
     assert [line.startswith(str(tmp_path)) for line in printed.splitlines()[:3]] == [True] * 3
     for expected in ("coco", "resnet50", "resnet101", "BBBC038", "stage1_train"):
         assert expected in printed
+
+
+def test_packed_weights_bring_their_settings(tmp_path, capsys):
+    run_folder = tmp_path / "nucleus20240101T0000"
+    run_folder.mkdir()
+    Recipe("small", {"CLAHE": False}).save(run_folder)
+    checkpoint = run_folder / "mask_rcnn_nucleus_0003.h5"
+    with h5py.File(checkpoint, "w") as file:
+        file.attrs["layer_names"] = [b"conv1"]
+        file.create_group("conv1").attrs["weight_names"] = [b"conv1/kernel:0"]
+        file["conv1"].create_dataset("conv1/kernel:0", data=np.ones((3, 3, 3, 8), np.float32))
+    target = tmp_path / "shared" / "mine.h5"
+    assert run("pack", "--weights", "last", "--logs", tmp_path, "--output", target) == 0
+    assert "mine.h5" in capsys.readouterr().out
+    with h5py.File(target) as file:
+        assert file["conv1/conv1/kernel:0"].dtype == np.float16
+    assert find_recipe(target) == Recipe("small", {"CLAHE": False})
 
 
 class FakeMaskRCNN:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from trainkit.hdf5 import WeightsFileError, assign, load_weights, read_layers, save_weights
+from trainkit.hdf5 import WeightsFileError, assign, load_weights, read_layers, repack_weights, save_weights
 
 pytestmark = pytest.mark.backend
 
@@ -380,3 +380,29 @@ def test_keras_3s_own_layout_is_recognised(tmp_path):
     build_model().save_weights(tmp_path / "a.weights.h5")
     with pytest.raises(WeightsFileError, match="not a weights file in the legacy Keras HDF5 layout"):
         load_weights(build_model(), tmp_path / "a.weights.h5")
+
+
+def test_a_repacked_file_is_smaller_and_loads_like_the_original(tmp_path):
+    model, other = build_model(), build_model(seed=1)
+    save_weights(model, tmp_path / "full.h5")
+    with h5py.File(tmp_path / "full.h5", "a") as file:
+        file.create_group("training_state").create_dataset("momentum", data=np.ones(10_000))
+    repack_weights(tmp_path / "full.h5", tmp_path / "half.h5")
+    with h5py.File(tmp_path / "half.h5") as file:
+        assert "training_state" not in file
+        assert file["conv1/conv1/kernel:0"].dtype == np.float16
+    assert (tmp_path / "half.h5").stat().st_size < (tmp_path / "full.h5").stat().st_size
+    load_weights(other, tmp_path / "half.h5", by_name=False)
+    for found, value in zip(values(other), values(model), strict=True):
+        np.testing.assert_allclose(found, value, rtol=1e-3)
+    repack_weights(tmp_path / "full.h5", tmp_path / "same.h5", dtype=None)
+    load_weights(other, tmp_path / "same.h5", by_name=False)
+    assert_same(other, values(model))
+
+
+def test_only_weights_files_can_be_repacked(tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file.create_dataset("x", data=[1.0])
+    with pytest.raises(WeightsFileError, match=r"other\.h5: holds no weights"):
+        repack_weights(tmp_path / "other.h5", tmp_path / "out.h5")
+    assert not (tmp_path / "out.h5").exists()
