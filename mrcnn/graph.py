@@ -12,9 +12,10 @@ from mrcnn.backbone import build_backbone
 from mrcnn.compiled import precision_scope
 from mrcnn.detections import DetectionBoxes, Detections
 from mrcnn.fpn import build_pyramid
-from mrcnn.heads import MaskHead, build_box_head, build_rpn
+from mrcnn.heads import MaskHead, build_box_head, build_rpn_model, run_rpn
 from mrcnn.layers import NormalizedBoxes
 from mrcnn.proposals import Anchors, build_proposals
+from mrcnn.rpn_sampling import build_sampled_rpn
 from mrcnn.targets import DetectionTargets, FirstRois
 from mrcnn.training_model import TrainingModel
 
@@ -35,11 +36,13 @@ class InferenceGraph:
     masks: keras.Model
 
 
-def _build_trunk(image: Any, config: Any) -> tuple[list[Any], Any, Any, Any]:
-    """Backbone, pyramid and region proposal network: [P2, …, P5], RPN logits, probabilities and deltas."""
-    stages = build_backbone(image, config)
-    pyramid = build_pyramid(stages[1:], config.TOP_DOWN_PYRAMID_SIZE)
-    return pyramid[:4], *build_rpn(pyramid, config)
+def _build_trunk(image: Any, config: Any) -> tuple[list[Any], keras.Model]:
+    """Backbone and pyramid [P2, …, P6], and the region proposal network to run on it."""
+    pyramid = build_pyramid(build_backbone(image, config)[1:], config.TOP_DOWN_PYRAMID_SIZE)
+    rpn = build_rpn_model(
+        config.RPN_ANCHOR_STRIDE, len(config.RPN_ANCHOR_RATIOS), config.TOP_DOWN_PYRAMID_SIZE, config.RPN_CHANNELS
+    )
+    return pyramid, rpn
 
 
 def _image_shape(config: Any) -> tuple[int | None, int | None, int]:
@@ -74,7 +77,11 @@ def build_training_graph(config: Any) -> TrainingModel:
     }
     image = inputs["input_image"]
     with precision_scope(config.PRECISION):
-        pyramid, rpn_logits, rpn_probabilities, rpn_deltas = _build_trunk(image, config)
+        pyramid, rpn = _build_trunk(image, config)
+        rpn_logits, rpn_probabilities, rpn_deltas = run_rpn(rpn, pyramid)
+        labels, sampled_logits, sampled_deltas = build_sampled_rpn(rpn, inputs["input_rpn_match"], pyramid, config)
+        # P6 serves the proposals only.
+        pyramid = pyramid[:4]
         if config.USE_RPN_ROIS:
             all_anchors = Anchors(anchors, name="anchors")(image)
             proposals = build_proposals(
@@ -104,6 +111,9 @@ def build_training_graph(config: Any) -> TrainingModel:
             "rpn_class_logits": rpn_logits,
             "rpn_class": rpn_probabilities,
             "rpn_bbox": rpn_deltas,
+            "rpn_sample": labels,
+            "rpn_sample_class_logits": sampled_logits,
+            "rpn_sample_bbox": sampled_deltas,
             "mrcnn_class_logits": logits,
             "mrcnn_class": probabilities,
             "mrcnn_bbox": predicted_deltas,
@@ -128,7 +138,9 @@ def build_inference_graph(config: Any) -> InferenceGraph:
     meta = keras.Input((config.IMAGE_META_SIZE,), name="input_image_meta")
     anchors = keras.Input((None, 4), name="input_anchors")
     with precision_scope(config.PRECISION):
-        pyramid, _, rpn_probabilities, rpn_deltas = _build_trunk(image, config)
+        pyramid, rpn = _build_trunk(image, config)
+        _, rpn_probabilities, rpn_deltas = run_rpn(rpn, pyramid)
+        pyramid = pyramid[:4]
         proposals = build_proposals(rpn_probabilities, rpn_deltas, anchors, config.POST_NMS_ROIS_INFERENCE, config)
         _, probabilities, deltas = build_box_head(proposals, image, pyramid, config)
         detections = Detections(

@@ -35,19 +35,16 @@ def build_rpn_model(anchor_stride: int, anchors_per_location: int, depth: int, c
     return keras.Model(features, [logits, probabilities, deltas], name="rpn_model")
 
 
-def build_rpn(pyramid: list[Any], config: Any) -> tuple[Any, Any, Any]:
+def run_rpn(rpn: keras.Model, pyramid: list[Any]) -> tuple[Any, Any, Any]:
     """Runs one region proposal network over all levels.
 
     Args:
+        rpn: The model of `build_rpn_model`.
         pyramid: [P2, …, P6].
-        config: The configuration.
 
     Returns:
         Class logits `[B, A, 2]`, class probabilities `[B, A, 2]` and deltas `[B, A, 4]` of all levels' anchors.
     """
-    rpn = build_rpn_model(
-        config.RPN_ANCHOR_STRIDE, len(config.RPN_ANCHOR_RATIOS), config.TOP_DOWN_PYRAMID_SIZE, config.RPN_CHANNELS
-    )
     logits, probabilities, deltas = zip(*(rpn(level) for level in pyramid), strict=True)
     return (
         layers.Concatenate(axis=1, name="rpn_class_logits", dtype="float32")(list(logits)),

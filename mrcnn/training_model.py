@@ -42,10 +42,10 @@ class TrainingModel(keras.Model):
         active = x["input_image_meta"][:, ACTIVE_CLASSES_START:]
         class_ids = y_pred["target_class_ids"]
         positive_ids = class_ids[:, : y_pred["target_mask"].shape[1]]
-        match = x["input_rpn_match"]
+        match, rpn_bbox = y_pred["rpn_sample"], y_pred["rpn_sample_bbox"]
         return {
-            "rpn_class_loss": losses.rpn_class_loss_graph(match, y_pred["rpn_class_logits"]),
-            "rpn_bbox_loss": losses.rpn_bbox_loss_graph(self.settings, x["input_rpn_bbox"], match, y_pred["rpn_bbox"]),
+            "rpn_class_loss": losses.rpn_class_loss_graph(match, y_pred["rpn_sample_class_logits"]),
+            "rpn_bbox_loss": losses.rpn_bbox_loss_graph(self.settings, x["input_rpn_bbox"], match, rpn_bbox),
             "mrcnn_class_loss": losses.mrcnn_class_loss_graph(class_ids, y_pred["mrcnn_class_logits"], active),
             "mrcnn_bbox_loss": losses.mrcnn_bbox_loss_graph(y_pred["target_bbox"], class_ids, y_pred["mrcnn_bbox"]),
             "mrcnn_mask_loss": losses.mrcnn_mask_loss_graph(y_pred["target_mask"], positive_ids, y_pred["mrcnn_mask"]),
