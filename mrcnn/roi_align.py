@@ -58,6 +58,8 @@ def pyramid_roi_align(
     Returns:
         `[B, R, P, P, C]` in the dtype of the feature maps.
     """
+    # A network that diverged proposes boxes without numbers: its loss is to tell that, not the kernel's failure.
+    rois = ops.where(ops.isfinite(rois), rois, ops.zeros_like(rois))
     levels = roi_levels(rois, image_area, len(feature_maps))
     pool = _pool_tensorflow if _kernel(kernel) == "tensorflow" else _pool_ops
     return pool(feature_maps, rois, levels, pool_size)

@@ -100,6 +100,16 @@ def test_levels():
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
+def test_rois_without_numbers_do_not_stop_the_network(kernel):
+    features = [ops.convert_to_tensor(level) for level in pyramid(np.random.default_rng(2))]
+    rois = np.full((2, 6, 4), np.nan, np.float32)
+    rois[0, 0] = [0.1, 0.1, 0.5, 0.5]
+    pooled = roi_align.pyramid_roi_align(features, ops.convert_to_tensor(rois), 512 * 512, 3, kernel)
+    assert pooled.shape == (2, 6, 3, 3, 3)
+    assert np.isfinite(ops.convert_to_numpy(pooled)[0, 0]).all()
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
 def test_pyramid_roi_align(kernel):
     features, rois = pyramid(np.random.default_rng(2)), rois_of_all_levels()
     pooled = roi_align.pyramid_roi_align(
