@@ -38,7 +38,7 @@ class TinyConfig(Config):
     )
     NUM_CLASSES = 3
     IMAGES_PER_GPU = 1
-    STEPS_PER_EPOCH = 2
+    STEPS_PER_EPOCH = 1
     VALIDATION_STEPS = 1
     TOP_DOWN_PYRAMID_SIZE = 16
     RPN_CHANNELS = 16
