@@ -11,6 +11,7 @@ from mrcnn.anchors import normalized_anchors
 from mrcnn.compiled import compile_inference
 from mrcnn.config import Config
 from mrcnn.data import mold_inputs
+from mrcnn.folding import fold_batch_norm
 from mrcnn.graph import InferenceGraph
 from mrcnn.results import Instances, detection_count, unmold_detections
 
@@ -28,8 +29,8 @@ class Detector:
 
     def __init__(self, graph: InferenceGraph, config: Config):
         self.config = config
-        self._find_boxes = compile_inference(graph.detector)
-        self._predict_masks = compile_inference(graph.masks)
+        self._find_boxes = compile_inference(fold_batch_norm(graph.detector, training=False))
+        self._predict_masks = compile_inference(fold_batch_norm(graph.masks, training=False))
 
     def detect(self, images: Sequence[np.ndarray]) -> list[Instances]:
         """Finds objects in any number of `[H, W, C]` images of any sizes, BATCH_SIZE at a time."""

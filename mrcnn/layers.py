@@ -42,13 +42,20 @@ class BatchNorm(keras.layers.BatchNormalization):
         self.train_bn = train_bn
 
     def call(self, inputs, training=None, mask=None):
-        training = bool(training) if self.train_bn is None else self.train_bn
-        if training and self.trainable:
+        if self.uses_batch(bool(training)) and self.trainable:
             return super().call(inputs, training=True, mask=mask)
         # One multiplication and one addition in the compute dtype, the vectors in float32.
-        scale = self.gamma * ops.rsqrt(self.moving_variance + self.epsilon)
-        shift = self.beta - self.moving_mean * scale
+        scale, shift = self.scale_and_shift()
         return inputs * ops.cast(scale, inputs.dtype) + ops.cast(shift, inputs.dtype)
+
+    def uses_batch(self, training: bool) -> bool:
+        """Tells whether the statistics are the batch's, as long as the layer is trainable."""
+        return training if self.train_bn is None else self.train_bn
+
+    def scale_and_shift(self) -> tuple[Any, Any]:
+        """Factor and summand of every channel with the stored statistics, each float32 `[C]`."""
+        scale = self.gamma * ops.rsqrt(self.moving_variance + self.epsilon)
+        return scale, self.beta - self.moving_mean * scale
 
     def get_config(self):
         return {**super().get_config(), "train_bn": self.train_bn}

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from mrcnn import losses
+from mrcnn.folding import fold_batch_norm
 
 LOSS_NAMES = ("rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss", "mrcnn_mask_loss")
 # Image meta begins with id (1), original shape (3), shape (3), window (4) and scale (1).
@@ -26,7 +27,13 @@ class TrainingModel(keras.Model):
     def __init__(self, config: Any, inputs: dict[str, Any], outputs: dict[str, Any]):
         super().__init__(inputs=inputs, outputs=outputs, name="mask_rcnn")
         self.settings = config
+        folded = fold_batch_norm(self, training=True)
+        # Behind a function, so that the second set of layers is not taken for this model's.
+        self._run = lambda inputs, training: folded(inputs, training=training)
         self.loss_means = [keras.metrics.Mean(name=name) for name in LOSS_NAMES]
+
+    def call(self, inputs, training=None, mask=None):
+        return self._run(inputs, training) if training else super().call(inputs, training=training, mask=mask)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Returns the weighted sum of the losses plus weight decay; the single losses go to the logs."""

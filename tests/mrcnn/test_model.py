@@ -76,7 +76,8 @@ def test_masks_of_found_boxes_are_those_of_the_whole_graph(detector, images):
     )
     (found,) = detector.detect_instances(images[:1])
     np.testing.assert_array_equal(found.boxes, expected.boxes)
-    np.testing.assert_allclose(found.mask_probabilities, expected.mask_probabilities, atol=1e-5)
+    # One of them with batch norm folded into the convolutions: other roundings.
+    np.testing.assert_allclose(found.mask_probabilities, expected.mask_probabilities, atol=1e-3)
     (as_dict,) = detector.detect(images[:1])
     np.testing.assert_array_equal(as_dict["masks"], found.masks())
 
