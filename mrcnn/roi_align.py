@@ -40,7 +40,8 @@ def roi_levels(rois: Any, image_area: Any, level_count: int = 4) -> Any:
     """
     side = ops.sqrt(ops.maximum(box_ops.area(rois), 1e-12)) * ops.sqrt(ops.cast(image_area, "float32"))
     level = ops.round(ops.log2(side / CANONICAL_SIDE)) + CANONICAL_LEVEL - FINEST_LEVEL
-    return ops.cast(ops.clip(level, 0, level_count - 1), "int32")
+    # Clipped as integers: a diverged network's NaN also needs a level.
+    return ops.clip(ops.cast(level, "int32"), 0, level_count - 1)
 
 
 def pyramid_roi_align(
