@@ -105,6 +105,32 @@ def shapes() -> type[Shapes]:
     return Shapes
 
 
+@pytest.fixture(scope="session", autouse=True)
+def quick_initial_weights() -> Iterator[None]:
+    """Draws initial kernels with NumPy on JAX, which otherwise compiles that for every shape, for minutes in all."""
+    if keras.backend.backend() != "jax":
+        yield
+        return
+
+    def draw(self, shape, dtype=None):
+        fans = np.prod(shape[:-2]) * (shape[-2] + shape[-1])
+        return np.random.uniform(-1, 1, shape).astype(np.float32) * np.sqrt(6 / fans)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.initializers.GlorotUniform, "__call__", draw)
+        yield
+
+
+@pytest.fixture(scope="session")
+def compiled() -> Callable[[Callable], Callable]:
+    """Returns a function that compiles another on JAX, where running it step by step takes far longer."""
+    if keras.backend.backend() != "jax":
+        return lambda function: function
+    import jax
+
+    return jax.jit
+
+
 @pytest.fixture(scope="session")
 def detector(tmp_path_factory) -> MaskRCNN:
     """A tiny model in inference mode with random weights that answers with a few objects; do not change it."""

@@ -141,7 +141,6 @@ def test_other_numbers_of_channels(tiny_config, shapes, tmp_path, eager, channel
     assert found["masks"].shape[:2] == (64, 80)
 
 
-@pytest.mark.backend
 def test_half_precision_builds_and_detects(tiny_config, images, tmp_path, eager):
     policy = keras.config.dtype_policy().name
     model = MaskRCNN("inference", tiny_config(PRECISION="mixed_bfloat16"), tmp_path)

@@ -41,30 +41,33 @@ def crowd(rng, batch, count):
     return boxes, rng.uniform(0, 1, (batch, count)).astype(np.float32)
 
 
-def suppress(boxes, scores, count, threshold, valid=None, kernel=None):
-    """Lists of the indices found in each image; checks the form of the answer."""
-    valid = None if valid is None else ops.convert_to_tensor(valid)
-    indices, selected = nms.non_max_suppression(
-        ops.convert_to_tensor(boxes), ops.convert_to_tensor(scores), count, threshold, valid, kernel
-    )
-    indices, selected = ops.convert_to_numpy(indices), ops.convert_to_numpy(selected)
-    assert indices.dtype == np.int32
-    assert indices.shape == selected.shape == (len(boxes), count)
-    assert not indices[~selected].any(), "unused slots are 0"
-    assert (np.diff(selected.astype(int), axis=1) <= 0).all(), "unused slots stand at the end"
-    return [list(row[used]) for row, used in zip(indices, selected, strict=True)]
+@pytest.fixture
+def suppress(compiled):
+    """Returns a function that lists the indices found in each image; it checks the form of the answer."""
+
+    def call(boxes, scores, count, threshold, valid=None, kernel=None):
+        valid = np.ones(scores.shape, bool) if valid is None else valid
+        select = compiled(lambda *inputs: nms.non_max_suppression(*inputs[:2], count, threshold, inputs[2], kernel))
+        indices, selected = map(ops.convert_to_numpy, select(*map(ops.convert_to_tensor, (boxes, scores, valid))))
+        assert indices.dtype == np.int32
+        assert indices.shape == selected.shape == (len(boxes), count)
+        assert not indices[~selected].any(), "unused slots are 0"
+        assert (np.diff(selected.astype(int), axis=1) <= 0).all(), "unused slots stand at the end"
+        return [list(row[used]) for row, used in zip(indices, selected, strict=True)]
+
+    return call
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("threshold", [0.3, 0.7])
-def test_finds_what_the_loop_finds(kernel, threshold):
+def test_finds_what_the_loop_finds(suppress, kernel, threshold):
     boxes, scores = crowd(np.random.default_rng(0), batch=2, count=40)
     expected = [greedy(boxes[i], scores[i], 10, threshold) for i in range(2)]
     assert suppress(boxes, scores, 10, threshold, kernel=kernel) == expected
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_several_tiles(kernel, monkeypatch):
+def test_several_tiles(suppress, kernel, monkeypatch):
     monkeypatch.setattr(nms, "TILE", 16)
     boxes, scores = crowd(np.random.default_rng(1), batch=2, count=40)
     expected = [greedy(boxes[i], scores[i], 40, 0.5) for i in range(2)]
@@ -73,14 +76,14 @@ def test_several_tiles(kernel, monkeypatch):
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_more_boxes_than_a_tile(kernel, only_tensorflow):
+def test_more_boxes_than_a_tile(suppress, kernel, only_tensorflow):
     count = 2 * nms.TILE + 37
     boxes, scores = crowd(np.random.default_rng(1), batch=1, count=count)
     assert suppress(boxes, scores, 60, 0.5, kernel=kernel) == [greedy(boxes[0], scores[0], 60, 0.5)]
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_long_chain_of_overlaps(kernel):
+def test_long_chain_of_overlaps(suppress, kernel):
     # Each box overlaps only its neighbours, so that every second one stays, whatever the length.
     start = np.arange(40, dtype=np.float32)
     boxes = np.stack([start * 0.4, 0 * start, start * 0.4 + 1, 0 * start + 1], axis=-1)[None]
@@ -89,7 +92,7 @@ def test_long_chain_of_overlaps(kernel):
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_of_equal_scores_the_earlier_box_wins(kernel):
+def test_of_equal_scores_the_earlier_box_wins(suppress, kernel):
     boxes, scores = crowd(np.random.default_rng(2), batch=2, count=40)
     scores = np.round(scores, 1)
     expected = [greedy(boxes[i], scores[i], 40, 0.4) for i in range(2)]
@@ -97,7 +100,7 @@ def test_of_equal_scores_the_earlier_box_wins(kernel):
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_invalid_boxes_neither_stay_nor_suppress(kernel):
+def test_invalid_boxes_neither_stay_nor_suppress(suppress, kernel):
     rng = np.random.default_rng(3)
     boxes, scores = crowd(rng, batch=2, count=40)
     valid = rng.uniform(size=(2, 40)) < 0.5
@@ -108,13 +111,13 @@ def test_invalid_boxes_neither_stay_nor_suppress(kernel):
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_fewer_boxes_than_slots_and_negative_scores(kernel):
+def test_fewer_boxes_than_slots_and_negative_scores(suppress, kernel):
     boxes = np.array([[[0, 0, 1, 1], [0, 0, 1, 0.9], [2, 2, 3, 3]]], np.float32)
     scores = np.array([[-5.0, -1.0, -3.0]], np.float32)
     assert suppress(boxes, scores, 7, 0.5, kernel=kernel) == [[1, 2]]
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_boxes_without_area_do_not_meet(kernel):
+def test_boxes_without_area_do_not_meet(suppress, kernel):
     boxes = np.array([[[0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5, 0.5], [0, 0, 1, 1]]], np.float32)
     assert suppress(boxes, np.array([[0.9, 0.8, 0.7]], np.float32), 3, 0.1, kernel=kernel) == [[0, 1, 2]]

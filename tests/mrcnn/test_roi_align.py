@@ -52,22 +52,22 @@ BOXES = np.array(
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("size", [(5, 4), (1, 3)])
-def test_crop_and_resize(kernel, size):
+def test_crop_and_resize(compiled, kernel, size):
     rng = np.random.default_rng(0)
     images = rng.uniform(-1, 1, (2, 9, 11, 3)).astype(np.float32)
     which = np.array([0, 1, 0, 1, 0, 1], np.int32)
-    crops = roi_align.crop_and_resize(
-        ops.convert_to_tensor(images), ops.convert_to_tensor(BOXES), ops.convert_to_tensor(which), size, kernel
-    )
+    crop = compiled(lambda *inputs: roi_align.crop_and_resize(*inputs, size, kernel))
+    crops = crop(*map(ops.convert_to_tensor, (images, BOXES, which)))
     expected = [loop_crop(images[i], box, size) for i, box in zip(which, BOXES, strict=True)]
     np.testing.assert_allclose(ops.convert_to_numpy(crops), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_crop_of_the_whole_image_is_the_image(kernel):
+def test_crop_of_the_whole_image_is_the_image(compiled, kernel):
     images = np.random.default_rng(1).uniform(size=(1, 9, 9, 2)).astype(np.float32)
     box, which = np.array([[0, 0, 1, 1]], np.float32), np.zeros(1, np.int32)
-    crops = roi_align.crop_and_resize(*map(ops.convert_to_tensor, (images, box, which)), (9, 9), kernel)
+    crop = compiled(lambda *inputs: roi_align.crop_and_resize(*inputs, (9, 9), kernel))
+    crops = crop(*map(ops.convert_to_tensor, (images, box, which)))
     np.testing.assert_allclose(ops.convert_to_numpy(crops), images, atol=1e-6)
 
 
@@ -91,6 +91,17 @@ def pyramid(rng, channels=3):
     return [rng.uniform(-1, 1, (2, side, side, channels)).astype(np.float32) for side in (32, 16, 8, 4)]
 
 
+@pytest.fixture
+def pool(compiled):
+    """Returns a function that pools 3 x 3 features of RoIs in an image of 512 x 512 pixels, NumPy in and out."""
+
+    def call(features, rois, kernel):
+        align = compiled(lambda rois, *levels: roi_align.pyramid_roi_align(levels, rois, 512 * 512, 3, kernel))
+        return ops.convert_to_numpy(align(*map(ops.convert_to_tensor, (rois, *features))))
+
+    return call
+
+
 def test_levels():
     rois = rois_of_all_levels()
     levels = ops.convert_to_numpy(roi_align.roi_levels(ops.convert_to_tensor(rois), 512 * 512))
@@ -100,25 +111,22 @@ def test_levels():
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_rois_without_numbers_do_not_stop_the_network(kernel):
-    features = [ops.convert_to_tensor(level) for level in pyramid(np.random.default_rng(2))]
+def test_rois_without_numbers_do_not_stop_the_network(pool, kernel):
     rois = np.full((2, 6, 4), np.nan, np.float32)
     rois[0, 0] = [0.1, 0.1, 0.5, 0.5]
-    pooled = roi_align.pyramid_roi_align(features, ops.convert_to_tensor(rois), 512 * 512, 3, kernel)
+    pooled = pool(pyramid(np.random.default_rng(2)), rois, kernel)
     assert pooled.shape == (2, 6, 3, 3, 3)
-    assert np.isfinite(ops.convert_to_numpy(pooled)[0, 0]).all()
+    assert np.isfinite(pooled[0, 0]).all()
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_pyramid_roi_align(kernel):
+def test_pyramid_roi_align(pool, kernel):
     features, rois = pyramid(np.random.default_rng(2)), rois_of_all_levels()
-    pooled = roi_align.pyramid_roi_align(
-        [ops.convert_to_tensor(level) for level in features], ops.convert_to_tensor(rois), 512 * 512, 3, kernel
-    )
+    pooled = pool(features, rois, kernel)
     expected = [
         [loop_crop(features[loop_level(box, 512) - 2][image], box, (3, 3)) for box in rois[image]] for image in (0, 1)
     ]
-    np.testing.assert_allclose(ops.convert_to_numpy(pooled), expected, atol=1e-5)
+    np.testing.assert_allclose(pooled, expected, atol=1e-5)
 
 
 def test_both_kernels_have_the_same_gradient(only_tensorflow):
