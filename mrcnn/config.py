@@ -7,27 +7,31 @@ behaviour.
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Callable, Mapping
-from typing import Any
-
 import numpy as np
+
+from trainkit.settings import Settings, SettingsError
 
 RESIZE_MODES = ("none", "square", "pad64", "crop")
 PRECISIONS = ("float32", "mixed_bfloat16")
 BACKBONES = ("resnet50", "resnet101")
+OPTIMIZERS = ("SGD", "Adam")
 
 
-class ConfigError(ValueError):
-    """A configuration attribute is unknown or its value cannot be used."""
+# Its name in the packages that know Mask R-CNN only.
+ConfigError = SettingsError
 
 
-class Config:
+class Config(Settings):
     """Settings of the model, its training and its detection.
 
     Subclass it, override what differs, and pass an instance to `MaskRCNN`. Derived attributes (`BATCH_SIZE`,
     `IMAGE_SHAPE`, `IMAGE_META_SIZE`) are computed when an instance is made.
     """
+
+    _COMPUTED = ("BATCH_SIZE", "IMAGE_SHAPE", "IMAGE_META_SIZE")
+    _OPTIONAL = ("TRAIN_BN", "DETECTION_MIN_CONFIDENCE", "IMAGE_MIN_DIM", "IMAGE_MIN_SCALE")
+    _CALLABLE = ("BACKBONE", "COMPUTE_BACKBONE_SHAPE")
+    _TYPES = {"NAME": str, "IMAGE_MIN_SCALE": float}
 
     # Name of the experiment; names the log folder and the checkpoints.
     NAME = None
@@ -146,9 +150,6 @@ class Config:
     # Threads that prepare training batches.
     DATA_WORKERS = 2
 
-    def __init__(self):
-        self._derive()
-
     def _derive(self) -> None:
         """Computes the attributes that follow from others."""
         self.BATCH_SIZE = self.IMAGES_PER_GPU * self.GPU_COUNT
@@ -157,71 +158,15 @@ class Config:
         # Image id, original shape, shape, window, scale, one flag a class: see `data.compose_image_meta`.
         self.IMAGE_META_SIZE = 1 + 3 + 3 + 4 + 1 + self.NUM_CLASSES
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns every setting by name, in alphabetical order."""
-        return {
-            name: getattr(self, name)
-            for name in sorted(dir(self))
-            if name.isupper() and not name.startswith("_") and not _is_method(getattr(self, name))
-        }
-
-    def display(self) -> None:
-        """Prints every setting."""
-        print("\nConfigurations:")
-        for name, value in self.to_dict().items():
-            print(f"{name:30} {value}")
-        print()
-
-    def update(self, settings: Mapping[str, Any]) -> Config:
-        """Changes settings by name, as a command line does.
-
-        Args:
-            settings: Attribute name -> value. A string is read as a Python literal unless the attribute is
-                itself a string; a tuple, list or array accepts any of the three.
-
-        Returns:
-            This configuration.
-
-        Raises:
-            ConfigError: A name is unknown or a value has the wrong type; nothing is changed then.
-        """
-        checked = {name: self._convert(name, value) for name, value in settings.items()}
-        for name, value in checked.items():
-            setattr(self, name, value)
-        self._derive()
-        self.validate()
-        return self
-
-    def _convert(self, name: str, value: Any) -> Any:
-        known = self.to_dict()
-        if name not in known:
-            close = [other for other in known if other.replace("_", "") == name.upper().replace("_", "")]
-            hint = f" Did you mean {close[0]}?" if close else f" Known: {', '.join(known)}."
-            raise ConfigError(f"Unknown configuration attribute {name!r}.{hint}")
-        if name in ("BATCH_SIZE", "IMAGE_SHAPE", "IMAGE_META_SIZE"):
-            raise ConfigError(f"{name} is computed from other attributes and cannot be set.")
-        current = known[name]
-        if isinstance(getattr(Config, name, None), float) and isinstance(current, int):
-            current = float(current)  # A subclass may write 0 for 0.0.
-        if isinstance(value, str) and not (isinstance(current, str) or name == "NAME"):
-            try:
-                value = ast.literal_eval(value)
-            except (ValueError, SyntaxError):
-                raise ConfigError(_wrong_type(name, current, value)) from None
-        return _coerce(name, current, value)
-
     def validate(self) -> None:
         """Checks the settings that a model is built from.
 
         Raises:
             ConfigError: A value is out of its range; the message names the attribute.
         """
-        if self.IMAGE_RESIZE_MODE not in RESIZE_MODES:
-            raise ConfigError(f"IMAGE_RESIZE_MODE must be one of {RESIZE_MODES}. Received: {self.IMAGE_RESIZE_MODE!r}")
-        if self.PRECISION not in PRECISIONS:
-            raise ConfigError(f"PRECISION must be one of {PRECISIONS}. Received: {self.PRECISION!r}")
-        if self.OPTIMIZER not in ("SGD", "Adam"):
-            raise ConfigError(f"OPTIMIZER must be 'SGD' or 'Adam'. Received: {self.OPTIMIZER!r}")
+        self.require_choice("IMAGE_RESIZE_MODE", RESIZE_MODES)
+        self.require_choice("PRECISION", PRECISIONS)
+        self.require_choice("OPTIMIZER", OPTIMIZERS)
         if not callable(self.BACKBONE) and self.BACKBONE not in BACKBONES:
             raise ConfigError(f"BACKBONE must be one of {BACKBONES} or a callable. Received: {self.BACKBONE!r}")
         if callable(self.BACKBONE) and not callable(self.COMPUTE_BACKBONE_SHAPE):
@@ -241,59 +186,9 @@ class Config:
             raise ConfigError(
                 f"MEAN_PIXEL needs one value a channel ({self.IMAGE_CHANNEL_COUNT}). Received: {self.MEAN_PIXEL!r}"
             )
-        for name in (
-            "IMAGES_PER_GPU",
-            "GPU_COUNT",
-            "NUM_CLASSES",
-            "MAX_GT_INSTANCES",
-            "DETECTION_MAX_INSTANCES",
-        ):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1. Received: {getattr(self, name)!r}")
-        for name in (
-            "RPN_NMS_THRESHOLD",
-            "DETECTION_NMS_THRESHOLD",
-            "DETECTION_MASK_THRESHOLD",
-            "ROI_POSITIVE_RATIO",
-        ):
-            if not 0 < getattr(self, name) <= 1:
-                raise ConfigError(f"{name} must be above 0 and at most 1. Received: {getattr(self, name)!r}")
-
-
-def _is_method(value: Any) -> bool:
-    return isinstance(value, Callable) and hasattr(value, "__self__")
-
-
-def _wrong_type(name: str, current: Any, value: Any) -> str:
-    return f"{name} needs a value like {current!r} ({type(current).__name__}). Received: {value!r}"
-
-
-def _coerce(name: str, current: Any, value: Any) -> Any:
-    """Returns `value` as the type of `current`, or raises ConfigError."""
-    if name in ("TRAIN_BN", "DETECTION_MIN_CONFIDENCE", "IMAGE_MIN_DIM", "IMAGE_MIN_SCALE") and value is None:
-        return None
-    if name in ("BACKBONE", "COMPUTE_BACKBONE_SHAPE") and callable(value):
-        return value
-    if isinstance(current, bool) or name == "TRAIN_BN":
-        if isinstance(value, bool):
-            return value
-    elif isinstance(current, int):
-        if isinstance(value, int | np.integer) and not isinstance(value, bool):
-            return int(value)
-        if name in ("IMAGE_MIN_SCALE", "DETECTION_MIN_CONFIDENCE") and isinstance(value, float):
-            return value
-    elif isinstance(current, float):
-        if isinstance(value, int | float | np.number) and not isinstance(value, bool):
-            return float(value)
-    elif isinstance(current, str) or name == "NAME":
-        if isinstance(value, str):
-            return value
-    elif isinstance(current, dict):
-        if isinstance(value, dict) and set(value) <= set(current):
-            return {**current, **{key: float(weight) for key, weight in value.items()}}
-    elif isinstance(current, tuple | list | np.ndarray):
-        if isinstance(value, tuple | list | np.ndarray) and all(isinstance(v, int | float | np.number) for v in value):
-            return np.array(value) if isinstance(current, np.ndarray) else type(current)(value)
-    elif isinstance(value, type(current)):
-        return value
-    raise ConfigError(_wrong_type(name, current, value))
+        self.require_at_least(
+            1, "IMAGES_PER_GPU", "GPU_COUNT", "NUM_CLASSES", "MAX_GT_INSTANCES", "DETECTION_MAX_INSTANCES"
+        )
+        self.require_share(
+            "RPN_NMS_THRESHOLD", "DETECTION_NMS_THRESHOLD", "DETECTION_MASK_THRESHOLD", "ROI_POSITIVE_RATIO"
+        )

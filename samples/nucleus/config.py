@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -11,6 +10,7 @@ import numpy as np
 from mrcnn.config import Config, ConfigError
 from nucleus.labels import OVERLAP_RULES
 from nucleus.presets import PRESETS
+from trainkit.settings import parse_stages
 
 AUGMENTATIONS = ("none", "lineage", "strong", "flips-rotations", "flips-brightness")
 # Training images of DSB2018 that the lineage counts on, and its customary validation images among them.
@@ -93,7 +93,9 @@ class NucleusConfig(Config):
             raise ConfigError(f"CLAHE_TILE_GRID needs two whole numbers above 0. Received: {grid!r}")
 
     def _convert(self, name: str, value: Any) -> Any:
-        return _stages(value) if name == "STAGES" else super()._convert(name, value)
+        if name == "STAGES":
+            return parse_stages(value, "(('heads', 20), ('4+', 10, 0.0001))")
+        return super()._convert(name, value)
 
 
 class NucleusInferenceConfig(NucleusConfig):
@@ -150,28 +152,3 @@ def inference_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in settings.items()
         if name not in _TRAINING_ONLY and not (name == "IMAGE_RESIZE_MODE" and value == "crop")
     }
-
-
-def _stages(value: Any) -> tuple[tuple, ...]:
-    """Returns STAGES as a tuple of tuples, or raises ConfigError."""
-    wrong = ConfigError(
-        "STAGES needs a list of (layers, epochs) or (layers, epochs, learning rate), such as "
-        f"(('heads', 20), ('4+', 10, 0.0001)). Received: {value!r}"
-    )
-    if isinstance(value, str):
-        try:
-            value = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            raise wrong from None
-    if not isinstance(value, list | tuple) or not value:
-        raise wrong
-    for stage in value:
-        if not isinstance(stage, list | tuple) or len(stage) not in (2, 3):
-            raise wrong
-        layers, epochs, *rate = stage
-        whole = isinstance(epochs, int) and not isinstance(epochs, bool) and epochs > 0
-        if not isinstance(layers, str) or not whole:
-            raise wrong
-        if any(not isinstance(r, int | float) or isinstance(r, bool) or r <= 0 for r in rate):
-            raise wrong
-    return tuple(tuple(stage) for stage in value)

@@ -1,0 +1,216 @@
+"""Settings as the upper-case attributes of a class: overridden in subclasses, changed by name, checked, listed."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+
+class SettingsError(ValueError):
+    """A setting is unknown or its value cannot be used."""
+
+
+class Settings:
+    """A configuration: every upper-case attribute is a setting, whose default tells its type.
+
+    A subclass declares its settings with their defaults, what of them is out of the ordinary in the attributes with
+    a leading underscore, computes what follows from others in `_derive`, and checks values in `validate`.
+    """
+
+    # Names that `_derive` computes and nobody sets.
+    _COMPUTED: Collection[str] = ()
+    # Names whose value may be None as well.
+    _OPTIONAL: Collection[str] = ()
+    # Names whose value may be a callable as well.
+    _CALLABLE: Collection[str] = ()
+    # Types of settings whose default does not tell: None, or a whole number where a fraction is as good.
+    _TYPES: Mapping[str, type] = {}
+
+    def __init__(self):
+        self._derive()
+
+    def _derive(self) -> None:
+        """Computes the attributes that follow from others."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns every setting by name, in alphabetical order."""
+        return {
+            name: getattr(self, name)
+            for name in sorted(dir(self))
+            if name.isupper() and not name.startswith("_") and not _is_method(getattr(self, name))
+        }
+
+    def display(self) -> None:
+        """Prints every setting."""
+        print("\nConfigurations:")
+        for name, value in self.to_dict().items():
+            print(f"{name:30} {value}")
+        print()
+
+    def update(self, settings: Mapping[str, Any]) -> Settings:
+        """Changes settings by name, as a command line does.
+
+        Args:
+            settings: Attribute name -> value. A string is read as a Python literal unless the attribute is
+                itself a string; a tuple, list or array accepts any of the three.
+
+        Returns:
+            This configuration.
+
+        Raises:
+            SettingsError: A name is unknown or a value has the wrong type, and nothing is changed; or the values
+                do not fit each other.
+        """
+        checked = {name: self._convert(name, value) for name, value in settings.items()}
+        for name, value in checked.items():
+            setattr(self, name, value)
+        self._derive()
+        self.validate()
+        return self
+
+    def validate(self) -> None:
+        """Checks the values; a subclass says which it can use.
+
+        Raises:
+            SettingsError: A value is out of its range; the message names the attribute.
+        """
+
+    def require_choice(self, name: str, choices: Collection[Any]) -> None:
+        """Raises SettingsError unless a setting is one of `choices`."""
+        if getattr(self, name) not in choices:
+            raise SettingsError(f"{name} must be one of {tuple(choices)}. Received: {getattr(self, name)!r}")
+
+    def require_at_least(self, minimum: float, *names: str) -> None:
+        """Raises SettingsError unless settings are numbers from `minimum` on."""
+        for name in names:
+            if not getattr(self, name) >= minimum:
+                raise SettingsError(f"{name} must be at least {minimum}. Received: {getattr(self, name)!r}")
+
+    def require_share(self, *names: str) -> None:
+        """Raises SettingsError unless settings are above 0 and at most 1."""
+        for name in names:
+            if not 0 < getattr(self, name) <= 1:
+                raise SettingsError(f"{name} must be above 0 and at most 1. Received: {getattr(self, name)!r}")
+
+    def _convert(self, name: str, value: Any) -> Any:
+        """Returns a value as the setting's type, reading text.
+
+        Raises:
+            SettingsError: The name is unknown or computed, or the value has another type.
+        """
+        known = self.to_dict()
+        if name not in known:
+            close = [other for other in known if other.replace("_", "") == name.upper().replace("_", "")]
+            hint = f" Did you mean {close[0]}?" if close else f" Known: {', '.join(known)}."
+            raise SettingsError(f"Unknown configuration attribute {name!r}.{hint}")
+        if name in self._COMPUTED:
+            raise SettingsError(f"{name} is computed from other attributes and cannot be set.")
+        current = known[name]
+        kind, reference = self._kind(name)
+        if name in self._OPTIONAL and (value is None or (isinstance(value, str) and value == "None")):
+            return None
+        if isinstance(value, str) and kind is not str:
+            try:
+                value = ast.literal_eval(value)
+            except (ValueError, SyntaxError):
+                raise wrong_type(name, current, value) from None
+        if name in self._CALLABLE and callable(value):
+            return value
+        try:
+            return _coerce(kind, reference, value)
+        except TypeError:
+            raise wrong_type(name, current, value) from None
+
+    def _kind(self, name: str) -> tuple[type, Any]:
+        """Returns the type of a setting and a value of that type, the current one if possible.
+
+        A subclass may write 0 for 0.0: a fraction anywhere up the classes makes the setting one.
+        """
+        values = [value for value in self._values(name) if not (name in self._CALLABLE and callable(value))]
+        reference = next((value for value in values if value is not None), None)
+        if name in self._TYPES:
+            return self._TYPES[name], reference
+        whole = isinstance(reference, int) and not isinstance(reference, bool)
+        if whole and any(isinstance(value, float) for value in values):
+            return float, reference
+        return type(reference), reference
+
+    def _values(self, name: str) -> Iterator[Any]:
+        """Yields the setting's current value, then its defaults from the most derived class on."""
+        yield getattr(self, name)
+        for cls in type(self).__mro__:
+            if hasattr(cls, name):
+                yield getattr(cls, name)
+
+
+def wrong_type(name: str, current: Any, value: Any) -> SettingsError:
+    """Returns the error for a value of another type than the setting's."""
+    return SettingsError(f"{name} needs a value like {current!r} ({type(current).__name__}). Received: {value!r}")
+
+
+def parse_stages(value: Any, example: str) -> tuple[tuple, ...]:
+    """Returns the stages of a training as a tuple of tuples.
+
+    Args:
+        value: A list of (layers, epochs) or (layers, epochs, learning rate), or its text.
+        example: Such a list as text, for the message.
+
+    Raises:
+        SettingsError: It is something else.
+    """
+    wrong = SettingsError(
+        f"STAGES needs a list of (layers, epochs) or (layers, epochs, learning rate), such as {example}. "
+        f"Received: {value!r}"
+    )
+    if isinstance(value, str):
+        try:
+            value = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            raise wrong from None
+    if not isinstance(value, list | tuple) or not value:
+        raise wrong
+    for stage in value:
+        if not isinstance(stage, list | tuple) or len(stage) not in (2, 3):
+            raise wrong
+        layers, epochs, *rate = stage
+        whole = isinstance(epochs, int) and not isinstance(epochs, bool) and epochs > 0
+        if not isinstance(layers, str) or not whole or not all(_is_number(r) and r > 0 for r in rate):
+            raise wrong
+    return tuple(tuple(stage) for stage in value)
+
+
+def _is_method(value: Any) -> bool:
+    return isinstance(value, Callable) and hasattr(value, "__self__")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def _coerce(kind: type, reference: Any, value: Any) -> Any:
+    """Returns `value` as a `kind`; `reference` is a value of that kind. Raises TypeError if it is something else."""
+    number = _is_number(value)
+    if issubclass(kind, bool):
+        fits = isinstance(value, bool)
+    elif issubclass(kind, int):
+        fits = number and isinstance(value, int | np.integer)
+        value = int(value) if fits else value
+    elif issubclass(kind, float):
+        fits = number
+        value = float(value) if fits else value
+    elif issubclass(kind, dict):
+        fits = isinstance(value, dict) and set(value) <= set(reference) and all(map(_is_number, value.values()))
+        if fits:
+            value = {**reference, **{key: float(weight) for key, weight in value.items()}}
+    elif issubclass(kind, tuple | list | np.ndarray):
+        fits = isinstance(value, tuple | list | np.ndarray) and all(map(_is_number, value))
+        if fits:
+            value = np.array(value) if issubclass(kind, np.ndarray) else kind(value)
+    else:
+        fits = isinstance(value, kind)
+    if not fits:
+        raise TypeError
+    return value
