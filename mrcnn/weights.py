@@ -8,31 +8,19 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from mrcnn.config import BACKBONES
 from mrcnn.utils import COCO_MODEL_URL
+from trainkit import imagenet
 from trainkit.download import download
 from trainkit.hdf5 import assign, read_layers
 from trainkit.hdf5_layout import WeightsFileError
+from trainkit.imagenet import default_weights_dir
 
 COCO_FILE = "mask_rcnn_coco.h5"
-_IMAGENET_URL = "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
-# File names and MD5 as keras.applications publishes them.
-IMAGENET_FILES = {
-    "resnet50": ("resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5", "4d473c1dd8becc155b73f8504c6f6626"),
-    "resnet101": ("resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5", "88cf7a10940856eca736dc7b7e228a21"),
-}
 # keras.applications trained its ResNets with this batch-norm epsilon.
 _IMAGENET_EPSILON = 1.001e-5
 # Our name of each convolution of a block -> theirs.
 _BRANCHES = {"branch1": "0", "branch2a": "1", "branch2b": "2", "branch2c": "3"}
-
-
-def default_weights_dir() -> Path:
-    """Returns where downloads go: `weights/` of the checkout, or a folder of the user for an installed package."""
-    checkout = Path(__file__).resolve().parents[1] / "weights"
-    if checkout.is_dir():
-        return checkout
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "keras-nucleus" / "weights"
 
 
 def download_coco(weights_dir: str | os.PathLike | None = None) -> Path:
@@ -59,11 +47,9 @@ def download_imagenet(backbone: str, weights_dir: str | os.PathLike | None = Non
         ValueError: There are no public weights for this backbone.
         DownloadError: It could not be fetched; the message says from where and where to put it.
     """
-    if backbone not in IMAGENET_FILES:
-        raise ValueError(f"ImageNet weights exist for {sorted(IMAGENET_FILES)}. Received backbone: {backbone!r}")
-    name, md5 = IMAGENET_FILES[backbone]
-    path = Path(weights_dir or default_weights_dir()) / name
-    return download(_IMAGENET_URL + name, path, md5=md5, what=f"ImageNet weights of {backbone}")
+    if backbone not in BACKBONES:
+        raise ValueError(f"ImageNet weights exist for {list(BACKBONES)}. Received backbone: {backbone!r}")
+    return imagenet.download_imagenet(backbone, weights_dir or default_weights_dir())
 
 
 def imagenet_name(layer: str) -> str | None:

@@ -125,6 +125,7 @@ def requests(monkeypatch):
         return Path(path)
 
     monkeypatch.setattr(weights, "download", note)
+    monkeypatch.setattr("trainkit.imagenet.download", note)
     return made
 
 

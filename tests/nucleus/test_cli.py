@@ -123,7 +123,8 @@ def test_debug_shows_the_traceback(tmp_path):
 
 
 def test_download_fetches_into_the_weights_folder(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("mrcnn.weights.download", lambda url, path, **_: path)
+    for module in ("mrcnn.weights", "trainkit.imagenet"):
+        monkeypatch.setattr(f"{module}.download", lambda url, path, **_: path)
     monkeypatch.setattr("mrcnn.weights.default_weights_dir", lambda: tmp_path)
     assert run("download") == 0
     assert run("download", "imagenet", "dataset") == 0

@@ -1,0 +1,47 @@
+"""Weights trained on ImageNet, as keras.applications publishes them without their classifier."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from trainkit.download import download
+
+_URL = "https://storage.googleapis.com/tensorflow/keras-applications/"
+# Network -> folder and MD5 of its file, from the source of keras.applications.
+_PUBLISHED = {
+    "resnet50": ("resnet", "4d473c1dd8becc155b73f8504c6f6626"),
+    "resnet101": ("resnet", "88cf7a10940856eca736dc7b7e228a21"),
+    "resnet152": ("resnet", "ee4c566cf9a93f14d82f913c2dc6dd0c"),
+    "vgg16": ("vgg16", "6d6bbae143d832006294945121d1f1fc"),
+    "xception": ("xception", "b0042744bf5b25fce3cb969f33bebb97"),
+}
+NETWORKS = tuple(_PUBLISHED)
+
+
+def default_weights_dir() -> Path:
+    """Returns where downloads go: `weights/` of the checkout, or a folder of the user for an installed package."""
+    checkout = Path(__file__).resolve().parents[1] / "weights"
+    if checkout.is_dir():
+        return checkout
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "keras-nucleus" / "weights"
+
+
+def download_imagenet(network: str, weights_dir: str | os.PathLike | None = None) -> Path:
+    """Returns the file of a network's ImageNet weights without its top, downloaded when it is not there.
+
+    Args:
+        network: One of `NETWORKS`.
+        weights_dir: Folder of the file.
+
+    Raises:
+        ValueError: There are no public weights for this network.
+        DownloadError: It could not be fetched; the message says from where and where to put it.
+    """
+    if network not in _PUBLISHED:
+        raise ValueError(f"ImageNet weights exist for {list(NETWORKS)}. Received: {network!r}")
+    folder, md5 = _PUBLISHED[network]
+    name = f"{network}_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    path = Path(weights_dir or default_weights_dir()) / name
+    return download(f"{_URL}{folder}/{name}", path, md5=md5, what=f"ImageNet weights of {network}")
