@@ -1,0 +1,279 @@
+"""From a segmenter's probabilities to nuclei: a label image with a score for each nucleus.
+
+Every method finds the mask, finds markers in it, one for each nucleus, and grows the markers to the whole mask. A
+component of the mask with one marker is a nucleus as it stands, so only those with more are grown, and one without a
+marker is a nucleus too: no method loses what the mask channel found.
+
+Components are 4-connected throughout: nuclei that meet at a corner only are two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import cv2
+import numpy as np
+from scipy import ndimage
+from skimage import segmentation
+
+from unet.random_walk import random_walk
+from unet.targets import CHANNELS, disk
+
+METHODS = ("components", "opening", "watershed", "random-walker")
+# Methods whose markers come from the channels beside the mask.
+_NEED_BORDERS = ("watershed", "random-walker")
+
+
+@dataclass(frozen=True)
+class PostprocessSettings:
+    """How probabilities become nuclei.
+
+    Attributes:
+        targets: Kind of the channels, one of `unet.targets.CHANNELS`.
+        method: One of `METHODS`:
+            "components": the components of the mask. Nuclei that touch are one.
+            "opening": markers are the components of the mask after an erosion by `opening_radius`; they are grown back
+            to the mask by the watershed. A morphological opening that keeps the outlines.
+            "watershed": markers are `borderless` without `touching`, or `mask` without `border`; they are grown over
+            the mask's probability by the watershed.
+            "random-walker": the same markers, grown by `unet.random_walk`.
+        mask_threshold: Nuclei are where the probability of `mask` is above this.
+        marker_threshold: Markers are where that of `borderless` (or `mask`, where there is none) is above this...
+        border_threshold: ...and that of `touching` or `border` is not above this.
+        opening_radius: Radius in pixels of the disk that erodes the mask, "opening" only.
+        min_area: Nuclei of fewer pixels are dropped.
+        fill_holes: Whether holes that lie inside a single nucleus are filled.
+        keep_unmarked: Whether components of the mask without a marker become nuclei.
+    """
+
+    targets: str = "mask-borderless-touching"
+    method: str = "watershed"
+    mask_threshold: float = 0.5
+    marker_threshold: float = 0.5
+    border_threshold: float = 0.5
+    opening_radius: int = 2
+    min_area: int = 0
+    fill_holes: bool = True
+    keep_unmarked: bool = True
+
+    def __post_init__(self) -> None:
+        if self.targets not in CHANNELS:
+            raise ValueError(f"targets must be one of {', '.join(CHANNELS)}. Received: {self.targets!r}")
+        if self.method not in METHODS:
+            raise ValueError(f"The method must be one of {', '.join(METHODS)}. Received: {self.method!r}")
+        if self.method in _NEED_BORDERS and len(CHANNELS[self.targets]) == 1:
+            raise ValueError(
+                f"The method {self.method!r} takes its markers from a border channel, which the targets "
+                f"{self.targets!r} do not have: use 'components' or 'opening'."
+            )
+        for name in ("mask_threshold", "marker_threshold", "border_threshold"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in 0..1. Received: {getattr(self, name)}")
+        if self.min_area < 0:
+            raise ValueError(f"min_area must be 0 or more. Received: {self.min_area}")
+        disk(self.opening_radius)
+
+    @classmethod
+    def from_config(cls, config: Any) -> PostprocessSettings:
+        """Reads the settings from a configuration, where they have upper-case names and the method is POSTPROCESS."""
+        return cls(**{field.name: getattr(config, config_name(field.name)) for field in fields(cls)})
+
+
+def config_name(setting: str) -> str:
+    """Returns a configuration's name for one of the attributes of `PostprocessSettings`."""
+    return "POSTPROCESS" if setting == "method" else setting.upper()
+
+
+def postprocess(
+    probabilities: np.ndarray, settings: PostprocessSettings | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Turns a segmenter's probabilities into nuclei.
+
+    Args:
+        probabilities: float `[H, W, C]` in 0..1, the channels that `settings.targets` names.
+        settings: How; by default `PostprocessSettings()`. `PostprocessSettings.from_config` reads a configuration.
+
+    Returns:
+        (labels int32 `[H, W]`, scores float32 `[N]`): 0 is background, 1...N the nuclei; scores[k] is the mean
+        probability of `mask` on the pixels of nucleus k + 1.
+
+    Raises:
+        ValueError: The probabilities do not fit the settings, are outside 0..1 or not numbers.
+    """
+    settings = settings or PostprocessSettings()
+    probabilities = _checked(probabilities, settings)
+    probability = np.ascontiguousarray(probabilities[..., 0], dtype=np.float32)
+    mask = probability > settings.mask_threshold
+    if settings.method == "components":
+        labels, count = label_components(mask)
+    else:
+        markers = find_markers(probabilities, settings)
+        grow = random_walk if settings.method == "random-walker" else grow_watershed
+        labels, count = grow_markers(probability, markers, mask, grow, settings.keep_unmarked)
+    areas = np.bincount(labels.ravel(), minlength=count + 1)
+    kept = areas >= max(settings.min_area, 1)
+    kept[0] = False
+    labels = np.where(kept, np.cumsum(kept), 0).astype(np.int32)[labels]
+    if settings.fill_holes:
+        labels = fill_holes(labels)
+    return labels, mean_scores(labels, probability)
+
+
+def find_markers(probabilities: np.ndarray, settings: PostprocessSettings) -> np.ndarray:
+    """Finds the pixels that the nuclei are grown from.
+
+    Args:
+        probabilities: float `[H, W, C]` in 0..1.
+        settings: See `PostprocessSettings`; the method is not "components".
+
+    Returns:
+        bool `[H, W]`, inside the mask; each 4-connected component is one marker.
+    """
+    mask = probabilities[..., 0] > settings.mask_threshold
+    if settings.method == "opening":
+        # What lies outside the image does not erode: a nucleus that the edge cuts goes on there.
+        return cv2.erode(mask.view(np.uint8), disk(settings.opening_radius)).view(bool)
+    channels = CHANNELS[settings.targets]
+    inner = probabilities[..., channels.index("borderless") if "borderless" in channels else 0]
+    return mask & (inner > settings.marker_threshold) & (probabilities[..., -1] <= settings.border_threshold)
+
+
+def grow_markers(
+    probability: np.ndarray,
+    markers: np.ndarray,
+    mask: np.ndarray,
+    grow: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+    keep_unmarked: bool = True,
+) -> tuple[np.ndarray, int]:
+    """Shares a mask among markers.
+
+    Args:
+        probability: float32 `[H, W]`, of a nucleus.
+        markers: bool `[H, W]`, inside the mask.
+        mask: bool `[H, W]`.
+        grow: Shares the components with several markers: a function of the probability, the numbered markers int32
+            `[H, W]` and the mask of those components, such as `grow_watershed`; returns labels int32 `[H, W]`.
+        keep_unmarked: Whether a component without a marker becomes a nucleus.
+
+    Returns:
+        (labels int32 `[H, W]`, the highest label).
+    """
+    components, component_count = label_components(mask)
+    numbered, marker_count = label_components(markers)
+    component_of = np.zeros(marker_count + 1, np.int32)
+    component_of[numbered[markers]] = components[markers]
+    markers_in = np.bincount(component_of[1:], minlength=component_count + 1)
+    label_of = np.zeros(component_count + 1, np.int32)
+    label_of[component_of[1:]] = np.arange(1, marker_count + 1)
+    label_of[markers_in > 1] = 0
+    unmarked = np.flatnonzero(markers_in[1:] == 0) + 1
+    if keep_unmarked:
+        label_of[unmarked] = marker_count + 1 + np.arange(len(unmarked))
+    labels = label_of[components]
+    if (markers_in > 1).any():
+        contested = (markers_in > 1)[components]
+        window = _bounds(contested)
+        contested = contested[window]
+        shared = grow(probability[window], numbered[window], contested)
+        labels[window][contested] = shared[contested]
+    return labels, marker_count + len(unmarked)
+
+
+def grow_watershed(probability: np.ndarray, markers: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Grows markers over a mask from high probabilities to low ones (Beucher and Lantuejoul 1979).
+
+    Args:
+        probability: float `[H, W]`.
+        markers: int32 `[H, W]`, numbered, 0 where there is none.
+        mask: bool `[H, W]`.
+
+    Returns:
+        int32 `[H, W]`, a marker's number on each pixel of the mask that one reaches.
+    """
+    return segmentation.watershed(-probability, markers, mask=mask).astype(np.int32, copy=False)
+
+
+def label_components(mask: np.ndarray) -> tuple[np.ndarray, int]:
+    """Numbers the 4-connected components of a mask.
+
+    Args:
+        mask: bool `[H, W]`.
+
+    Returns:
+        (int32 `[H, W]`, 0 outside the mask, and the number of components).
+    """
+    count, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
+    return labels, count - 1
+
+
+def fill_holes(labels: np.ndarray) -> np.ndarray:
+    """Fills the holes that lie inside a single nucleus.
+
+    Background that several nuclei enclose together stays background, as does what the image's edge cuts.
+
+    Args:
+        labels: int32 `[H, W]`, 0 background.
+
+    Returns:
+        int32 `[H, W]`; the same array where there is nothing to fill.
+    """
+    count, background = cv2.connectedComponents((labels == 0).view(np.uint8), connectivity=8, ltype=cv2.CV_32S)
+    enclosed = np.ones(count, bool)
+    enclosed[0] = False
+    for edge in (background[0], background[-1], background[:, 0], background[:, -1]):
+        enclosed[edge] = False
+    if not enclosed.any():
+        return labels
+    pixels = np.flatnonzero(enclosed[background])
+    hole_of = background.ravel()[pixels]
+    width = labels.shape[1]
+    lowest = np.full(count, np.iinfo(np.int32).max, np.int32)
+    highest = np.zeros(count, np.int32)
+    # Enclosed pixels are not on the image's edge, so all four neighbours exist.
+    for step in (-width, -1, 1, width):
+        neighbour = labels.ravel()[pixels + step]
+        rim = neighbour > 0
+        np.minimum.at(lowest, hole_of[rim], neighbour[rim])
+        np.maximum.at(highest, hole_of[rim], neighbour[rim])
+    filled = labels.copy()
+    filled.ravel()[pixels] = np.where(lowest == highest, highest, 0)[hole_of]
+    return filled
+
+
+def mean_scores(labels: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """Scores every nucleus by the mean probability on its pixels.
+
+    Args:
+        labels: int32 `[H, W]` with labels 0...N, none left out.
+        probability: float `[H, W]`.
+
+    Returns:
+        float32 `[N]`.
+    """
+    sums = np.bincount(labels.ravel(), weights=probability.ravel())
+    return (sums[1:] / np.bincount(labels.ravel())[1:]).astype(np.float32)
+
+
+def _bounds(mask: np.ndarray) -> tuple[slice, slice]:
+    """Returns the smallest window around a mask that is not empty."""
+    return ndimage.find_objects(mask.view(np.uint8))[0]
+
+
+def _checked(probabilities: np.ndarray, settings: PostprocessSettings) -> np.ndarray:
+    probabilities = np.asarray(probabilities)
+    names = CHANNELS[settings.targets]
+    if probabilities.ndim != 3 or 0 in probabilities.shape or probabilities.shape[-1] != len(names):
+        raise ValueError(
+            f"The targets {settings.targets!r} need probabilities [H, W, {len(names)}] ({', '.join(names)}). "
+            f"Received: shape {probabilities.shape}"
+        )
+    if not np.issubdtype(probabilities.dtype, np.floating):
+        raise ValueError(f"Probabilities must be floating-point numbers. Received: {probabilities.dtype}")
+    lowest, highest = probabilities.min(), probabilities.max()
+    if np.isnan(lowest):
+        raise ValueError(f"{np.isnan(probabilities).sum()} of the probabilities are not numbers (NaN).")
+    if lowest < 0 or highest > 1:
+        raise ValueError(f"Probabilities must be in 0..1. Received: {lowest}..{highest}")
+    return probabilities
