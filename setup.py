@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from setuptools import setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 
@@ -27,9 +28,20 @@ def sample_files() -> list[str]:
     return [path.relative_to(package).as_posix() for path in files]
 
 
+class BuildWithHook(build_py):
+    """Puts the `.pth` file of trainkit.imgaug_hook where Python looks for such: beside the packages."""
+
+    def run(self) -> None:
+        super().run()
+        target = self.get_finalized_command("install").install_lib if self.editable_mode else self.build_lib
+        self.mkpath(target)
+        self.copy_file("trainkit/keras_nucleus_imgaug.pth", target)
+
+
 requirements = read_requirements()
 
 setup(
+    cmdclass={"build_py": BuildWithHook},
     packages=["mrcnn", "unet", "trainkit", "nucleus", "nucleus_weights"],
     package_dir={"nucleus": "samples/nucleus", "nucleus_weights": "weights"},
     package_data={"nucleus": [*sample_files(), "*.ipynb"], "nucleus_weights": ["nucleus_*.h5", "*.json", "*.md"]},

@@ -1,5 +1,8 @@
 """imgaug imports and augments under the installed NumPy."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -32,3 +35,15 @@ def test_a_label_image_follows_its_image():
     turned, segmentation = augmenter(image=image, segmentation_maps=labels[None])
     np.testing.assert_array_equal(segmentation[0, ..., 0], turned[..., 0])
     assert (segmentation == 7).sum() == 18
+
+
+def test_a_script_may_import_imgaug_before_anything_of_ours():
+    script = "import sys, imgaug; print(imgaug.__version__, 'trainkit.numpy_compat' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert result.stdout.split() == ["0.4.0", "True"], result.stderr
+
+
+def test_python_starts_without_numpy():
+    script = "import sys; print('trainkit.imgaug_hook' in sys.modules, 'numpy' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert result.stdout.split() == ["True", "False"], result.stderr

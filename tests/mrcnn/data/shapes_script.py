@@ -3,15 +3,13 @@
 import os
 import sys
 
+import imgaug
 import numpy as np
 
 import mrcnn.model as modellib
 from mrcnn import utils, visualize
 from mrcnn.config import Config
 from mrcnn.model import log
-
-import imgaug  # isort: skip
-
 
 ROOT_DIR = os.path.abspath(sys.argv[1])
 MODEL_DIR = os.path.join(ROOT_DIR, "logs")
