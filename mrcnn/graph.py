@@ -18,6 +18,7 @@ from mrcnn.proposals import Anchors, build_proposals
 from mrcnn.rpn_sampling import build_sampled_rpn
 from mrcnn.targets import DetectionTargets, FirstRois
 from mrcnn.training_model import TrainingModel
+from trainkit.legacy_model import LegacyModel
 
 
 @dataclass
@@ -153,7 +154,7 @@ def build_inference_graph(config: Any) -> InferenceGraph:
         mask_head = MaskHead(config)
         boxes = DetectionBoxes(name="detection_boxes")(detections)
         masks = mask_head(boxes, image, pyramid)
-        model = keras.Model(
+        model = LegacyModel(
             [image, meta, anchors],
             [detections, probabilities, deltas, masks, proposals, rpn_probabilities, rpn_deltas],
             name="mask_rcnn",

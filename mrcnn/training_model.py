@@ -9,13 +9,14 @@ from keras import ops
 
 from mrcnn import losses
 from mrcnn.folding import fold_batch_norm
+from trainkit.legacy_model import LegacyModel
 
 LOSS_NAMES = ("rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss", "mrcnn_mask_loss")
 # Image meta begins with id (1), original shape (3), shape (3), window (4) and scale (1).
 ACTIVE_CLASSES_START = 12
 
 
-class TrainingModel(keras.Model):
+class TrainingModel(LegacyModel):
     """Computes the five losses of `mrcnn.losses`, weighs and logs them, and decays the weights.
 
     Args:

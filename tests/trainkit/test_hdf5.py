@@ -12,6 +12,7 @@ import pytest
 from keras import layers
 
 from trainkit.hdf5 import WeightsFileError, assign, load_weights, read_layers, repack_weights, save_weights
+from trainkit.legacy_model import LegacyModel
 
 pytestmark = pytest.mark.backend
 
@@ -406,3 +407,29 @@ def test_only_weights_files_can_be_repacked(tmp_path):
     with pytest.raises(WeightsFileError, match=r"other\.h5: holds no weights"):
         repack_weights(tmp_path / "other.h5", tmp_path / "out.h5")
     assert not (tmp_path / "out.h5").exists()
+
+
+def test_a_models_own_methods_take_files_of_either_layout(tmp_path):
+    plain = build_model()
+    model, other = (LegacyModel(source.inputs, source.outputs) for source in (plain, build_model(seed=1)))
+    expected = values(model)
+    for name in ("lineage.h5", "keras3.weights.h5"):
+        model.save_weights(tmp_path / name)
+        other.set_weights([np.zeros_like(value) for value in expected])
+        other.load_weights(tmp_path / name)
+        assert_same(other, expected)
+    assert "conv1" in read_layers(tmp_path / "lineage.h5")
+    with pytest.raises(FileExistsError, match=r"lineage\.h5"):
+        model.save_weights(tmp_path / "lineage.h5", overwrite=False)
+    with pytest.raises(WeightsFileError, match=r"lineage\.h5"):
+        LegacyModel(*build_small()).load_weights(str(tmp_path / "lineage.h5"))
+    partly = LegacyModel(*build_small())
+    partly.load_weights(tmp_path / "lineage.h5", by_name=True)
+    np.testing.assert_array_equal(values(partly)[0], expected[0])
+
+
+def build_small():
+    """The inputs and outputs of a model that has one layer of `build_model` and one more."""
+    image = keras.Input((8, 8, 3), name="input_image")
+    x = layers.Conv2D(4, 3, padding="same", name="conv1")(image)
+    return image, layers.Conv2D(1, 1, name="another")(x)

@@ -1,0 +1,51 @@
+"""A Keras model whose `save_weights` and `load_weights` know the legacy HDF5 layout, as those of Keras 2 did."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import keras
+
+from trainkit.hdf5 import load_weights, save_weights
+
+# Files of these names are in Keras 3's own layouts.
+_KERAS_3 = (".weights.h5", ".weights.json")
+
+
+class LegacyModel(keras.Model):
+    """A functional model for scripts that call `model.save_weights("x.h5")`, which Keras 3 refuses."""
+
+    def save_weights(self, filepath: str | os.PathLike, overwrite: bool = True, **options: Any) -> None:
+        """Writes the weights, atomically in the legacy layout unless the name ends with `.weights.h5`.
+
+        Args:
+            filepath: The file.
+            overwrite: Whether an existing file may be replaced.
+            options: Of `keras.Model.save_weights`, for Keras 3's own layout.
+
+        Raises:
+            FileExistsError: The file is there and `overwrite` is off.
+        """
+        if str(filepath).endswith(_KERAS_3):
+            super().save_weights(filepath, overwrite=overwrite, **options)
+            return
+        if not overwrite and os.path.exists(filepath):
+            raise FileExistsError(f"{filepath}: is there already, and overwrite=False.")
+        save_weights(self, filepath)
+
+    def load_weights(self, filepath: str | os.PathLike, by_name: bool = False, **options: Any) -> None:
+        """Reads weights, in the legacy layout unless the name ends with `.weights.h5`.
+
+        Args:
+            filepath: The file.
+            by_name: Whether layers that the file lacks keep their weights; legacy layout only.
+            options: Of `keras.Model.load_weights`, for Keras 3's own layout.
+
+        Raises:
+            WeightsFileError: The file cannot be read or belongs to another network; nothing is changed then.
+        """
+        if str(filepath).endswith(_KERAS_3):
+            super().load_weights(filepath, **options)
+        else:
+            load_weights(self, filepath, by_name=by_name)
