@@ -19,12 +19,19 @@ FINEST_LEVEL = 2
 # A RoI of this side in a 224-pixel ImageNet picture belongs to level 4.
 CANONICAL_SIDE = 224.0
 CANONICAL_LEVEL = 4
+# Share of a map's length, above the rounding error of a sampling point's position.
+_ROUNDING = 1e-6
 
 
 def _kernel(kernel: str | None) -> str:
     if kernel is None:
         kernel = "tensorflow" if keras.backend.backend() == "tensorflow" else "ops"
     return kernel
+
+
+def _end_inside(boxes: Any) -> Any:
+    """Draws edges at the last pixel in by less than is seen: points there could else be rounded out of the map."""
+    return ops.where(ops.abs(boxes - 1) < _ROUNDING, 1 - _ROUNDING, boxes)
 
 
 def roi_levels(rois: Any, image_area: Any, level_count: int = 4) -> Any:
@@ -62,6 +69,7 @@ def pyramid_roi_align(
     # A network that diverged proposes boxes without numbers: its loss is to tell that, not the kernel's failure.
     rois = ops.where(ops.isfinite(rois), rois, ops.zeros_like(rois))
     levels = roi_levels(rois, image_area, len(feature_maps))
+    rois = _end_inside(rois)
     pool = _pool_tensorflow if _kernel(kernel) == "tensorflow" else _pool_ops
     return pool(feature_maps, rois, levels, pool_size)
 
@@ -124,6 +132,7 @@ def crop_and_resize(
     Returns:
         float32 `[M, height, width, C]`.
     """
+    boxes = _end_inside(boxes)
     if _kernel(kernel) == "tensorflow":
         import tensorflow as tf
 

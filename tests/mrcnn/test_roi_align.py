@@ -68,7 +68,18 @@ def test_crop_of_the_whole_image_is_the_image(compiled, kernel):
     box, which = np.array([[0, 0, 1, 1]], np.float32), np.zeros(1, np.int32)
     crop = compiled(lambda *inputs: roi_align.crop_and_resize(*inputs, (9, 9), kernel))
     crops = crop(*map(ops.convert_to_tensor, (images, box, which)))
-    np.testing.assert_allclose(ops.convert_to_numpy(crops), images, atol=1e-6)
+    np.testing.assert_allclose(ops.convert_to_numpy(crops), images, atol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize(("side", "samples"), [(56, 28), (57, 14)])
+def test_the_last_row_is_not_lost_to_rounding(compiled, kernel, side, samples):
+    step = np.float32(side - 1) / np.float32(samples - 1)
+    assert np.float32(samples - 1) * step > side - 1, "the last point is rounded out of the map"
+    box, which = np.array([[0, 0, 1, 1]], np.float32), np.zeros(1, np.int32)
+    crop = compiled(lambda *inputs: roi_align.crop_and_resize(*inputs, (samples, samples), kernel))
+    crops = crop(*map(ops.convert_to_tensor, (np.ones((1, side, side, 1), np.float32), box, which)))
+    np.testing.assert_allclose(ops.convert_to_numpy(crops), 1, atol=1e-5)
 
 
 def loop_level(box, image_side):
