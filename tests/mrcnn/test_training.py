@@ -79,6 +79,25 @@ def test_an_epoch_trains_the_chosen_layers_and_leaves_its_files(tiny_config, sha
             np.testing.assert_array_equal(ours, theirs)
 
 
+def test_the_compiled_graph_trains_like_the_layers_one_by_one(tiny_config, shapes, tmp_path, only_tensorflow, request):
+    config = tiny_config(STEPS_PER_EPOCH=3, OPTIMIZER="Adam", TRAIN_ROIS_PER_IMAGE=30)
+    compiled = new_model(config, tmp_path / "compiled")
+    start = weights_of(compiled)
+    compiled.train(shapes(), shapes(), 0.001, epochs=1, layers="all")
+    request.getfixturevalue("eager")
+    stepwise = new_model(config, tmp_path / "stepwise")
+    stepwise.train(shapes(), shapes(), 0.001, epochs=1, layers="all")
+
+    (ours,), (theirs,) = read_log(compiled), read_log(stepwise)
+    for name in ("loss", "val_loss", *LOSS_NAMES):
+        assert float(ours[name]) == pytest.approx(float(theirs[name]), rel=1e-3), name
+    expected, found = weights_of(stepwise), weights_of(compiled)
+    assert changed_layers(start, found) >= {"conv1", "bn_conv1", "rpn_conv_shared", "mrcnn_class_logits"}
+    for name, weights in expected.items():
+        for one, other in zip(found[name], weights, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-4, err_msg=name)
+
+
 @pytest.mark.parametrize(("layers", "first_stage"), [("all", 1), ("4+", 4)])
 def test_frozen_stages_do_not_change(tiny_config, shapes, tmp_path, eager, layers, first_stage):
     model = new_model(tiny_config(), tmp_path)
