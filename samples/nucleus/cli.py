@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mrcnn.config import BACKBONES
 from mrcnn.runs import last_checkpoint
@@ -114,10 +115,11 @@ def detect(args: argparse.Namespace) -> int:
 
     weights = _trained_weights(args)
     config = _inference_config(args, weights)
+    failures: list[str] = []
     if args.images:
         dataset, failures = collect_images(args.images)
     else:
-        dataset, failures = _dataset(args.dataset, args.subset, require_masks=False), []
+        dataset = _dataset(args.dataset, args.subset, require_masks=False, failures=failures)
     if dataset.num_images == 0:
         return _report_failures(failures)
     model = load_model(weights, config, args.logs)
@@ -319,11 +321,11 @@ def _downloadable(text: str) -> str:
     return text
 
 
-def _dataset(root: Path, subset: str, preprocessing=None, require_masks: bool = True):
+def _dataset(root: Path, subset: str, preprocessing=None, **options: Any):
     from nucleus.dataset import NucleusDataset
 
     dataset = NucleusDataset(preprocessing=preprocessing)
-    dataset.load_nucleus(root, subset, require_masks=require_masks)
+    dataset.load_nucleus(root, subset, **options)
     dataset.prepare()
     return dataset
 

@@ -100,7 +100,13 @@ class NucleusDataset(Dataset):
         self._memory = ArrayCache(memory_limit)
         self.add_class(SOURCE, 1, "nucleus")
 
-    def load_nucleus(self, dataset_dir: str | os.PathLike, subset: str, require_masks: bool = True) -> None:
+    def load_nucleus(
+        self,
+        dataset_dir: str | os.PathLike,
+        subset: str,
+        require_masks: bool = True,
+        failures: list[str] | None = None,
+    ) -> None:
         """Adds a subset of a folder in the Data Science Bowl's layout; `prepare()` comes after it.
 
         Args:
@@ -108,10 +114,12 @@ class NucleusDataset(Dataset):
             subset: "val" for those of the customary `VAL_IMAGE_IDS` that are in `stage1_train`, "train" for the
                 rest of `stage1_train`, or the name of a folder in `dataset_dir`, all of which is taken.
             require_masks: whether an image without masks is an error; False for detection.
+            failures: takes a message for each image folder that cannot be used, and the others go on; without it
+                the first such folder is an error.
 
         Raises:
-            DatasetError: a folder is missing or holds no image, an image folder holds none or several, masks are
-                missing, or `classes.csv` has other columns.
+            DatasetError: a folder is missing or holds no image folder, an image folder cannot be used because it
+                holds no image or several or lacks masks, or `classes.csv` has other columns.
         """
         root = Path(dataset_dir)
         folder = root / (TRAIN_FOLDER if subset in ("train", "val") else subset)
@@ -125,15 +133,18 @@ class NucleusDataset(Dataset):
         modalities = read_modalities(root / "classes.csv")
         cache = LabelCache((self.cache_dir or label_cache_folder(root)) / folder.name)
         for name in names:
-            masks = folder / name / "masks"
-            has_masks = masks.is_dir() and bool(list_images(masks))
-            if require_masks and not has_masks:
-                raise DatasetError(f"{masks}: no mask file is there; training and evaluation need one a nucleus")
+            try:
+                path, masks = _only_image(folder / name), _masks(folder / name, require_masks)
+            except DatasetError as error:
+                if failures is None:
+                    raise
+                failures.append(str(error))
+                continue
             self.add_image(
                 SOURCE,
                 image_id=name,
-                path=str(_only_image(folder / name)),
-                masks=str(masks) if has_masks else None,
+                path=str(path),
+                masks=None if masks is None else str(masks),
                 modality=modalities.get(name, UNKNOWN_MODALITY),
                 label_cache=cache,
             )
@@ -305,6 +316,15 @@ def _only_image(folder: Path) -> Path:
     if len(found) != 1:
         raise DatasetError(f"{images}: expected one image file; found {len(found)}")
     return found[0]
+
+
+def _masks(folder: Path, required: bool) -> Path | None:
+    masks = folder / "masks"
+    if masks.is_dir() and list_images(masks):
+        return masks
+    if required:
+        raise DatasetError(f"{masks}: no mask file is there; training and evaluation need one a nucleus")
+    return None
 
 
 def _image_files(path: Path) -> list[Path]:

@@ -134,3 +134,15 @@ def test_missing_weights_are_named(tmp_path, capsys, command):
     assert "gone.h5" in capsys.readouterr().err
     assert run(command, "--weights=last", "--logs", tmp_path / "logs") == 1
     assert str(tmp_path / "logs") in capsys.readouterr().err
+
+
+def test_detect_goes_on_past_an_image_folder_without_an_image(tmp_path, weights, add_sample, capsys):
+    for name in ("a", "b", "c"):
+        add_sample(name, None, folder="stage1_test")
+    (image,) = (tmp_path / "stage1_test" / "b" / "images").iterdir()
+    image.unlink()
+    output = tmp_path / "out"
+    assert run("detect", "--dataset", tmp_path, "--weights", weights, "--output", output) == 1
+    assert sorted(path.stem for path in (output / "labels").iterdir()) == ["a", "c"]
+    (message,) = [line for line in capsys.readouterr().err.splitlines() if "nucleus: error:" in line]
+    assert str(image.parent) in message and "found 0" in message
