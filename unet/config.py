@@ -1,0 +1,311 @@
+"""The configuration of a U-Net: its network, its training, and how its channels become nuclei."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from typing import Any
+
+from trainkit.imagenet import NETWORKS
+from trainkit.settings import Settings, SettingsError, parse_stages, wrong_type
+from unet.postprocess import METHODS, PostprocessSettings
+from unet.presets import PRESETS
+from unet.targets import CHANNELS
+
+ENCODERS = ("plain", "xception", "resnet50", "resnet101", "resnet152", "vgg16")
+DECODERS = ("plain", "inception-se", "fpn", "fcn8s")
+ACTIVATIONS = ("relu", "elu", "selu")
+LOSSES = ("bce", "dice", "bce-dice", "weighted-bce")
+OPTIMIZERS = ("SGD", "Adam")
+IMAGE_MODES = ("crop", "resize")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+# Least pixels of an image that become one cell of the last feature map of an encoder from keras.applications.
+_PUBLISHED_STRIDE = 32
+# Filters from stride 16 to stride 1 behind such an encoder.
+_DECODER_FILTERS = (256, 128, 96, 64, 32)
+# fc6 and fc7 of VGG16.
+_FCN_FILTERS = (4096, 4096)
+# The branches of the Inception-like module share its filters in eighths.
+_BRANCH_UNIT = 8
+
+
+class UNetConfig(Settings):
+    """Settings of an encoder-decoder network, its training and its post-processing.
+
+    The defaults are the final model of Rocha de Andrade ("Nuclei detection based on fully convolutional networks"),
+    from random weights. `unet.presets.PRESETS` has others.
+    """
+
+    _OPTIONAL = ("ENCODER_WEIGHTS", "DECODER_FILTERS", "CHANNEL_WEIGHTS", "GRADIENT_CLIP_NORM")
+    _TYPES = {"ENCODER_WEIGHTS": str, "DECODER_FILTERS": tuple, "CHANNEL_WEIGHTS": tuple, "GRADIENT_CLIP_NORM": float}
+
+    # Name of the experiment; names the log folder and the checkpoints.
+    NAME = "unet"
+
+    # ---- Network -------------------------------------------------------------------------------------------
+    # One of ENCODERS.
+    ENCODER = "xception"
+    # "plain" only: filters of each level, from full resolution to the bottleneck; each level halves the resolution.
+    ENCODER_FILTERS = (64, 128, 256, 512, 1024)
+    # None: random. "imagenet": the published ones, downloaded when they are not there (not for "plain"). Else the
+    # path of a file with the encoder's layers, such as the published file or the weights of another U-Net.
+    ENCODER_WEIGHTS = None
+    # One of DECODERS.
+    DECODER = "inception-se"
+    # Filters of each decoder level, from the lowest resolution up. None: those of a plain encoder in reverse, and
+    # behind the others 256, 128, 96, 64, 32. For "fcn8s" the filters of its two fully convolutional layers, 4096
+    # each by default.
+    DECODER_FILTERS = None
+    # One of ACTIVATIONS, of the plain encoder and of every decoder. The other encoders keep theirs, ReLU.
+    ACTIVATION = "selu"
+    # Batch normalisation after every convolution of the plain encoder and of the decoders, except "fcn8s".
+    BATCH_NORM = True
+    # Of the convolutions that BATCH_NORM speaks of: any name that Keras knows.
+    KERNEL_INITIALIZER = "glorot_uniform"
+    # Share of activations dropped in training, between the two convolutions of a plain level and behind the fully
+    # convolutional layers of "fcn8s": one number, or one for each level, from full resolution to the bottleneck.
+    DROPOUT = 0.0
+    # "inception-se" only: channels over those of the squeezed layer.
+    SE_RATIO = 8
+    IMAGE_CHANNEL_COUNT = 3
+
+    # ---- Targets -------------------------------------------------------------------------------------------
+    # One of unet.targets.CHANNELS: "mask", "mask-border", "mask-borderless-touching".
+    TARGETS = "mask-borderless-touching"
+    # Pixels by which nuclei are dilated to find where they meet, and eroded to be borderless.
+    BORDER_WIDTH = 2
+    EROSION_WIDTH = 2
+
+    # ---- Loss ----------------------------------------------------------------------------------------------
+    # One of LOSSES. "weighted-bce" weighs the pixels between neighbouring nuclei more.
+    LOSS = "bce-dice"
+    # One weight for each channel of the targets; None weighs them alike.
+    CHANNEL_WEIGHTS = None
+    # "weighted-bce" only: what a border adds to a pixel's weight at most, and over how many pixels that falls off.
+    BORDER_WEIGHT = 10.0
+    BORDER_SIGMA = 5.0
+
+    # ---- Training ------------------------------------------------------------------------------------------
+    # (layers, epochs) or (layers, epochs, learning rate) of each stage, in order. Without a rate a stage takes
+    # LEARNING_RATE. `layers`: "decoder" freezes the encoder, "all", or a regular expression over layer names.
+    STAGES = (("decoder", 5, 0.001), ("all", 15, 0.0001))
+    # One of OPTIMIZERS.
+    OPTIMIZER = "Adam"
+    LEARNING_RATE = 0.001
+    # Of SGD.
+    LEARNING_MOMENTUM = 0.9
+    # Share of the learning rate that is lost every DECAY_EPOCHS epochs; 0 epochs switch that off.
+    LEARNING_RATE_DECAY = 0.25
+    DECAY_EPOCHS = 3
+    # L2 of the kernels.
+    WEIGHT_DECAY = 0.0
+    # Norm to which the gradient of all weights together is clipped; None does not clip.
+    GRADIENT_CLIP_NORM = None
+    BATCH_SIZE = 8
+    STEPS_PER_EPOCH = 80
+    VALIDATION_STEPS = 8
+    # "float32", or 16-bit arithmetic with float32 weights.
+    PRECISION = "float32"
+    # Seeds the weights, shuffling, augmentation and cropping.
+    SEED = 0
+    # Threads that prepare training batches.
+    DATA_WORKERS = 2
+    # Whether every imaging modality is drawn equally often, however many images it has.
+    BALANCE_MODALITIES = False
+
+    # ---- Training images -----------------------------------------------------------------------------------
+    # "crop": random windows of IMAGE_SIZE pixels a side. "resize": whole images brought to that size.
+    IMAGE_MODE = "crop"
+    IMAGE_SIZE = 256
+
+    # ---- From channels to nuclei ---------------------------------------------------------------------------
+    # See unet.postprocess.PostprocessSettings.
+    POSTPROCESS = "watershed"
+    MASK_THRESHOLD = 0.5
+    MARKER_THRESHOLD = 0.5
+    BORDER_THRESHOLD = 0.5
+    OPENING_RADIUS = 2
+    MIN_AREA = 0
+    FILL_HOLES = True
+    KEEP_UNMARKED = True
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the network's output channels."""
+        return CHANNELS[self.TARGETS]
+
+    @property
+    def stride(self) -> int:
+        """Pixels a cell of the coarsest features; height and width of an image must be multiples of it."""
+        return 2 ** (len(self.ENCODER_FILTERS) - 1) if self.ENCODER == "plain" else _PUBLISHED_STRIDE
+
+    @property
+    def level_count(self) -> int:
+        """Resolutions that the network works at, the image's and the bottleneck's included."""
+        return self.stride.bit_length()
+
+    @property
+    def decoder_filters(self) -> tuple[int, ...]:
+        """DECODER_FILTERS, or what they are by default."""
+        if self.DECODER_FILTERS is not None:
+            return self.DECODER_FILTERS
+        if self.DECODER == "fcn8s":
+            return _FCN_FILTERS
+        return self.ENCODER_FILTERS[-2::-1] if self.ENCODER == "plain" else _DECODER_FILTERS
+
+    @property
+    def dropout_rates(self) -> tuple[float, ...]:
+        """DROPOUT of each level, from full resolution to the bottleneck."""
+        return self.DROPOUT if isinstance(self.DROPOUT, tuple) else (self.DROPOUT,) * self.level_count
+
+    def _convert(self, name: str, value: Any) -> Any:
+        if name == "STAGES":
+            return parse_stages(value, "(('decoder', 5, 0.001), ('all', 15, 0.0001))")
+        if name == "DROPOUT":
+            return _dropout(self.DROPOUT, value)
+        return super()._convert(name, value)
+
+    def validate(self) -> None:
+        """Checks the settings.
+
+        Raises:
+            SettingsError: A value is out of its range or does not fit another; the message names the attribute.
+        """
+        for name, choices in (
+            ("ENCODER", ENCODERS),
+            ("DECODER", DECODERS),
+            ("ACTIVATION", ACTIVATIONS),
+            ("TARGETS", tuple(CHANNELS)),
+            ("LOSS", LOSSES),
+            ("OPTIMIZER", OPTIMIZERS),
+            ("PRECISION", PRECISIONS),
+            ("IMAGE_MODE", IMAGE_MODES),
+            ("POSTPROCESS", METHODS),
+        ):
+            self.require_choice(name, choices)
+        self._validate_encoder()
+        self._validate_decoder()
+        self._validate_training()
+        self._validate_postprocessing()
+
+    def _validate_encoder(self) -> None:
+        _require_filters("ENCODER_FILTERS", self.ENCODER_FILTERS)
+        self.require_at_least(1, "IMAGE_CHANNEL_COUNT")
+        if self.ENCODER == "plain":
+            if len(self.ENCODER_FILTERS) < 2:
+                raise SettingsError(f"ENCODER_FILTERS needs two levels at least. Received: {self.ENCODER_FILTERS!r}")
+            if self.ENCODER_WEIGHTS == "imagenet":
+                raise SettingsError(
+                    f"ENCODER_WEIGHTS 'imagenet' exist for ENCODER {', '.join(NETWORKS)}. Received: ENCODER='plain'"
+                )
+        elif self.IMAGE_CHANNEL_COUNT != 3:
+            raise SettingsError(
+                f"IMAGE_CHANNEL_COUNT must be 3 for ENCODER={self.ENCODER!r}, which was made for RGB. "
+                f"Received: {self.IMAGE_CHANNEL_COUNT!r}"
+            )
+
+    def _validate_decoder(self) -> None:
+        self.require_at_least(1, "SE_RATIO")
+        filters = self.decoder_filters
+        _require_filters("DECODER_FILTERS", filters)
+        fcn, ups = self.DECODER == "fcn8s", self.level_count - 1
+        if fcn and ups < 3:
+            raise SettingsError(
+                f"DECODER 'fcn8s' needs features at three strides: a plain ENCODER needs four ENCODER_FILTERS. "
+                f"Received: {self.ENCODER_FILTERS!r}"
+            )
+        if len(filters) != (2 if fcn else ups):
+            expected = "two numbers, of its fully convolutional layers" if fcn else f"one number a level up ({ups})"
+            raise SettingsError(
+                f"DECODER_FILTERS of DECODER {self.DECODER!r} needs {expected}. Received: {self.DECODER_FILTERS!r}"
+            )
+        if self.DECODER == "inception-se" and any(count % _BRANCH_UNIT for count in filters):
+            raise SettingsError(
+                f"DECODER_FILTERS of DECODER 'inception-se' must be multiples of {_BRANCH_UNIT}. Received: {filters!r}"
+            )
+        rates = self.dropout_rates
+        if len(rates) != self.level_count or not all(0 <= rate < 1 for rate in rates):
+            raise SettingsError(
+                f"DROPOUT needs one number from 0 to below 1, or one for each of the {self.level_count} levels. "
+                f"Received: {self.DROPOUT!r}"
+            )
+        if self.DECODER == "inception-se" and self.ENCODER != "plain" and any(rates):
+            raise SettingsError(
+                f"DROPOUT has no place with ENCODER {self.ENCODER!r} and DECODER 'inception-se': it must be 0. "
+                f"Received: {self.DROPOUT!r}"
+            )
+
+    def _validate_training(self) -> None:
+        self.require_at_least(1, "BATCH_SIZE", "STEPS_PER_EPOCH", "BORDER_WIDTH", "EROSION_WIDTH")
+        self.require_at_least(0, "VALIDATION_STEPS", "DECAY_EPOCHS", "WEIGHT_DECAY", "DATA_WORKERS", "BORDER_WEIGHT")
+        for name in ("LEARNING_RATE", "BORDER_SIGMA"):
+            if not getattr(self, name) > 0:
+                raise SettingsError(f"{name} must be above 0. Received: {getattr(self, name)!r}")
+        for name in ("LEARNING_MOMENTUM", "LEARNING_RATE_DECAY"):
+            if not 0 <= getattr(self, name) < 1:
+                raise SettingsError(f"{name} must be from 0 to below 1. Received: {getattr(self, name)!r}")
+        if self.GRADIENT_CLIP_NORM is not None and not self.GRADIENT_CLIP_NORM > 0:
+            raise SettingsError(f"GRADIENT_CLIP_NORM must be above 0 or None. Received: {self.GRADIENT_CLIP_NORM!r}")
+        weights = self.CHANNEL_WEIGHTS
+        if weights is not None and (len(weights) != len(self.channels) or min(weights) < 0 or not any(weights)):
+            raise SettingsError(
+                f"CHANNEL_WEIGHTS needs one number of 0 or more for each of {', '.join(self.channels)}, not all 0. "
+                f"Received: {weights!r}"
+            )
+        if self.IMAGE_SIZE < 1 or self.IMAGE_SIZE % self.stride:
+            raise SettingsError(
+                f"IMAGE_SIZE must be a multiple of {self.stride}, the stride of the encoder. "
+                f"Received: {self.IMAGE_SIZE!r}"
+            )
+
+    def _validate_postprocessing(self) -> None:
+        for name in ("MASK_THRESHOLD", "MARKER_THRESHOLD", "BORDER_THRESHOLD"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise SettingsError(f"{name} must be from 0 to 1. Received: {getattr(self, name)!r}")
+        self.require_at_least(0, "MIN_AREA")
+        self.require_at_least(1, "OPENING_RADIUS")
+        try:
+            PostprocessSettings.from_config(self)
+        except ValueError as error:
+            raise SettingsError(f"POSTPROCESS={self.POSTPROCESS!r} with TARGETS={self.TARGETS!r}: {error}") from error
+
+
+def make_config(
+    preset: str | None = None, settings: Mapping[str, Any] | None = None, base: type[UNetConfig] = UNetConfig
+) -> UNetConfig:
+    """Returns a configuration made of the defaults, a named preset and single settings, in this order.
+
+    Args:
+        preset: A name in `unet.presets.PRESETS`; None for none.
+        settings: Attribute name -> value or text, see `Settings.update`.
+        base: The class whose defaults are taken.
+
+    Returns:
+        A validated `base`.
+
+    Raises:
+        SettingsError: The preset or an attribute is unknown, or a value cannot be used.
+    """
+    if preset is not None and preset not in PRESETS:
+        raise SettingsError(f"Unknown preset {preset!r}. Known: {', '.join(PRESETS)}.")
+    chosen = PRESETS[preset].settings if preset else {}
+    return base().update({**chosen, **(settings or {})})
+
+
+def _require_filters(name: str, filters: Any) -> None:
+    if not filters or any(not isinstance(count, int) or count < 1 for count in filters):
+        raise SettingsError(f"{name} needs whole numbers above 0. Received: {filters!r}")
+
+
+def _dropout(current: Any, value: Any) -> float | tuple[float, ...]:
+    """Returns a rate as a number and rates as a tuple, reading text."""
+    wrong = wrong_type("DROPOUT", current, value)
+    if isinstance(value, str):
+        try:
+            value = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            raise wrong from None
+    rates = value if isinstance(value, list | tuple) else (value,)
+    if any(isinstance(rate, bool) or not isinstance(rate, int | float) for rate in rates):
+        raise wrong
+    return tuple(map(float, rates)) if isinstance(value, list | tuple) else float(value)

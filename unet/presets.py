@@ -1,0 +1,227 @@
+"""Named presets: networks and trainings as publications describe them.
+
+Every entry says which settings its source states; what a source leaves open is said to be ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings that differ from the defaults.
+
+    Attributes:
+        summary: One line for the command line's help.
+        source: Publication that the settings come from.
+        settings: Settings of `unet.config.UNetConfig`.
+    """
+
+    summary: str
+    source: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+_ANDRADE = "Nuclei detection based on fully convolutional networks, Rocha de Andrade, UNICAMP"
+_LEHMANN = "Semantic segmentation of cells from clinical images using deep learning, Lehmann, Agarwal, Lund, DTU"
+_MLP = "Mask R-CNN for nuclei, MLP coursework 4 G1, 2018"
+_VUOLA = "Nuclei segmentation using computer vision, Vuola, Aalto University, 2019"
+_ZHANG = "Instance Segmentation of Nucleus Images, Zhang, Wei, Yue, 2018"
+
+# Plain cross-entropy on one channel, and its components as nuclei: nothing that a later U-Net added.
+_BASIC = {
+    "TARGETS": "mask",
+    "LOSS": "bce",
+    "POSTPROCESS": "components",
+    "FILL_HOLES": False,
+    "DECAY_EPOCHS": 0,
+}
+
+
+def _small() -> Preset:
+    """The baseline of the MLP report: 1,941,105 weights on images resized to 128 x 128.
+
+    The report gives size and number of weights, which are those of the U-Net that most entrants of the 2018 Data
+    Science Bowl started from (K. Åmdal-Sævik, "Keras U-Net starter", Kaggle). Filters, ELU, He initialisation,
+    dropout, Adam, batches of 16 and 50 epochs are that network's.
+    """
+    return Preset(
+        summary="16…256 filters, ELU, dropout, 128 x 128, mask only",
+        source=_MLP,
+        settings={
+            **_BASIC,
+            "ENCODER": "plain",
+            "ENCODER_FILTERS": (16, 32, 64, 128, 256),
+            "DECODER": "plain",
+            "ACTIVATION": "elu",
+            "BATCH_NORM": False,
+            "KERNEL_INITIALIZER": "he_normal",
+            "DROPOUT": (0.1, 0.1, 0.2, 0.2, 0.3),
+            "IMAGE_MODE": "resize",
+            "IMAGE_SIZE": 128,
+            "BATCH_SIZE": 16,
+            "STEPS_PER_EPOCH": 38,
+            "VALIDATION_STEPS": 4,
+            "STAGES": (("all", 50, 0.001),),
+        },
+    )
+
+
+def _original(**changes: Any) -> Preset:
+    """Sections 5.2 and 5.3 of Lehmann, Agarwal and Lund: the U-Net of Ronneberger et al. 2015, zero-padded.
+
+    Their final convolution is 1 x 1, as in figure 1 of Ronneberger et al., which gives 31,031,745 weights. They train
+    twice with batches of six: SGD at 0.1 with an L2 of 1e-5 for 900 epochs, then Adam at 1e-5 with an L2 of 1e-3 for
+    50 epochs from those weights. An epoch is the 85 training images. Momentum is not spoken of, so there is none; He
+    initialisation is Ronneberger's (section 3).
+    """
+    return Preset(
+        summary=f"64…1024 filters, zero-padded, 512 x 512, mask only, {changes.pop('summary')}",
+        source=_LEHMANN,
+        settings={
+            **_BASIC,
+            "ENCODER": "plain",
+            "ENCODER_FILTERS": (64, 128, 256, 512, 1024),
+            "DECODER": "plain",
+            "ACTIVATION": "relu",
+            "BATCH_NORM": False,
+            "KERNEL_INITIALIZER": "he_normal",
+            "IMAGE_MODE": "resize",
+            "IMAGE_SIZE": 512,
+            "BATCH_SIZE": 6,
+            "STEPS_PER_EPOCH": 14,
+            "VALIDATION_STEPS": 4,
+            **changes,
+        },
+    )
+
+
+def _andrade(summary: str, **changes: Any) -> Preset:
+    """Sections 5 and 6 of Rocha de Andrade.
+
+    Three channels, watershed, the sum of cross-entropy and soft Dice, SELU, batch norm after every convolution,
+    Glorot initialisation, whole images resized to 256 x 256, Adam, and a learning rate that loses a quarter every
+    three epochs. Twenty epochs: pretrained encoders stay frozen in the first five (section 6.2). Widths of the
+    decoders, the ratio of the squeeze and the batch of eight are ours.
+    """
+    return Preset(
+        summary=summary,
+        source=_ANDRADE,
+        settings={
+            "ENCODER_WEIGHTS": "imagenet",
+            "DECODER": "plain",
+            "ACTIVATION": "selu",
+            "BATCH_NORM": True,
+            "KERNEL_INITIALIZER": "glorot_uniform",
+            "TARGETS": "mask-borderless-touching",
+            "LOSS": "bce-dice",
+            "OPTIMIZER": "Adam",
+            "LEARNING_RATE": 0.001,
+            "LEARNING_RATE_DECAY": 0.25,
+            "DECAY_EPOCHS": 3,
+            "STAGES": (("decoder", 5, 0.001), ("all", 15, 0.0001)),
+            "IMAGE_MODE": "resize",
+            "IMAGE_SIZE": 256,
+            "POSTPROCESS": "watershed",
+            **changes,
+        },
+    )
+
+
+def _vuola(depth: int, fpn: bool) -> Preset:
+    """Sections 4.1 and 4.4 of Vuola: a ResNet trained on ImageNet as encoder.
+
+    Mask and border channels, watershed from mask minus border, nuclei under 10 pixels dropped, holes filled, random
+    crops among the augmentations. Loss, optimizer, rates, epochs and widths are not in the text: those are ours.
+    """
+    return Preset(
+        summary=f"ResNet-{depth} encoder{', FPN decoder' if fpn else ''}, 256 x 256 windows, mask and border",
+        source=_VUOLA,
+        settings={
+            "ENCODER": f"resnet{depth}",
+            "ENCODER_WEIGHTS": "imagenet",
+            "DECODER": "fpn" if fpn else "plain",
+            "ACTIVATION": "relu",
+            "TARGETS": "mask-border",
+            "POSTPROCESS": "watershed",
+            "MIN_AREA": 10,
+            "FILL_HOLES": True,
+            "IMAGE_MODE": "crop",
+            "IMAGE_SIZE": 256,
+        },
+    )
+
+
+def _fcn8s() -> Preset:
+    """Section 3.3 of Zhang, Wei and Yue: FCN-8s (Shelhamer et al. 2017) on VGG16, then a morphological opening.
+
+    ImageNet weights, ReLU, dropout of one half in the two fully convolutional layers, Adam at 1e-5, 12000 steps that
+    they call epochs, evaluated every 2000. They started from M. Teichmann's KittiSeg, whose settings also have 12000
+    steps and 1e-5: batches of one image, cross-entropy, L2 and clipped gradients are from there. Windows of 256 pixels
+    are ours.
+    """
+    return Preset(
+        summary="VGG16, FCN-8s, 256 x 256 windows, mask only, morphological opening",
+        source=_ZHANG,
+        settings={
+            **_BASIC,
+            "ENCODER": "vgg16",
+            "ENCODER_WEIGHTS": "imagenet",
+            "DECODER": "fcn8s",
+            "ACTIVATION": "relu",
+            "BATCH_NORM": False,
+            "DROPOUT": 0.5,
+            "OPTIMIZER": "Adam",
+            "LEARNING_RATE": 0.00001,
+            "WEIGHT_DECAY": 0.0005,
+            "GRADIENT_CLIP_NORM": 1.0,
+            "BATCH_SIZE": 1,
+            "STEPS_PER_EPOCH": 2000,
+            "VALIDATION_STEPS": 67,
+            "STAGES": (("all", 6, 0.00001),),
+            "IMAGE_MODE": "crop",
+            "IMAGE_SIZE": 256,
+            "POSTPROCESS": "opening",
+        },
+    )
+
+
+# To add one, add an entry.
+PRESETS: dict[str, Preset] = {
+    "small": _small(),
+    "original": _original(
+        summary="SGD",
+        OPTIMIZER="SGD",
+        LEARNING_RATE=0.1,
+        LEARNING_MOMENTUM=0.0,
+        WEIGHT_DECAY=0.00001,
+        STAGES=(("all", 900, 0.1),),
+    ),
+    "original-tuned": _original(
+        summary="Adam, to go on from the weights of `original`",
+        OPTIMIZER="Adam",
+        LEARNING_RATE=0.00001,
+        WEIGHT_DECAY=0.001,
+        STAGES=(("all", 50, 0.00001),),
+    ),
+    "plain-bn": _andrade(
+        "64…1024 filters, batch norm, SELU, 256 x 256, three channels, watershed",
+        ENCODER="plain",
+        ENCODER_FILTERS=(64, 128, 256, 512, 1024),
+        ENCODER_WEIGHTS=None,
+        STAGES=(("all", 20, 0.001),),
+    ),
+    "xception": _andrade("Xception encoder, plain decoder, three channels, watershed", ENCODER="xception"),
+    "xception-inceptionse": _andrade(
+        "Xception encoder, Inception and squeeze-and-excitation decoder, three channels, watershed",
+        ENCODER="xception",
+        DECODER="inception-se",
+    ),
+    **{
+        f"resnet{depth}{'-fpn' if fpn else ''}": _vuola(depth, fpn) for fpn in (False, True) for depth in (50, 101, 152)
+    },
+    "fcn8s": _fcn8s(),
+}
