@@ -1,0 +1,99 @@
+"""Encoders: from an image to features at falling resolution.
+
+An encoder is a function of the image and the configuration. All that a decoder sees of it is its list of `Skip`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import keras
+from keras import layers
+
+from unet.config import UNetConfig
+from unet.layers import ScalePixels, double_convolution
+from unet.xception import xception_features
+
+
+@dataclass(frozen=True)
+class Skip:
+    """Features that an encoder hands over.
+
+    Attributes:
+        stride: Pixels of the image a cell of the features, a power of two.
+        tensor: `[B, H / stride, W / stride, C]`.
+    """
+
+    stride: int
+    tensor: Any
+
+
+# From [B, H, W, C] in 0..255 to features of rising stride, one a stride; the last one is the bottleneck.
+Encoder = Callable[[Any, UNetConfig], list[Skip]]
+
+
+def plain_encoder(image: Any, config: UNetConfig) -> list[Skip]:
+    """Levels of two convolutions, with a pooling from each to the next (Ronneberger et al. 2015, figure 1).
+
+    Returns:
+        One `Skip` for each of ENCODER_FILTERS, with strides 1, 2, 4, …
+    """
+    x = ScalePixels("unit", name="scale_pixels")(image)
+    skips = []
+    for level, filters in enumerate(config.ENCODER_FILTERS):
+        stride = 2**level
+        if skips:
+            x = layers.MaxPooling2D(2, name=f"encoder_{stride}_pool")(x)
+        x = double_convolution(x, filters, stride, config, f"encoder_{stride}")
+        skips.append(Skip(stride, x))
+    return skips
+
+
+def xception_encoder(image: Any, config: UNetConfig) -> list[Skip]:
+    """Xception; see `unet.xception`. Strides 2 to 32."""
+    features = xception_features(ScalePixels("symmetric", name="scale_pixels")(image))
+    return [Skip(stride, tensor) for stride, tensor in features.items()]
+
+
+def resnet_encoder(image: Any, config: UNetConfig, depth: int) -> list[Skip]:
+    """A ResNet of keras.applications (He et al. 2016): its first activation and the end of each stage.
+
+    Args:
+        image: `[B, H, W, 3]` in 0..255.
+        config: The configuration.
+        depth: 50, 101 or 152.
+
+    Returns:
+        Features with strides 2 (64 channels), 4 (256), 8 (512), 16 (1024) and 32 (2048).
+    """
+    build = {50: keras.applications.ResNet50, 101: keras.applications.ResNet101, 152: keras.applications.ResNet152}
+    blocks = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+    ends = [f"conv{stage}_block{count}_out" for stage, count in enumerate(blocks[depth], start=2)]
+    return _published(build[depth], image, ["conv1_relu", *ends])
+
+
+def vgg16_encoder(image: Any, config: UNetConfig) -> list[Skip]:
+    """VGG16 of keras.applications (Simonyan and Zisserman 2015): its five poolings.
+
+    Returns:
+        Features with strides 2 (64 channels), 4 (128), 8 (256), 16 (512) and 32 (512).
+    """
+    return _published(keras.applications.VGG16, image, [f"block{block}_pool" for block in range(1, 6)])
+
+
+def _published(build: Callable[..., keras.Model], image: Any, names: list[str]) -> list[Skip]:
+    """Builds a network of keras.applications on an image; returns the outputs of layers, of strides 2, 4, 8, …"""
+    pixels = ScalePixels("caffe", name="scale_pixels")(image)
+    network = build(include_top=False, weights=None, input_tensor=pixels)
+    return [Skip(2**level, network.get_layer(name).output) for level, name in enumerate(names, start=1)]
+
+
+ENCODERS: dict[str, Encoder] = {
+    "plain": plain_encoder,
+    "xception": xception_encoder,
+    **{f"resnet{depth}": partial(resnet_encoder, depth=depth) for depth in (50, 101, 152)},
+    "vgg16": vgg16_encoder,
+}

@@ -1,0 +1,95 @@
+"""Pretrained encoders: ImageNet's weights as keras.applications publishes them, or another U-Net's."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from trainkit.hdf5 import assign, read_layers
+from trainkit.hdf5_layout import WeightsFileError
+from trainkit.imagenet import download_imagenet
+from unet.architecture import DECODER_LAYERS, encoder_layer_names
+from unet.config import UNetConfig
+
+# Layers of published files that a segmenter has no use for: their classifiers.
+_CLASSIFIERS = r"predictions|probs|fc\d+"
+_LISTED = 5
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def encoder_weights_path(config: UNetConfig, weights_dir: str | os.PathLike | None = None) -> Path | None:
+    """Returns the file that ENCODER_WEIGHTS speaks of, downloaded when it is ImageNet's and not there.
+
+    Args:
+        config: The configuration.
+        weights_dir: Folder of downloads.
+
+    Returns:
+        The path, or None for random weights.
+
+    Raises:
+        DownloadError: It could not be fetched; the message says from where and where to put it.
+    """
+    if config.ENCODER_WEIGHTS is None:
+        return None
+    if config.ENCODER_WEIGHTS == "imagenet":
+        return download_imagenet(config.ENCODER, weights_dir)
+    return Path(config.ENCODER_WEIGHTS)
+
+
+def load_encoder_weights(model: keras.Model, path: str | os.PathLike) -> list[str]:
+    """Loads the weights of a network's encoder.
+
+    Args:
+        model: What `build_unet` returned.
+        path: A file that keras.applications publishes for this encoder, or the weights of a U-Net with this encoder.
+
+    Returns:
+        The names of the layers that were loaded.
+
+    Raises:
+        WeightsFileError: The file cannot be read, or is another encoder's: it lacks a layer, has one too many, or has
+            other shapes. The message names the layers; nothing is changed then.
+    """
+    found = _with_shortcut_names({name: arrays for name, arrays in read_layers(path).items() if arrays})
+    names = encoder_layer_names(model)
+    expected = {name: [tuple(weight.shape) for weight in model.get_layer(name).weights] for name in names}
+    others = [name for name in found if not re.fullmatch(f"{DECODER_LAYERS}|{_CLASSIFIERS}", name)]
+    for problem, layers in (
+        ("it lacks", [name for name in names if name not in found]),
+        ("this encoder lacks", [name for name in others if name not in expected]),
+        ("other shapes have", [name for name in names if name in found and _shapes(found[name]) != expected[name]]),
+    ):
+        if layers:
+            listed = ", ".join(layers[:_LISTED]) + (f" and {len(layers) - _LISTED} more" * (len(layers) > _LISTED))
+            raise WeightsFileError(f"{path}: weights of another encoder than {model.name} has: {problem} {listed}")
+    for name in names:
+        assign(model.get_layer(name), dict(found[name]), f"{path}, layer {name}")
+    return names
+
+
+def _shapes(arrays: Arrays) -> list[tuple[int, ...]]:
+    return [array.shape for array in arrays.values()]
+
+
+def _with_shortcut_names(found: dict[str, Arrays]) -> dict[str, Arrays]:
+    """Names the layers of Xception that keras.applications leaves to Keras to number.
+
+    Numbers differ from file to file; channels tell the four shortcuts apart.
+    """
+    if "block14_sepconv2" not in found:
+        return found
+    blocks = {128: 2, 256: 3, 728: 4, 1024: 13}
+    named = {}
+    for name, arrays in found.items():
+        channels = next(iter(arrays.values())).shape[-1]
+        if not name.startswith(("block", "decoder_")) and channels in blocks:
+            name = f"block{blocks[channels]}_shortcut" + ("_bn" if len(arrays) == 4 else "")
+        named[name] = arrays
+    return named
