@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
 from mrcnn.anchors import compute_backbone_shapes, pyramid_anchors
@@ -24,6 +20,7 @@ from mrcnn.image_meta import (
     unmold_image,
 )
 from mrcnn.rpn_targets import build_rpn_targets
+from trainkit.batches import Batches, InOrder, Shuffled
 
 if TYPE_CHECKING:
     from mrcnn.utils import Dataset
@@ -132,13 +129,11 @@ def _stack(samples: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
 
 
-class DataGenerator(keras.utils.PyDataset):
+class DataGenerator(Batches):
     """Batches for `fit`, prepared by threads while the network computes, and the same in every run of one seed.
 
     The images are shuffled in rounds: each is seen once before any is seen again, whatever the number of steps in
-    an epoch. Which image sample i of epoch e is, and every random choice in preparing it, depend on `seed`, e and i
-    alone; neither on the number of threads nor on whether earlier epochs ran in this process. To resume, set
-    `epoch` to the number of finished epochs.
+    an epoch. See `Batches` for how they stay the same, and for resuming.
 
     Item i is `(inputs,)`, a dict of arrays as `training_inputs` describes them with a leading batch dimension,
     without targets: the network computes its losses itself.
@@ -171,61 +166,26 @@ class DataGenerator(keras.utils.PyDataset):
         no_augmentation_sources: Collection[str] | None = None,
         workers: int | None = None,
     ):
-        # Keras's own queue keeps what it prepared ahead for the next epoch, so it is left out (workers=1).
-        super().__init__(workers=1, use_multiprocessing=False)
         _check(dataset, config)
+        super().__init__(
+            Shuffled(dataset.image_ids, seed) if shuffle else InOrder(dataset.image_ids),
+            batch_size=batch_size or config.BATCH_SIZE,
+            steps=steps or config.STEPS_PER_EPOCH,
+            seed=seed,
+            workers=config.DATA_WORKERS if workers is None else workers,
+        )
         self.dataset = dataset
         self.config = config
-        self.shuffle = shuffle
         self.augmentation = augmentation
-        self.seed = seed
-        self.batch_size = batch_size or config.BATCH_SIZE
-        self.steps = steps or config.STEPS_PER_EPOCH
         self.no_augmentation_sources = frozenset(no_augmentation_sources or ())
-        self.epoch = 0
-        threads = config.DATA_WORKERS if workers is None else workers
-        self._ahead = threads + 1 if threads else 0
-        self._pool = ThreadPoolExecutor(threads, "mrcnn-data") if threads else None
-        self._pending: dict[tuple[int, int], Future] = {}
-        self._lock = threading.Lock()
-        self._began = False
-        self._finished = False
-        self._round_order = lru_cache(maxsize=2)(self._compute_round_order)
-
-    def __len__(self) -> int:
-        return self.steps
-
-    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray]]:
-        if not 0 <= index < self.steps:
-            raise IndexError(f"An epoch has {self.steps} batches. Received: index={index}")
-        self._finished |= index == self.steps - 1
-        if self._pool is None:
-            return (self.batch(self.epoch, index),)
-        return (self._prefetch(index).result(),)
-
-    def on_epoch_begin(self) -> None:
-        """Called by `fit`."""
-        self._began, self._finished = True, False
-
-    def on_epoch_end(self) -> None:
-        """Goes on to the next epoch. `fit` also calls this after merely peeking at the data: that counts nothing."""
-        if self._began and self._finished:
-            self.epoch += 1
-        self._began = self._finished = False
 
     def image_id(self, epoch: int, index: int) -> int:
         """Returns the id of sample `index` (0 to steps * batch size - 1) of an epoch."""
-        position = epoch * self.steps * self.batch_size + index
-        round_, place = divmod(position, len(self.dataset.image_ids))
-        return int(self.dataset.image_ids[self._round_order(round_)[place]])
+        return int(self.item(epoch, index))
 
-    def batch(self, epoch: int, index: int) -> dict[str, np.ndarray]:
-        """Prepares batch `index` of an epoch, in the calling thread."""
-        first = index * self.batch_size
-        return _stack([self._sample(epoch, i) for i in range(first, first + self.batch_size)])
-
-    def _sample(self, epoch: int, index: int) -> dict[str, np.ndarray]:
-        image_id = self.image_id(epoch, index)
+    def sample(self, item: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Returns the inputs of one image; see `training_inputs`."""
+        image_id = int(item)
         source = self.dataset.image_info[image_id]["source"]
         return training_inputs(
             self.dataset,
@@ -233,24 +193,12 @@ class DataGenerator(keras.utils.PyDataset):
             image_id,
             augmentation=None if source in self.no_augmentation_sources else self.augmentation,
             random_rois=0 if self.config.USE_RPN_ROIS else self.config.POST_NMS_ROIS_TRAINING,
-            rng=np.random.default_rng([self.seed, epoch, index]),
+            rng=rng,
         )
 
-    def _compute_round_order(self, round_: int) -> np.ndarray:
-        count = len(self.dataset.image_ids)
-        return np.random.default_rng([self.seed, round_]).permutation(count) if self.shuffle else np.arange(count)
-
-    def _prefetch(self, index: int) -> Future:
-        """Has batch `index` and the next few of the epoch prepared; returns the first."""
-        with self._lock:
-            epoch = self.epoch
-            wanted = [(epoch, i) for i in range(index, min(index + 1 + self._ahead, self.steps))]
-            for key in [key for key in self._pending if key not in wanted]:
-                self._pending.pop(key).cancel()
-            for key in wanted:
-                if key not in self._pending:
-                    self._pending[key] = self._pool.submit(self.batch, *key)
-            return self._pending.pop((epoch, index))
+    def collate(self, samples: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """Returns the inputs of several images as one batch."""
+        return _stack(samples)
 
 
 def data_generator(

@@ -8,12 +8,12 @@ import keras
 import numpy as np
 
 from mrcnn.anchors import normalized_anchors
-from mrcnn.compiled import compile_inference
 from mrcnn.config import Config
 from mrcnn.data import mold_inputs
 from mrcnn.folding import fold_batch_norm
 from mrcnn.graph import InferenceGraph
 from mrcnn.results import Instances, detection_count, unmold_detections
+from trainkit.compiled import compile_inference
 
 # Masks are predicted for this many boxes at least; then twice as many, and so on, to compile few graphs.
 SMALLEST_MASK_BATCH = 16

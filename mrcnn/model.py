@@ -37,10 +37,10 @@ from mrcnn.graph import build_inference_graph, build_training_graph
 from mrcnn.introspection import compute_tensors, find_ancestor
 from mrcnn.layers import BatchNorm
 from mrcnn.results import Instances
-from mrcnn.runs import checkpoint_template, last_checkpoint, new_run, run_of
+from mrcnn.runs import RUN_FILES
 from mrcnn.weights import default_weights_dir, download_imagenet, is_imagenet_file, load_imagenet
-from trainkit.checkpoint import TrainingState, read_training_state
-from trainkit.hdf5 import LoadReport, load_weights, save_weights
+from trainkit.hdf5 import LoadReport
+from trainkit.trainee import Trainee
 
 __all__ = [
     "BatchNorm",
@@ -74,15 +74,14 @@ def log(text: str, array: np.ndarray | None = None) -> None:
     print(text)
 
 
-class MaskRCNN:
+class MaskRCNN(Trainee):
     """Mask R-CNN with a feature pyramid (He et al. 2017).
+
+    `load_weights` takes weights files of the lineage and of this project, and the ResNets of keras.applications.
 
     Attributes:
         keras_model: The Keras model; the training graph or the inference graph, by mode.
-        config: The configuration.
-        epoch: Finished epochs, also of the run that loaded weights come from.
-        log_dir: Folder of this run's logs and checkpoints, `<model_dir>/<name><date>`.
-        checkpoint_path: Path of the checkpoints, with `{epoch:04d}` in it.
+        config, epoch, log_dir, checkpoint_path: See `Trainee`.
 
     Args:
         mode: "training" or "inference".
@@ -94,15 +93,14 @@ class MaskRCNN:
         ConfigError: The configuration cannot be built.
     """
 
+    run_files = RUN_FILES
+
     def __init__(self, mode: str, config: Config, model_dir: str | os.PathLike):
         if mode not in MODES:
             raise ValueError(f"mode must be one of {MODES}. Received: {mode!r}")
         config.validate()
+        super().__init__(config, model_dir)
         self.mode = mode
-        self.config = config
-        self.model_dir = str(model_dir)
-        self.training_state: TrainingState | None = None
-        self.set_log_dir()
         self.keras_model = self.build(mode, config)
 
     def build(self, mode: str, config: Config) -> keras.Model:
@@ -115,47 +113,10 @@ class MaskRCNN:
 
     # ---- Weights -------------------------------------------------------------------------------------------
 
-    def find_last(self) -> str:
-        """Returns the path of the last checkpoint of the last run in `model_dir`.
-
-        Raises:
-            FileNotFoundError: There is none.
-        """
-        return str(last_checkpoint(self.model_dir, self._name))
-
-    def load_weights(
-        self, filepath: str | os.PathLike, by_name: bool = False, exclude: Sequence[str] | None = None
-    ) -> LoadReport:
-        """Loads weights and, if they are a checkpoint of a run, takes that run up.
-
-        Args:
-            filepath: A weights file of the lineage or of this project, or a keras.applications ResNet file.
-            by_name: Whether layers that the file lacks may keep their weights.
-            exclude: Names of layers that keep their weights; implies `by_name`.
-
-        Returns:
-            Which layers were loaded, which are missing in the file, which were not used.
-
-        Raises:
-            WeightsFileError: The file cannot be read or belongs to another network; nothing is changed then.
-        """
-        path = Path(filepath)
+    def _read_weights(self, path: Path, by_name: bool, exclude: Sequence[str]) -> LoadReport:
         if path.is_file() and is_imagenet_file(path):
-            report = LoadReport(loaded=load_imagenet(self.keras_model, path))
-        else:
-            report = load_weights(self.keras_model, path, exclude=exclude or (), by_name=bool(by_name or exclude))
-        self.set_log_dir(path)
-        self.training_state = read_training_state(path) if self.mode == "training" and self.epoch else None
-        return report
-
-    def save_weights(self, filepath: str | os.PathLike, dtype: str | None = None) -> None:
-        """Writes the weights in the lineage's layout, atomically.
-
-        Args:
-            filepath: The file.
-            dtype: "float16" halves the file; by default the weights' own dtype.
-        """
-        save_weights(self.keras_model, filepath, dtype=dtype)
+            return LoadReport(loaded=load_imagenet(self.keras_model, path))
+        return super()._read_weights(path, by_name, exclude)
 
     def get_imagenet_weights(self) -> str:
         """Returns the file of the backbone's ImageNet weights, downloaded when it is not there.
@@ -165,25 +126,6 @@ class MaskRCNN:
             DownloadError: They could not be fetched; the message says from where and where to put them.
         """
         return str(download_imagenet(self.config.BACKBONE, default_weights_dir()))
-
-    def set_log_dir(self, model_path: str | os.PathLike | None = None) -> None:
-        """Sets `log_dir`, `checkpoint_path` and `epoch`.
-
-        Args:
-            model_path: A checkpoint `…/<name><date>/mask_rcnn_<name>_<epoch>.h5`, whose run is taken up. By default,
-                and for any other file, a new run begins.
-        """
-        run = model_path and run_of(model_path)
-        if run:
-            print(f"Weights of epoch {run.epoch} of {run.folder}")
-        run = run or new_run(self.model_dir, self._name)
-        self.epoch = run.epoch
-        self.log_dir = str(run.folder)
-        self.checkpoint_path = checkpoint_template(run, self._name)
-
-    @property
-    def _name(self) -> str:
-        return self.config.NAME or "mask_rcnn"
 
     # ---- Training ------------------------------------------------------------------------------------------
 
@@ -259,17 +201,6 @@ class MaskRCNN:
         twin = MaskRCNN("inference", config, self.model_dir)
         twin.copy_weights_from(self)
         return twin
-
-    def copy_weights_from(self, other: MaskRCNN) -> None:
-        """Copies the weights of a model of the same architecture."""
-        if hasattr(other.keras_model, "jax_state_sync"):
-            other.keras_model.jax_state_sync()
-        ours, theirs = (_weights_by_path(model.keras_model) for model in (self, other))
-        if ours.keys() != theirs.keys():
-            different = sorted(ours.keys() ^ theirs.keys())
-            raise ValueError(f"The models differ in architecture: {', '.join(different[:5])}")
-        for path, variable in ours.items():
-            variable.assign(theirs[path].value)
 
     # ---- Detection -----------------------------------------------------------------------------------------
 
@@ -398,17 +329,6 @@ class MaskRCNN:
         for name, array in arrays.items():
             log(name, array)
         return arrays
-
-
-def _weights_by_path(model: keras.Model) -> dict[str, keras.Variable]:
-    """Weights by layer and variable name, inner layers of nested models included."""
-    found = {}
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            found.update(_weights_by_path(layer))
-        else:
-            found.update({f"{layer.name}/{w.name}": w for w in layer.weights if "seed_generator" not in w.path})
-    return found
 
 
 def _as_dict(found: Instances) -> dict[str, np.ndarray]:

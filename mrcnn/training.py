@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
 
 from mrcnn.data import DataGenerator
-from trainkit.callbacks import EpochCheckpoint, ResumableCSVLogger, tensorboard_callback
-from trainkit.checkpoint import restore_training_state
+from trainkit import fitting
+from trainkit.fitting import TrainingDivergedError, make_optimizer
 
 if TYPE_CHECKING:
     from mrcnn.model import MaskRCNN
+
+__all__ = ["LAYER_REGEX", "TrainingDivergedError", "compile_model", "make_optimizer", "set_trainable", "train"]
 
 _HEADS = r"(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)"
 
@@ -36,7 +35,7 @@ LAYER_REGEX = {
 
 
 def set_trainable(layer_regex: str, model: keras.Model, verbose: int = 0) -> list[str]:
-    """Lets the layers learn whose whole name matches, freezes the others.
+    """Lets the layers learn whose whole name matches; see `trainkit.fitting.set_trainable`.
 
     Args:
         layer_regex: A regular expression, or a key of `LAYER_REGEX`.
@@ -49,44 +48,7 @@ def set_trainable(layer_regex: str, model: keras.Model, verbose: int = 0) -> lis
     Raises:
         ValueError: No layer with weights matches, or the expression is none.
     """
-    try:
-        pattern = re.compile(LAYER_REGEX.get(layer_regex, layer_regex))
-    except re.error as error:
-        raise ValueError(f"layers must be one of {list(LAYER_REGEX)} or a regular expression: {error}") from error
-    names = _set_trainable(pattern, model)
-    if not names:
-        raise ValueError(f"No layer of the model matches layers={layer_regex!r}: nothing would be trained.")
-    if verbose:
-        print("Training the layers", ", ".join(names))
-    return names
-
-
-def _set_trainable(pattern: re.Pattern[str], model: keras.Model) -> list[str]:
-    names = []
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            layer.trainable = True
-            names += _set_trainable(pattern, layer)
-        elif layer.weights:
-            layer.trainable = pattern.fullmatch(layer.name) is not None
-            if layer.trainable:
-                names.append(layer.name)
-    return names
-
-
-def make_optimizer(name: str, learning_rate: float, momentum: float, clip_norm: float | None) -> keras.Optimizer:
-    """Returns the optimizer of a training stage.
-
-    Args:
-        name: "SGD" (with momentum) or "Adam".
-        learning_rate: Above 0.
-        momentum: 0 to 1, of SGD.
-        clip_norm: Norm to which the gradient of all weights together is clipped; None or 0 does not clip.
-    """
-    clip = {"global_clipnorm": clip_norm} if clip_norm else {}
-    if name == "Adam":
-        return keras.optimizers.Adam(learning_rate, **clip)
-    return keras.optimizers.SGD(learning_rate, momentum=momentum, **clip)
+    return fitting.set_trainable(layer_regex, model, LAYER_REGEX, verbose)
 
 
 def compile_model(model: MaskRCNN, learning_rate: float, momentum: float) -> None:
@@ -115,8 +77,6 @@ def train(
     config = model.config
     names = set_trainable(layers, model.keras_model)
     compile_model(model, learning_rate, config.LEARNING_MOMENTUM)
-    stage = {"layers": LAYER_REGEX.get(layers, layers), "learning_rate": float(learning_rate)}
-    _resume(model, stage)
     training = DataGenerator(
         train_dataset,
         config,
@@ -127,66 +87,13 @@ def train(
     validation = DataGenerator(
         val_dataset, config, shuffle=False, seed=config.SEED, steps=config.VALIDATION_STEPS, workers=0
     )
-    training.epoch = validation.epoch = model.epoch
-    log_dir = Path(model.log_dir)
-    log_dir.mkdir(parents=True, exist_ok=True)
     print(f"\nStarting at epoch {model.epoch}. LR={learning_rate}. {len(names)} layers learn.")
-    print(f"Checkpoint path: {model.checkpoint_path}")
-    callbacks = [
-        *(custom_callbacks or ()),
-        ResumableCSVLogger(log_dir / "training.csv"),
-        tensorboard_callback(log_dir),
-        _DivergenceGuard(model),
-        _EpochCounter(model),
-        EpochCheckpoint(model.checkpoint_path, seed=config.SEED, stage=stage),
-    ]
-    return model.keras_model.fit(
+    return fitting.fit(
+        model,
         training,
-        initial_epoch=model.epoch,
+        validation,
         epochs=epochs,
-        steps_per_epoch=config.STEPS_PER_EPOCH,
-        validation_data=validation,
-        validation_steps=config.VALIDATION_STEPS,
-        callbacks=[callback for callback in callbacks if callback is not None],
+        stage={"layers": LAYER_REGEX.get(layers, layers), "learning_rate": float(learning_rate)},
+        seed=config.SEED,
+        callbacks=custom_callbacks or (),
     )
-
-
-def _resume(model: MaskRCNN, stage: dict[str, Any]) -> None:
-    """Restores optimizer and random generators if the checkpoint was written in this very stage."""
-    state, model.training_state = model.training_state, None
-    if state is None or state.epoch != model.epoch or state.stage != stage:
-        return
-    optimizer = model.keras_model.optimizer
-    optimizer.build(model.keras_model.trainable_variables)
-    restore_training_state(model.keras_model, optimizer, state)
-
-
-class TrainingDivergedError(ValueError):
-    """The loss is no number any more."""
-
-
-class _DivergenceGuard(keras.callbacks.Callback):
-    """Stops a training whose loss became infinite or NaN, before its weights are written."""
-
-    def __init__(self, owner: MaskRCNN):
-        super().__init__()
-        self.owner = owner
-
-    def on_train_batch_end(self, batch, logs=None):
-        loss = (logs or {}).get("loss")
-        if loss is not None and not math.isfinite(float(loss)):
-            raise TrainingDivergedError(
-                f"The loss became {float(loss)} in step {batch + 1} of epoch {self.owner.epoch + 1}. "
-                f"The weights of the last finished epoch are in {self.owner.log_dir}; try a lower learning rate."
-            )
-
-
-class _EpochCounter(keras.callbacks.Callback):
-    """Keeps `MaskRCNN.epoch` right also when training is interrupted."""
-
-    def __init__(self, owner: MaskRCNN):
-        super().__init__()
-        self.owner = owner
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.owner.epoch = epoch + 1

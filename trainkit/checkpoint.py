@@ -71,9 +71,7 @@ def save_checkpoint(
         TypeError: If JSON cannot hold `stage`.
         OSError: If the file cannot be written.
     """
-    # During `fit` on JAX the current values are in the trainer's own trees until they are synchronised.
-    if hasattr(model, "jax_state_sync"):
-        model.jax_state_sync()
+    synchronise(model)
     optimizer = optimizer or getattr(model, "optimizer", None)
     described = json.dumps(stage, sort_keys=True)
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
@@ -111,7 +109,7 @@ def read_training_state(path: str | os.PathLike) -> TrainingState | None:
         )
 
 
-def restore_training_state(model: keras.Model, optimizer: keras.Optimizer, state: TrainingState) -> None:
+def restore_training_state(model: keras.Model, optimizer: keras.Optimizer | None, state: TrainingState) -> None:
     """Puts optimizer and random generators back where a checkpoint left them; weights are loaded separately.
 
     Variables are matched by order, since automatic names differ from run to run. Whether the stage is still the
@@ -119,16 +117,15 @@ def restore_training_state(model: keras.Model, optimizer: keras.Optimizer, state
 
     Args:
         model: The model, built like the one that was saved.
-        optimizer: Its optimizer, already built (`optimizer.build(model.trainable_variables)`).
+        optimizer: Its optimizer, already built (`optimizer.build(model.trainable_variables)`); None restores the
+            random generators alone.
         state: The state to restore.
 
     Raises:
         CheckpointError: If number or shapes of the variables differ; nothing is then changed.
     """
-    pairs = [
-        *_pairs("optimizer", optimizer.variables, state.optimizer),
-        *_pairs("model's random generators", _generator_states(model), state.variables),
-    ]
+    pairs = [] if optimizer is None else _pairs("optimizer", optimizer.variables, state.optimizer)
+    pairs += _pairs("model's random generators", _generator_states(model), state.variables)
     for variable, array in pairs:
         variable.assign(array)
 
@@ -153,6 +150,12 @@ def strip_training_state(path: str | os.PathLike) -> None:
         for name in file:
             if name != _GROUP:
                 file.copy(name, stripped)
+
+
+def synchronise(model: keras.Model) -> None:
+    """Brings a model's variables up to date in the middle of `fit`; on JAX the trainer keeps their values in trees."""
+    if hasattr(model, "jax_state_sync"):
+        model.jax_state_sync()
 
 
 def _generator_states(model: keras.Model) -> list[keras.Variable]:

@@ -1,0 +1,162 @@
+"""The frame around `fit`: layers, optimizers, stages, resuming, divergence. Models of a few weights."""
+
+import csv
+from pathlib import Path
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+
+from trainkit.batches import Batches, Shuffled
+from trainkit.checkpoint import CheckpointError, synchronise
+from trainkit.fitting import TrainingDivergedError, fit, make_optimizer, set_trainable
+from trainkit.runs import RunFiles
+from trainkit.trainee import Trainee
+
+STAGE = {"layers": "all", "learning_rate": 0.05}
+
+
+class Points(Batches):
+    """Six random numbers each, and whether their sum is positive; `value` instead if it is given."""
+
+    value = None
+
+    def sample(self, item, rng):
+        x = rng.normal(size=6).astype(np.float32)
+        return x, np.float32(x.sum() > 0) if self.value is None else np.float32(self.value)
+
+    def collate(self, samples):
+        x, y = zip(*samples, strict=True)
+        return np.stack(x), np.array(y)[:, None]
+
+
+class Tiny(Trainee):
+    """Two dense layers, one of them in a nested model, batch normalisation and dropout."""
+
+    run_files = RunFiles("tiny")
+
+    def __init__(self, model_dir, seed=0, rate=0.05):
+        super().__init__(SimpleNamespace(NAME="Points"), model_dir)
+        keras.utils.set_random_seed(seed)
+        x = inputs = keras.Input((6,))
+        body = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4, name="inner")], name="body")
+        for layer in (body, keras.layers.BatchNormalization(name="norm"), keras.layers.Dropout(0.3, name="drop")):
+            x = layer(x)
+        self.keras_model = keras.Model(inputs, keras.layers.Dense(1, name="outer")(x))
+        rng = np.random.default_rng(seed)
+        for weight in self.keras_model.trainable_variables:
+            if weight.path.endswith("kernel"):
+                weight.assign(rng.normal(0, 0.4, weight.shape).astype(np.float32))
+        self.keras_model.compile(keras.optimizers.SGD(rate, momentum=0.9), "mse")
+
+    def train(self, epochs, stage=STAGE, **settings):
+        training, validation = (Points(Shuffled(range(9), 1), batch_size=4, steps=3, seed=1) for _ in range(2))
+        return fit(self, training, validation, epochs=epochs, stage=stage, seed=1, **settings)
+
+    def weights(self):
+        synchronise(self.keras_model)
+        return [keras.ops.convert_to_numpy(weight) for weight in self.keras_model.weights]
+
+
+def assert_equal(ours, theirs):
+    for one, other in zip(ours.weights(), theirs.weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def read_log(model):
+    with open(Path(model.log_dir) / "training.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.backend
+def test_a_training_leaves_its_files_and_is_resumed_from_them(tmp_path):
+    whole = Tiny(tmp_path / "whole")
+    history = whole.train(3).history
+    assert (whole.epoch, len(history["val_loss"])) == (3, 3)
+    folder = Path(whole.log_dir)
+    assert sorted(path.name for path in folder.glob("*.h5")) == [f"tiny_points_000{n}.h5" for n in (1, 2, 3)]
+    assert [float(row["loss"]) for row in read_log(whole)] == pytest.approx(history["loss"], rel=1e-5)
+
+    Tiny(tmp_path / "stopped").train(2)
+    resumed = Tiny(tmp_path / "stopped", seed=9)
+    resumed.load_weights(resumed.find_last())
+    assert resumed.epoch == 2
+    resumed.train(3)
+    assert [row["epoch"] for row in read_log(resumed)] == ["1", "2", "3"]
+    assert_equal(resumed, whole)
+
+
+def test_a_new_stage_takes_the_random_generators_but_not_the_optimizer(tmp_path):
+    second = {**STAGE, "learning_rate": 0.01}
+    whole = Tiny(tmp_path / "whole")
+    whole.train(1)
+    whole.keras_model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "mse")
+    whole.train(2, stage=second)
+
+    Tiny(tmp_path / "stopped").train(1)
+    resumed = Tiny(tmp_path / "stopped", seed=9, rate=0.01)
+    resumed.load_weights(resumed.find_last())
+    resumed.train(2, stage=second)
+    assert int(resumed.keras_model.optimizer.iterations) == 3
+    assert_equal(resumed, whole)
+
+
+def test_a_checkpoint_of_another_optimizer_is_refused(tmp_path):
+    Tiny(tmp_path).train(1)
+    other = Tiny(tmp_path)
+    other.keras_model.compile(keras.optimizers.Adam(), "mse")
+    other.load_weights(other.find_last())
+    with pytest.raises(CheckpointError, match="another optimizer"):
+        other.train(2)
+
+
+def test_a_diverged_training_stops_before_its_weights_are_written(tmp_path, monkeypatch):
+    model = Tiny(tmp_path)
+    model.train(1)
+    monkeypatch.setattr(Points, "value", np.nan)
+    with pytest.raises(TrainingDivergedError, match=r"step 1 of epoch 2.*lower learning rate"):
+        model.train(3)
+    assert model.epoch == 1
+    assert [path.name for path in Path(model.log_dir).glob("*.h5")] == ["tiny_points_0001.h5"]
+
+
+def test_an_interrupted_training_knows_its_epochs(tmp_path):
+    class Interrupt(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    model = Tiny(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        model.train(5, callbacks=[Interrupt()])
+    assert model.epoch == 2
+    assert Path(model.find_last()).name == "tiny_points_0002.h5"
+
+
+def test_layers_learn_whose_whole_name_matches(tmp_path, capsys):
+    model = Tiny(tmp_path).keras_model
+    assert set_trainable("(in|out)ner", model) == ["inner"]
+    assert {weight.path.split("/")[-2] for weight in model.trainable_variables} == {"inner"}
+    assert set_trainable("ends", model, {"ends": "inner|outer"}, verbose=1) == ["inner", "outer"]
+    assert "inner, outer" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="No layer of the model matches layers='inn'"):
+        set_trainable("inn", model)
+    with pytest.raises(ValueError, match=r"one of \['ends'\] or a regular expression"):
+        set_trainable("(", model, {"ends": "outer"})
+
+
+def test_weights_are_copied_between_equal_models_only(tmp_path):
+    ours, theirs = Tiny(tmp_path, seed=1), Tiny(tmp_path, seed=2)
+    ours.copy_weights_from(theirs)
+    assert_equal(ours, theirs)
+    theirs.keras_model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(1, name="else")])
+    with pytest.raises(ValueError, match=r"differ in architecture: .*else"):
+        ours.copy_weights_from(theirs)
+
+
+def test_optimizers():
+    adam, descent = make_optimizer("Adam", 0.1, 0.9, None), make_optimizer("SGD", 0.1, 0.8, 5.0)
+    assert isinstance(adam, keras.optimizers.Adam) and adam.global_clipnorm is None
+    assert isinstance(descent, keras.optimizers.SGD)
+    assert (descent.momentum, descent.global_clipnorm) == (0.8, 5.0)

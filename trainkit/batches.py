@@ -1,0 +1,180 @@
+"""Batches for `fit` that are the same in every run of one seed, prepared ahead by threads."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+
+
+class Order(Protocol):
+    """An endless sequence of items, of which any place can be asked for at once."""
+
+    def __getitem__(self, position: int) -> Any:
+        """Returns the item at a position from 0 on."""
+
+
+class InOrder:
+    """The items in their order, over and over.
+
+    Args:
+        items: At least one.
+    """
+
+    def __init__(self, items: Sequence[Any]):
+        self._items = _not_empty(items)
+
+    def __getitem__(self, position: int) -> Any:
+        return self._items[position % len(self._items)]
+
+
+class Shuffled:
+    """The items in rounds of random order: each comes once before any comes again.
+
+    Args:
+        items: At least one.
+        seed: One number from 0 on, or several.
+    """
+
+    def __init__(self, items: Sequence[Any], seed: int | Sequence[int]):
+        self._items = _not_empty(items)
+        self._seed = [seed] if isinstance(seed, int) else [*seed]
+        self._round = lru_cache(maxsize=2)(self._compute_round)
+
+    def __getitem__(self, position: int) -> Any:
+        round_, place = divmod(position, len(self._items))
+        return self._items[self._round(round_)[place]]
+
+    def _compute_round(self, round_: int) -> np.ndarray:
+        return np.random.default_rng([*self._seed, round_]).permutation(len(self._items))
+
+
+class Balanced:
+    """Groups of items in turn, each group equally often whatever its size.
+
+    The groups come in rounds of random order; within a group the items are `Shuffled`.
+
+    Args:
+        groups: Items by group; at least one group, and one item in each.
+        seed: From 0 on.
+    """
+
+    def __init__(self, groups: Mapping[Hashable, Sequence[Any]], seed: int):
+        members = [Shuffled(items, (seed, 1 + number)) for number, items in enumerate(groups.values())]
+        self._groups = Shuffled(members, (seed, 0))
+        self._count = len(members)
+
+    def __getitem__(self, position: int) -> Any:
+        return self._groups[position][position // self._count]
+
+
+class Batches(keras.utils.PyDataset, ABC):
+    """Batches for `fit`, prepared by threads while the network computes, and the same in every run of one seed.
+
+    Which item sample i of epoch e is, and every random choice in preparing it, depend on `seed`, e and i alone;
+    neither on the number of threads nor on whether earlier epochs ran in this process. To resume, set `epoch` to
+    the number of finished epochs. Besides the batch that was asked for, only the next few of its epoch are held.
+
+    A subclass says with `sample` how an item is prepared, and with `collate` how samples become a batch.
+
+    Args:
+        order: Chooses the item of every sample.
+        batch_size: Samples a batch.
+        steps: Batches an epoch.
+        seed: From 0 on.
+        workers: Threads; 0 prepares each batch when it is asked for.
+
+    Raises:
+        ValueError: A number is out of its range.
+    """
+
+    def __init__(self, order: Order, *, batch_size: int, steps: int, seed: int = 0, workers: int = 0):
+        if min(batch_size, steps) < 1 or min(seed, workers) < 0:
+            raise ValueError(
+                f"Expected batches and steps from 1 on, seed and workers from 0 on. Received: batch_size={batch_size}, "
+                f"steps={steps}, seed={seed}, workers={workers}"
+            )
+        # Keras's own queue keeps what it prepared ahead for the next epoch, so it is left out (workers=1).
+        super().__init__(workers=1, use_multiprocessing=False)
+        self.batch_size = batch_size
+        self.steps = steps
+        self.seed = seed
+        self.epoch = 0
+        self._order = order
+        self._ahead = workers + 1 if workers else 0
+        self._pool = ThreadPoolExecutor(workers, "batches") if workers else None
+        self._pending: dict[tuple[int, int], Future] = {}
+        self._lock = threading.Lock()
+        self._began = False
+        self._finished = False
+
+    @abstractmethod
+    def sample(self, item: Any, rng: np.random.Generator) -> Any:
+        """Returns what an item brings to a batch; called from several threads at once.
+
+        Args:
+            item: From the order.
+            rng: Makes every random choice.
+        """
+
+    @abstractmethod
+    def collate(self, samples: Sequence[Any]) -> Any:
+        """Returns the batch made of samples; what is no tuple goes to `fit` as the network's inputs."""
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        if not 0 <= index < self.steps:
+            raise IndexError(f"An epoch has {self.steps} batches. Received: index={index}")
+        self._finished |= index == self.steps - 1
+        batch = self.batch(self.epoch, index) if self._pool is None else self._prefetch(index).result()
+        return batch if isinstance(batch, tuple) else (batch,)
+
+    def on_epoch_begin(self) -> None:
+        """Called by `fit`."""
+        self._began, self._finished = True, False
+
+    def on_epoch_end(self) -> None:
+        """Goes on to the next epoch. `fit` also calls this after merely peeking at the data: that counts nothing."""
+        if self._began and self._finished:
+            self.epoch += 1
+        self._began = self._finished = False
+
+    def item(self, epoch: int, index: int) -> Any:
+        """Returns the item of sample `index` (0 to steps * batch size - 1) of an epoch."""
+        return self._order[epoch * self.steps * self.batch_size + index]
+
+    def batch(self, epoch: int, index: int) -> Any:
+        """Prepares batch `index` of an epoch, in the calling thread."""
+        first = index * self.batch_size
+        return self.collate(
+            [
+                self.sample(self.item(epoch, i), np.random.default_rng([self.seed, epoch, i]))
+                for i in range(first, first + self.batch_size)
+            ]
+        )
+
+    def _prefetch(self, index: int) -> Future:
+        """Has batch `index` and the next few of the epoch prepared; returns the first."""
+        with self._lock:
+            epoch = self.epoch
+            wanted = [(epoch, i) for i in range(index, min(index + 1 + self._ahead, self.steps))]
+            for key in [key for key in self._pending if key not in wanted]:
+                self._pending.pop(key).cancel()
+            for key in wanted:
+                if key not in self._pending:
+                    self._pending[key] = self._pool.submit(self.batch, *key)
+            return self._pending.pop((epoch, index))
+
+
+def _not_empty(items: Sequence[Any]) -> Sequence[Any]:
+    if not len(items):
+        raise ValueError("There are no items to choose from.")
+    return items

@@ -1,0 +1,135 @@
+"""`Trainee`: a Keras model with the folder of its training run, its checkpoints and its weights files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from trainkit.checkpoint import synchronise
+from trainkit.hdf5 import LoadReport, load_weights, save_weights
+from trainkit.runs import RunFiles, new_run
+
+
+class Trainee:
+    """What the models here have in common, whatever network they hold.
+
+    A subclass sets `run_files`, and `keras_model` when it is made.
+
+    Attributes:
+        run_files: The names of its checkpoints.
+        keras_model: The Keras model.
+        config: The configuration; its NAME names runs and checkpoints.
+        model_dir: Folder in which every run gets its own.
+        epoch: Finished epochs, also of the run that loaded weights come from.
+        log_dir: Folder of this run's logs and checkpoints, `<model_dir>/<name><date>`.
+        checkpoint_path: Path of the checkpoints, with `{epoch:04d}` in it.
+        checkpoint: The checkpoint that was loaded and that training goes on from, or None.
+
+    Args:
+        config: The configuration.
+        model_dir: Folder in which every run gets its own.
+    """
+
+    run_files: RunFiles
+    keras_model: keras.Model
+
+    def __init__(self, config: Any, model_dir: str | os.PathLike):
+        self.config = config
+        self.model_dir = str(model_dir)
+        self.checkpoint: Path | None = None
+        self.set_log_dir()
+
+    @property
+    def _name(self) -> str:
+        return self.config.NAME or self.run_files.prefix
+
+    @property
+    def best_path(self) -> Path:
+        """Path of the weights of this run's best epoch."""
+        return self.run_files.best_path(self.log_dir, self._name)
+
+    def find_last(self) -> str:
+        """Returns the path of the last checkpoint of the last run in `model_dir`.
+
+        Raises:
+            FileNotFoundError: There is none.
+        """
+        return str(self.run_files.last_checkpoint(self.model_dir, self._name))
+
+    def set_log_dir(self, model_path: str | os.PathLike | None = None) -> None:
+        """Sets `log_dir`, `checkpoint_path` and `epoch`.
+
+        Args:
+            model_path: A checkpoint `…/<name><date>/<prefix>_<name>_<epoch>.h5`, whose run is taken up. By default,
+                and for any other file, a new run begins.
+        """
+        run = model_path and self.run_files.run_of(model_path)
+        if run:
+            print(f"Weights of epoch {run.epoch} of {run.folder}")
+        run = run or new_run(self.model_dir, self._name)
+        self.epoch = run.epoch
+        self.log_dir = str(run.folder)
+        self.checkpoint_path = self.run_files.checkpoint_template(run, self._name)
+
+    def load_weights(
+        self, filepath: str | os.PathLike, by_name: bool = False, exclude: Sequence[str] | None = None
+    ) -> LoadReport:
+        """Loads weights and, if they are a checkpoint of a run, takes that run up.
+
+        Args:
+            filepath: A weights file in HDF5.
+            by_name: Whether layers that the file lacks may keep their weights.
+            exclude: Names of layers that keep their weights; implies `by_name`.
+
+        Returns:
+            Which layers were loaded, which are missing in the file, which were not used.
+
+        Raises:
+            WeightsFileError: The file cannot be read or belongs to another network; nothing is changed then.
+        """
+        path = Path(filepath)
+        report = self._read_weights(path, bool(by_name or exclude), exclude or ())
+        self.set_log_dir(path)
+        self.checkpoint = path if self.epoch else None
+        return report
+
+    def _read_weights(self, path: Path, by_name: bool, exclude: Sequence[str]) -> LoadReport:
+        return load_weights(self.keras_model, path, exclude=exclude, by_name=by_name)
+
+    def save_weights(self, filepath: str | os.PathLike, dtype: str | None = None) -> None:
+        """Writes the weights in the layout of Keras's legacy HDF5 files, atomically.
+
+        Args:
+            filepath: The file.
+            dtype: "float16" halves the file; by default the weights' own dtype.
+        """
+        save_weights(self.keras_model, filepath, dtype=dtype)
+
+    def copy_weights_from(self, other: Trainee) -> None:
+        """Copies the weights of a model of the same architecture.
+
+        Raises:
+            ValueError: The architectures differ; nothing is changed then.
+        """
+        synchronise(other.keras_model)
+        ours, theirs = (_weights_by_path(model.keras_model) for model in (self, other))
+        if ours.keys() != theirs.keys():
+            different = sorted(ours.keys() ^ theirs.keys())
+            raise ValueError(f"The models differ in architecture: {', '.join(different[:5])}")
+        for path, variable in ours.items():
+            variable.assign(theirs[path].value)
+
+
+def _weights_by_path(model: keras.Model) -> dict[str, keras.Variable]:
+    """Weights by layer and variable name, inner layers of nested models included."""
+    found = {}
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            found.update(_weights_by_path(layer))
+        else:
+            found.update({f"{layer.name}/{w.name}": w for w in layer.weights if "seed_generator" not in w.path})
+    return found
