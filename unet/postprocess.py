@@ -35,10 +35,12 @@ class PostprocessSettings:
         method: One of `METHODS`:
             "components": the components of the mask. Nuclei that touch are one.
             "opening": markers are the components of the mask after an erosion by `opening_radius`; they are grown back
-            to the mask by the watershed. A morphological opening that keeps the outlines.
-            "watershed": markers are `borderless` without `touching`, or `mask` without `border`; they are grown over
-            the mask's probability by the watershed.
-            "random-walker": the same markers, grown by `unet.random_walk`.
+            to the mask by the watershed. A morphological opening (Zhang, Wei and Yue, "Instance segmentation of nucleus
+            images", 2018, section 2.1) that keeps the outlines.
+            "watershed": markers are `borderless` without `touching` (Rocha de Andrade, "Nuclei detection based on fully
+            convolutional networks", section 5.3.1), or `mask` without `border` (Vuola, "Nuclei segmentation using
+            computer vision", 2019, section 4.4.3); they are grown over the mask's probability by the watershed.
+            "random-walker": the same markers, grown by `unet.random_walk`; slower, and less led by noise.
         mask_threshold: Nuclei are where the probability of `mask` is above this.
         marker_threshold: Markers are where that of `borderless` (or `mask`, where there is none) is above this...
         border_threshold: ...and that of `touching` or `border` is not above this.
@@ -186,13 +188,16 @@ def grow_watershed(probability: np.ndarray, markers: np.ndarray, mask: np.ndarra
 
     Args:
         probability: float `[H, W]`.
-        markers: int32 `[H, W]`, numbered, 0 where there is none.
+        markers: int32 `[H, W]`, numbered, 0 where there is none. Pixels of different markers are not neighbours.
         mask: bool `[H, W]`.
 
     Returns:
         int32 `[H, W]`, a marker's number on each pixel of the mask that one reaches.
     """
-    return segmentation.watershed(-probability, markers, mask=mask).astype(np.int32, copy=False)
+    # Inside a marker there is nothing to grow over; without it the watershed's queue is several times shorter.
+    inside = cv2.erode((markers > 0).view(np.uint8), disk(1)).view(bool) & mask
+    grown = segmentation.watershed(-probability, np.where(inside, 0, markers), mask=mask & ~inside)
+    return np.where(inside, markers, grown).astype(np.int32, copy=False)
 
 
 def label_components(mask: np.ndarray) -> tuple[np.ndarray, int]:
