@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from mrcnn.config import BACKBONES
 from mrcnn.runs import last_checkpoint
 from nucleus.config import NucleusConfig, inference_settings, make_config
 from nucleus.presets import PRESETS
+from nucleus.quiet import import_keras
 from nucleus.weights import (
     DOWNLOADABLE,
     Recipe,
@@ -56,8 +56,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit(2).
     """
     args = _parser().parse_args(argv)
-    # TensorFlow reports its CPU features and missing CUDA at every start otherwise.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(format="nucleus: %(levelname)s: %(message)s")
     # It warns of a graph for every image size, which is how detection is meant to run.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -77,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def train(args: argparse.Namespace) -> int:
     """Trains a model; see `nucleus train --help`."""
+    import_keras()
     from mrcnn.model import MaskRCNN
     from nucleus import training
     from nucleus.inference import preprocessing
@@ -109,6 +108,7 @@ def train(args: argparse.Namespace) -> int:
 
 def detect(args: argparse.Namespace) -> int:
     """Finds nuclei in images; see `nucleus detect --help`."""
+    import_keras()
     from nucleus.detection import collect_images
     from nucleus.detection import detect as run_detection
     from nucleus.inference import load_model
@@ -137,6 +137,7 @@ def evaluate(args: argparse.Namespace) -> int:
     if args.predictions is not None:
         scores = evaluate_predictions(args.predictions, _dataset(args.dataset, args.subset))
     else:
+        import_keras()
         from nucleus.inference import load_model
 
         weights = _trained_weights(args)
@@ -152,6 +153,7 @@ def evaluate(args: argparse.Namespace) -> int:
 
 def pack(args: argparse.Namespace) -> int:
     """Makes a small file of trained weights; see `nucleus pack --help`."""
+    import_keras()
     from trainkit.hdf5 import repack_weights
 
     weights = _trained_weights(args)

@@ -1,0 +1,32 @@
+"""Importing TensorFlow without the lines about processors and missing GPUs that it cannot be told to leave out."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+
+# TensorFlow's native log lines, and its remark about those before its log is set up.
+_NATIVE_LOG = re.compile(rb"[IWE]\d{4} \d\d:\d\d:\d\d\.|[IWE]0000 00:00:|WARNING: All log messages before absl")
+
+
+def import_keras() -> None:
+    """Imports Keras and its backend; of what that prints, native log lines are dropped, the rest comes after it."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if "keras" in sys.modules:
+        return
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as caught:
+        stderr = os.dup(2)
+        os.dup2(caught.fileno(), 2)
+        try:
+            import keras  # noqa: F401
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            caught.seek(0)
+            for line in caught:
+                if not _NATIVE_LOG.match(line):
+                    os.write(2, line)
