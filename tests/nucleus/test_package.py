@@ -31,8 +31,6 @@ def test_keras_is_imported_without_native_log_lines_and_with_all_others():
 def test_what_else_an_import_prints_is_not_lost(tmp_path):
     broken = "import sys; print('something is wrong', file=sys.stderr); raise ImportError('x')"
     (tmp_path / "keras.py").write_text(broken)
-        "import sys; print('something is wrong', file=sys.stderr); raise ImportError('x')"
-    )
     code = "import sys; from nucleus.quiet import import_keras; sys.path.insert(0, sys.argv[1]); import_keras()"
     result = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
     assert result.returncode == 1
