@@ -169,7 +169,6 @@ def grow_markers(
     markers_in = np.bincount(component_of[1:], minlength=component_count + 1)
     label_of = np.zeros(component_count + 1, np.int32)
     label_of[component_of[1:]] = np.arange(1, marker_count + 1)
-    label_of[markers_in > 1] = 0
     unmarked = np.flatnonzero(markers_in[1:] == 0) + 1
     if keep_unmarked:
         label_of[unmarked] = marker_count + 1 + np.arange(len(unmarked))

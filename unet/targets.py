@@ -33,7 +33,7 @@ def make_targets(labels: np.ndarray, kind: str, border_width: int = 2, erosion_w
 
     - `mask`: `mask`, 1 on every nucleus.
     - `mask-border`: `mask`, and `border`, 1 where nuclei overlap once each is dilated by `border_width`: on and between
-      nuclei that touch or nearly do (Vuola, "Nuclei segmentation using computer vision", Aalto University, 2019, section 4.1).
+      nuclei that touch or nearly do (Vuola, "Nuclei segmentation using computer vision", 2019, section 4.1).
     - `mask-borderless-touching` (Rocha de Andrade, "Nuclei detection based on fully convolutional networks", section
       5.3): `mask`; `borderless`, 1 on every nucleus eroded on its own (see `borderless`); and `touching`, the `border`
       above without the pixels of `borderless`, which a nucleus too small to be eroded has inside it.
