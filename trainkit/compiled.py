@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,14 +33,14 @@ def compile_inference(model: keras.Model) -> Callable[..., Any]:
     if backend == "tensorflow":
         import tensorflow as tf
 
-        compiled = tf.function(lambda *inputs: model(list(inputs), training=False), autograph=False)
+        compiled = tf.function(lambda *inputs: model(_structured(inputs), training=False), autograph=False)
         return lambda *inputs: compiled(*(tf.convert_to_tensor(x) for x in inputs))
     if backend == "jax":
         import jax
 
         @jax.jit
         def stateless(trainable, other, *inputs):
-            return model.stateless_call(trainable, other, list(inputs), training=False)[0]
+            return model.stateless_call(trainable, other, _structured(inputs), training=False)[0]
 
         def run(*inputs):
             trainable = [variable.value for variable in model.trainable_variables]
@@ -52,6 +52,11 @@ def compile_inference(model: keras.Model) -> Callable[..., Any]:
 
     def run_without_gradient(*inputs):
         with torch.no_grad():
-            return model([keras.ops.convert_to_tensor(x) for x in inputs], training=False)
+            return model(_structured([keras.ops.convert_to_tensor(x) for x in inputs]), training=False)
 
     return run_without_gradient
+
+
+def _structured(inputs: Sequence[Any]) -> Any:
+    """Returns a model's inputs as Keras wants them: a single one as it is, several as a list."""
+    return inputs[0] if len(inputs) == 1 else list(inputs)

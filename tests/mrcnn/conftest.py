@@ -1,6 +1,6 @@
 """A tiny Mask R-CNN and a toy dataset, shared by the tests of the network."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -105,32 +105,6 @@ def shapes() -> type[Shapes]:
     return Shapes
 
 
-@pytest.fixture(scope="session", autouse=True)
-def quick_initial_weights() -> Iterator[None]:
-    """Draws initial kernels with NumPy on JAX, which otherwise compiles that for every shape, for minutes in all."""
-    if keras.backend.backend() != "jax":
-        yield
-        return
-
-    def draw(self, shape, dtype=None):
-        fans = np.prod(shape[:-2]) * (shape[-2] + shape[-1])
-        return np.random.uniform(-1, 1, shape).astype(np.float32) * np.sqrt(6 / fans)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keras.initializers.GlorotUniform, "__call__", draw)
-        yield
-
-
-@pytest.fixture(scope="session")
-def compiled() -> Callable[[Callable], Callable]:
-    """Returns a function that compiles another on JAX, where running it step by step takes far longer."""
-    if keras.backend.backend() != "jax":
-        return lambda function: function
-    import jax
-
-    return jax.jit
-
-
 @pytest.fixture(scope="session")
 def detector(tmp_path_factory) -> MaskRCNN:
     """A tiny model in inference mode with random weights that answers with a few objects; do not change it."""
@@ -147,19 +121,6 @@ def enliven(model: keras.Model) -> None:
         kernel, bias = model.get_layer(name).weights
         kernel.assign(rng.normal(0, factor / np.sqrt(kernel.shape[-2]), kernel.shape).astype(np.float32))
         bias.assign(rng.normal(0, 0.1, bias.shape).astype(np.float32))
-
-
-@pytest.fixture
-def eager() -> Iterator[None]:
-    """Runs TensorFlow step by step: compiling a graph takes longer than the few steps of a tiny network."""
-    if keras.backend.backend() != "tensorflow":
-        yield
-        return
-    import tensorflow as tf
-
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="session")

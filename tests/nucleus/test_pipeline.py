@@ -54,25 +54,12 @@ def dataset(tmp_path, monkeypatch, add_sample, rectangle):
     return tmp_path
 
 
-@pytest.fixture
-def uncompiled():
-    """Runs TensorFlow without compiling graphs, which takes longer than all steps of a tiny network."""
-    if keras.backend.backend() != "tensorflow":
-        yield
-        return
-    import tensorflow as tf
-
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 def run(dataset, command, *arguments):
     common = ("--dataset", dataset, "--logs", dataset / "logs")
     return cli.main([str(argument) for argument in (command, *common, *arguments)])
 
 
-def test_from_training_to_results(dataset, uncompiled, capsys):
+def test_from_training_to_results(dataset, eager, capsys):
     train = ("train", "--val-subset=other")
     assert run(dataset, *train, "--weights=none", "--preset=tiny", "--set", "CLAHE=True", "--epochs=1") == 0
     (log_dir,) = (dataset / "logs").iterdir()

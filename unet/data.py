@@ -1,0 +1,215 @@
+"""From a data set to batches for training: windows or resized images, augmented, with their target channels."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from skimage import measure
+
+from trainkit.augmentation import augment_pair
+from trainkit.batches import Balanced, Batches, Order, Shuffled
+from unet.config import UNetConfig
+from unet.targets import append_weights, border_weight_map, make_targets
+
+UNKNOWN_MODALITY = "unknown"
+
+
+class Dataset(Protocol):
+    """What training takes of a data set.
+
+    Attributes:
+        image_ids: Indices of the images.
+        image_info: One mapping an image, with `id`, and `path` and `modality` where it has them.
+    """
+
+    image_ids: Sequence[int]
+    image_info: Sequence[dict[str, Any]]
+
+    def load_image(self, image_id: int) -> np.ndarray:
+        """Returns uint8 `[H, W, C]`."""
+
+    def load_labels(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns (label image int32 `[H, W]`, class ids)."""
+
+
+def training_sample(
+    dataset: Dataset,
+    config: UNetConfig,
+    image_id: int,
+    augmentation: Any = None,
+    rng: np.random.Generator | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Prepares one image.
+
+    IMAGE_MODE "crop" takes a random window of IMAGE_SIZE pixels a side; where an image is smaller than that, it is
+    mirrored at its edges first, as in inference. "resize" brings the whole image to that size. After that, and after
+    augmenting, every connected region of one label is a nucleus of its own: parts that the window's edge cuts apart,
+    and mirror images.
+
+    Args:
+        dataset: Gives image and label image.
+        config: Image size, targets and loss.
+        image_id: Index of the image in the data set.
+        augmentation: An imgaug augmenter, or None.
+        rng: Makes every random choice; None for random ones.
+
+    Returns:
+        image: uint8 `[IMAGE_SIZE, IMAGE_SIZE, C]`.
+        targets: `[IMAGE_SIZE, IMAGE_SIZE, channels]`, 0 or 1, uint8; with LOSS "weighted-bce" float32 and the weight
+            of every pixel as one channel more.
+
+    Raises:
+        ValueError: Image and label image do not fit together, the image has another number of channels, or the
+            augmentation changes its size; the message names the image.
+    """
+    rng = np.random.default_rng() if rng is None else rng
+    image, (labels, _) = dataset.load_image(image_id), dataset.load_labels(image_id)
+    name = dataset.image_info[image_id].get("path") or dataset.image_info[image_id]["id"]
+    if image.ndim != 3 or image.shape[2] != config.IMAGE_CHANNEL_COUNT or image.shape[:2] != labels.shape:
+        raise ValueError(
+            f"{name}: expected an image [H, W, {config.IMAGE_CHANNEL_COUNT}] and a label image [H, W]. "
+            f"Received: shapes {image.shape} and {labels.shape}"
+        )
+    if config.IMAGE_MODE == "crop":
+        image, labels = random_window(image, labels, config.IMAGE_SIZE, rng)
+    else:
+        image, labels = resize_pair(image, labels, config.IMAGE_SIZE)
+    if augmentation is not None:
+        image, labels = augment_pair(augmentation, image, labels, seed=int(rng.integers(2**31)))
+        if labels.shape != (config.IMAGE_SIZE, config.IMAGE_SIZE):
+            raise ValueError(f"{name}: the augmentation must not change the size of the image. Received: {image.shape}")
+    labels = measure.label(labels, connectivity=1)
+    targets = make_targets(labels, config.TARGETS, config.BORDER_WIDTH, config.EROSION_WIDTH)
+    if config.LOSS == "weighted-bce":
+        targets = append_weights(targets, border_weight_map(labels, config.BORDER_WEIGHT, config.BORDER_SIGMA))
+    return image, targets
+
+
+def random_window(
+    image: np.ndarray, labels: np.ndarray, side: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts the same random square window out of an image and its label image, mirroring where they are too small.
+
+    Args:
+        image: `[H, W, C]`.
+        labels: `[H, W]`.
+        side: Of the window, in pixels.
+        rng: Chooses the place.
+
+    Returns:
+        (`[side, side, C]`, `[side, side]`).
+    """
+    missing = [max(side - length, 0) for length in labels.shape]
+    if any(missing):
+        margins = [(length // 2, length - length // 2) for length in missing]
+        image = np.pad(image, [*margins, (0, 0)], mode="symmetric")
+        labels = np.pad(labels, margins, mode="symmetric")
+    top, left = (int(rng.integers(length - side + 1)) for length in labels.shape)
+    window = np.s_[top : top + side, left : left + side]
+    return np.ascontiguousarray(image[window]), np.ascontiguousarray(labels[window])
+
+
+def resize_pair(image: np.ndarray, labels: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Brings an image and its label image to a square, whatever shape they have.
+
+    Args:
+        image: `[H, W, C]`; averaged over the pixels that become one where it shrinks, else interpolated.
+        labels: `[H, W]`; every pixel takes the label at its centre.
+        side: Of the square, in pixels.
+
+    Returns:
+        (`[side, side, C]`, `[side, side]`).
+    """
+    shrinks = min(image.shape[:2]) > side
+    resized = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    rows, columns = (((np.arange(side) + 0.5) * length / side).astype(int) for length in labels.shape)
+    return resized.reshape(side, side, -1), labels[rows[:, None], columns]
+
+
+class SegmentationBatches(Batches):
+    """Item i is (images uint8 `[B, S, S, C]`, targets `[B, S, S, channels]`), see `training_sample`.
+
+    Args:
+        dataset: With at least one image.
+        config: Settings.
+        order: Chooses the image of every sample.
+        steps: Batches an epoch.
+        augmentation: An imgaug augmenter, or None.
+    """
+
+    def __init__(self, dataset: Dataset, config: UNetConfig, order: Order, steps: int, augmentation: Any = None):
+        super().__init__(
+            order, batch_size=config.BATCH_SIZE, steps=steps, seed=config.SEED, workers=config.DATA_WORKERS
+        )
+        self.dataset = dataset
+        self.config = config
+        self.augmentation = augmentation
+
+    def sample(self, item: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Returns image and targets of an image; see `training_sample`."""
+        return training_sample(self.dataset, self.config, item, self.augmentation, rng)
+
+    def collate(self, samples: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns images and targets as one batch."""
+        return tuple(np.stack(part) for part in zip(*samples, strict=True))
+
+
+class TrainingBatches(SegmentationBatches):
+    """Random batches, the same in every run of one seed; see `Batches` for how, and for resuming.
+
+    The images come in rounds: each is seen once before any is seen again; with BALANCE_MODALITIES, images of each
+    modality come equally often instead.
+
+    Args:
+        dataset: With at least one image.
+        config: Settings.
+        augmentation: An imgaug augmenter, or None.
+
+    Raises:
+        ValueError: The data set is empty.
+    """
+
+    def __init__(self, dataset: Dataset, config: UNetConfig, augmentation: Any = None):
+        super().__init__(dataset, config, _training_order(dataset, config), config.STEPS_PER_EPOCH, augmentation)
+
+
+class ValidationBatches(SegmentationBatches):
+    """The same images in the same windows after every epoch, not augmented, so that epochs compare.
+
+    Where they fit into VALIDATION_STEPS batches, all images of the data set are among them.
+
+    Args:
+        dataset: With at least one image.
+        config: Settings.
+
+    Raises:
+        ValueError: The data set is empty.
+    """
+
+    def __init__(self, dataset: Dataset, config: UNetConfig):
+        super().__init__(dataset, config, Shuffled(_image_ids(dataset), config.SEED), config.VALIDATION_STEPS)
+
+    def batch(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Prepares batch `index`, which is the same in every epoch."""
+        return super().batch(0, index)
+
+
+def _training_order(dataset: Dataset, config: UNetConfig) -> Balanced | Shuffled:
+    ids = _image_ids(dataset)
+    if not config.BALANCE_MODALITIES:
+        return Shuffled(ids, config.SEED)
+    groups = collections.defaultdict(list)
+    for image_id in ids:
+        groups[dataset.image_info[image_id].get("modality", UNKNOWN_MODALITY)].append(image_id)
+    return Balanced(groups, config.SEED)
+
+
+def _image_ids(dataset: Dataset) -> list[int]:
+    ids = [int(image_id) for image_id in dataset.image_ids]
+    if not ids:
+        raise ValueError("The data set has no images. Add some, then call its prepare().")
+    return ids

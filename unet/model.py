@@ -1,0 +1,206 @@
+"""`UNet`, the model a user holds: build, train, predict, save and load."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from trainkit.checkpoint import synchronise
+from trainkit.compiled import compile_inference
+from trainkit.files import atomic_path
+from trainkit.hdf5_layout import WeightsFileError
+from trainkit.runs import RunFiles
+from trainkit.settings import SettingsError
+from trainkit.trainee import Trainee
+from unet import training
+from unet.architecture import build_unet
+from unet.config import UNetConfig
+from unet.inference import predict_probabilities
+from unet.postprocess import PostprocessSettings, postprocess
+from unet.weights import encoder_weights_path, load_encoder_weights
+
+RUN_FILES = RunFiles("unet")
+# The settings' place in a .keras file, beside what Keras keeps there.
+_SETTINGS_MEMBER = "unet_settings.json"
+
+
+class UNet(Trainee):
+    """An encoder-decoder network that says for every pixel what it belongs to, and the nuclei that follow from that.
+
+        model = UNet(make_config("xception-inceptionse"))
+        model.train(train_dataset, val_dataset)
+        labels, scores = model.predict_labels(image)
+
+    Attributes:
+        keras_model: The Keras model, from images `[B, H, W, C]` in 0..255 to probabilities `[B, H, W, channels]`.
+        config, epoch, log_dir, checkpoint_path: See `Trainee`.
+
+    Args:
+        config: The configuration. Its SEED seeds Keras, NumPy and Python, so that the same initial weights are drawn
+            every time; ENCODER_WEIGHTS are loaded, and downloaded when they are ImageNet's and not there.
+        model_dir: Folder in which every training run gets its own.
+        keras_model: A network of this configuration; by default a new one is built.
+
+    Raises:
+        SettingsError: The configuration cannot be built.
+        DownloadError: ENCODER_WEIGHTS could not be fetched.
+        WeightsFileError: ENCODER_WEIGHTS are another encoder's.
+    """
+
+    run_files = RUN_FILES
+
+    def __init__(
+        self, config: UNetConfig, model_dir: str | os.PathLike = "logs", keras_model: keras.Model | None = None
+    ):
+        config.validate()
+        super().__init__(config, model_dir)
+        if keras_model is None:
+            keras.utils.set_random_seed(config.SEED)
+            keras_model = build_unet(config)
+            encoder_weights = encoder_weights_path(config)
+            if encoder_weights is not None:
+                load_encoder_weights(keras_model, encoder_weights)
+        self.keras_model = keras_model
+        self._run = compile_inference(keras_model)
+
+    def summary(self, **settings: Any) -> None:
+        """Prints the layers; takes what `keras.Model.summary` takes."""
+        self.keras_model.summary(**settings)
+
+    # ---- Training ------------------------------------------------------------------------------------------
+
+    def compile(self, learning_rate: float | None = None) -> None:
+        """Gives the network a fresh optimizer, the configuration's loss and metrics; `train` does this itself.
+
+        Args:
+            learning_rate: By default LEARNING_RATE.
+        """
+        training.compile_model(self, self.config.LEARNING_RATE if learning_rate is None else learning_rate)
+
+    def train(
+        self,
+        train_dataset: Any,
+        val_dataset: Any,
+        epochs: int | None = None,
+        augmentation: Any = None,
+        custom_callbacks: Sequence[keras.callbacks.Callback] | None = None,
+    ) -> dict[str, list[float]]:
+        """Trains through STAGES; epochs that the model has behind it, after loading a checkpoint, are skipped.
+
+        In each stage the layers learn that it names ("decoder": all but the encoder, whose batch normalisation then
+        runs with its stored statistics), with a fresh optimizer and a rate that loses LEARNING_RATE_DECAY every
+        DECAY_EPOCHS epochs of the stage. Every finished epoch leaves a checkpoint, from which a stopped training goes
+        on exactly, a line in `training.csv` and an entry for TensorBoard in `log_dir`.
+
+        Args:
+            train_dataset: See `unet.data.Dataset`.
+            val_dataset: Another, for the validation losses.
+            epochs: Ends the training at this epoch instead: stages behind it fall away, and the last one is prolonged
+                where STAGES ends earlier.
+            augmentation: An imgaug augmenter that keeps an image's size, applied to image and labels together.
+            custom_callbacks: Keras callbacks. They are called before the logs are written, so what they add to the
+                logs is logged.
+
+        Returns:
+            The logs by name, one value an epoch of this call: loss, iou_<channel>, the same with val_ in front, and
+            learning_rate.
+
+        Raises:
+            ValueError: An image or a data set cannot be used, or no layer matches a stage.
+            TrainingDivergedError: The loss became infinite or NaN.
+        """
+        return training.train(self, train_dataset, val_dataset, epochs, augmentation, custom_callbacks)
+
+    # ---- Prediction ----------------------------------------------------------------------------------------
+
+    def predict(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Predicts the channels of images, each at its own size.
+
+        Args:
+            images: uint8 or float `[H, W, C]`, RGB in 0 to 255, of any sizes.
+
+        Returns:
+            For every image float32 `[H, W, channels]` in 0..1; `config.channels` names the channels.
+
+        Raises:
+            ValueError: An image has no pixels or the wrong channels.
+        """
+        checked = [self._check_image(image) for image in images]
+        synchronise(self.keras_model)
+        return [predict_probabilities(self._run, image, self.config.stride) for image in checked]
+
+    def predict_labels(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Finds the nuclei of one image with the configuration's post-processing.
+
+        Args:
+            image: uint8 `[H, W, C]`, RGB.
+
+        Returns:
+            (labels int32 `[H, W]`, scores float32 `[N]`); `scores[k]` belongs to label k + 1.
+
+        Raises:
+            ValueError: The image has no pixels or the wrong channels.
+        """
+        (probabilities,) = self.predict([image])
+        return postprocess(probabilities, PostprocessSettings.from_config(self.config))
+
+    def _check_image(self, image: np.ndarray) -> np.ndarray:
+        image = np.asarray(image)
+        channels = self.config.IMAGE_CHANNEL_COUNT
+        if image.ndim != 3 or image.shape[2] != channels or image.size == 0:
+            raise ValueError(f"Expected an image [H, W, {channels}] with pixels. Received: shape {image.shape}")
+        return image
+
+    # ---- Files ---------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes network, weights and settings as one `.keras` file, atomically, without the optimizer.
+
+        Args:
+            path: Ends in `.keras`.
+
+        Raises:
+            ValueError: It does not.
+            OSError: The file cannot be written.
+        """
+        if Path(path).suffix != ".keras":
+            raise ValueError(f"{path}: a saved model ends in .keras; save_weights writes weights alone (.h5).")
+        synchronise(self.keras_model)
+        # The same layers as a model that was never compiled: training leaves no trace in the file.
+        network = keras.Model(self.keras_model.inputs, self.keras_model.outputs, name=self.keras_model.name)
+        with atomic_path(path) as temporary:
+            network.save(temporary)
+            with zipfile.ZipFile(temporary, "a") as archive:
+                archive.writestr(_SETTINGS_MEMBER, json.dumps(self.config.to_dict(), indent=1))
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike, model_dir: str | os.PathLike = "logs", config_class: type[UNetConfig] = UNetConfig
+    ) -> UNet:
+        """Returns the model that `save` wrote.
+
+        Args:
+            path: The `.keras` file. It is read in Keras's safe mode: no code of the file is run.
+            model_dir: Folder in which every training run gets its own.
+            config_class: Class of the configuration that was saved.
+
+        Raises:
+            WeightsFileError: The file is missing, damaged or none of `save`'s.
+        """
+        try:
+            with zipfile.ZipFile(path) as archive:
+                settings = json.loads(archive.read(_SETTINGS_MEMBER))
+            config = config_class().update({**settings, "ENCODER_WEIGHTS": None})
+            network = keras.saving.load_model(path, compile=False, safe_mode=True)
+        except SettingsError as error:
+            raise WeightsFileError(f"{path}: no settings of a {config_class.__name__}: {error}") from error
+        except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+            raise WeightsFileError(f"{path}: no .keras file of a U-Net ({error})") from error
+        return cls(config, model_dir, network)
