@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from trainkit.batch_norm import BatchNorm
 from unet.config import UNetConfig
 
 # ImageNet's mean, BGR, as the networks trained with Caffe expect it subtracted.
@@ -65,7 +66,7 @@ def convolution(x: Any, filters: int, size: int, config: UNetConfig, name: str, 
     if not config.BATCH_NORM:
         return layers.Conv2D(filters, size, activation=config.ACTIVATION, **options)(x)
     x = layers.Conv2D(filters, size, use_bias=False, **options)(x)
-    x = layers.BatchNormalization(name=f"{name}_bn")(x)
+    x = BatchNorm(name=f"{name}_bn")(x)
     return layers.Activation(config.ACTIVATION, name=f"{name}_act")(x)
 
 
@@ -102,4 +103,4 @@ def up_convolution(x: Any, filters: int, config: UNetConfig, name: str) -> Any:
         `[B, 2H, 2W, filters]`.
     """
     x = layers.Conv2DTranspose(filters, 2, strides=2, padding="same", use_bias=not config.BATCH_NORM, name=name)(x)
-    return layers.BatchNormalization(name=f"{name}_bn")(x) if config.BATCH_NORM else x
+    return BatchNorm(name=f"{name}_bn")(x) if config.BATCH_NORM else x

@@ -11,6 +11,8 @@ from typing import Any
 
 from keras import layers
 
+from trainkit.batch_norm import BatchNorm
+
 # Blocks that halve the resolution -> channels of their two separable convolutions.
 _ENTRY = {2: (128, 128), 3: (256, 256), 4: (728, 728)}
 _MIDDLE = range(5, 13)
@@ -33,7 +35,7 @@ def xception_features(x: Any) -> dict[int, Any]:
     for index, (filters, stride) in enumerate(((32, 2), (64, 1)), start=1):
         name = f"block1_conv{index}"
         x = layers.Conv2D(filters, 3, strides=stride, padding="same", use_bias=False, name=name)(x)
-        x = layers.BatchNormalization(name=f"{name}_bn")(x)
+        x = BatchNorm(name=f"{name}_bn")(x)
         x = layers.Activation("relu", name=f"{name}_act")(x)
     features[2] = x
     for block, channels in _ENTRY.items():
@@ -57,7 +59,7 @@ def _halving_block(x: Any, block: int, channels: tuple[int, int]) -> Any:
     """Two separable convolutions and a pooling beside a 1 x 1 convolution of stride 2."""
     name = f"block{block}_shortcut"
     shortcut = layers.Conv2D(channels[1], 1, strides=2, padding="same", use_bias=False, name=name)(x)
-    shortcut = layers.BatchNormalization(name=f"{name}_bn")(shortcut)
+    shortcut = BatchNorm(name=f"{name}_bn")(shortcut)
     for index, filters in enumerate(channels, start=1):
         name = f"block{block}_sepconv{index}"
         # Block 2 follows an activation.
@@ -72,4 +74,4 @@ def _activated_separable(x: Any, filters: int, name: str) -> Any:
 
 def _separable(x: Any, filters: int, name: str) -> Any:
     x = layers.SeparableConv2D(filters, 3, padding="same", use_bias=False, name=name)(x)
-    return layers.BatchNormalization(name=f"{name}_bn")(x)
+    return BatchNorm(name=f"{name}_bn")(x)
