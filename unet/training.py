@@ -27,10 +27,14 @@ def compile_model(model: UNet, learning_rate: float) -> None:
     """Gives a model a fresh optimizer, its loss, and the IoU of every channel to log."""
     config = model.config
     _set_weight_decay(model.keras_model, config.WEIGHT_DECAY)
+    optimizer = fitting.make_optimizer(
+        config.OPTIMIZER, learning_rate, config.LEARNING_MOMENTUM, config.GRADIENT_CLIP_NORM
+    )
+    if config.PRECISION == "mixed_float16":
+        # Small gradients would be 0 in float16; Keras adds this itself only to models that it knows to be of that kind.
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.keras_model.compile(
-        optimizer=fitting.make_optimizer(
-            config.OPTIMIZER, learning_rate, config.LEARNING_MOMENTUM, config.GRADIENT_CLIP_NORM
-        ),
+        optimizer=optimizer,
         loss=make_loss(config),
         metrics=[ChannelIoU(index, name=f"iou_{name}") for index, name in enumerate(config.channels)],
     )

@@ -196,15 +196,18 @@ def test_weight_decay_adds_the_squares_of_the_kernels_that_learn(tiny_config, tm
     assert not model.keras_model.losses
 
 
-def test_the_loss_scale_of_half_precision_is_resumed(tiny_config, discs, tmp_path, eager):
+def test_half_precision_scales_its_loss_and_resumes_the_scale(tiny_config, discs, tmp_path, eager):
     config = tiny_config(PRECISION="mixed_float16", BATCH_NORM=False)
-    UNet(config, tmp_path).train(discs(), discs())
-    resumed = UNet(config, tmp_path)
+    whole, stopped, resumed = (UNet(config, tmp_path / name) for name in ("whole", "stopped", "stopped"))
+    whole.train(discs(), discs(), epochs=2)
+    stopped.train(discs(), discs(), epochs=1)
     resumed.load_weights(resumed.find_last())
     resumed.train(discs(), discs(), epochs=2)
-    optimizer = resumed.keras_model.optimizer
-    assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-    assert int(optimizer.step_counter) == 4
+    assert_same_weights(resumed, whole)
+    ours, theirs = (model.keras_model.optimizer for model in (resumed, whole))
+    assert isinstance(ours, keras.optimizers.LossScaleOptimizer)
+    assert float(ours.dynamic_scale) == float(theirs.dynamic_scale) > 1
+    assert int(ours.step_counter) == int(theirs.step_counter) > 0
 
 
 def test_a_model_can_be_evaluated_while_it_trains(tiny_config, discs, tmp_path, eager):
