@@ -65,6 +65,8 @@ def test_killed_while_writing_a_checkpoint_then_resumed_equals_uninterrupted(who
 
 @pytest.mark.parametrize("forgotten", ["optimizer", "variables"])
 def test_the_comparison_above_notices_a_state_that_is_not_restored(whole, tmp_path, monkeypatch, forgotten):
+    if forgotten == "variables" and not tiny.DROPOUT:
+        pytest.skip("no layer draws random numbers")
     checkpoint = whole[1] / "tiny_0004.h5"
 
     def restore_all_but_one(model, optimizer, state):
@@ -101,7 +103,7 @@ def test_the_state_says_epoch_seed_and_stage(trained):
     assert len(state.optimizer) == len(model.optimizer.variables)
     steps = dict(zip((v.name for v in model.optimizer.variables), state.optimizer, strict=True))["iteration"]
     assert int(steps[1]) == 16
-    assert len(state.variables) == 1
+    assert len(state.variables) == (1 if tiny.DROPOUT else 0)
 
 
 def test_stripping_leaves_just_what_save_weights_writes(trained):
