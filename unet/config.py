@@ -15,6 +15,7 @@ from unet.targets import CHANNELS
 ENCODERS = ("plain", "xception", "resnet50", "resnet101", "resnet152", "vgg16")
 DECODERS = ("plain", "inception-se", "fpn", "fcn8s")
 ACTIVATIONS = ("relu", "elu", "selu")
+INITIALIZERS = ("glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal")
 LOSSES = ("bce", "dice", "bce-dice", "weighted-bce")
 OPTIMIZERS = ("SGD", "Adam")
 IMAGE_MODES = ("crop", "resize")
@@ -60,7 +61,7 @@ class UNetConfig(Settings):
     ACTIVATION = "selu"
     # Batch normalisation after every convolution of the plain encoder and of the decoders, except "fcn8s".
     BATCH_NORM = True
-    # Of the convolutions that BATCH_NORM speaks of: any name that Keras knows.
+    # One of INITIALIZERS, of the convolutions that ACTIVATION follows.
     KERNEL_INITIALIZER = "glorot_uniform"
     # Share of activations dropped in training, between the two convolutions of a plain level and behind the fully
     # convolutional layers of "fcn8s": one number, or one for each level, from full resolution to the bottleneck.
@@ -175,6 +176,7 @@ class UNetConfig(Settings):
             ("ENCODER", ENCODERS),
             ("DECODER", DECODERS),
             ("ACTIVATION", ACTIVATIONS),
+            ("KERNEL_INITIALIZER", INITIALIZERS),
             ("TARGETS", tuple(CHANNELS)),
             ("LOSS", LOSSES),
             ("OPTIMIZER", OPTIMIZERS),
