@@ -19,7 +19,7 @@ def quick_initial_weights() -> Iterator[None]:
         return np.random.uniform(-1, 1, shape).astype(np.float32) * np.sqrt(6 / fans)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keras.initializers.GlorotUniform, "__call__", draw)
+        patch.setattr(keras.initializers.VarianceScaling, "__call__", draw)
         yield
 
 
