@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+from unet.architecture import build_unet
 from unet.config import UNetConfig, make_config
 from unet.decoders import DECODERS, inception_se_block, squeeze_and_excite
 from unet.encoders import Skip
@@ -142,3 +143,15 @@ def test_upsampling_begins_as_bilinear_interpolation(factor, compiled):
     # At the edges the convolution sees zeros beside the image, where resizing repeats it.
     inside = slice(factor, -factor)
     np.testing.assert_allclose(larger[inside, inside], expected[inside, inside], atol=1e-5)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_saved_network_is_read_back_in_safe_mode(decoder, tmp_path):
+    filters = {"ENCODER_FILTERS": (4, 4, 4, 4), "DECODER_FILTERS": (8, 8) if decoder == "fcn8s" else (8, 8, 8)}
+    model = build_unet(UNetConfig().update({"ENCODER": "plain", "DECODER": decoder, **filters}))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    image = np.random.default_rng(0).uniform(0, 255, (1, 16, 24, 3)).astype(np.float32)
+    expected, found = (ops.convert_to_numpy(network(image, training=False)) for network in (model, loaded))
+    assert expected.std() > 0
+    np.testing.assert_array_equal(found, expected)
