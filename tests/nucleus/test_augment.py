@@ -10,6 +10,10 @@ from trainkit.augmentation import augment_pair
 from trainkit.imgaug_compat import ia, iaa
 
 
+def mirroring_augmentation():
+    return strong_augmentation(mirror=True)
+
+
 @pytest.fixture(scope="module")
 def pair():
     """An image whose nuclei are bright discs, and its labels, numbered with gaps and above 16 bits."""
@@ -22,7 +26,7 @@ def pair():
     return np.repeat(np.where(labels > 0, 200, 20)[..., None], 3, axis=2).astype(np.uint8), labels
 
 
-@pytest.mark.parametrize("make", [default_augmentation, strong_augmentation])
+@pytest.mark.parametrize("make", [default_augmentation, strong_augmentation, mirroring_augmentation])
 def test_labels_follow_their_pixels_and_are_never_mixed(pair, make):
     image, labels = pair
     changed = 0
@@ -73,7 +77,7 @@ def test_the_recipe_reaches_every_step(pair):
     assert min(levels) < 195 and max(levels) > 230, "brightness goes down and up"
 
 
-@pytest.mark.parametrize("make", [default_augmentation, strong_augmentation])
+@pytest.mark.parametrize("make", [default_augmentation, strong_augmentation, mirroring_augmentation])
 def test_one_seed_draws_one_result_in_any_thread(pair, make):
     augmenter = make()
     alone = [augment_pair(augmenter, *pair, seed) for seed in range(12)]
@@ -97,3 +101,23 @@ def test_several_label_maps_move_as_one(pair):
 def test_labels_of_another_size_are_refused(pair):
     with pytest.raises(ValueError, match="one height and width"):
         augment_pair(iaa.Fliplr(1.0), pair[0], pair[1][:50], 0)
+
+
+def test_what_comes_in_from_outside_is_labelled_if_it_is_mirrored():
+    """Every pixel of the image tells its label, so a mirrored nucleus without one would be seen."""
+    rows, columns = np.mgrid[:96, :96] // 8
+    labels = (1 + columns + 12 * rows).astype(np.int32) * ((rows + columns) % 2)
+    image = np.repeat(np.where(labels > 0, 200, 20)[..., None], 3, axis=2).astype(np.uint8)
+
+    def disagreement(mirror):
+        shares = []
+        for seed in range(40):
+            augmenter = strong_augmentation(mirror)[3:5]
+            moved, moved_labels = augment_pair(iaa.Sequential(augmenter), image, labels, seed)
+            shares.append(((moved[..., 0] > 110) != (moved_labels > 0)).mean())
+        return np.array(shares)
+
+    mirrored, filled = disagreement(True), disagreement(False)
+    assert mirrored.max() < 0.1, "interpolation at the edges of the squares"
+    assert filled.max() > 0.2, "a bright colour that is background"
+    assert (mirrored > 0).sum() > 15, "half of the images are moved"
