@@ -15,7 +15,7 @@ from tqdm import tqdm
 from nucleus.dataset import DatasetError, NucleusDataset
 from nucleus.images import read_labels
 from nucleus.inference import predict
-from nucleus.metrics import THRESHOLDS, match_counts
+from nucleus.metrics import THRESHOLDS, match_counts, pixel_iou
 from trainkit.files import write_text
 
 _AT_050, _AT_075 = (int(np.flatnonzero(threshold == THRESHOLDS)[0]) for threshold in (0.5, 0.75))
@@ -31,8 +31,8 @@ def evaluate(model: Any, dataset: NucleusDataset, progress: bool = True) -> pd.D
 
     Returns:
         One row an image: ImageId, modality, mAP (2018 Data Science Bowl: mean over IoU 0.5 to 0.95 of
-        TP / (TP + FP + FN)), AP50 and AP75 (that quotient at one threshold), true (nuclei in the ground truth),
-        predicted, and matched, missed and spurious at IoU 0.5.
+        TP / (TP + FP + FN)), AP50 and AP75 (that quotient at one threshold), IoU (of all nuclei's pixels together),
+        true (nuclei in the ground truth), predicted, and matched, missed and spurious at IoU 0.5.
 
     Raises:
         DatasetError: The dataset preprocesses its images, or has none.
@@ -82,7 +82,8 @@ def _score(predict_labels: Callable[[int], np.ndarray], dataset: NucleusDataset,
     rows = []
     for image_id in tqdm(dataset.image_ids, desc="evaluate", unit="image", disable=not progress):
         truth, _ = dataset.load_labels(image_id)
-        counts = match_counts(truth, predict_labels(image_id))
+        predicted = predict_labels(image_id)
+        counts = match_counts(truth, predicted)
         precision = counts.precision
         matched = int(counts.true_positives[_AT_050])
         missed = int(counts.false_negatives[_AT_050])
@@ -95,6 +96,7 @@ def _score(predict_labels: Callable[[int], np.ndarray], dataset: NucleusDataset,
                 "mAP": float(precision.mean()),
                 "AP50": float(precision[_AT_050]),
                 "AP75": float(precision[_AT_075]),
+                "IoU": pixel_iou(truth, predicted),
                 "true": matched + missed,
                 "predicted": matched + spurious,
                 "matched": matched,
@@ -112,13 +114,13 @@ def summarise(scores: pd.DataFrame) -> pd.DataFrame:
         scores: From `evaluate`.
 
     Returns:
-        Index: "all", then, where there are several, each modality. Columns: images, mAP, AP50, AP75 (means over
-        images), true, predicted, matched, missed, spurious (sums).
+        Index: "all", then, where there are several, each modality. Columns: images, mAP, AP50, AP75, IoU (means
+        over images), true, predicted, matched, missed, spurious (sums).
     """
     groups = [("all", scores)]
     if scores["modality"].nunique() > 1:
         groups += list(scores.groupby("modality"))
-    means, sums = ["mAP", "AP50", "AP75"], ["true", "predicted", "matched", "missed", "spurious"]
+    means, sums = ["mAP", "AP50", "AP75", "IoU"], ["true", "predicted", "matched", "missed", "spurious"]
     rows = {name: {"images": len(rows), **rows[means].mean(), **rows[sums].sum()} for name, rows in groups}
     table = pd.DataFrame.from_dict(rows, orient="index")
     return table.astype({name: int for name in ["images", *sums]})

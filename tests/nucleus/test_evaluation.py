@@ -35,6 +35,7 @@ def test_scores_are_those_of_the_images(dataset, threshold_predictor, tmp_path):
     assert list(scores["ImageId"]) == ["a", "b"]
     np.testing.assert_allclose(scores["mAP"], [1, 0.5])
     np.testing.assert_allclose(scores["AP75"], [1, 0.5])
+    np.testing.assert_allclose(scores["IoU"], [1, 16 / (16 + 15)])
     assert scores[["true", "predicted", "matched", "missed", "spurious"]].to_numpy().tolist() == [
         [1, 1, 1, 0, 0],
         [2, 1, 1, 1, 0],
@@ -43,6 +44,7 @@ def test_scores_are_those_of_the_images(dataset, threshold_predictor, tmp_path):
     summary = summarise(scores)
     assert list(summary.index) == ["all", "fluorescence", "h&e-white"]
     assert summary.loc["all", "mAP"] == pytest.approx(0.75)
+    assert summary.loc["all", "IoU"] == pytest.approx((1 + 16 / 31) / 2)
     assert summary.loc["h&e-white", "AP50"] == pytest.approx(0.5)
     assert summary["images"].tolist() == [2, 1, 1] and summary["true"].tolist() == [3, 1, 2]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nucleus.metrics import THRESHOLDS, average_precision, iou_matrix, match_counts, overlaps
+from nucleus.metrics import THRESHOLDS, average_precision, iou_matrix, match_counts, overlaps, pixel_iou
 
 
 def blobs(rng, shape=(60, 70), count=12):
@@ -90,3 +90,15 @@ def test_bad_input_is_refused():
         average_precision(-labels, labels)
     with pytest.raises(ValueError, match=r"0\.5"):
         match_counts(labels, labels, [0.3])
+
+
+def test_pixel_iou_sees_the_foreground_only():
+    rng = np.random.default_rng(3)
+    truth, predicted = (rng.integers(0, 4, (20, 30)) * rng.integers(0, 2, (20, 30)) for _ in range(2))
+    a, b = truth > 0, predicted > 0
+    assert pixel_iou(truth, predicted) == pytest.approx((a & b).sum() / (a | b).sum())
+    empty = np.zeros((4, 4), int)
+    assert pixel_iou(empty, empty) == 1.0
+    assert pixel_iou(empty, np.ones((4, 4), int)) == pixel_iou(np.ones((4, 4), int), empty) == 0.0
+    with pytest.raises(ValueError, match="shape"):
+        pixel_iou(empty, np.zeros((4, 5), int))
