@@ -13,7 +13,8 @@ from typing import Any
 import keras
 from keras import ops
 
-LOSSES = ("bce", "dice", "bce-dice", "weighted-bce")
+from unet.config import LOSSES
+
 # Added to both sides of the Dice coefficient: one pixel's worth. Without nuclei, and none predicted, it is 1.
 _DICE_SMOOTHING = 1.0
 

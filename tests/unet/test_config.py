@@ -7,14 +7,12 @@ from unet import config as unet_config
 from unet.config import UNetConfig, make_config
 from unet.decoders import DECODERS
 from unet.encoders import ENCODERS
-from unet.losses import LOSSES
 from unet.presets import PRESETS
 
 
 def test_the_names_of_parts_are_those_of_the_modules():
     assert set(unet_config.ENCODERS) == set(ENCODERS)
     assert set(unet_config.DECODERS) == set(DECODERS)
-    assert set(unet_config.LOSSES) == set(LOSSES)
 
 
 def test_defaults_and_presets_can_be_built_and_start_no_download_by_default():
