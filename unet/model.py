@@ -16,7 +16,6 @@ from trainkit.checkpoint import synchronise
 from trainkit.compiled import compile_inference
 from trainkit.files import atomic_path
 from trainkit.hdf5_layout import WeightsFileError
-from trainkit.runs import RunFiles
 from trainkit.settings import SettingsError
 from trainkit.trainee import Trainee
 from unet import training
@@ -24,9 +23,9 @@ from unet.architecture import build_unet
 from unet.config import UNetConfig
 from unet.inference import predict_probabilities
 from unet.postprocess import PostprocessSettings, postprocess
+from unet.runs import RUN_FILES
 from unet.weights import encoder_weights_path, load_encoder_weights
 
-RUN_FILES = RunFiles("unet")
 # The settings' place in a .keras file, beside what Keras keeps there.
 _SETTINGS_MEMBER = "unet_settings.json"
 

@@ -1,4 +1,4 @@
-"""Configurations of the nucleus application: the Mask R-CNN settings and those of the application around it."""
+"""Configurations of the nucleus application: the settings of each model and those of the application around them."""
 
 from __future__ import annotations
 
@@ -9,20 +9,64 @@ import numpy as np
 
 from mrcnn.config import Config, ConfigError
 from nucleus.labels import OVERLAP_RULES
-from nucleus.presets import PRESETS
-from trainkit.settings import parse_stages
+from nucleus.models import MODELS
+from trainkit.settings import Settings, SettingsError, parse_stages
+from unet.config import UNetConfig
+from unet.config import make_config as make_unet_config
 
 AUGMENTATIONS = ("none", "lineage", "strong", "flips-rotations", "flips-brightness")
 # Training images of DSB2018 that the lineage counts on, and its customary validation images among them.
 _IMAGES, _VALIDATION_IMAGES = 657, 25
-# The batch of a training says nothing about detection, which runs image by image.
-_TRAINING_ONLY = ("GPU_COUNT", "IMAGES_PER_GPU")
+# The batch of a training says nothing about detection, which runs image by image; nor does what training began with.
+_TRAINING_ONLY = ("GPU_COUNT", "IMAGES_PER_GPU", "ENCODER_WEIGHTS")
 
 
-class NucleusConfig(Config):
-    """Training on nuclei: the settings of matterport's nucleus sample, and the application's own."""
+class ApplicationSettings(Settings):
+    """What the application around a model does, whatever the model; mixed into the configuration of each."""
 
     NAME = "nucleus"
+    # Contrast limited adaptive histogram equalisation of the luminance, in training and in inference alike. Off
+    # by default because weights belong to images prepared as in their training.
+    CLAHE = False
+    CLAHE_CLIP_LIMIT = 2.0
+    # Tiles down and across the image.
+    CLAHE_TILE_GRID = (8, 8)
+    # One of AUGMENTATIONS.
+    AUGMENTATION = "lineage"
+    # Epochs between two evaluations of the validation images while training; 0 switches them off.
+    EVALUATE_EVERY = 5
+    # Instances of fewer pixels are dropped from the result; 0 keeps all.
+    MIN_AREA = 0
+
+    def validate(self) -> None:
+        """Checks the settings; see `Settings.validate`.
+
+        Raises:
+            SettingsError: A value is out of its range; the message names the attribute.
+        """
+        super().validate()
+        self.require_choice("AUGMENTATION", AUGMENTATIONS)
+        self.require_at_least(0, "EVALUATE_EVERY", "MIN_AREA")
+        if self.CLAHE_CLIP_LIMIT <= 0:
+            raise SettingsError(f"CLAHE_CLIP_LIMIT must be above 0. Received: {self.CLAHE_CLIP_LIMIT!r}")
+        grid = self.CLAHE_TILE_GRID
+        if len(grid) != 2 or any(not isinstance(tiles, int) or tiles < 1 for tiles in grid):
+            raise SettingsError(f"CLAHE_TILE_GRID needs two whole numbers above 0. Received: {grid!r}")
+
+
+class NucleusUNetConfig(ApplicationSettings, UNetConfig):
+    """A U-Net for nuclei: training, and detection with what was trained."""
+
+    model_kind = "unet"
+
+    AUGMENTATION = "strong"
+
+
+class NucleusConfig(ApplicationSettings, Config):
+    """Training a Mask R-CNN on nuclei: the settings of matterport's nucleus sample, and the application's own."""
+
+    model_kind = "mask_rcnn"
+
     # Background and nucleus.
     NUM_CLASSES = 2
     BACKBONE = "resnet50"
@@ -53,25 +97,12 @@ class NucleusConfig(Config):
     # With two classes the winner has more than 0.5 anyway.
     DETECTION_MIN_CONFIDENCE = 0
 
-    # ---- The application ------------------------------------------------------------------------------------
-    # Contrast limited adaptive histogram equalisation of the luminance, in training and in inference alike. Off
-    # by default because MEAN_PIXEL and existing weights of the lineage's nucleus sample belong to plain images.
-    CLAHE = False
-    CLAHE_CLIP_LIMIT = 2.0
-    # Tiles down and across the image.
-    CLAHE_TILE_GRID = (8, 8)
-    # One of AUGMENTATIONS.
-    AUGMENTATION = "lineage"
     # (layers, epochs) or (layers, epochs, learning rate) of each training stage, in order. Without a rate a
     # stage takes LEARNING_RATE. `layers` is what MaskRCNN.train takes: heads, 3+, 4+, 5+, all or a regular
     # expression.
     STAGES = (("heads", 20), ("all", 20))
-    # Epochs between two evaluations of the validation images while training; 0 switches them off.
-    EVALUATE_EVERY = 5
     # One of labels.OVERLAP_RULES: who gets the pixels that several instances claim.
     OVERLAP_RULE = "score"
-    # Instances of fewer pixels are dropped from the result; 0 keeps all.
-    MIN_AREA = 0
 
     def validate(self) -> None:
         """Checks the settings; see `Config.validate`.
@@ -80,17 +111,7 @@ class NucleusConfig(Config):
             ConfigError: A value is out of its range; the message names the attribute.
         """
         super().validate()
-        for name, choices in (("AUGMENTATION", AUGMENTATIONS), ("OVERLAP_RULE", OVERLAP_RULES)):
-            if getattr(self, name) not in choices:
-                raise ConfigError(f"{name} must be one of {choices}. Received: {getattr(self, name)!r}")
-        for name in ("EVALUATE_EVERY", "MIN_AREA"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must not be negative. Received: {getattr(self, name)!r}")
-        if self.CLAHE_CLIP_LIMIT <= 0:
-            raise ConfigError(f"CLAHE_CLIP_LIMIT must be above 0. Received: {self.CLAHE_CLIP_LIMIT!r}")
-        grid = self.CLAHE_TILE_GRID
-        if len(grid) != 2 or any(not isinstance(tiles, int) or tiles < 1 for tiles in grid):
-            raise ConfigError(f"CLAHE_TILE_GRID needs two whole numbers above 0. Received: {grid!r}")
+        self.require_choice("OVERLAP_RULE", OVERLAP_RULES)
 
     def _convert(self, name: str, value: Any) -> Any:
         if name == "STAGES":
@@ -118,28 +139,39 @@ class NucleusInferenceConfig(NucleusConfig):
 
 
 def make_config(
-    mode: Literal["training", "inference"], preset: str = "lineage", settings: Mapping[str, Any] | None = None
-) -> NucleusConfig:
+    mode: Literal["training", "inference"],
+    preset: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    model: str = "mask_rcnn",
+) -> NucleusConfig | NucleusUNetConfig:
     """Returns a configuration made of the defaults, a named preset and single settings, in this order.
 
-    An inference configuration takes the preset's settings too, so that one preset describes one network. The
-    batch size stays one image, and a training that crops windows still detects on whole images.
+    An inference configuration takes the preset's settings too, so that one preset describes one network. For Mask
+    R-CNN the batch size stays one image, and a training that crops windows still detects on whole images; a U-Net
+    for inference begins with no weights, not even its encoder's.
 
     Args:
         mode: "training" or "inference".
-        preset: A name in `nucleus.presets.PRESETS`.
-        settings: Attribute name -> value or text, see `Config.update`.
+        preset: A name in the model's presets, `nucleus.models.MODELS[model].presets`; by default the model's own.
+        settings: Attribute name -> value or text, see `Settings.update`.
+        model: A name in `nucleus.models.MODELS`.
 
     Returns:
-        A validated `NucleusConfig` or `NucleusInferenceConfig`.
+        A validated `NucleusConfig`, `NucleusInferenceConfig` or `NucleusUNetConfig`.
 
     Raises:
-        ConfigError: The preset or an attribute is unknown, or a value cannot be used.
+        SettingsError: The model, the preset or an attribute is unknown, or a value cannot be used.
     """
-    if preset not in PRESETS:
-        raise ConfigError(f"Unknown preset {preset!r}. Known: {', '.join(PRESETS)}.")
-    chosen = PRESETS[preset]
-    settings = dict(settings or {})
+    if model not in MODELS:
+        raise SettingsError(f"Unknown model {model!r}. Known: {', '.join(MODELS)}.")
+    kind = MODELS[model]
+    preset, settings = preset or kind.default_preset, dict(settings or {})
+    if preset not in kind.presets:
+        raise SettingsError(f"Unknown preset {preset!r} of {model}. Known: {', '.join(kind.presets)}.")
+    if model == "unet":
+        settings |= {"ENCODER_WEIGHTS": None} if mode == "inference" else {}
+        return make_unet_config(preset, settings, NucleusUNetConfig)
+    chosen = kind.presets[preset]
     if mode == "training":
         return NucleusConfig().update({**chosen.training, **settings})
     return NucleusInferenceConfig().update({**inference_settings(chosen.training), **chosen.inference, **settings})

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from nucleus.config import NucleusConfig
+from nucleus.config import (
+    ApplicationSettings,
+    NucleusConfig,
+    NucleusUNetConfig,
+    inference_settings,
+    make_config,
+)
 from nucleus.labels import areas, paint, relabel_sequential
 from nucleus.preprocess import Clahe
+from nucleus.weights import find_recipe
 
 if TYPE_CHECKING:
     from mrcnn.model import MaskRCNN
+    from unet.model import UNet
 
 
 class Predictor(Protocol):
@@ -48,7 +57,24 @@ class MaskRCNNPredictor:
         return labels, scores
 
 
-def preprocessing(config: NucleusConfig) -> Callable[[np.ndarray], np.ndarray] | None:
+class UNetPredictor:
+    """A U-Net with the application's preprocessing before it.
+
+    Args:
+        model: A `UNet`. If its configuration is no `NucleusUNetConfig`, images are used as they are.
+    """
+
+    def __init__(self, model: UNet):
+        self.model = model
+        self.config = model.config
+        self._preprocess = preprocessing(model.config) if isinstance(model.config, ApplicationSettings) else None
+
+    def predict_labels(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Finds nuclei; see `predict`."""
+        return self.model.predict_labels(image if self._preprocess is None else self._preprocess(image))
+
+
+def preprocessing(config: ApplicationSettings) -> Callable[[np.ndarray], np.ndarray] | None:
     """Returns what a configuration does to every image, in training and in prediction alike.
 
     Args:
@@ -60,12 +86,12 @@ def preprocessing(config: NucleusConfig) -> Callable[[np.ndarray], np.ndarray] |
     return Clahe(config.CLAHE_CLIP_LIMIT, tuple(config.CLAHE_TILE_GRID)) if config.CLAHE else None
 
 
-def predict(model: Predictor | MaskRCNN | Any, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def predict(model: Predictor | MaskRCNN | UNet, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Finds the nuclei of one image.
 
     Args:
-        model: An object with `predict_labels`, or a `MaskRCNN` in inference mode that was built from a
-            `NucleusConfig`.
+        model: An object with `predict_labels`, a `MaskRCNN` in inference mode that was built from a `NucleusConfig`,
+            or a `UNet`.
         image: uint8 `[H, W, 3]` RGB as `nucleus.images.read_image` returns it: preprocessing happens here.
 
     Returns:
@@ -78,30 +104,54 @@ def predict(model: Predictor | MaskRCNN | Any, image: np.ndarray) -> tuple[np.nd
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ValueError(f"Expected a uint8 [H, W, 3] RGB image. Received: {image.dtype} {image.shape}")
-    predictor = model if hasattr(model, "predict_labels") else MaskRCNNPredictor(model)
-    return predictor.predict_labels(image)
+    return as_predictor(model).predict_labels(image)
 
 
-def load_model(weights: str, config: NucleusConfig, model_dir: str = "logs") -> MaskRCNNPredictor:
-    """Builds a Mask R-CNN for inference and loads its weights.
+def as_predictor(model: Predictor | MaskRCNN | UNet) -> Predictor:
+    """Returns what finds nuclei with a model: the model in its preprocessing, or the object itself."""
+    if hasattr(model, "detect_instances"):
+        return MaskRCNNPredictor(model)
+    # A U-Net finds labels by itself, in images that are preprocessed already.
+    return UNetPredictor(model) if hasattr(model, "keras_model") else model
+
+
+def load_model(
+    weights: str | os.PathLike, config: NucleusConfig | NucleusUNetConfig | None = None, model_dir: str = "logs"
+) -> MaskRCNNPredictor | UNetPredictor:
+    """Builds a model for inference and loads its weights.
 
     Args:
         weights: Weights file of a model with this configuration.
-        config: Inference configuration, see `nucleus.config.make_config`.
-        model_dir: Folder that `MaskRCNN` takes for its logs; nothing is written to it.
+        config: Inference configuration, see `nucleus.config.make_config`; by default the recipe that stands beside
+            the weights says which.
+        model_dir: Folder that the model takes for its logs; nothing is written to it.
 
     Returns:
         The predictor, to be given to `predict`.
 
     Raises:
         ValueError: The file is missing, is no weights file, or belongs to another network: every layer's weights
-            must be in it.
+            must be in it. Or there is no configuration and no recipe.
     """
-    from mrcnn.model import MaskRCNN
+    if config is None:
+        config = _recipe_config(weights)
+    if config.model_kind == "unet":
+        from unet.model import UNet
 
-    model = MaskRCNN(mode="inference", config=config, model_dir=model_dir)
+        model = UNet(config, model_dir)
+    else:
+        from mrcnn.model import MaskRCNN
+
+        model = MaskRCNN(mode="inference", config=config, model_dir=model_dir)
     model.load_weights(str(weights))
-    return MaskRCNNPredictor(model)
+    return as_predictor(model)
+
+
+def _recipe_config(weights: str | os.PathLike) -> NucleusConfig | NucleusUNetConfig:
+    recipe = find_recipe(weights)
+    if recipe is None:
+        raise ValueError(f"{weights}: no recipe.json stands beside it that tells its network. Name it: config=…")
+    return make_config("inference", recipe.preset, inference_settings(recipe.settings), recipe.model)
 
 
 def _drop_small(labels: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray]:

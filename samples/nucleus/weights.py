@@ -1,8 +1,8 @@
 """Where weights are, and which configuration a weights file was trained with.
 
-A training run writes `recipe.json` into its log folder: the preset and the settings that differ from it. Weights
-that are shipped alone have it beside them under their own name (`nucleus_small.h5`, `nucleus_small.recipe.json`). So
-`--weights` is enough to detect with the network that was trained.
+A training run writes `recipe.json` into its log folder: the model, the preset and the settings that differ from it.
+Weights that are shipped alone have it beside them under their own name (`nucleus_small.h5`,
+`nucleus_small.recipe.json`). So `--weights` is enough to detect with the network that was trained.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from nucleus.models import DEFAULT_MODEL, MODELS
 from trainkit.files import write_text
 
 DOWNLOADABLE = ("coco", "imagenet")
@@ -31,12 +32,14 @@ class Recipe:
     """The configuration of a weights file.
 
     Attributes:
-        preset: A name in `nucleus.presets.PRESETS`.
-        settings: Attribute name -> value, on top of the preset; as `Config.update` takes them.
+        preset: A name in the model's presets.
+        settings: Attribute name -> value, on top of the preset; as `Settings.update` takes them.
+        model: A name in `nucleus.models.MODELS`.
     """
 
-    preset: str = "lineage"
+    preset: str = MODELS[DEFAULT_MODEL].default_preset
     settings: Mapping[str, Any] = field(default_factory=dict)
+    model: str = DEFAULT_MODEL
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes the recipe of a training run into its log folder.
@@ -80,18 +83,47 @@ def find_recipe(weights: str | os.PathLike) -> Recipe | None:
     return None
 
 
-def shipped_weights() -> Path:
+def choose_recipe(found: Recipe | None, model: str | None = None, preset: str | None = None) -> Recipe:
+    """Returns the configuration to start from.
+
+    Args:
+        found: That of the weights, if they have one.
+        model: The model that was asked for, if one was.
+        preset: The preset that was asked for, if one was; the weights' own settings do not count then.
+
+    Returns:
+        The weights' own recipe unless something else was asked for. A preset without a model is taken from the
+        weights' model, else from the first model that has one of that name.
+
+    Raises:
+        ValueError: The weights are another model's, or the model has no such preset.
+    """
+    if model and found and found.model != model:
+        raise ValueError(f"The weights are those of a {found.model}. Received: --model={model}")
+    if preset is None:
+        return found or Recipe(MODELS[model or DEFAULT_MODEL].default_preset, model=model or DEFAULT_MODEL)
+    candidates = [name for name, kind in MODELS.items() if preset in kind.presets]
+    wanted = model or (found.model if found and found.model in candidates else None)
+    if wanted and wanted not in candidates:
+        raise ValueError(f"{wanted} has no preset {preset!r}. Known: {', '.join(MODELS[wanted].presets)}.")
+    return Recipe(preset, model=wanted or candidates[0])
+
+
+def shipped_weights(model: str = DEFAULT_MODEL) -> Path:
     """Returns the trained weights that come with the project, in the checkout or in the installed package.
+
+    Args:
+        model: A name in `nucleus.models.MODELS`; weights of other models do not count.
 
     Raises:
         WeightsNotFoundError: There are none, or several to choose from.
     """
     folder = _shipped_folder()
-    found = sorted(folder.glob(_SHIPPED))
+    found = [path for path in sorted(folder.glob(_SHIPPED)) if (find_recipe(path) or Recipe()).model == model]
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise WeightsNotFoundError(
-            f"{folder}: one shipped {_SHIPPED} is the default, found {names}. Name yours: --weights=PATH."
+            f"{folder}: one shipped {_SHIPPED} of a {model} is the default, found {names}. Name yours: --weights=PATH."
         )
     return found[0]
 
@@ -114,6 +146,9 @@ def _shipped_folder() -> Path:
 
 def _read_recipe(path: Path) -> Recipe:
     try:
-        return Recipe(**json.loads(path.read_text(encoding="utf-8")))
+        recipe = Recipe(**json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: no recipe of a training run ({error}).") from error
+    if recipe.model not in MODELS:
+        raise ValueError(f"{path}: no recipe of a training run (unknown model {recipe.model!r}).")
+    return recipe

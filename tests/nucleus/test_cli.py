@@ -95,6 +95,7 @@ def test_settings_come_from_recipe_preset_and_option_in_this_order(tmp_path, mod
         (("paint",), "paint"),
         (("train",), "--weights"),
         (("train", "--weights=none", "--preset=nothing"), "nothing"),
+        (("train", "--weights=none", "--model=segnet"), "segnet"),
         (("train", "--weights=none", "--set", "CLAHE"), "NAME=VALUE"),
         (("train", "--weights=none", "--epochs=0"), "--epochs"),
         (("detect", "--weights=coco"), "has not learned nuclei"),
@@ -125,12 +126,12 @@ def test_debug_shows_the_traceback(tmp_path):
 def test_download_fetches_into_the_weights_folder(tmp_path, monkeypatch, capsys):
     for module in ("mrcnn.weights", "trainkit.imagenet"):
         monkeypatch.setattr(f"{module}.download", lambda url, path, **_: path)
-    monkeypatch.setattr("mrcnn.weights.default_weights_dir", lambda: tmp_path)
+        monkeypatch.setattr(f"{module}.default_weights_dir", lambda: tmp_path)
     assert run("download") == 0
-    assert run("download", "imagenet", "dataset") == 0
+    assert run("download", "imagenet", "xception", "dataset") == 0
     printed = capsys.readouterr().out
-    assert [line.startswith(str(tmp_path)) for line in printed.splitlines()[:3]] == [True] * 3
-    for expected in ("coco", "resnet50", "resnet101", "BBBC038", "stage1_train"):
+    assert [line.startswith(str(tmp_path)) for line in printed.splitlines()[:4]] == [True] * 4
+    for expected in ("coco", "resnet50", "resnet101", "xception", "BBBC038", "stage1_train"):
         assert expected in printed
 
 
@@ -223,6 +224,35 @@ def test_training_from_nothing_trains_everything_and_is_resumed_so(train, tmp_pa
     assert resumed.loaded == [(checkpoint, False, None)]
     assert resumed.config.TRAIN_BN is None and resumed.config.BACKBONE == "resnet101"
     assert resumed.trained == [("all", 100), ("all", 150)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "causes"),
+    [
+        (("--model=unet", "--weights=coco"), ("unet cannot begin with --weights=coco", "imagenet")),
+        (("--model=unet", "--preset=lineage", "--weights=none"), ("unet has no preset 'lineage'", "xception")),
+        (("--model=mask_rcnn", "--preset=fcn8s", "--weights=none"), ("mask_rcnn has no preset 'fcn8s'", "lineage")),
+        (("--preset=plain-bn", "--weights=imagenet"), ("ENCODER_WEIGHTS 'imagenet'", "plain")),
+        (("--model=unet", "--weights=none", "--set", "OVERLAP_RULE=score"), ("OVERLAP_RULE",)),
+    ],
+)
+def test_what_a_model_does_not_have_is_refused(train, tmp_path, capsys, arguments, causes):
+    with pytest.raises(AssertionError):
+        train(*arguments)
+    message = capsys.readouterr().err
+    assert all(cause in message for cause in causes), message
+    assert not (tmp_path / "logs").exists()
+
+
+def test_the_last_run_is_taken_up_whatever_its_model(train, tmp_path, capsys):
+    for name, model in (("nucleus20240101T0000", "mask_rcnn"), ("nucleus20240102T0000", "unet")):
+        (tmp_path / "logs" / name).mkdir(parents=True)
+        (tmp_path / "logs" / name / f"{model}_nucleus_0001.h5").touch()
+        Recipe({"mask_rcnn": "lineage", "unet": "small"}[model], model=model).save(tmp_path / "logs" / name)
+    assert train("--weights=last", "--model=mask_rcnn").loaded[0][0].name == "mask_rcnn_nucleus_0001.h5"
+    with pytest.raises(AssertionError):
+        train("--weights=last")
+    assert "unet_nucleus_0001.h5" in capsys.readouterr().err, "an empty file is no checkpoint"
 
 
 def test_the_lineages_defaults_apply_without_options(train):

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from mrcnn.config import ConfigError
-from nucleus.config import NucleusConfig, NucleusInferenceConfig, inference_settings, make_config
+from nucleus.config import (
+    NucleusConfig,
+    NucleusInferenceConfig,
+    NucleusUNetConfig,
+    inference_settings,
+    make_config,
+)
+from nucleus.models import MODELS
 from nucleus.presets import PRESETS
 
 
@@ -80,3 +87,33 @@ def test_unknown_preset_and_random_windows_in_detection_are_refused():
         make_config("training", "resnet9000")
     with pytest.raises(ConfigError, match="training only"):
         make_config("inference", settings={"IMAGE_RESIZE_MODE": "crop"})
+    with pytest.raises(ConfigError, match=r"Unknown preset 'lineage' of unet.*xception"):
+        make_config("inference", "lineage", model="unet")
+    with pytest.raises(ConfigError, match="Unknown model 'segnet'"):
+        make_config("training", model="segnet")
+
+
+@pytest.mark.parametrize("name", MODELS["unet"].presets)
+def test_every_preset_of_the_unet_makes_one_network_for_training_and_inference(name):
+    training, inference = (make_config(mode, name, model="unet") for mode in ("training", "inference"))
+    different = {key for key, value in training.to_dict().items() if getattr(inference, key) != value}
+    assert different <= {"ENCODER_WEIGHTS"} and inference.ENCODER_WEIGHTS is None
+    assert training.NAME == "nucleus"
+
+
+def test_the_application_around_every_model_is_set_alike():
+    assert NucleusUNetConfig.AUGMENTATION == "strong" and NucleusConfig.AUGMENTATION == "lineage"
+    for model in MODELS:
+        settings = {"CLAHE": "True", "CLAHE_TILE_GRID": "(4, 2)", "EVALUATE_EVERY": "3", "MIN_AREA": "7"}
+        config = make_config("training", settings=settings, model=model)
+        assert (config.CLAHE, config.CLAHE_TILE_GRID, config.EVALUATE_EVERY, config.MIN_AREA) == (True, (4, 2), 3, 7)
+        for wrong in ({"AUGMENTATION": "some"}, {"EVALUATE_EVERY": "-1"}, {"CLAHE_CLIP_LIMIT": "0"}):
+            with pytest.raises(ConfigError, match=next(iter(wrong))):
+                make_config("training", settings=wrong, model=model)
+
+
+def test_a_unet_for_inference_begins_without_weights():
+    settings = {"ENCODER_WEIGHTS": "imagenet", "MASK_THRESHOLD": "0.4"}
+    assert inference_settings(settings) == {"MASK_THRESHOLD": "0.4"}
+    assert make_config("inference", settings=settings, model="unet").ENCODER_WEIGHTS is None
+    assert make_config("training", settings=settings, model="unet").ENCODER_WEIGHTS == "imagenet"

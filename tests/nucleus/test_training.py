@@ -34,7 +34,7 @@ STAGES = (("heads", 3, 0.01), ("4+", 2))
 
 def test_stages_follow_each_other_and_take_the_common_rate():
     config = make_config("training", settings={"STAGES": STAGES, "LEARNING_RATE": 0.002})
-    assert stages(config) == [Stage("heads", 3, 0.01), Stage("4+", 5, 0.002)]
+    assert stages(config) == [Stage("heads", 3, 0.01, begin=0), Stage("4+", 5, 0.002, begin=3)]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,191 @@
+"""What the commands do: they choose model, configuration and data, call, and print.
+
+What needs Keras is imported by the commands themselves, so that `--help` and a mistyped option answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mrcnn.config import BACKBONES
+from nucleus.config import ApplicationSettings, NucleusConfig, NucleusUNetConfig, inference_settings, make_config
+from nucleus.models import DEFAULT_MODEL, MODELS, last_checkpoint
+from nucleus.quiet import import_keras
+from nucleus.weights import DOWNLOADABLE, Recipe, choose_recipe, existing_file, find_recipe, shipped_weights
+
+DATASET_HELP = """\
+The images of the 2018 Data Science Bowl are not downloaded by this command. Get stage1_train.zip (and stage1_test.zip)
+  from https://www.kaggle.com/c/data-science-bowl-2018/data (an account is needed), or
+  from https://bbbc.broadinstitute.org/BBBC038 (BBBC038v1, CC0, no account),
+and unpack each into a folder of its name: datasets/nucleus/stage1_train/<ImageId>/{images,masks}/*.png"""
+
+
+def train(args: argparse.Namespace) -> int:
+    """Trains a model; see `nucleus train --help`."""
+    import_keras()
+    from nucleus import training
+    from nucleus.inference import preprocessing
+
+    weights = _training_weights(args)
+    recipe = _training_recipe(args, weights)
+    config = make_config("training", recipe.preset, recipe.settings, recipe.model)
+    inference_config = _inference_config(recipe)
+
+    train_dataset = _dataset(args.dataset, args.subset, preprocessing=preprocessing(config))
+    val_dataset = _dataset(args.dataset, args.val_subset, preprocessing=preprocessing(config))
+    train_dataset.cache_labels()
+    val_dataset.cache_labels()
+
+    config.display()
+    model = training.start(config, args.logs, args.weights, weights)
+    recipe.save(model.log_dir)
+    training.train(
+        model,
+        train_dataset,
+        val_dataset,
+        inference_config=inference_config,
+        evaluation_dataset=_dataset(args.dataset, args.val_subset),
+        epochs=args.epochs,
+    )
+    print(f"Trained {model.epoch} epochs: {model.log_dir}")
+    return 0
+
+
+def detect(args: argparse.Namespace) -> int:
+    """Finds nuclei in images; see `nucleus detect --help`."""
+    import_keras()
+    from nucleus.detection import collect_images
+    from nucleus.detection import detect as run_detection
+    from nucleus.inference import load_model
+
+    weights = _trained_weights(args)
+    config = _inference_config(_recipe(args, weights), args.settings)
+    failures: list[str] = []
+    if args.images:
+        dataset, failures = collect_images(args.images)
+    else:
+        dataset = _dataset(args.dataset, args.subset, require_masks=False, failures=failures)
+    if dataset.num_images == 0:
+        return _report_failures(failures)
+    model = load_model(weights, config, args.logs)
+    run = run_detection(model, dataset, args.output or _new_folder("detect"), args.label_format)
+    run.failures[:0] = failures
+    print(run)
+    return _report_failures(run.failures)
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Scores a model on images with masks; see `nucleus evaluate --help`."""
+    from nucleus.evaluation import evaluate as score
+    from nucleus.evaluation import evaluate_predictions, save_scores, summarise
+
+    if args.predictions is not None:
+        scores = evaluate_predictions(args.predictions, _dataset(args.dataset, args.subset))
+    else:
+        import_keras()
+        from nucleus.inference import load_model
+
+        weights = _trained_weights(args)
+        config = _inference_config(_recipe(args, weights), args.settings)
+        dataset = _dataset(args.dataset, args.subset)
+        scores = score(load_model(weights, config, args.logs), dataset)
+    output = args.output or _new_folder("evaluate")
+    save_scores(scores, output)
+    print(summarise(scores).to_string(float_format="{:.3f}".format))
+    print(f"Scores: {output}")
+    return 0
+
+
+def pack(args: argparse.Namespace) -> int:
+    """Makes a small file of trained weights; see `nucleus pack --help`."""
+    import_keras()
+    from trainkit.hdf5 import repack_weights
+
+    weights = _trained_weights(args)
+    repack_weights(weights, args.output, dtype=None if args.full_precision else "float16")
+    _recipe(args, weights).save_beside(args.output)
+    print(f"{args.output}: {args.output.stat().st_size / 2**20:.1f} MB")
+    return 0
+
+
+def download(args: argparse.Namespace) -> int:
+    """Fetches pretrained weights, or says where the images are; see `nucleus download --help`."""
+    from mrcnn.weights import download_coco
+    from trainkit.imagenet import download_imagenet
+
+    for what in args.what:
+        if what == "dataset":
+            print(DATASET_HELP)
+        elif what == "coco":
+            print(download_coco())
+        else:
+            for network in BACKBONES if what == "imagenet" else [what]:
+                print(download_imagenet(network))
+    return 0
+
+
+def _dataset(root: Path, subset: str, preprocessing=None, **options: Any):
+    from nucleus.dataset import NucleusDataset
+
+    dataset = NucleusDataset(preprocessing=preprocessing)
+    dataset.load_nucleus(root, subset, **options)
+    dataset.prepare()
+    return dataset
+
+
+def _recipe(args: argparse.Namespace, weights: Path | None) -> Recipe:
+    """Returns the configuration to start from: what --model and --preset ask for, else the weights' own."""
+    return choose_recipe(find_recipe(weights) if weights is not None else None, args.model, args.preset)
+
+
+def _training_recipe(args: argparse.Namespace, weights: Path | None) -> Recipe:
+    """Returns the configuration of a training, --set and --steps included."""
+    from nucleus.training import from_scratch_settings
+
+    base = _recipe(args, weights)
+    asked = dict(args.settings)
+    if args.steps:
+        asked["STEPS_PER_EPOCH"] = args.steps
+    if args.weights == "none":
+        asked = {**from_scratch_settings(make_config("training", base.preset, asked, base.model)), **asked}
+    return Recipe(base.preset, {**base.settings, **asked}, base.model)
+
+
+def _inference_config(recipe: Recipe, settings: Sequence[tuple[str, str]] = ()) -> NucleusConfig | NucleusUNetConfig:
+    """Returns the configuration that detects with what a recipe trained; `settings` are those of this command."""
+    changed = {**inference_settings(recipe.settings), **dict(settings)}
+    return make_config("inference", recipe.preset, changed, recipe.model)
+
+
+def _training_weights(args: argparse.Namespace) -> Path | None:
+    """Returns the file that a training goes on from, if it does."""
+    if args.weights in (*DOWNLOADABLE, "none"):
+        return None
+    return _last(args) if args.weights == "last" else existing_file(args.weights)
+
+
+def _trained_weights(args: argparse.Namespace) -> Path:
+    if args.weights is None:
+        return shipped_weights(args.model or DEFAULT_MODEL)
+    return _last(args) if args.weights == "last" else existing_file(args.weights)
+
+
+def _last(args: argparse.Namespace) -> Path:
+    name = dict(args.settings).get("NAME", ApplicationSettings.NAME)
+    return last_checkpoint(args.logs, name, [args.model] if args.model else MODELS)
+
+
+def _new_folder(command: str) -> Path:
+    return Path("results", "nucleus", f"{command}_{time.strftime('%Y%m%dT%H%M%S')}")
+
+
+def _report_failures(failures: Sequence[str]) -> int:
+    """Lists the inputs that failed; returns the exit status."""
+    for failure in failures:
+        print(f"nucleus: error: {failure}", file=sys.stderr)
+    return 1 if failures else 0

@@ -1,0 +1,83 @@
+"""The models that the commands know: their presets, their checkpoints, and what training can begin from.
+
+Nothing here imports Keras: most commands only list what there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import mrcnn.runs
+import unet.presets
+import unet.runs
+from nucleus import presets
+from trainkit.runs import RunFiles
+
+
+class Preset(Protocol):
+    """Named settings; see `nucleus.presets.Preset` and `unet.presets.Preset`."""
+
+    summary: str
+
+
+@dataclass(frozen=True)
+class ModelKind:
+    """What there is to know of a model before it is built.
+
+    Attributes:
+        summary: One line for the command line's help.
+        presets: Its presets by name.
+        default_preset: The one that is taken unless another is asked for.
+        run_files: The names of its checkpoints.
+        pretrained: What training can begin from, besides a file and random weights.
+    """
+
+    summary: str
+    presets: Mapping[str, Preset]
+    default_preset: str
+    run_files: RunFiles
+    pretrained: tuple[str, ...]
+
+
+MODELS: dict[str, ModelKind] = {
+    "mask_rcnn": ModelKind(
+        "Mask R-CNN: a box for every nucleus, then its mask",
+        presets.PRESETS,
+        "lineage",
+        mrcnn.runs.RUN_FILES,
+        ("coco", "imagenet"),
+    ),
+    "unet": ModelKind(
+        "U-Nets and FCN-8s: nuclei and borders pixel by pixel, then the watershed",
+        unet.presets.PRESETS,
+        "xception-inceptionse",
+        unet.runs.RUN_FILES,
+        ("imagenet",),
+    ),
+}
+DEFAULT_MODEL = "mask_rcnn"
+
+
+def last_checkpoint(model_dir: Path, name: str, models: Iterable[str] = tuple(MODELS)) -> Path:
+    """Returns the last checkpoint of the latest run, whichever of some models it trains.
+
+    Args:
+        model_dir: Folder of the runs.
+        name: The configuration's NAME.
+        models: Names in `MODELS`.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    found, missing = [], []
+    for model in models:
+        try:
+            found.append(MODELS[model].run_files.last_checkpoint(model_dir, name))
+        except FileNotFoundError as error:
+            missing.append(str(error))
+    if not found:
+        raise FileNotFoundError("; ".join(missing))
+    return max(found, key=lambda path: path.parent.name)
