@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from trainkit.batches import Batches
 from trainkit.callbacks import EpochCheckpoint, ResumableCSVLogger, tensorboard_callback
@@ -136,6 +137,7 @@ def fit(
     print(f"Checkpoint path: {trainee.checkpoint_path}")
     every = [
         *callbacks,
+        EpochSeed(seed),
         ResumableCSVLogger(log_dir / "training.csv"),
         tensorboard_callback(log_dir),
         DivergenceGuard(trainee),
@@ -178,6 +180,31 @@ class DivergenceGuard(keras.callbacks.Callback):
                 f"The loss became {float(loss)} in step {batch + 1} of epoch {self._trainee.epoch + 1}. "
                 f"The weights of the last finished epoch are in {self._trainee.log_dir}; try a lower learning rate."
             )
+
+
+class EpochSeed(keras.callbacks.Callback):
+    """Seeds PyTorch at the first step of every epoch, so that a resumed training draws what an uninterrupted one does.
+
+    Under PyTorch, dropout draws from a global generator instead of the layer's own, which checkpoints hold. Keras
+    draws from it too, when it begins to iterate over the batches of an epoch: so not before their first is there.
+
+    Args:
+        seed: Of the run, 0 or more.
+    """
+
+    def __init__(self, seed: int):
+        super().__init__()
+        self._seed = seed
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch == 0 and keras.backend.backend() == "torch":
+            import torch
+
+            torch.manual_seed(int(np.random.SeedSequence((self._seed, self._epoch)).generate_state(1)[0]))
 
 
 class EpochCounter(keras.callbacks.Callback):
