@@ -19,6 +19,7 @@ INITIALIZERS = ("glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "l
 LOSSES = ("bce", "dice", "bce-dice", "weighted-bce")
 OPTIMIZERS = ("SGD", "Adam")
 IMAGE_MODES = ("crop", "resize")
+INFERENCE_MODES = ("full", "resize")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # Least pixels of an image that become one cell of the last feature map of an encoder from keras.applications.
 _PUBLISHED_STRIDE = 32
@@ -119,6 +120,11 @@ class UNetConfig(Settings):
     IMAGE_MODE = "crop"
     IMAGE_SIZE = 256
 
+    # ---- Inference -----------------------------------------------------------------------------------------
+    # "full": images at their own size. "resize": brought to IMAGE_SIZE pixels a side as IMAGE_MODE "resize" does in
+    # training, and the channels back to the image's size: where a network has only seen that scale.
+    INFERENCE_MODE = "full"
+
     # ---- From channels to nuclei ---------------------------------------------------------------------------
     # See unet.postprocess.PostprocessSettings.
     POSTPROCESS = "watershed"
@@ -182,6 +188,7 @@ class UNetConfig(Settings):
             ("OPTIMIZER", OPTIMIZERS),
             ("PRECISION", PRECISIONS),
             ("IMAGE_MODE", IMAGE_MODES),
+            ("INFERENCE_MODE", INFERENCE_MODES),
             ("POSTPROCESS", METHODS),
         ):
             self.require_choice(name, choices)
@@ -258,6 +265,12 @@ class UNetConfig(Settings):
             raise SettingsError(
                 f"IMAGE_SIZE must be a multiple of {self.stride}, the stride of the encoder. "
                 f"Received: {self.IMAGE_SIZE!r}"
+            )
+
+        if self.INFERENCE_MODE == "resize" and self.IMAGE_MODE != "resize":
+            raise SettingsError(
+                "INFERENCE_MODE 'resize' shows whole images brought to IMAGE_SIZE, for networks that were trained so: "
+                f"IMAGE_MODE must be 'resize' too. Received: {self.IMAGE_MODE!r}; or set INFERENCE_MODE to 'full'"
             )
 
     def _validate_postprocessing(self) -> None:

@@ -6,13 +6,13 @@ import collections
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 from skimage import measure
 
 from trainkit.augmentation import augment_pair
 from trainkit.batches import Balanced, Batches, Order, Shuffled
 from unet.config import UNetConfig
+from unet.resize import resize_image, resize_labels
 from unet.targets import append_weights, border_weight_map, make_targets
 
 UNKNOWN_MODALITY = "unknown"
@@ -77,7 +77,7 @@ def training_sample(
     if config.IMAGE_MODE == "crop":
         image, labels = random_window(image, labels, config.IMAGE_SIZE, rng)
     else:
-        image, labels = resize_pair(image, labels, config.IMAGE_SIZE)
+        image, labels = resize_image(image, config.IMAGE_SIZE), resize_labels(labels, config.IMAGE_SIZE)
     if augmentation is not None:
         image, labels = augment_pair(augmentation, image, labels, seed=int(rng.integers(2**31)))
         if labels.shape != (config.IMAGE_SIZE, config.IMAGE_SIZE):
@@ -111,23 +111,6 @@ def random_window(
     top, left = (int(rng.integers(length - side + 1)) for length in labels.shape)
     window = np.s_[top : top + side, left : left + side]
     return np.ascontiguousarray(image[window]), np.ascontiguousarray(labels[window])
-
-
-def resize_pair(image: np.ndarray, labels: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Brings an image and its label image to a square, whatever shape they have.
-
-    Args:
-        image: `[H, W, C]`; averaged over the pixels that become one where it shrinks, else interpolated.
-        labels: `[H, W]`; every pixel takes the label at its centre.
-        side: Of the square, in pixels.
-
-    Returns:
-        (`[side, side, C]`, `[side, side]`).
-    """
-    shrinks = min(image.shape[:2]) > side
-    resized = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    rows, columns = (((np.arange(side) + 0.5) * length / side).astype(int) for length in labels.shape)
-    return resized.reshape(side, side, -1), labels[rows[:, None], columns]
 
 
 class SegmentationBatches(Batches):

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from unet.resize import resize_image, resize_probabilities
+
 # The sides that images are padded to: this many between a power of two and the next, at most.
 _STEPS_AN_OCTAVE = 8
 
@@ -49,3 +51,19 @@ def predict_probabilities(run: Callable[[np.ndarray], Any], image: np.ndarray, s
     padded = np.pad(image, margins, mode="symmetric")[None].astype(np.float32)
     probabilities = keras.ops.convert_to_numpy(run(padded))[0]
     return np.ascontiguousarray(probabilities[top : top + height, left : left + width], dtype=np.float32)
+
+
+def predict_resized(run: Callable[[np.ndarray], Any], image: np.ndarray, side: int) -> np.ndarray:
+    """Predicts one image brought to a square, as training with IMAGE_MODE "resize" shows images to the network.
+
+    Args:
+        run: See `predict_probabilities`.
+        image: `[H, W, C]`, 0 to 255.
+        side: Of the square: a multiple of the network's stride.
+
+    Returns:
+        float32 `[H, W, channels]`: the prediction of the square brought back to the image's size.
+    """
+    small = resize_image(image, side)[None].astype(np.float32)
+    probabilities = np.asarray(keras.ops.convert_to_numpy(run(small))[0], np.float32)
+    return resize_probabilities(probabilities, image.shape[:2])

@@ -21,7 +21,7 @@ from trainkit.trainee import Trainee
 from unet import training
 from unet.architecture import build_unet
 from unet.config import UNetConfig
-from unet.inference import predict_probabilities
+from unet.inference import predict_probabilities, predict_resized
 from unet.postprocess import PostprocessSettings, postprocess
 from unet.runs import RUN_FILES
 from unet.weights import encoder_weights_path, load_encoder_weights
@@ -120,7 +120,7 @@ class UNet(Trainee):
     # ---- Prediction ----------------------------------------------------------------------------------------
 
     def predict(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Predicts the channels of images, each at its own size.
+        """Predicts the channels of images, each at its own size, or as INFERENCE_MODE says.
 
         Args:
             images: uint8 or float `[H, W, C]`, RGB in 0 to 255, of any sizes.
@@ -133,6 +133,8 @@ class UNet(Trainee):
         """
         checked = [self._check_image(image) for image in images]
         synchronise(self.keras_model)
+        if self.config.INFERENCE_MODE == "resize":
+            return [predict_resized(self._run, image, self.config.IMAGE_SIZE) for image in checked]
         return [predict_probabilities(self._run, image, self.config.stride) for image in checked]
 
     def predict_labels(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -46,7 +46,7 @@ def _small() -> Preset:
 
     The report gives size and number of weights, which are those of the U-Net that most entrants of the 2018 Data
     Science Bowl started from (K. Åmdal-Sævik, "Keras U-Net starter", Kaggle). Filters, ELU, He initialisation,
-    dropout, Adam, batches of 16 and 50 epochs are that network's.
+    dropout, Adam, batches of 16 and 50 epochs are that network's, and so is predicting on resized images.
     """
     return Preset(
         summary="16…256 filters, ELU, dropout, 128 x 128, mask only",
@@ -61,6 +61,7 @@ def _small() -> Preset:
             "KERNEL_INITIALIZER": "he_normal",
             "DROPOUT": (0.1, 0.1, 0.2, 0.2, 0.3),
             "IMAGE_MODE": "resize",
+            "INFERENCE_MODE": "resize",
             "IMAGE_SIZE": 128,
             "BATCH_SIZE": 16,
             "STEPS_PER_EPOCH": 38,
@@ -76,7 +77,7 @@ def _original(**changes: Any) -> Preset:
     Their final convolution is 1 x 1, as in figure 1 of Ronneberger et al., which gives 31,031,745 weights. They train
     twice with batches of six: SGD at 0.1 with an L2 of 1e-5 for 900 epochs, then Adam at 1e-5 with an L2 of 1e-3 for
     50 epochs from those weights. An epoch is the 85 training images. Momentum is not spoken of, so there is none; He
-    initialisation is Ronneberger's (section 3).
+    initialisation is Ronneberger's (section 3). Whole images are resized, in prediction too.
     """
     return Preset(
         summary=f"64…1024 filters, zero-padded, 512 x 512, mask only, {changes.pop('summary')}",
@@ -90,6 +91,7 @@ def _original(**changes: Any) -> Preset:
             "BATCH_NORM": False,
             "KERNEL_INITIALIZER": "he_normal",
             "IMAGE_MODE": "resize",
+            "INFERENCE_MODE": "resize",
             "IMAGE_SIZE": 512,
             "BATCH_SIZE": 6,
             "STEPS_PER_EPOCH": 14,

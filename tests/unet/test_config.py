@@ -39,7 +39,16 @@ def test_defaults_and_presets_can_be_built_and_start_no_download_by_default():
 @pytest.mark.parametrize(
     ("preset", "stated"),
     [
-        ("small", {"IMAGE_SIZE": 128, "IMAGE_MODE": "resize", "TARGETS": "mask", "POSTPROCESS": "components"}),
+        (
+            "small",
+            {
+                "IMAGE_SIZE": 128,
+                "IMAGE_MODE": "resize",
+                "INFERENCE_MODE": "resize",
+                "TARGETS": "mask",
+                "POSTPROCESS": "components",
+            },
+        ),
         ("original", {"OPTIMIZER": "SGD", "LEARNING_RATE": 0.1, "WEIGHT_DECAY": 1e-5, "BATCH_SIZE": 6, "LOSS": "bce"}),
         ("original", {"IMAGE_SIZE": 512, "STAGES": (("all", 900, 0.1),), "DECAY_EPOCHS": 0, "DROPOUT": 0.0}),
         ("original-tuned", {"OPTIMIZER": "Adam", "STAGES": (("all", 50, 1e-5),), "WEIGHT_DECAY": 1e-3}),
@@ -152,6 +161,8 @@ PLAIN = {"ENCODER": "plain", "DECODER": "plain"}
         ({"CHANNEL_WEIGHTS": (1, 1, -1)}, "CHANNEL_WEIGHTS needs one number of 0 or more"),
         ({"IMAGE_SIZE": 100}, "IMAGE_SIZE must be a multiple of 32.*Received: 100"),
         ({"IMAGE_SIZE": 0}, "IMAGE_SIZE must be a multiple of 32"),
+        ({"INFERENCE_MODE": "half"}, "INFERENCE_MODE must be one of"),
+        ({"INFERENCE_MODE": "resize", "IMAGE_MODE": "crop"}, "IMAGE_MODE must be 'resize' too. Received: 'crop'"),
         ({"MASK_THRESHOLD": 1.5}, "MASK_THRESHOLD must be from 0 to 1"),
         ({"MIN_AREA": -1}, "MIN_AREA must be at least 0"),
         ({"OPENING_RADIUS": 0}, "OPENING_RADIUS must be at least 1"),

@@ -43,6 +43,17 @@ def test_images_of_any_size_are_predicted(model):
     np.testing.assert_allclose(found[1], model.predict([padded])[0][1:10, 1:31], atol=1e-5)
 
 
+def test_images_can_be_predicted_at_the_size_of_training(model, monkeypatch):
+    monkeypatch.setattr(model.config, "INFERENCE_MODE", "resize", raising=False)
+    large = image(model.config.IMAGE_SIZE, model.config.IMAGE_SIZE, 3).repeat(3, axis=0).repeat(2, axis=1)
+    (found,) = model.predict([large])
+    assert found.shape == (*large.shape[:2], 3)
+    monkeypatch.setattr(model.config, "INFERENCE_MODE", "full", raising=False)
+    (expected,) = model.predict([large[1::3, 1::2]])
+    np.testing.assert_allclose(found[1::3, ::2].mean(), expected.mean(), atol=0.02)
+    np.testing.assert_allclose(found[1::3, 1::2], expected, atol=0.3)
+
+
 def test_nuclei_follow_from_the_channels(model, monkeypatch):
     channels = np.zeros((10, 20, 3), np.float32)
     channels[2:8, 2:9, :2] = 0.9
