@@ -114,8 +114,8 @@ def tune(
         )
     if search not in SEARCHES:
         raise ValueError(f"The search must be one of {', '.join(SEARCHES)}. Received: {search!r}")
-    base = config if isinstance(config, PostprocessSettings) else PostprocessSettings.from_config(config)
-    values = _checked_grid(grid, base)
+    base = _settings(config)
+    values = checked_grid(grid, base)
     trials: dict[tuple[Any, ...], Trial] = {}
 
     def run(combination: tuple[Any, ...]) -> float:
@@ -161,7 +161,20 @@ def _score(
     return tuple(scores)
 
 
-def _checked_grid(grid: Mapping[str, Iterable[Any]], base: PostprocessSettings) -> dict[str, tuple[Any, ...]]:
+def checked_grid(grid: Mapping[str, Iterable[Any]], config: Any) -> dict[str, tuple[Any, ...]]:
+    """Checks what is to be tried, which `tune` does itself, before anything expensive is done for it.
+
+    Args:
+        grid: See `tune`.
+        config: See `tune`.
+
+    Returns:
+        The values of each setting.
+
+    Raises:
+        ValueError: A setting is unknown, has no values or is out of range.
+    """
+    base = _settings(config)
     unknown = [name for name in grid if name not in _FIELDS]
     if unknown or not grid:
         raise ValueError(f"Settings to tune are {', '.join(_FIELDS)}. Received: {', '.join(unknown) or 'none'}")
@@ -173,6 +186,10 @@ def _checked_grid(grid: Mapping[str, Iterable[Any]], base: PostprocessSettings) 
             # Fails now rather than after hours of search.
             _with(base, {name: choice})
     return values
+
+
+def _settings(config: Any) -> PostprocessSettings:
+    return config if isinstance(config, PostprocessSettings) else PostprocessSettings.from_config(config)
 
 
 def _with(base: PostprocessSettings, settings: Mapping[str, Any]) -> PostprocessSettings:

@@ -101,14 +101,41 @@ def evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
+def tune(args: argparse.Namespace) -> int:
+    """Searches the thresholds of a U-Net's post-processing; see `nucleus tune --help`."""
+    import_keras()
+    import pandas as pd
+
+    from nucleus.inference import load_model
+    from nucleus.tuning import parse_values, tune_postprocessing
+    from trainkit.files import write_text
+
+    weights = _trained_weights(args, "unet")
+    config = _inference_config(_recipe(args, weights), args.settings)
+    if config.model_kind != "unet":
+        raise ValueError(f"{weights}: {config.model_kind} has no thresholds to tune; tune is for U-Nets.")
+    grid = {name: parse_values(config, name, values) for name, values in args.grid}
+    dataset = _dataset(args.dataset, args.subset)
+    report = tune_postprocessing(load_model(weights, config, args.logs), dataset, grid, args.search)
+    output = args.output or _new_folder("tune")
+    write_text(output / "tuning.csv", pd.DataFrame(report.rows).to_csv(index=False, lineterminator="\n"))
+    print(report.table(limit=10))
+    print(f"{len(report.trials)} tried, * is what it began with; all: {output / 'tuning.csv'}")
+    print("Best:", *(f"--set {name}={value}" for name, value in report.best.items()))
+    return 0
+
+
 def pack(args: argparse.Namespace) -> int:
     """Makes a small file of trained weights; see `nucleus pack --help`."""
     import_keras()
     from trainkit.hdf5 import repack_weights
 
     weights = _trained_weights(args)
+    base = _recipe(args, weights)
+    recipe = Recipe(base.preset, {**base.settings, **dict(args.settings)}, base.model)
+    _inference_config(recipe)
     repack_weights(weights, args.output, dtype=None if args.full_precision else "float16")
-    _recipe(args, weights).save_beside(args.output)
+    recipe.save_beside(args.output)
     print(f"{args.output}: {args.output.stat().st_size / 2**20:.1f} MB")
     return 0
 
@@ -169,9 +196,9 @@ def _training_weights(args: argparse.Namespace) -> Path | None:
     return _last(args) if args.weights == "last" else existing_file(args.weights)
 
 
-def _trained_weights(args: argparse.Namespace) -> Path:
+def _trained_weights(args: argparse.Namespace, default_model: str = DEFAULT_MODEL) -> Path:
     if args.weights is None:
-        return shipped_weights(args.model or DEFAULT_MODEL)
+        return shipped_weights(args.model or default_model)
     return _last(args) if args.weights == "last" else existing_file(args.weights)
 
 

@@ -71,7 +71,14 @@ class UNetPredictor:
 
     def predict_labels(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Finds nuclei; see `predict`."""
-        return self.model.predict_labels(image if self._preprocess is None else self._preprocess(image))
+        return self.model.predict_labels(self._prepare(image))
+
+    def predict_probabilities(self, image: np.ndarray) -> np.ndarray:
+        """Predicts the channels, float32 `[H, W, channels]` in 0..1, of a uint8 `[H, W, 3]` RGB image."""
+        return self.model.predict([self._prepare(image)])[0]
+
+    def _prepare(self, image: np.ndarray) -> np.ndarray:
+        return image if self._preprocess is None else self._preprocess(image)
 
 
 def preprocessing(config: ApplicationSettings) -> Callable[[np.ndarray], np.ndarray] | None:

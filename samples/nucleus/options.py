@@ -63,8 +63,28 @@ def make_parser() -> argparse.ArgumentParser:
     )
     _add_trained(command)
 
+    command = _command(subparsers, commands.tune, "search the thresholds with which a U-Net's channels become nuclei")
+    command.add_argument("--subset", default="train", help="images with masks to score on (default: %(default)s)")
+    command.add_argument(
+        "--try",
+        dest="grid",
+        action="append",
+        type=_setting,
+        default=[],
+        metavar="NAME=VALUE,VALUE,…",
+        help="values of a post-processing setting, such as MARKER_THRESHOLD=0.4,0.6,0.8 or "
+        "POSTPROCESS=watershed,random-walker; repeat for more (default: thresholds and MIN_AREA)",
+    )
+    command.add_argument(
+        "--search",
+        choices=("coordinate", "grid"),
+        default="coordinate",
+        help="one setting after the other until none helps, or all combinations (default: %(default)s)",
+    )
+    _add_trained(command)
+
     command = _command(
-        subparsers, commands.pack, "write trained weights as a small file with its settings beside it, for sharing"
+        subparsers, commands.pack, "write trained weights as a small file with its settings, --set included, beside it"
     )
     command.add_argument("--weights", type=_trained, required=True, metavar="{last,PATH}", help="what to pack")
     command.add_argument("--output", type=Path, required=True, metavar="FILE.h5", help="the file to write")

@@ -137,6 +137,48 @@ def finished(tmp_path_factory):
     return folder / "unet_nucleus_0002.h5"
 
 
+def test_tuning_tells_what_it_tried_and_packing_keeps_what_is_chosen(shipped, finished, tmp_path, capsys):
+    output = tmp_path / "tuned"
+    tries = ("--try", "MASK_THRESHOLD=0.4,0.5,0.6", "--try", "POSTPROCESS=components,watershed", "--search=grid")
+    arguments = ("--subset=other", "--weights", finished, "--output", output, "--set", "MIN_AREA=3")
+    assert run(shipped, "tune", *arguments, *tries) == 0
+    printed = capsys.readouterr().out
+    table = pd.read_csv(output / "tuning.csv")
+    assert list(table) == ["MASK_THRESHOLD", "POSTPROCESS", "score"] and len(table) == 6
+    assert table["score"].is_monotonic_decreasing and table["score"].between(0, 1).all()
+    best = [f"{name}={table[name][0]}" for name in ("MASK_THRESHOLD", "POSTPROCESS")]
+    assert printed.splitlines()[-1] == f"Best: --set {best[0]} --set {best[1]}"
+
+    packed, scores = tmp_path / "nucleus_tuned.h5", tmp_path / "scores"
+    chosen = [part for setting in (*best, "MIN_AREA=3") for part in ("--set", setting)]
+    assert run(shipped, "pack", "--weights", finished, "--output", packed, "--full-precision", *chosen) == 0
+    assert run(shipped, "evaluate", "--subset=other", "--weights", packed, "--output", scores) == 0
+    assert pd.read_csv(scores / "scores.csv")["mAP"].item() == pytest.approx(table["score"][0], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        (("--try", "MASK_THRESHOLD=0.4,,0.6"), "MASK_THRESHOLD needs values separated by commas"),
+        (("--try", "BATCH_SIZE=2"), "Settings to tune are"),
+        (("--try", "MASK_THRESHOLD=high"), "MASK_THRESHOLD"),
+        (("--try", "POSTPROCESS=guess"), "guess"),
+        (("--subset=nowhere",), "nowhere"),
+    ],
+)
+def test_what_cannot_be_tuned_is_named(shipped, finished, tmp_path, capsys, arguments, cause):
+    common = ("tune", "--subset=other", "--weights", finished, "--output", tmp_path / "none")
+    assert run(shipped, *common, *arguments) == 1
+    assert cause in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_mask_rcnn_has_no_thresholds_to_tune(shipped, tmp_path, capsys):
+    weights = Path(__file__).parents[2] / "weights" / "nucleus_small.h5"
+    assert run(shipped, "tune", "--subset=other", "--weights", weights, "--output", tmp_path / "none") == 1
+    assert "mask_rcnn has no thresholds to tune" in capsys.readouterr().err
+
+
 def test_images_smaller_than_the_stride_and_of_one_pixel_are_segmented(shipped, finished, tmp_path, capsys):
     for name, shape in (("one", (1, 1, 3)), ("line", (1, 50, 3)), ("small", (3, 2, 3)), ("gray", (5, 9))):
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.random.default_rng(0).integers(0, 256, shape, np.uint8))
