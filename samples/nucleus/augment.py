@@ -72,3 +72,24 @@ def strong_augmentation(mirror: bool = False) -> iaa.Augmenter:
             ),
         ]
     )
+
+
+def make_augmentation(name: str, mirror: bool = False) -> iaa.Augmenter | None:
+    """Returns the augmenter of a value of AUGMENTATION.
+
+    Args:
+        name: "lineage" (matterport's nucleus sample), "strong", "flips-rotations" (right angles; the MLP report),
+            "flips-brightness" (Zhang, Wei and Yue, section 3.1), or "none".
+        mirror: See `strong_augmentation`.
+
+    Returns:
+        An imgaug augmenter, or None for "none".
+    """
+    recipes = {
+        "none": lambda: None,
+        "lineage": default_augmentation,
+        "strong": lambda: strong_augmentation(mirror),
+        "flips-rotations": lambda: iaa.Sequential([iaa.Fliplr(0.5), iaa.Flipud(0.5), iaa.Rot90((0, 3))]),
+        "flips-brightness": lambda: iaa.Sequential([iaa.Fliplr(0.5), iaa.Flipud(0.5), iaa.Multiply((0.8, 1.2))]),
+    }
+    return recipes[name]()

@@ -16,6 +16,7 @@ from nucleus.config import (
     make_config,
 )
 from nucleus.labels import areas, paint, relabel_sequential
+from nucleus.models import MODELS
 from nucleus.preprocess import Clahe
 from nucleus.weights import find_recipe
 
@@ -142,14 +143,7 @@ def load_model(
     """
     if config is None:
         config = _recipe_config(weights)
-    if config.model_kind == "unet":
-        from unet.model import UNet
-
-        model = UNet(config, model_dir)
-    else:
-        from mrcnn.model import MaskRCNN
-
-        model = MaskRCNN(mode="inference", config=config, model_dir=model_dir)
+    model = MODELS[config.model_kind].adapter().build(config, model_dir)
     model.load_weights(str(weights))
     return as_predictor(model)
 

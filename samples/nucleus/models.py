@@ -5,9 +5,11 @@ Nothing here imports Keras: most commands only list what there is.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Protocol
 
 import mrcnn.runs
@@ -33,6 +35,8 @@ class ModelKind:
         default_preset: The one that is taken unless another is asked for.
         run_files: The names of its checkpoints.
         pretrained: What training can begin from, besides a file and random weights.
+        adapter_module: Module with what is done otherwise for another model: `from_scratch_settings`, `build`,
+            `start`, `train` and `scored`, alike in all.
     """
 
     summary: str
@@ -40,6 +44,11 @@ class ModelKind:
     default_preset: str
     run_files: RunFiles
     pretrained: tuple[str, ...]
+    adapter_module: str
+
+    def adapter(self) -> ModuleType:
+        """Imports the module that builds and trains the model, and Keras with it."""
+        return importlib.import_module(self.adapter_module)
 
 
 MODELS: dict[str, ModelKind] = {
@@ -49,6 +58,7 @@ MODELS: dict[str, ModelKind] = {
         "lineage",
         mrcnn.runs.RUN_FILES,
         ("coco", "imagenet"),
+        "nucleus.mask_rcnn",
     ),
     "unet": ModelKind(
         "U-Nets and FCN-8s: nuclei and borders pixel by pixel, then the watershed",
@@ -56,6 +66,7 @@ MODELS: dict[str, ModelKind] = {
         "xception-inceptionse",
         unet.runs.RUN_FILES,
         ("imagenet",),
+        "nucleus.segmenter",
     ),
 }
 DEFAULT_MODEL = "mask_rcnn"

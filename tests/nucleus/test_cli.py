@@ -183,8 +183,8 @@ def train(tmp_path, monkeypatch, add_sample, rectangle):
     """Returns a function that runs `train` on a tiny dataset and returns the model it made."""
     add_sample("a", [rectangle(1, 1, 5, 5)])
     add_sample("b", [rectangle(1, 1, 5, 5)], folder="extra")
-    monkeypatch.setattr("mrcnn.model.MaskRCNN", FakeMaskRCNN)
-    monkeypatch.setattr("mrcnn.weights.download_coco", lambda: "coco.h5")
+    monkeypatch.setattr("nucleus.mask_rcnn.MaskRCNN", FakeMaskRCNN)
+    monkeypatch.setattr("nucleus.mask_rcnn.download_coco", lambda: "coco.h5")
     monkeypatch.setattr(FakeMaskRCNN, "made", [])
 
     def start(*arguments):

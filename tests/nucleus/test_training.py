@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from nucleus import training
+from nucleus.augment import make_augmentation
 from nucleus.config import AUGMENTATIONS, make_config
-from nucleus.training import Stage, from_scratch_settings, make_augmentation, stages
+from nucleus.training import from_scratch_settings
 from trainkit.augmentation import augment_pair
+from trainkit.stages import Stage, lay_out_stages
 
 
 class FakeMaskRCNN:
@@ -30,6 +32,10 @@ class FakeMaskRCNN:
 
 
 STAGES = (("heads", 3, 0.01), ("4+", 2))
+
+
+def stages(config, epochs=None):
+    return lay_out_stages(config.STAGES, config.LEARNING_RATE, epochs)
 
 
 def test_stages_follow_each_other_and_take_the_common_rate():
