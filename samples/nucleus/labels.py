@@ -128,23 +128,42 @@ def rle_decode(code: str, shape: tuple[int, int]) -> np.ndarray:
     Raises:
         ValueError: the code is none for an image of this shape.
     """
-    size = shape[0] * shape[1]
+    starts, lengths = rle_runs(code, shape)
+    steps = np.zeros(shape[0] * shape[1] + 1, np.int8)
+    steps[starts] += 1
+    steps[starts + lengths] -= 1
+    return np.cumsum(steps[:-1]).astype(bool).reshape(shape[1], shape[0]).T
+
+
+def rle_runs(code: str, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The runs of a run-length code.
+
+    Args:
+        code: as `rle_encode` writes it.
+        shape: (height, width) of the image.
+
+    Returns:
+        (starts, lengths), both int64 [R]: pixels are counted from 0, down the columns, the left one first; starts
+        ascend and runs do not overlap.
+
+    Raises:
+        ValueError: the code is none for an image of this shape.
+    """
     try:
         numbers = np.array(code.split(), np.int64)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"a run-length code holds whole numbers only; received {code[:60]!r}") from error
     if numbers.size % 2:
         raise ValueError(f"a run-length code holds pairs; received {numbers.size} numbers")
     starts, lengths = numbers[0::2] - 1, numbers[1::2]
     ends = starts + lengths
-    if numbers.size and (starts.min() < 0 or lengths.min() < 1 or ends.max() > size):
+    # Each is compared: the sum of two very large numbers wraps around.
+    highest = max(starts.max(initial=0), lengths.max(initial=0), ends.max(initial=0))
+    if numbers.size and (starts.min() < 0 or lengths.min() < 1 or highest > shape[0] * shape[1]):
         raise ValueError(f"a run lies outside an image of {shape[0]} x {shape[1]} pixels or has no length")
     if np.any(starts[1:] < ends[:-1]):
         raise ValueError("the runs of a run-length code must be in ascending order and must not overlap")
-    steps = np.zeros(size + 1, np.int8)
-    steps[starts] += 1
-    steps[ends] -= 1
-    return np.cumsum(steps[:-1]).astype(bool).reshape(shape[1], shape[0]).T
+    return starts, lengths
 
 
 def labels_to_rle(labels: np.ndarray) -> list[str]:

@@ -114,12 +114,12 @@ def test_missing_masks_are_allowed_for_detection_only(add_sample, tmp_path, mask
 
 
 def test_broken_layouts_are_named(add_sample, rectangle, tmp_path):
-    with pytest.raises(DatasetError, match="stage1_train: there is no such folder"):
+    with pytest.raises(DatasetError, match="no data set is in it to take the subset 'train' from"):
         _load(tmp_path, "train")
     sample = add_sample("a", [rectangle(0, 0, 3, 3)])
-    with pytest.raises(DatasetError, match="no image folder of the subset 'val'"):
+    with pytest.raises(DatasetError, match="no image of the subset 'val'"):
         _load(tmp_path, "val")
-    with pytest.raises(DatasetError, match="elsewhere: there is no such folder"):
+    with pytest.raises(DatasetError, match="no subset 'elsewhere'; there are all, train, val, stage1_train"):
         _load(tmp_path, "elsewhere")
     (sample / "images" / "second.png").write_bytes((sample / "images" / "a.png").read_bytes())
     with pytest.raises(DatasetError, match="expected one image file; found 2"):
@@ -147,7 +147,7 @@ def test_labels_are_read_from_the_cache_until_a_file_changes(add_sample, rectang
     _load(tmp_path).load_labels(0)
     (stored,) = (tmp_path / ".label_cache" / "stage1_train").iterdir()
     with monkeypatch.context() as patch:
-        patch.setattr("nucleus.dataset.read_label_image", None)  # a call would fail
+        patch.setattr("nucleus.layouts.dsb2018.read_label_image", None)  # a call would fail
         assert _load(tmp_path).load_labels(0)[0].sum() == 9
     added = sample / "masks" / "100.png"
     cv2.imwrite(str(added), rectangle(5, 5, 7, 7).astype(np.uint8))
