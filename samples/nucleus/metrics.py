@@ -15,17 +15,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from nucleus.scores.glas import Glas, glas_scores
 from nucleus.scores.matching import DETECTION_IOU, THRESHOLDS, Matches, average_precision_curve, count_matches
 from nucleus.scores.numbers import Divisions, Numbers, count_divisions, count_nuclei
 from nucleus.scores.overlaps import Overlaps, overlaps
 from nucleus.scores.panoptic import Panoptic, panoptic_quality
 from nucleus.scores.pixels import Pixels, count_pixels
+from nucleus.scores.ranking import rank_sum_table
 
 __all__ = [
     "DETECTION_IOU",
     "THRESHOLDS",
     "Counts",
     "Divisions",
+    "Glas",
     "Matches",
     "Numbers",
     "Overlaps",
@@ -37,11 +40,13 @@ __all__ = [
     "count_matches",
     "count_nuclei",
     "count_pixels",
+    "glas_scores",
     "iou_matrix",
     "match_counts",
     "overlaps",
     "panoptic_quality",
     "pixel_iou",
+    "rank_sum_table",
 ]
 
 

@@ -1,0 +1,92 @@
+"""Hausdorff distances between instances of two label images, exact and without a mask an instance."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import find_objects
+from scipy.spatial import cKDTree
+
+
+class Shapes:
+    """The instances of one label image, prepared for distances.
+
+    Args:
+        labels: Integer `[H, W]`, 0 background.
+        ids: int `[N]`, the labels that occur, ascending; instances are addressed by their index here.
+    """
+
+    def __init__(self, labels: np.ndarray, ids: np.ndarray) -> None:
+        dense = np.searchsorted(ids, labels).astype(np.int32) + 1
+        dense[labels == 0] = 0
+        self.labels = dense
+        self._windows = find_objects(dense)
+        self._trees: dict[int, cKDTree] = {}
+        # (top, left, bottom, right) of each instance, the last two inclusive.
+        self.extents = np.array(
+            [(rows.start, columns.start, rows.stop - 1, columns.stop - 1) for rows, columns in self._windows], np.int64
+        ).reshape(-1, 4)
+
+    def points(self, index: int) -> np.ndarray:
+        """Returns the pixels of an instance, int64 `[n, 2]` as (y, x)."""
+        window = self._windows[index]
+        return np.argwhere(self.labels[window] == index + 1) + self.extents[index, :2]
+
+    def holds(self, index: int, points: np.ndarray) -> np.ndarray:
+        """Tells for each of `points` `[n, 2]` whether it belongs to the instance, bool `[n]`."""
+        return self.labels[points[:, 0], points[:, 1]] == index + 1
+
+    def outline(self, index: int) -> cKDTree:
+        """Returns the instance's pixels with a neighbour outside (four-connected), as a tree to search."""
+        if index not in self._trees:
+            mask = np.pad(self.labels[self._windows[index]] == index + 1, 1)
+            inner = mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]
+            self._trees[index] = cKDTree(np.argwhere(mask[1:-1, 1:-1] & ~inner) + self.extents[index, :2])
+        return self._trees[index]
+
+
+def hausdorff(first: Shapes, i: int, second: Shapes, j: int) -> float:
+    """Measures the Hausdorff distance of two instances: the farthest that a pixel of either is from the other.
+
+    Args:
+        first: Instances of one label image.
+        i: Index of the instance there.
+        second: Instances of the other label image, of the same size.
+        j: Index of the instance there.
+
+    Returns:
+        The distance in pixels; 0 for equal instances.
+    """
+    return max(_directed(first, i, second, j), _directed(second, j, first, i))
+
+
+def nearest(first: Shapes, i: int, second: Shapes) -> float:
+    """Measures the smallest Hausdorff distance of an instance to any instance of the other label image.
+
+    Two shapes are at least as far apart as the corresponding sides of their bounding boxes. The instances are tried
+    in the order of that bound, and those whose bound exceeds the smallest distance so far are left out.
+
+    Args:
+        first: Instances of one label image.
+        i: Index of the instance there.
+        second: Instances of the other label image, of the same size; at least one.
+
+    Returns:
+        The distance in pixels.
+    """
+    bounds = np.abs(second.extents - first.extents[i]).max(axis=1)
+    smallest = np.inf
+    for j in np.argsort(bounds, kind="stable"):
+        if bounds[j] >= smallest:
+            break
+        smallest = min(smallest, hausdorff(first, i, second, int(j)))
+    return smallest
+
+
+def _directed(first: Shapes, i: int, second: Shapes, j: int) -> float:
+    """Returns how far the pixels of one instance are from the other at most.
+
+    Only pixels outside the other have a distance, and the nearest pixel to one outside lies on the outline.
+    """
+    points = first.points(i)
+    outside = points[~second.holds(j, points)]
+    return float(second.outline(j).query(outside)[0].max(initial=0.0))
