@@ -21,11 +21,13 @@ from nucleus.scores.numbers import Divisions, Numbers, count_divisions, count_nu
 from nucleus.scores.overlaps import Overlaps, overlaps
 from nucleus.scores.panoptic import Panoptic, panoptic_quality
 from nucleus.scores.pixels import Pixels, count_pixels
+from nucleus.scores.ranked import CocoScores, coco_scores, score_average_precision
 from nucleus.scores.ranking import rank_sum_table
 
 __all__ = [
     "DETECTION_IOU",
     "THRESHOLDS",
+    "CocoScores",
     "Counts",
     "Divisions",
     "Glas",
@@ -36,6 +38,7 @@ __all__ = [
     "Pixels",
     "average_precision",
     "average_precision_curve",
+    "coco_scores",
     "count_divisions",
     "count_matches",
     "count_nuclei",
@@ -47,6 +50,7 @@ __all__ = [
     "panoptic_quality",
     "pixel_iou",
     "rank_sum_table",
+    "score_average_precision",
 ]
 
 

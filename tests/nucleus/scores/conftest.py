@@ -24,7 +24,7 @@ def images(request):
     """A ground truth, and a prediction that is moved, misses some, unites some and makes some up."""
     rng = np.random.default_rng(request.param)
     truth = blobs(rng)
-    predicted = np.roll(truth, rng.integers(-2, 3, size=2), axis=(0, 1))
+    predicted = np.roll(truth, rng.integers(-1, 2, size=2), axis=(0, 1))
     predicted[blobs(rng, count=2) > 0] = 999
     predicted[predicted == np.unique(predicted)[3]] = 0
     labels = np.unique(predicted)

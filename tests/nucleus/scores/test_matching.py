@@ -35,8 +35,8 @@ def test_agrees_with_stardist(images):
     matching = pytest.importorskip("stardist.matching").matching
     counts = count_matches(overlaps(images.truth, images.predicted), EVERY)
     for index, threshold in enumerate(EVERY):
-        # StarDist matches from the threshold on, and no IoU is so close above one of ours.
-        expected = matching(images.truth, images.predicted, thresh=threshold + 1e-9)
+        # StarDist matches from the threshold on, in float32; no IoU of such small masks is so close above one of ours.
+        expected = matching(images.truth, images.predicted, thresh=threshold + 1e-6)
         assert (counts.true_positives[index], counts.false_positives[index]) == (expected.tp, expected.fp)
         assert counts.precision[index] == pytest.approx(expected.precision)
         assert counts.recall[index] == pytest.approx(expected.recall)
