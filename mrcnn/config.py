@@ -7,6 +7,8 @@ behaviour.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from trainkit.settings import Settings, SettingsError
@@ -16,6 +18,32 @@ PRECISIONS = ("float32", "mixed_bfloat16")
 BACKBONES = ("resnet50", "resnet101")
 OPTIMIZERS = ("SGD", "Adam")
 
+
+# Settings that count something, and settings that are 0 at least.
+_COUNTS = (
+    "IMAGES_PER_GPU",
+    "GPU_COUNT",
+    "STEPS_PER_EPOCH",
+    "NUM_CLASSES",
+    "IMAGE_CHANNEL_COUNT",
+    "FPN_CLASSIF_FC_LAYERS_SIZE",
+    "TOP_DOWN_PYRAMID_SIZE",
+    "RPN_CHANNELS",
+    "MASK_CHANNELS",
+    "RPN_ANCHOR_STRIDE",
+    "RPN_TRAIN_ANCHORS_PER_IMAGE",
+    "PRE_NMS_LIMIT",
+    "POST_NMS_ROIS_TRAINING",
+    "POST_NMS_ROIS_INFERENCE",
+    "TRAIN_ROIS_PER_IMAGE",
+    "POOL_SIZE",
+    "MASK_POOL_SIZE",
+    "MAX_GT_INSTANCES",
+    "DETECTION_MAX_INSTANCES",
+)
+_NOT_NEGATIVE = ("VALIDATION_STEPS", "LEARNING_MOMENTUM", "WEIGHT_DECAY", "SEED", "DATA_WORKERS")
+# What a number above 0 is at least.
+_TINY = float(np.finfo(np.float32).tiny)
 
 # Its name in the packages that know Mask R-CNN only.
 ConfigError = SettingsError
@@ -29,7 +57,7 @@ class Config(Settings):
     """
 
     _COMPUTED = ("BATCH_SIZE", "IMAGE_SHAPE", "IMAGE_META_SIZE")
-    _OPTIONAL = ("TRAIN_BN", "DETECTION_MIN_CONFIDENCE", "IMAGE_MIN_DIM", "IMAGE_MIN_SCALE")
+    _OPTIONAL = ("TRAIN_BN", "DETECTION_MIN_CONFIDENCE", "IMAGE_MIN_DIM", "IMAGE_MIN_SCALE", "GRADIENT_CLIP_NORM")
     _CALLABLE = ("BACKBONE", "COMPUTE_BACKBONE_SHAPE")
     _TYPES = {"NAME": str, "IMAGE_MIN_SCALE": float}
 
@@ -40,9 +68,9 @@ class Config(Settings):
     # The batch size is the product of both.
     GPU_COUNT = 1
     IMAGES_PER_GPU = 2
-    # Training steps between two checkpoints. Need not match the size of the training set.
+    # Training steps between two checkpoints. Need not match the size of the training set; a fraction is rounded up.
     STEPS_PER_EPOCH = 1000
-    # Validation steps at the end of every epoch; many make an epoch's end slow.
+    # Validation steps at the end of every epoch; many make an epoch's end slow. 0: no validation losses.
     VALIDATION_STEPS = 50
 
     # ---- Backbone and feature pyramid ----------------------------------------------------------------------
@@ -132,7 +160,7 @@ class Config(Settings):
     # False: batch normalisation uses its stored statistics (small batches of a pretrained network).
     # None: normal training. True: batch statistics even in detection (not recommended).
     TRAIN_BN = False
-    # Norm to which the gradient of all weights together is clipped.
+    # Norm to which the gradient of all weights together is clipped; None or 0 does not clip.
     GRADIENT_CLIP_NORM = 5.0
 
     # ---- Additions to the lineage --------------------------------------------------------------------------
@@ -152,6 +180,9 @@ class Config(Settings):
 
     def _derive(self) -> None:
         """Computes the attributes that follow from others."""
+        for name in ("STEPS_PER_EPOCH", "VALIDATION_STEPS"):
+            # Old scripts divide the number of images by the batch size.
+            setattr(self, name, math.ceil(getattr(self, name)))
         self.BATCH_SIZE = self.IMAGES_PER_GPU * self.GPU_COUNT
         side = self.IMAGE_MIN_DIM if self.IMAGE_RESIZE_MODE == "crop" else self.IMAGE_MAX_DIM
         self.IMAGE_SHAPE = np.array([side, side, self.IMAGE_CHANNEL_COUNT])
@@ -186,9 +217,25 @@ class Config(Settings):
             raise ConfigError(
                 f"MEAN_PIXEL needs one value a channel ({self.IMAGE_CHANNEL_COUNT}). Received: {self.MEAN_PIXEL!r}"
             )
-        self.require_at_least(
-            1, "IMAGES_PER_GPU", "GPU_COUNT", "NUM_CLASSES", "MAX_GT_INSTANCES", "DETECTION_MAX_INSTANCES"
-        )
+        if tuple(self.MASK_SHAPE) != (2 * self.MASK_POOL_SIZE,) * 2:
+            raise ConfigError(
+                f"MASK_SHAPE must be twice MASK_POOL_SIZE ({self.MASK_POOL_SIZE}) high and wide. "
+                f"Received: {self.MASK_SHAPE!r}"
+            )
+        self.require_file_name("NAME")
+        self.require_at_least(1, *_COUNTS)
+        self.require_at_least(0, *_NOT_NEGATIVE)
+        self.require_above(0, "LEARNING_RATE")
+        self.require_each(1, None, "BACKBONE_STRIDES")
+        self.require_each(1, 2, "MINI_MASK_SHAPE")
+        for name, count in (("RPN_ANCHOR_SCALES", None), ("RPN_ANCHOR_RATIOS", None)):
+            self.require_each(_TINY, count, name)
+        for name in ("RPN_BBOX_STD_DEV", "BBOX_STD_DEV"):
+            self.require_each(_TINY, 4, name)
+        if self.DETECTION_MIN_CONFIDENCE is not None and not 0 <= self.DETECTION_MIN_CONFIDENCE <= 1:
+            raise ConfigError(
+                f"DETECTION_MIN_CONFIDENCE must be from 0 to 1. Received: {self.DETECTION_MIN_CONFIDENCE!r}"
+            )
         self.require_share(
             "RPN_NMS_THRESHOLD", "DETECTION_NMS_THRESHOLD", "DETECTION_MASK_THRESHOLD", "ROI_POSITIVE_RATIO"
         )

@@ -101,8 +101,8 @@ def compute_matches(
     gt_boxes = trim_zeros(gt_boxes)
     gt_masks = gt_masks[..., : gt_boxes.shape[0]]
     pred_boxes = trim_zeros(pred_boxes)
-    order = np.argsort(-pred_scores[: pred_boxes.shape[0]], kind="stable")
-    pred_class_ids = pred_class_ids[order]
+    order = np.argsort(-np.asarray(pred_scores)[: pred_boxes.shape[0]], kind="stable")
+    pred_class_ids = np.asarray(pred_class_ids)[order]
     overlaps = compute_overlaps_masks(pred_masks[..., order], gt_masks)
 
     gt_match = np.full(gt_boxes.shape[0], -1.0)

@@ -97,7 +97,7 @@ def mold_inputs(images: Sequence[np.ndarray], config: Config) -> tuple[np.ndarra
         windows: int32 `[batch, 4]`, (y1, x1, y2, x2), the pixels that are not padding.
 
     Raises:
-        ValueError: IMAGE_RESIZE_MODE is "crop", or the resized images differ in size.
+        ValueError: IMAGE_RESIZE_MODE is "crop", or the resized images differ in size or do not suit the pyramid.
     """
     if config.IMAGE_RESIZE_MODE == "crop":
         raise ValueError(
@@ -122,5 +122,11 @@ def mold_inputs(images: Sequence[np.ndarray], config: Config) -> tuple[np.ndarra
         raise ValueError(
             f"The images of one batch must have one size after resizing (IMAGE_RESIZE_MODE "
             f"{config.IMAGE_RESIZE_MODE!r}). Received: shapes {sorted(shapes)}"
+        )
+    height, width = next(iter(shapes))[:2]
+    if height % 64 or width % 64:
+        raise ValueError(
+            f"With IMAGE_RESIZE_MODE {config.IMAGE_RESIZE_MODE!r} height and width must be multiples of 64, so that "
+            f"the pyramid's levels fit on each other. Received: {height} x {width}. 'square' and 'pad64' take any size."
         )
     return mold_image(np.stack(resized), config), np.stack(metas), np.asarray(windows, dtype=np.int32)

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mrcnn import training
+from mrcnn import training, utils  # noqa: F401  old scripts say modellib.utils
 from mrcnn.anchors import compute_backbone_shapes, normalized_anchors, pyramid_anchors
 from mrcnn.backbone import resnet_graph
 from mrcnn.config import Config
@@ -36,7 +36,7 @@ from mrcnn.detector import Detector
 from mrcnn.graph import build_inference_graph, build_training_graph
 from mrcnn.introspection import compute_tensors, find_ancestor
 from mrcnn.layers import BatchNorm
-from mrcnn.results import Instances
+from mrcnn.results import Instances, unmold_detections
 from mrcnn.runs import RUN_FILES
 from mrcnn.weights import default_weights_dir, download_imagenet, is_imagenet_file, load_imagenet
 from trainkit.hdf5 import LoadReport
@@ -276,6 +276,31 @@ class MaskRCNN(Trainee):
         """Returns the normalised anchors float32 `[A, 4]` of an image size; `self.anchors` are then those in pixels."""
         self.anchors = pyramid_anchors(self.config, image_shape)
         return normalized_anchors(self.config, image_shape)
+
+    def unmold_detections(
+        self,
+        detections: np.ndarray,
+        mrcnn_mask: np.ndarray,
+        original_image_shape: Sequence[int],
+        image_shape: Sequence[int],
+        window: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Carries one image's detections back to the original image, as scripts with a loop of their own do.
+
+        Args:
+            detections: float `[D, 6]`, the network's: normalised box, class id, score; rows of zeros at the end.
+            mrcnn_mask: float `[D, h, w, classes]`, the network's.
+            original_image_shape: `[H, W, C]` before resizing.
+            image_shape: `[h, w, C]` of the network's input.
+            window: (y1, x1, y2, x2), the pixels of the network's input that are not padding.
+
+        Returns:
+            (boxes int32 `[N, 4]` in pixels, class ids int32 `[N]`, scores float32 `[N]`, masks bool `[H, W, N]`).
+        """
+        found = unmold_detections(
+            detections, mrcnn_mask, original_image_shape, image_shape, window, self.config.DETECTION_MASK_THRESHOLD
+        )
+        return found.boxes, found.class_ids, found.scores, found.masks()
 
     def mold_inputs(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Resizes images to the network's input: see `mrcnn.data.mold_inputs`."""

@@ -84,9 +84,11 @@ def train(
         seed=config.SEED,
         no_augmentation_sources=no_augmentation_sources,
     )
-    validation = DataGenerator(
-        val_dataset, config, shuffle=False, seed=config.SEED, steps=config.VALIDATION_STEPS, workers=0
-    )
+    validation = None
+    if config.VALIDATION_STEPS:
+        validation = DataGenerator(
+            val_dataset, config, shuffle=False, seed=config.SEED, steps=config.VALIDATION_STEPS, workers=0
+        )
     print(f"\nStarting at epoch {model.epoch}. LR={learning_rate}. {len(names)} layers learn.")
     return fitting.fit(
         model,

@@ -290,7 +290,7 @@ def draw_box(image: np.ndarray, box: Sequence[int], color: Sequence[int]) -> np.
     """Draws a box into an image, in place, with lines two pixels wide.
 
     Args:
-        image: uint8 `[H, W, 3]`, contiguous; changed.
+        image: uint8 `[H, W, 3]`; changed.
         box: (y1, x1, y2, x2) in pixels.
         color: (red, green, blue) in 0..255.
 
@@ -298,7 +298,11 @@ def draw_box(image: np.ndarray, box: Sequence[int], color: Sequence[int]) -> np.
         `image`.
     """
     y1, x1, y2, x2 = (int(side) for side in box)
-    return cv2.rectangle(image, (x1, y1), (x2, y2), color=[int(value) for value in color], thickness=2)
+    drawn = image if image.flags.c_contiguous else np.ascontiguousarray(image)
+    cv2.rectangle(drawn, (x1, y1), (x2, y2), color=[int(value) for value in color], thickness=2)
+    if drawn is not image:
+        image[...] = drawn
+    return image
 
 
 def display_top_masks(

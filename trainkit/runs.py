@@ -50,8 +50,8 @@ class RunFiles:
     def run_of(self, weights: str | os.PathLike) -> Run | None:
         """Returns the run that a weights file is a checkpoint of, or None."""
         path = Path(weights)
-        checkpoint = re.fullmatch(rf"{re.escape(self.prefix)}_([\w-]+)_(\d{{4,}})\.h5", path.name)
-        if checkpoint is None or re.fullmatch(rf"[\w-]*?{_DATE}", path.parent.name) is None:
+        checkpoint = re.fullmatch(rf"{re.escape(self.prefix)}_(.+)_(\d{{4,}})\.h5", path.name)
+        if checkpoint is None or re.fullmatch(rf".+?{_DATE}", path.parent.name) is None:
             return None
         return Run(path.parent, int(checkpoint.group(2)))
 

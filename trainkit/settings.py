@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
@@ -89,6 +90,27 @@ class Settings:
             if not getattr(self, name) >= minimum:
                 raise SettingsError(f"{name} must be at least {minimum}. Received: {getattr(self, name)!r}")
 
+    def require_above(self, minimum: float, *names: str) -> None:
+        """Raises SettingsError unless settings are numbers above `minimum`."""
+        for name in names:
+            if not getattr(self, name) > minimum:
+                raise SettingsError(f"{name} must be above {minimum}. Received: {getattr(self, name)!r}")
+
+    def require_each(self, minimum: float, count: int | None, *names: str) -> None:
+        """Raises SettingsError unless settings are lists of numbers from `minimum` on; `count` of them, if given."""
+        for name in names:
+            values = getattr(self, name)
+            if not len(values) or any(not value >= minimum for value in values):
+                raise SettingsError(f"{name} needs numbers from {minimum} on. Received: {values!r}")
+            if count is not None and len(values) != count:
+                raise SettingsError(f"{name} needs {count} numbers. Received: {values!r}")
+
+    def require_file_name(self, name: str) -> None:
+        """Raises SettingsError unless a setting is text that can stand in the name of a file, or None."""
+        value = getattr(self, name)
+        if value is not None and (not str(value).strip() or set(str(value)) & set("/\\\0")):
+            raise SettingsError(f"{name} becomes part of file names: no slash, and not empty. Received: {value!r}")
+
     def require_share(self, *names: str) -> None:
         """Raises SettingsError unless settings are above 0 and at most 1."""
         for name in names:
@@ -103,8 +125,9 @@ class Settings:
         """
         known = self.to_dict()
         if name not in known:
-            close = [other for other in known if other.replace("_", "") == name.upper().replace("_", "")]
-            hint = f" Did you mean {close[0]}?" if close else f" Known: {', '.join(known)}."
+            spelled_alike = [other for other in known if other.replace("_", "") == name.upper().replace("_", "")]
+            close = spelled_alike or difflib.get_close_matches(name.upper(), known, cutoff=0.8)
+            hint = f" Did you mean {' or '.join(close)}?" if close else f" Known: {', '.join(known)}."
             raise SettingsError(f"Unknown configuration attribute {name!r}.{hint}")
         if name in self._COMPUTED:
             raise SettingsError(f"{name} is computed from other attributes and cannot be set.")
@@ -114,7 +137,7 @@ class Settings:
             return None
         if isinstance(value, str) and kind is not str:
             try:
-                value = ast.literal_eval(value)
+                value = ast.literal_eval(value.capitalize() if kind is bool else value)
             except (ValueError, SyntaxError):
                 raise wrong_type(name, current, value) from None
         if name in self._CALLABLE and callable(value):

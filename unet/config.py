@@ -192,6 +192,7 @@ class UNetConfig(Settings):
             ("POSTPROCESS", METHODS),
         ):
             self.require_choice(name, choices)
+        self.require_file_name("NAME")
         self._validate_encoder()
         self._validate_decoder()
         self._validate_training()
@@ -246,10 +247,10 @@ class UNetConfig(Settings):
 
     def _validate_training(self) -> None:
         self.require_at_least(1, "BATCH_SIZE", "STEPS_PER_EPOCH", "BORDER_WIDTH", "EROSION_WIDTH")
-        self.require_at_least(0, "VALIDATION_STEPS", "DECAY_EPOCHS", "WEIGHT_DECAY", "DATA_WORKERS", "BORDER_WEIGHT")
-        for name in ("LEARNING_RATE", "BORDER_SIGMA"):
-            if not getattr(self, name) > 0:
-                raise SettingsError(f"{name} must be above 0. Received: {getattr(self, name)!r}")
+        self.require_at_least(
+            0, "VALIDATION_STEPS", "DECAY_EPOCHS", "WEIGHT_DECAY", "DATA_WORKERS", "BORDER_WEIGHT", "SEED"
+        )
+        self.require_above(0, "LEARNING_RATE", "BORDER_SIGMA")
         for name in ("LEARNING_MOMENTUM", "LEARNING_RATE_DECAY"):
             if not 0 <= getattr(self, name) < 1:
                 raise SettingsError(f"{name} must be from 0 to below 1. Received: {getattr(self, name)!r}")

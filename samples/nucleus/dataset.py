@@ -119,7 +119,8 @@ class NucleusDataset(Dataset):
     def load_images(self, paths: Iterable[str | os.PathLike] | str | os.PathLike) -> None:
         """Adds plain image files, without masks, for detection; `prepare()` comes after it.
 
-        An image's id is its file's name without suffix; where names repeat, the later ones get "-2", "-3", ...
+        An image's id is its file's name without suffix; where names repeat, the later ones get "-2", "-3", ... A
+        file that is named twice is taken once.
 
         Args:
             paths: image files, and folders of which all image files directly inside are taken.
@@ -128,8 +129,12 @@ class NucleusDataset(Dataset):
             DatasetError: a path is missing, or a folder holds no image file.
         """
         taken = {info["id"] for info in self.image_info}
+        known = {Path(info["path"]).resolve() for info in self.image_info}
         for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
             for file in _image_files(Path(path)):
+                if file.resolve() in known:
+                    continue
+                known.add(file.resolve())
                 self.add_image(
                     SOURCE,
                     image_id=_unused(file.stem, taken),

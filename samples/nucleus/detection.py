@@ -15,6 +15,7 @@ from nucleus.dataset import DatasetError, NucleusDataset
 from nucleus.export import (
     nuclei_table,
     submission_rows,
+    write_images,
     write_labels,
     write_nuclei,
     write_overlay,
@@ -58,9 +59,10 @@ def detect(
 ) -> DetectionRun:
     """Finds the nuclei in every image of a dataset and writes the results.
 
-    The folder gets `labels/<id>.png` (16 bit, or `.tif`), `overlays/<id>.png`, `submission.csv` and `nuclei.csv`.
-    An image that cannot be read is listed in `failures` and the others go on. The tables are written at the end,
-    after an interruption too, and hold this run's images; if no image could be done nothing is written.
+    The folder gets `labels/<id>.png` (16 bit, or `.tif`), `overlays/<id>.png`, `submission.csv`, `nuclei.csv` and
+    `images.csv`. An image that cannot be read or predicted is listed in `failures` and the others go on. The tables
+    are written at the end, after an interruption too, and hold this run's images; if no image could be done nothing is
+    written.
 
     Args:
         model: What `nucleus.inference.predict` takes.
@@ -79,7 +81,7 @@ def detect(
     if dataset.preprocessing is not None:
         raise DatasetError("Prediction preprocesses images itself: detect on a dataset without preprocessing.")
     run = DetectionRun(Path(output))
-    rows, tables = [], []
+    rows, tables, files = [], [], []
     start = time.perf_counter()
     try:
         for index in tqdm(dataset.image_ids, desc="detect", unit="image", disable=not progress):
@@ -89,10 +91,15 @@ def detect(
             except ValueError as error:
                 run.failures.append(str(error))
                 continue
-            labels, scores = predict(model, image)
+            try:
+                labels, scores = predict(model, image)
+            except ValueError as error:
+                run.failures.append(f"{dataset.image_info[index]['path']}: {error}")
+                continue
             write_labels(run.output / "labels" / f"{name}.{label_format}", labels)
             write_overlay(run.output / "overlays" / f"{name}.png", image, labels)
             rows += submission_rows(name, labels)
+            files.append((name, dataset.image_info[index]["path"], *labels.shape, len(scores)))
             tables.append(nuclei_table(name, image, labels, scores))
             run.images += 1
             run.nuclei += len(scores)
@@ -100,6 +107,7 @@ def detect(
         if tables:
             write_submission(run.output / "submission.csv", rows)
             write_nuclei(run.output / "nuclei.csv", tables)
+            write_images(run.output / "images.csv", files)
         run.seconds = time.perf_counter() - start
     return run
 

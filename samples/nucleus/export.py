@@ -20,6 +20,7 @@ from nucleus.labels import labels_to_rle
 from trainkit.files import atomic_path
 
 SUBMISSION_COLUMNS = ("ImageId", "EncodedPixels")
+IMAGES_COLUMNS = ("ImageId", "file", "height", "width", "nuclei")
 # Column of nuclei.csv -> property of skimage.measure.regionprops.
 _PROPERTIES = {
     "label": "label",
@@ -173,6 +174,19 @@ def write_nuclei(path: str | os.PathLike, tables: Iterable[pd.DataFrame]) -> Non
     filled = [table for table in tables if len(table)]
     joined = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=NUCLEI_COLUMNS)
     _write_csv(path, joined, float_format="%.4f")
+
+
+def write_images(path: str | os.PathLike, rows: Iterable[tuple[str, str, int, int, int]]) -> None:
+    """Writes `images.csv`, one row an image: ImageId, file, height and width in pixels, nuclei.
+
+    Args:
+        path: The file.
+        rows: Those five of each image.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    _write_csv(path, pd.DataFrame(rows, columns=IMAGES_COLUMNS))
 
 
 def _borders(labels: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ The rules, in one place:
 * PNG, TIFF, JPEG and BMP are read; the format is told by the file's first bytes, never by its name.
 * Grayscale, 1-bit and palette images become RGB. An alpha channel is dropped (not blended): in microscopy it
   marks nothing. 1-bit images become 0 and 255.
+* CMYK becomes RGB without a colour profile: what each ink and black let through, multiplied.
 * 8-bit samples are kept as they are. Anything else (16-bit, 32-bit, float) is scaled linearly so that the image's
   own 0.1th percentile becomes 0 and its 99.9th percentile 255, one scale for all channels, values outside clipped.
   An image so sparse that both percentiles agree is scaled from its minimum to its maximum; a constant one is black.
@@ -227,6 +228,11 @@ def _check_tiff(file: tifffile.TiffFile, page: tifffile.TiffPage, size: int) -> 
         )
 
 
+def _cmyk_to_rgb(pixels: np.ndarray) -> np.ndarray:
+    inks = 255 - pixels.astype(np.uint16)
+    return ((inks[..., :3] * inks[..., 3:] + 127) // 255).astype(np.uint8)
+
+
 def _tiff_samples(page: tifffile.TiffPage) -> np.ndarray:
     pixels = page.asarray()
     if page.axes == "SYX":
@@ -236,6 +242,8 @@ def _tiff_samples(page: tifffile.TiffPage) -> np.ndarray:
         return (np.moveaxis(page.colormap[:, pixels], 0, -1) >> 8).astype(np.uint8)
     if photometric == "MINISWHITE":
         pixels = ~pixels if pixels.dtype.kind in "bu" else -pixels
+    elif photometric == "SEPARATED" and pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 4:
+        return _cmyk_to_rgb(pixels)
     elif photometric not in ("MINISBLACK", "RGB"):
         raise ImageFileError(f"the TIFF's colour model {photometric} is not supported: save it as RGB or grey")
     if pixels.ndim == 2:

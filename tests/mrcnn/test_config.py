@@ -171,8 +171,10 @@ def test_wrong_type_names_the_attribute(name, value):
 def test_unknown_name_gives_the_known_one():
     with pytest.raises(ConfigError, match=r"'learningrate'. Did you mean LEARNING_RATE\?"):
         Config().update({"learningrate": 1.0})
-    with pytest.raises(ConfigError, match=r"'SPEED'. Known: .*LEARNING_RATE"):
-        Config().update({"SPEED": 1.0})
+    with pytest.raises(ConfigError, match=r"'LEARNING_RAT'. Did you mean LEARNING_RATE"):
+        Config().update({"LEARNING_RAT": 1.0})
+    with pytest.raises(ConfigError, match=r"'VELOCITY'. Known: .*LEARNING_RATE"):
+        Config().update({"VELOCITY": 1.0})
 
 
 @pytest.mark.parametrize("name", ["BATCH_SIZE", "IMAGE_SHAPE", "IMAGE_META_SIZE"])
@@ -204,11 +206,41 @@ def test_a_refused_update_changes_nothing():
         ({"MAX_GT_INSTANCES": 0}, "MAX_GT_INSTANCES must be at least 1"),
         ({"RPN_NMS_THRESHOLD": 1.5}, "RPN_NMS_THRESHOLD must be above 0"),
         ({"ROI_POSITIVE_RATIO": 0}, "ROI_POSITIVE_RATIO must be above 0"),
+        ({"RPN_ANCHOR_RATIOS": []}, "RPN_ANCHOR_RATIOS needs numbers"),
+        ({"RPN_ANCHOR_RATIOS": [0.5, 0]}, "RPN_ANCHOR_RATIOS needs numbers"),
+        ({"BACKBONE_STRIDES": [4, 8, 16, 32, 0]}, "BACKBONE_STRIDES needs numbers from 1 on"),
+        ({"BBOX_STD_DEV": [0.1, 0.1]}, "BBOX_STD_DEV needs 4 numbers"),
+        ({"MINI_MASK_SHAPE": (0, 0)}, "MINI_MASK_SHAPE needs numbers from 1 on"),
+        ({"MASK_SHAPE": [14, 14]}, r"MASK_SHAPE must be twice MASK_POOL_SIZE \(14\)"),
+        ({"MASK_SHAPE": [28]}, "MASK_SHAPE must be twice"),
+        ({"STEPS_PER_EPOCH": 0}, "STEPS_PER_EPOCH must be at least 1"),
+        ({"VALIDATION_STEPS": -1}, "VALIDATION_STEPS must be at least 0"),
+        ({"RPN_ANCHOR_STRIDE": 0}, "RPN_ANCHOR_STRIDE must be at least 1"),
+        ({"POST_NMS_ROIS_INFERENCE": -1}, "POST_NMS_ROIS_INFERENCE must be at least 1"),
+        ({"LEARNING_RATE": -1.0}, "LEARNING_RATE must be above 0"),
+        ({"SEED": -1}, "SEED must be at least 0"),
+        ({"DETECTION_MIN_CONFIDENCE": 5}, "DETECTION_MIN_CONFIDENCE must be from 0 to 1"),
+        ({"NAME": "a/b"}, "NAME becomes part of file names"),
+        ({"NAME": " "}, "NAME becomes part of file names"),
     ],
 )
 def test_validate_names_what_cannot_be_built(settings, message):
     with pytest.raises(ConfigError, match=message):
         Config().update(settings)
+
+
+def test_steps_that_an_old_script_divided_are_rounded_up():
+    class Old(Config):
+        STEPS_PER_EPOCH = 131 / 2
+        VALIDATION_STEPS = 25 // 2
+
+    assert (Old().STEPS_PER_EPOCH, Old().VALIDATION_STEPS) == (66, 12)
+
+
+def test_clipping_can_be_switched_off():
+    config = Config().update({"GRADIENT_CLIP_NORM": "None"})
+    config.validate()
+    assert config.GRADIENT_CLIP_NORM is None
 
 
 def test_images_of_their_own_size_need_no_multiple_of_64_up_front():

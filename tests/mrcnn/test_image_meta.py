@@ -68,6 +68,8 @@ def test_mold_inputs_refuses_what_cannot_be_one_batch():
     config.IMAGE_RESIZE_MODE = "none"
     with pytest.raises(ValueError, match=r"one size.*\(64, 64, 3\).*\(64, 128, 3\)"):
         image_meta.mold_inputs([np.zeros((64, 64, 3)), np.zeros((64, 128, 3))], config)
+    with pytest.raises(ValueError, match=r"multiples of 64.*Received: 64 x 100"):
+        image_meta.mold_inputs([np.zeros((64, 100, 3))], config)
     config.IMAGE_RESIZE_MODE = "crop"
     with pytest.raises(ValueError, match="training only"):
         image_meta.mold_inputs([np.zeros((64, 64, 3))], config)

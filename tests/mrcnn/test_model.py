@@ -74,6 +74,12 @@ def test_masks_of_found_boxes_are_those_of_the_whole_graph(detector, images):
     expected = unmold_detections(
         arrays["detections"][0], arrays["masks"][0], images[0].shape, molded.shape[1:], windows[0]
     )
+    own_loop = detector.unmold_detections(
+        arrays["detections"][0], arrays["masks"][0], images[0].shape, molded.shape[1:], windows[0]
+    )
+    for value, wanted in zip(own_loop, (expected.boxes, expected.class_ids, expected.scores), strict=False):
+        np.testing.assert_array_equal(value, wanted)
+    np.testing.assert_array_equal(own_loop[3], expected.masks())
     (found,) = detector.detect_instances(images[:1])
     np.testing.assert_array_equal(found.boxes, expected.boxes)
     # One of them with batch norm folded into the convolutions: other roundings.
@@ -109,7 +115,7 @@ def test_images_of_their_own_sizes(detector, tiny_config, tmp_path, eager, mode,
 
 
 def test_an_image_without_detections(detector, images, tiny_config, tmp_path, eager):
-    strict = sibling(detector, tiny_config(DETECTION_MIN_CONFIDENCE=1.1), tmp_path)
+    strict = sibling(detector, tiny_config(DETECTION_MIN_CONFIDENCE=1.0), tmp_path)
     (found,) = strict.detect(images[:1])
     assert (found["rois"].shape, found["masks"].shape) == ((0, 4), (64, 80, 0))
     assert len(found["class_ids"]) == len(found["scores"]) == 0

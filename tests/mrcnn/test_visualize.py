@@ -202,6 +202,14 @@ def test_draw_box_changes_only_the_frame():
     assert image.any()
 
 
+def test_draw_box_draws_into_a_mirrored_view():
+    image = np.zeros((40, 40, 3), np.uint8)
+    view = image[:, ::-1]
+    expected = visualize.draw_box(np.zeros_like(image), [10, 12, 30, 35], [255, 0, 7])
+    assert visualize.draw_box(view, [10, 12, 30, 35], [255, 0, 7]) is view
+    np.testing.assert_array_equal(image, expected[:, ::-1])
+
+
 def test_display_top_masks_orders_classes_by_area(scene):
     image, _, masks, class_ids = scene
     visualize.display_top_masks(image, masks, class_ids, NAMES, limit=3)

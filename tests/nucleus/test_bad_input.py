@@ -63,6 +63,28 @@ def test_detect_goes_on_past_a_bad_image_and_names_it(tmp_path, weights, write_s
     assert sorted(pd.read_csv(output / "submission.csv")["ImageId"]) == ["a", "c"]
 
 
+def test_detect_goes_on_past_an_image_that_the_model_refuses(tmp_path, monkeypatch, write_squares, capsys):
+    class Refusing:
+        def predict_labels(self, image):
+            if image.shape[0] == 12:
+                raise ValueError("12 rows are not for me")
+            return np.ones(image.shape[:2], np.int32), np.ones(1, np.float32)
+
+    monkeypatch.setattr(inference, "load_model", lambda *_: Refusing())
+    (tmp_path / "model.h5").touch()
+    for name in ("a", "c"):
+        write_squares(f"in/{name}.png", (2, 2))
+    cv2.imwrite(str(tmp_path / "in" / "b.png"), np.zeros((12, 9, 3), np.uint8))
+    output = tmp_path / "out"
+    arguments = (tmp_path / "in", tmp_path / "in" / "a.png", "--weights", tmp_path / "model.h5", "--output", output)
+    assert run("detect", *arguments) == 1
+    assert "b.png: 12 rows are not for me" in capsys.readouterr().err
+    images = pd.read_csv(output / "images.csv")
+    assert images["ImageId"].tolist() == ["a", "c"], "the file that was named twice is there once"
+    assert images[["height", "width", "nuclei"]].to_numpy().tolist() == [[24, 32, 1]] * 2
+    assert [file.endswith(f"{name}.png") for file, name in zip(images["file"], "ac", strict=True)] == [True, True]
+
+
 def test_nothing_is_touched_if_no_image_could_be_used(tmp_path, weights, write_squares, capsys):
     output = tmp_path / "out"
     assert run("detect", write_squares("in/a.png", (2, 2)), "--weights", weights, "--output", output) == 0

@@ -71,6 +71,14 @@ def test_tiff_where_white_is_zero_is_inverted(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "image.tif")[..., 0], 255 - GREY)
 
 
+def test_cmyk_tiff(tmp_path):
+    inks = np.random.default_rng(0).integers(0, 256, (5, 6, 4), np.uint8)
+    tifffile.imwrite(tmp_path / "image.tif", inks, photometric="separated")
+    through = 1 - inks / 255
+    expected = 255 * through[..., :3] * through[..., 3:]
+    np.testing.assert_allclose(read_image(tmp_path / "image.tif"), expected, atol=0.51)
+
+
 def test_planar_tiff(tmp_path):
     planes = np.moveaxis(COLOUR, 2, 0)
     tifffile.imwrite(tmp_path / "image.tif", planes, photometric="rgb", planarconfig="separate")

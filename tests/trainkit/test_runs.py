@@ -31,6 +31,14 @@ def test_a_dot_in_a_name_is_a_dot(tmp_path):
         UNET.last_checkpoint(tmp_path, "v.x")
 
 
+@pytest.mark.parametrize("name", ["run.1", "my run", "été"])
+def test_any_name_can_be_resumed(tmp_path, name):
+    run = new_run(tmp_path, name)
+    path = touch(run.folder / UNET.checkpoint_template(run, name).rsplit("/", 1)[1].format(epoch=3))
+    assert UNET.last_checkpoint(tmp_path, name) == path
+    assert UNET.run_of(path) == Run(path.parent, 3)
+
+
 def test_kinds_of_models_are_kept_apart(tmp_path):
     unet = touch(tmp_path / "nucleus20240101T0000" / "unet_nucleus_0002.h5")
     mask_rcnn = touch(tmp_path / "nucleus20240102T0000" / "mask_rcnn_nucleus_0010.h5")

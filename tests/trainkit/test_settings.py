@@ -18,6 +18,7 @@ class Base(Settings):
     PAINT = "plain"
     SIZES = (1, 2)
     MODE = "fast"
+    LOUD = False
 
     def _derive(self):
         self.AREA = self.SIDE**2
@@ -52,6 +53,13 @@ def test_an_optional_setting_can_be_emptied_and_filled_again(value):
     assert settings.TITLE is None
     assert settings.update({"LIMIT": 3, "TITLE": "some"}).LIMIT == 3
     assert settings.TITLE == "some"
+
+
+@pytest.mark.parametrize(("text", "value"), [("True", True), ("true", True), ("FALSE", False)])
+def test_yes_and_no_in_any_case(text, value):
+    assert Base().update({"LOUD": text}).LOUD is value
+    with pytest.raises(SettingsError, match="LOUD needs a value like False"):
+        Base().update({"LOUD": "1"})
 
 
 def test_none_and_callables_only_where_they_are_declared():
