@@ -1,4 +1,4 @@
-"""The command line: `nucleus train`, `detect`, `evaluate`, `tune`, `pack` and `download`.
+"""The command line: `nucleus train`, `detect`, `evaluate`, `tune`, `pack`, `convert` and `download`.
 
 `nucleus.options` says what is parsed, `nucleus.commands` what is done.
 """

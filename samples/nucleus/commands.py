@@ -36,8 +36,8 @@ def train(args: argparse.Namespace) -> int:
     config = make_config("training", recipe.preset, recipe.settings, recipe.model)
     inference_config = _inference_config(recipe)
 
-    train_dataset = _dataset(args.dataset, args.subset, preprocessing=preprocessing(config))
-    val_dataset = _dataset(args.dataset, args.val_subset, preprocessing=preprocessing(config))
+    train_dataset = _dataset(args, args.subset, preprocessing=preprocessing(config))
+    val_dataset = _dataset(args, args.val_subset, preprocessing=preprocessing(config))
     train_dataset.cache_labels()
     val_dataset.cache_labels()
 
@@ -49,7 +49,7 @@ def train(args: argparse.Namespace) -> int:
         train_dataset,
         val_dataset,
         inference_config=inference_config,
-        evaluation_dataset=_dataset(args.dataset, args.val_subset),
+        evaluation_dataset=_dataset(args, args.val_subset),
         epochs=args.epochs,
     )
     print(f"Trained {model.epoch} epochs: {model.log_dir}")
@@ -69,7 +69,7 @@ def detect(args: argparse.Namespace) -> int:
     if args.images:
         dataset, failures = collect_images(args.images)
     else:
-        dataset = _dataset(args.dataset, args.subset, require_masks=False, failures=failures)
+        dataset = _dataset(args, args.subset, require_masks=False, failures=failures)
     if dataset.num_images == 0:
         return _report_failures(failures)
     model = load_model(weights, config, args.logs)
@@ -85,14 +85,14 @@ def evaluate(args: argparse.Namespace) -> int:
     from nucleus.evaluation import evaluate_predictions, save_scores, summarise
 
     if args.predictions is not None:
-        scores = evaluate_predictions(args.predictions, _dataset(args.dataset, args.subset))
+        scores = evaluate_predictions(args.predictions, _dataset(args, args.subset))
     else:
         import_keras()
         from nucleus.inference import load_model
 
         weights = _trained_weights(args)
         config = _inference_config(_recipe(args, weights), args.settings)
-        dataset = _dataset(args.dataset, args.subset)
+        dataset = _dataset(args, args.subset)
         scores = score(load_model(weights, config, args.logs), dataset)
     output = args.output or _new_folder("evaluate")
     save_scores(scores, output)
@@ -115,7 +115,7 @@ def tune(args: argparse.Namespace) -> int:
     if config.model_kind != "unet":
         raise ValueError(f"{weights}: {config.model_kind} has no thresholds to tune; tune is for U-Nets.")
     grid = {name: parse_values(config, name, values) for name, values in args.grid}
-    dataset = _dataset(args.dataset, args.subset)
+    dataset = _dataset(args, args.subset)
     report = tune_postprocessing(load_model(weights, config, args.logs), dataset, grid, args.search)
     output = args.output or _new_folder("tune")
     write_text(output / "tuning.csv", pd.DataFrame(report.rows).to_csv(index=False, lineterminator="\n"))
@@ -140,6 +140,16 @@ def pack(args: argparse.Namespace) -> int:
     return 0
 
 
+def convert(args: argparse.Namespace) -> int:
+    """Writes a data set as label images or as COCO JSON; see `nucleus convert --help`."""
+    from nucleus.convert import convert as write
+
+    dataset = _dataset(args, args.subset, fit=args.fit)
+    write(dataset, args.to, args.output)
+    print(f"{dataset.num_images} images: {args.output}")
+    return 0
+
+
 def download(args: argparse.Namespace) -> int:
     """Fetches pretrained weights, or says where the images are; see `nucleus download --help`."""
     from mrcnn.weights import download_coco
@@ -156,11 +166,11 @@ def download(args: argparse.Namespace) -> int:
     return 0
 
 
-def _dataset(root: Path, subset: str, preprocessing=None, **options: Any):
+def _dataset(args: argparse.Namespace, subset: str, preprocessing=None, fit: int | None = None, **options: Any):
     from nucleus.dataset import NucleusDataset
 
-    dataset = NucleusDataset(preprocessing=preprocessing)
-    dataset.load_nucleus(root, subset, **options)
+    dataset = NucleusDataset(preprocessing=preprocessing, fit=fit)
+    dataset.load_nucleus(args.dataset, subset, layout=args.layout, **options)
     dataset.prepare()
     return dataset
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from nucleus import commands
+from nucleus.layouts import LAYOUTS
 from nucleus.models import MODELS
 from nucleus.weights import DOWNLOADABLE
 from trainkit.imagenet import NETWORKS
@@ -90,6 +91,18 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--output", type=Path, required=True, metavar="FILE.h5", help="the file to write")
     command.add_argument("--full-precision", action="store_true", help="keep float32 (default: half precision)")
 
+    command = _command(
+        subparsers, commands.convert, "write a data set as label images or as COCO JSON", configurable=False
+    )
+    command.epilog = None
+    _add_dataset(command)
+    command.add_argument("--subset", default="all", help="images to write (default: %(default)s)")
+    command.add_argument("--to", choices=("labels", "coco"), required=True, help="what to write beside images/")
+    command.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="a new folder")
+    command.add_argument(
+        "--fit", type=_positive, metavar="SIDE", help="scale and pad images to SIDE x SIDE pixels (512 for GlaS)"
+    )
+
     command = _command(subparsers, commands.download, "fetch pretrained weights", configurable=False)
     command.add_argument(
         "what",
@@ -116,14 +129,7 @@ def _command(
     command.set_defaults(command=function)
     command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     if configurable:
-        command.add_argument(
-            "--dataset",
-            type=Path,
-            default=Path("datasets/nucleus"),
-            metavar="FOLDER",
-            help="folder with stage1_train/<ImageId>/{images,masks} (default: %(default)s). --subset is train, val "
-            "(the customary 25 of stage1_train) or the name of a folder in it",
-        )
+        _add_dataset(command)
         command.add_argument(
             "--logs",
             type=Path,
@@ -152,6 +158,25 @@ def _command(
             help="any configuration attribute, such as DETECTION_NMS_THRESHOLD=0.2; repeat for more",
         )
     return command
+
+
+def _add_dataset(command: argparse.ArgumentParser) -> None:
+    """Adds the options that say where the images are."""
+    command.add_argument(
+        "--dataset",
+        type=Path,
+        default=Path("datasets/nucleus"),
+        metavar="PATH",
+        help="folder of a data set, or its CSV or JSON file (default: %(default)s). Of stage1_train, --subset=val is "
+        "the customary 25 images and train the rest; elsewhere val is a fifth where the data set has no val of its "
+        "own. --subset=all is all; others are folders, Usage values, testA..., and a+b is both",
+    )
+    command.add_argument(
+        "--layout",
+        choices=LAYOUTS,
+        help="how the data set is laid out (default: told by what is there): "
+        + "; ".join(f"{layout.name}: {layout.summary}" for layout in LAYOUTS.values()),
+    )
 
 
 def _list_presets() -> str:

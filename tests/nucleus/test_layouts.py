@@ -453,6 +453,13 @@ def test_gaps_are_closed_whatever_the_numbers(tmp_path):
         np.testing.assert_array_equal(close_gaps(np.array([[2, 3], [highest, 3]], np.int32)), [[1, 2], [3, 2]])
 
 
+def test_a_label_above_32_bits_is_named(tmp_path):
+    write_image(tmp_path / "a.png")
+    write_labels(tmp_path / "a_masks.tif", LABELS.astype(np.uint32) << 30, np.uint32)
+    with pytest.raises(DatasetError, match=r"a_masks\.tif: a label is above 2147483647"):
+        load(tmp_path).load_labels(0)
+
+
 # --- COCO ------------------------------------------------------------------------------------------------------------
 
 
