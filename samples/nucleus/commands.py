@@ -8,12 +8,14 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mrcnn.config import BACKBONES
 from nucleus.config import ApplicationSettings, NucleusConfig, NucleusUNetConfig, inference_settings, make_config
+from nucleus.folds import FOLDS_FILE, Folds, make_folds, read_folds
 from nucleus.models import DEFAULT_MODEL, MODELS, last_checkpoint
 from nucleus.quiet import import_keras
 from nucleus.weights import DOWNLOADABLE, Recipe, choose_recipe, existing_file, find_recipe, shipped_weights
@@ -36,20 +38,24 @@ def train(args: argparse.Namespace) -> int:
     config = make_config("training", recipe.preset, recipe.settings, recipe.model)
     inference_config = _inference_config(recipe)
 
-    train_dataset = _dataset(args, args.subset, preprocessing=preprocessing(config))
-    val_dataset = _dataset(args, args.val_subset, preprocessing=preprocessing(config))
+    folds = _folds(args, weights, config.SEED)
+    train_images, val_images = _division(args, folds)
+    train_dataset = _dataset(args, *train_images, preprocessing=preprocessing(config))
+    val_dataset = _dataset(args, *val_images, preprocessing=preprocessing(config))
     train_dataset.cache_labels()
     val_dataset.cache_labels()
 
     config.display()
     model = training.start(config, args.logs, args.weights, weights)
     recipe.save(model.log_dir)
+    if folds is not None:
+        folds.save(Path(model.log_dir) / FOLDS_FILE)
     training.train(
         model,
         train_dataset,
         val_dataset,
         inference_config=inference_config,
-        evaluation_dataset=_dataset(args, args.val_subset),
+        evaluation_dataset=_dataset(args, *val_images),
         epochs=args.epochs,
     )
     print(f"Trained {model.epoch} epochs: {model.log_dir}")
@@ -166,13 +172,50 @@ def download(args: argparse.Namespace) -> int:
     return 0
 
 
-def _dataset(args: argparse.Namespace, subset: str, preprocessing=None, fit: int | None = None, **options: Any):
-    from nucleus.dataset import NucleusDataset
+def _dataset(
+    args: argparse.Namespace,
+    subset: str,
+    only: Collection[str] | None = None,
+    preprocessing=None,
+    fit: int | None = None,
+    **options: Any,
+):
+    from nucleus.dataset import DatasetError, NucleusDataset
 
     dataset = NucleusDataset(preprocessing=preprocessing, fit=fit)
     dataset.load_nucleus(args.dataset, subset, layout=args.layout, **options)
+    if only is not None:
+        missing = set(only) - {info["id"] for info in dataset.image_info}
+        if missing:
+            raise DatasetError(f"{args.dataset}: {min(missing)} is in the folds but not in the subset {subset}")
+        dataset.image_info = [info for info in dataset.image_info if info["id"] in only]
     dataset.prepare()
     return dataset
+
+
+def _folds(args: argparse.Namespace, weights: Path | None, seed: int) -> Folds | None:
+    """Returns the folds that a training holds one out of, if it does; a resumed run goes on with its own."""
+    own = None if weights is None or args.weights != "last" else weights.parent / FOLDS_FILE
+    if args.fold is None:
+        return read_folds(own) if own is not None and own.is_file() else None
+    if isinstance(args.folds, Path):
+        folds = read_folds(args.folds)
+    else:
+        infos = _dataset(args, _both_subsets(args)).image_info
+        folds = make_folds({info["id"]: info["modality"] for info in infos}, args.folds, seed)
+    return replace(folds, held_out=args.fold)
+
+
+def _division(args: argparse.Namespace, folds: Folds | None) -> tuple[tuple, tuple]:
+    """Returns the subset, and the ids in it where there are folds, of the images to train and to validate on."""
+    if folds is None:
+        return (args.subset,), (args.val_subset,)
+    train_ids, val_ids = folds.split(folds.held_out)
+    return (_both_subsets(args), train_ids), (_both_subsets(args), val_ids)
+
+
+def _both_subsets(args: argparse.Namespace) -> str:
+    return "+".join(dict.fromkeys([args.subset, args.val_subset]))
 
 
 def _recipe(args: argparse.Namespace, weights: Path | None) -> Recipe:

@@ -42,6 +42,21 @@ def make_parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--subset", default="train", help="images to train on (default: %(default)s)")
     command.add_argument("--val-subset", default="val", help="images to validate on (default: %(default)s)")
+    command.add_argument(
+        "--fold",
+        type=_positive,
+        metavar="K",
+        help="divide the images of both subsets into folds and validate on the K-th, the first being 1 (a run that "
+        "goes on keeps its own)",
+    )
+    command.add_argument(
+        "--folds",
+        type=_folds,
+        default=4,
+        metavar="{N,FILE}",
+        help="how many folds, stratified by modality and chosen by SEED, or the folds.json of another run (default: "
+        "%(default)s)",
+    )
     command.add_argument("--epochs", type=_positive, help="epochs in all (default: those of STAGES)")
     command.add_argument("--steps", type=_positive, help="training steps an epoch, as --set STEPS_PER_EPOCH=STEPS")
 
@@ -214,6 +229,10 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number above 0, received {text!r}")
     return int(text)
+
+
+def _folds(text: str) -> int | Path:
+    return int(text) if text.isdecimal() else Path(text)
 
 
 def _trained(text: str) -> str:

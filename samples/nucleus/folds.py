@@ -1,0 +1,106 @@
+"""Folds for cross-validation that hold each imaging modality in equal parts."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nucleus.layouts.base import DatasetError
+from trainkit.files import write_text
+
+FOLDS_FILE = "folds.json"
+
+
+@dataclass(frozen=True)
+class Folds:
+    """A division of a data set.
+
+    Attributes:
+        ids: the image ids of each fold; no id is in two.
+        held_out: number of the fold that a training run validates on, counted from 1; None where this is no run's.
+    """
+
+    ids: tuple[tuple[str, ...], ...]
+    held_out: int | None = None
+
+    def split(self, number: int | None) -> tuple[set[str], set[str]]:
+        """Ids to train on and ids to validate on.
+
+        Args:
+            number: the fold to validate on, counted from 1.
+
+        Raises:
+            DatasetError: there is no such fold.
+        """
+        if number not in range(1, len(self.ids) + 1):
+            raise DatasetError(f"There are folds 1 to {len(self.ids)}. Received: fold {number}")
+        rest = (fold for position, fold in enumerate(self.ids, start=1) if position != number)
+        return {name for fold in rest for name in fold}, set(self.ids[number - 1])
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the folds as JSON: {"held_out": number or null, "folds": [[id, ...], ...]}.
+
+        Args:
+            path: the file.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        write_text(path, json.dumps({"held_out": self.held_out, "folds": self.ids}, indent=1) + "\n")
+
+
+def make_folds(modalities: Mapping[str, str], count: int, seed: int = 0) -> Folds:
+    """Deals images out to folds, at random within each modality.
+
+    In each modality, and in all together, two folds differ by one image at most. The order of the images does not
+    matter.
+
+    Args:
+        modalities: image id -> modality.
+        count: number of folds, 2 or more.
+        seed: chooses the division.
+
+    Raises:
+        DatasetError: there are fewer than two folds or fewer images than folds.
+    """
+    if not 2 <= count <= len(modalities):
+        raise DatasetError(f"{len(modalities)} images cannot be divided into {count} folds")
+    rng = np.random.default_rng(seed)
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(modalities):
+        groups[modalities[name]].append(name)
+    # Dealt in one go, so that the next modality begins where the last one ended.
+    dealt = [name for modality in sorted(groups) for name in rng.permutation(groups[modality]).tolist()]
+    return Folds(tuple(tuple(sorted(dealt[start::count])) for start in range(count)))
+
+
+def read_folds(path: str | os.PathLike) -> Folds:
+    """Reads what `Folds.save` wrote.
+
+    Args:
+        path: the file.
+
+    Raises:
+        DatasetError: it cannot be read, is no such file, or an id occurs twice.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_bytes())
+        held_out, ids = content["held_out"], tuple(tuple(map(str, fold)) for fold in content["folds"])
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise DatasetError(f"{path}: is no file of folds ({type(error).__name__}: {error})") from error
+    if held_out is not None and held_out not in range(1, len(ids) + 1):
+        raise DatasetError(f"{path}: there is no fold {held_out!r} to hold out")
+    names = [name for fold in ids for name in fold]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DatasetError(f"{path}: the id {twice!r} occurs twice")
+    return Folds(ids, held_out)
