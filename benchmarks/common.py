@@ -36,13 +36,14 @@ def make_parser(description: str) -> argparse.ArgumentParser:
 def add_network_options(parser: argparse.ArgumentParser, repeats: int) -> None:
     """Adds the options of the benchmarks that run a network."""
     parser.add_argument("--preset", choices=PRESETS, default="lineage", help="settings (default lineage: ResNet-50)")
-    parser.add_argument("--size", type=_positive, default=512, help="image side, a multiple of 64 (default 512)")
-    parser.add_argument("--repeats", type=_positive, default=repeats, help=f"timed repetitions (default {repeats})")
+    parser.add_argument("--size", type=positive, default=512, help="image side, a multiple of 64 (default 512)")
+    parser.add_argument("--repeats", type=positive, default=repeats, help=f"timed repetitions (default {repeats})")
     parser.add_argument("--precision", choices=("float32", "mixed_bfloat16"), default="float32")
     parser.add_argument("--weights", type=Path, help="weights file; random weights by default")
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """Returns the number above 0 that an option gives."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not above 0")

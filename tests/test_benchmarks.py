@@ -24,13 +24,13 @@ def run(monkeypatch, capsys):
         return json.loads(capsys.readouterr().out)
 
     yield run_benchmark
-    for name in ("common", "data_loading", "training_step", "detection"):
+    for name in ("common", "data_loading", "training_step", "detection", "metrics"):
         sys.modules.pop(name, None)
 
 
-def check_environment(report):
+def check_environment(report, precision="float32"):
     assert report["backend"] in ("tensorflow", "jax", "torch")
-    assert report["precision"] == "float32"
+    assert report["precision"] == precision
     assert report["versions"]["numpy"] == np.__version__
     assert report["cores"] >= 1
     assert report["processor"]
@@ -64,6 +64,17 @@ def test_data_loading_times_every_image_of_each_way(run):
     check_environment(report)
     assert report["seconds_per_image"] == report["label_cache"]["median_seconds"]
     assert [report[way]["runs"] for way in ("masks_from_files", "label_cache", "in_memory")] == [6, 6, 6]
+
+
+def test_metrics_are_faster_than_boolean_masks(run):
+    report = run("metrics", ["--size", "256", "--nuclei", "40", "--rows", "4", "--repeats", "3"])
+    check_environment(report, precision="float64")
+    assert report["nuclei"] == [40, 40]
+    assert 0 < report["score"] < 1
+    assert report["seconds_per_image"] == report["map"]["median_seconds"]
+    assert report["map"]["runs"] == report["overlaps"]["runs"] == report["glas"]["runs"] == 3
+    assert report["boolean_masks"]["rows"] == 4
+    assert report["speedup"] > 1
 
 
 def test_seconds_are_of_an_image_not_of_a_batch(monkeypatch):

@@ -23,9 +23,11 @@ from nucleus.scores.panoptic import Panoptic, panoptic_quality
 from nucleus.scores.pixels import Pixels, count_pixels
 from nucleus.scores.ranked import CocoScores, coco_scores, score_average_precision
 from nucleus.scores.ranking import rank_sum_table
+from nucleus.scores.sensitivity import PROPERTIES, iou_histogram, nucleus_table, recall_by
 
 __all__ = [
     "DETECTION_IOU",
+    "PROPERTIES",
     "THRESHOLDS",
     "CocoScores",
     "Counts",
@@ -44,12 +46,15 @@ __all__ = [
     "count_nuclei",
     "count_pixels",
     "glas_scores",
+    "iou_histogram",
     "iou_matrix",
     "match_counts",
+    "nucleus_table",
     "overlaps",
     "panoptic_quality",
     "pixel_iou",
     "rank_sum_table",
+    "recall_by",
     "score_average_precision",
 ]
 
