@@ -110,7 +110,7 @@ def _distances(pair: Overlaps) -> tuple[np.ndarray, np.ndarray]:
     if not len(pair.truth_ids) or not len(pair.predicted_ids):
         diagonal = np.hypot(*pair.truth.shape)
         return np.full(len(pair.truth_ids), diagonal), np.full(len(pair.predicted_ids), diagonal)
-    truth, predicted = Shapes(pair.truth, pair.truth_ids), Shapes(pair.predicted, pair.predicted_ids)
+    truth, predicted = Shapes(pair.truth), Shapes(pair.predicted)
     known: dict[tuple[int, int], float] = {}
 
     def distance(i: int, j: int) -> float:

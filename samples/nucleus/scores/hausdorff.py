@@ -6,20 +6,19 @@ import numpy as np
 from scipy.ndimage import find_objects
 from scipy.spatial import cKDTree
 
+from nucleus.scores.overlaps import instance_indices
+
 
 class Shapes:
     """The instances of one label image, prepared for distances.
 
     Args:
-        labels: Integer `[H, W]`, 0 background.
-        ids: int `[N]`, the labels that occur, ascending; instances are addressed by their index here.
+        labels: Integer `[H, W]`, 0 background. Instances are addressed by their index in the ascending labels.
     """
 
-    def __init__(self, labels: np.ndarray, ids: np.ndarray) -> None:
-        dense = np.searchsorted(ids, labels).astype(np.int32) + 1
-        dense[labels == 0] = 0
-        self.labels = dense
-        self._windows = find_objects(dense)
+    def __init__(self, labels: np.ndarray) -> None:
+        _, self._indices = instance_indices(labels)
+        self._windows = find_objects(self._indices + 1)
         self._trees: dict[int, cKDTree] = {}
         # (top, left, bottom, right) of each instance, the last two inclusive.
         self.extents = np.array(
@@ -29,16 +28,16 @@ class Shapes:
     def points(self, index: int) -> np.ndarray:
         """Returns the pixels of an instance, int64 `[n, 2]` as (y, x)."""
         window = self._windows[index]
-        return np.argwhere(self.labels[window] == index + 1) + self.extents[index, :2]
+        return np.argwhere(self._indices[window] == index) + self.extents[index, :2]
 
     def holds(self, index: int, points: np.ndarray) -> np.ndarray:
         """Tells for each of `points` `[n, 2]` whether it belongs to the instance, bool `[n]`."""
-        return self.labels[points[:, 0], points[:, 1]] == index + 1
+        return self._indices[points[:, 0], points[:, 1]] == index
 
     def outline(self, index: int) -> cKDTree:
         """Returns the instance's pixels with a neighbour outside (four-connected), as a tree to search."""
         if index not in self._trees:
-            mask = np.pad(self.labels[self._windows[index]] == index + 1, 1)
+            mask = np.pad(self._indices[self._windows[index]] == index, 1)
             inner = mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]
             self._trees[index] = cKDTree(np.argwhere(mask[1:-1, 1:-1] & ~inner) + self.extents[index, :2])
         return self._trees[index]

@@ -116,6 +116,27 @@ def overlaps(truth: np.ndarray, predicted: np.ndarray) -> Overlaps:
     )
 
 
+def instance_indices(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers the instances of a label image consecutively.
+
+    Args:
+        labels: Integer `[H, W]` label image.
+
+    Returns:
+        ids: int64 `[N]`, the labels that occur, ascending.
+        indices: int32 `[H, W]`, index into ids of each pixel; -1 for background.
+    """
+    highest = int(labels.max(initial=0))
+    if highest >= _DENSE_BINS:
+        ids, inverse = np.unique(labels, return_inverse=True)
+        background = int(ids.size > 0 and ids[0] == 0)
+        return ids[background:].astype(np.int64), (inverse.reshape(labels.shape) - background).astype(np.int32)
+    ids = np.flatnonzero(np.bincount(labels.ravel(), minlength=1)[1:]) + 1
+    table = np.full(highest + 1, -1, np.int32)
+    table[ids] = np.arange(len(ids))
+    return ids, table[labels]
+
+
 def _checked(labels: np.ndarray, name: str) -> np.ndarray:
     labels = np.asarray(labels)
     if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):

@@ -11,7 +11,7 @@ from scipy.ndimage import binary_dilation, generate_binary_structure
 from scipy.ndimage import label as connected_components
 
 from nucleus.scores.matching import DETECTION_IOU
-from nucleus.scores.overlaps import Overlaps
+from nucleus.scores.overlaps import Overlaps, instance_indices, overlaps
 
 PROPERTIES = ("area", "eccentricity", "cluster_size")
 
@@ -99,11 +99,13 @@ def eccentricities(labels: np.ndarray) -> np.ndarray:
     Returns:
         float64 `[N]` in 0..1, by ascending label: 0 for a circle, and for a single pixel; 1 for a line.
     """
+    ids, instances = instance_indices(labels)
     y, x = np.nonzero(labels)
-    _, instance, area = np.unique(labels[y, x], return_inverse=True, return_counts=True)
+    instance = instances[y, x]
+    area = np.bincount(instance, minlength=len(ids))
 
     def mean(values: np.ndarray) -> np.ndarray:
-        return np.bincount(instance, weights=values, minlength=len(area)) / area
+        return np.bincount(instance, weights=values, minlength=len(ids)) / area
 
     dy, dx = y - mean(y)[instance], x - mean(x)[instance]
     yy, xx, xy = mean(dy * dy), mean(dx * dx), mean(dx * dy)
@@ -134,12 +136,10 @@ def cluster_sizes(labels: np.ndarray, dilation: int = 1) -> np.ndarray:
     if dilation < 0:
         raise ValueError(f"A foreground cannot grow by fewer than 0 pixels. Received: dilation={dilation}")
     square = generate_binary_structure(2, 2)
-    foreground = labels > 0
-    grown = binary_dilation(foreground, square, iterations=dilation) if dilation else foreground
+    grown = binary_dilation(labels > 0, square, iterations=dilation) if dilation else labels > 0
     components, _ = connected_components(grown, square)
-    members = np.unique(np.stack([labels[foreground], components[foreground]]), axis=1)
-    sizes = np.bincount(members[1])[members[1]]
-    ids, instance = np.unique(members[0], return_inverse=True)
-    largest = np.zeros(len(ids), np.int64)
-    np.maximum.at(largest, instance, sizes)
+    members = overlaps(labels, components)
+    sizes = np.bincount(members.predicted_index)[members.predicted_index]
+    largest = np.zeros(len(members.truth_ids), np.int64)
+    np.maximum.at(largest, members.truth_index, sizes)
     return largest

@@ -7,12 +7,8 @@ from skimage.metrics import hausdorff_distance
 from nucleus.scores.hausdorff import Shapes, hausdorff, nearest
 
 
-def shapes(labels):
-    return Shapes(labels, np.unique(labels[labels > 0]))
-
-
 def test_every_pair_is_as_far_apart_as_scikit_image_says(images):
-    truth, predicted = shapes(images.truth), shapes(images.predicted)
+    truth, predicted = Shapes(images.truth), Shapes(images.predicted)
     for i, mask in enumerate(images.truth_masks):
         expected = [hausdorff_distance(mask, other) for other in images.predicted_masks]
         found = [hausdorff(truth, i, predicted, j) for j in range(len(expected))]
@@ -27,13 +23,13 @@ def test_the_farthest_pixel_may_lie_inside():
     ring[(np.hypot(y, x) <= 15) & (np.hypot(y, x) > 12)] = 1
     expected = hausdorff_distance(disc > 0, ring > 0)
     assert expected > 12
-    assert hausdorff(shapes(disc), 0, shapes(ring), 0) == expected
-    assert nearest(shapes(ring), 0, shapes(disc)) == expected
+    assert hausdorff(Shapes(disc), 0, Shapes(ring), 0) == expected
+    assert nearest(Shapes(ring), 0, Shapes(disc)) == expected
 
 
 def test_pixels_at_the_border_of_the_image_and_parts_apart_count():
     first, second = np.zeros((9, 12), np.int32), np.zeros((9, 12), np.int32)
     first[0, 0] = first[8, 11] = 5
     second[0:2, 0:2] = 8
-    assert hausdorff(shapes(first), 0, shapes(second), 0) == pytest.approx(np.hypot(7, 10))
-    assert hausdorff(shapes(first), 0, shapes(first), 0) == 0
+    assert hausdorff(Shapes(first), 0, Shapes(second), 0) == pytest.approx(np.hypot(7, 10))
+    assert hausdorff(Shapes(first), 0, Shapes(first), 0) == 0

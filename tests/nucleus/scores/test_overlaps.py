@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nucleus.scores.overlaps import overlaps
+from nucleus.scores.overlaps import instance_indices, overlaps
 
 
 def test_every_overlap_and_area_is_that_of_the_masks(images):
@@ -27,6 +27,16 @@ def test_labels_too_large_for_a_dense_histogram_give_the_same(images):
     np.testing.assert_array_equal(large.truth_ids, small.truth_ids * 2**20)
     np.testing.assert_array_equal(large.intersections, small.intersections)
     np.testing.assert_array_equal(large.predicted_index, small.predicted_index)
+
+
+@pytest.mark.parametrize("factor", [1, 2**20])
+def test_instances_are_numbered_by_ascending_label(images, factor):
+    ids, indices = instance_indices(images.truth * factor)
+    np.testing.assert_array_equal(ids, np.unique(images.truth)[1:] * factor)
+    np.testing.assert_array_equal(indices, np.searchsorted(ids, images.truth * factor) - (images.truth == 0))
+    everywhere = np.array([[2, 2, 1]]) * factor
+    np.testing.assert_array_equal(instance_indices(everywhere)[1], [[1, 1, 0]])
+    np.testing.assert_array_equal(instance_indices(np.zeros((2, 2), np.int32))[1], [[-1, -1], [-1, -1]])
 
 
 def test_areas_count_the_pixels_under_the_background_too():
