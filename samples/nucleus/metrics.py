@@ -3,6 +3,7 @@
     pair = overlaps(truth, predicted)      # two label images [H, W], once
     count_matches(pair, 0.7).f1            # and every score from that
     sum(count_pixels(pair) for pair in pairs).dice
+    sum(score(pair) for pair in pairs).values()    # all of them, by name
 
 `overlaps` counts the pixels that instances share. Every score takes its result; what an image adds to a score is a
 small object with the scores as properties, and such objects add up to those of a data set. For the common scores of
@@ -24,6 +25,7 @@ from nucleus.scores.pixels import Pixels, count_pixels
 from nucleus.scores.ranked import CocoScores, coco_scores, score_average_precision
 from nucleus.scores.ranking import rank_sum_table
 from nucleus.scores.sensitivity import PROPERTIES, iou_histogram, nucleus_table, recall_by
+from nucleus.scores.summary import Scores, score
 
 __all__ = [
     "DETECTION_IOU",
@@ -38,6 +40,7 @@ __all__ = [
     "Overlaps",
     "Panoptic",
     "Pixels",
+    "Scores",
     "average_precision",
     "average_precision_curve",
     "coco_scores",
@@ -55,6 +58,7 @@ __all__ = [
     "pixel_iou",
     "rank_sum_table",
     "recall_by",
+    "score",
     "score_average_precision",
 ]
 

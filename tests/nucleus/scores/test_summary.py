@@ -1,0 +1,69 @@
+"""All scores at once: each is its own function's, and images add up."""
+
+import numpy as np
+import pytest
+
+from nucleus.metrics import average_precision
+from nucleus.scores.glas import glas_scores
+from nucleus.scores.matching import THRESHOLDS, count_matches
+from nucleus.scores.numbers import count_divisions, count_nuclei
+from nucleus.scores.overlaps import overlaps
+from nucleus.scores.panoptic import panoptic_quality
+from nucleus.scores.pixels import count_pixels
+from nucleus.scores.summary import score
+
+
+def test_every_value_of_an_image_is_its_own_score(images):
+    pair = overlaps(images.truth, images.predicted)
+    found = count_matches(pair, 0.6)
+    divisions, numbers, panoptic = count_divisions(pair, 0.6), count_nuclei(pair), panoptic_quality(pair)
+    pixels, glas = count_pixels(pair), glas_scores(pair)
+    values = score(pair, 0.6).values()
+    curve = count_matches(pair).average_precision
+    assert [values.pop(f"AP{round(100 * threshold)}") for threshold in THRESHOLDS] == list(curve)
+    assert values == {
+        "images": 1,
+        "mAP": pytest.approx(average_precision(images.truth, images.predicted)),
+        "precision": found.precision[0],
+        "recall": found.recall[0],
+        "F1": found.f1[0],
+        "Dice": pixels.dice,
+        "IoU": pixels.iou,
+        "oseg": divisions.over,
+        "useg": divisions.under,
+        "true": len(images.truth_masks),
+        "predicted": len(images.predicted_masks),
+        "count_error": numbers.error,
+        "count_ratio": numbers.ratio,
+        "PQ": panoptic.quality,
+        "SQ": panoptic.segmentation_quality,
+        "RQ": panoptic.recognition_quality,
+        "object_F1": glas.f1,
+        "object_Dice": glas.dice,
+        "object_Hausdorff": glas.hausdorff,
+    }
+
+
+def test_map_is_a_mean_over_images_and_recall_one_over_nuclei(images, edge_cases):
+    pairs = [overlaps(images.truth, images.predicted), *(overlaps(*case) for case in edge_cases.values())]
+    total = sum(score(pair) for pair in pairs)
+    values = total.values()
+    assert values["images"] == 5
+    assert values["mAP"] == pytest.approx(np.mean([count_matches(pair).average_precision.mean() for pair in pairs]))
+    hits = (images.iou > 0.7).sum() + 2
+    assert values["recall"] == pytest.approx(hits / (len(images.truth_masks) + 4))
+    assert values["precision"] == pytest.approx(hits / (len(images.predicted_masks) + 4))
+    assert values["true"] == len(images.truth_masks) + 4
+
+
+def test_without_nuclei_all_is_perfect(edge_cases):
+    values = score(overlaps(*edge_cases["neither"])).values()
+    numbers = {name: values.pop(name) for name in ("oseg", "useg", "true", "predicted", "count_error")}
+    assert set(numbers.values()) == {0}
+    assert values.pop("object_Hausdorff") == 0
+    assert set(values.values()) == {1}
+
+
+def test_a_threshold_with_several_matches_is_refused(edge_cases):
+    with pytest.raises(ValueError, match=r"0\.4"):
+        score(overlaps(*edge_cases["same"]), 0.4)
