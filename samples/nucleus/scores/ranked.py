@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from nucleus.scores.overlaps import Overlaps
+
+_NO_PIXELS = np.zeros((0, 0), np.int32)
 
 
 @dataclass(frozen=True)
@@ -34,17 +36,15 @@ class CocoScores:
     ar: float
 
 
-def coco_scores(
-    pairs: Sequence[Overlaps], scores: Sequence[np.ndarray], max_detections: int | None = None
-) -> CocoScores:
+def coco_scores(images: Iterable[tuple[Overlaps, np.ndarray]], max_detections: int | None = None) -> CocoScores:
     """Computes COCO's average precision of masks with pycocotools, from the overlaps of label images.
 
     Unlike the other scores it is one of the whole data set: all predictions are ranked together, and precision is
     interpolated at 101 recalls (https://cocodataset.org/#detection-eval).
 
     Args:
-        pairs: Overlaps of each image.
-        scores: For each image, float `[P]` in 0..1: `predicted_ids[k]` has score k.
+        images: Overlaps of each image, and its scores, float `[P]` in 0..1: `predicted_ids[k]` has score k. Of a
+            generator's images, only the counts are kept.
         max_detections: Predictions an image that count, best first; COCO has 100. All by default, since images of
             nuclei hold more.
 
@@ -54,9 +54,12 @@ def coco_scores(
     Raises:
         ValueError: There is no image, or an image's scores are not one a prediction.
     """
-    if len(pairs) != len(scores) or not pairs:
-        raise ValueError(f"Every image needs its scores. Received: {len(pairs)} images, {len(scores)} of scores")
-    ranked = [_checked(pair, values) for pair, values in zip(pairs, scores, strict=True)]
+    pairs, ranked = [], []
+    for pair, scores in images:
+        ranked.append(_checked(pair, scores))
+        pairs.append(replace(pair, truth=_NO_PIXELS, predicted=_NO_PIXELS))
+    if not pairs:
+        raise ValueError("There is no image to score.")
     true = sum(len(pair.truth_ids) for pair in pairs)
     predicted = sum(len(pair.predicted_ids) for pair in pairs)
     if not true or not predicted:

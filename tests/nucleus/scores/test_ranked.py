@@ -48,7 +48,7 @@ def test_agrees_with_pycocotools_on_masks(images):
     scores = [rng.uniform(size=len(pair.predicted_ids)).round(1) for pair in pairs]
     masks = [images.predicted_masks, [second == label for label in pairs[1].predicted_ids]]
     expected = stock_coco([images.truth_masks] * 2, masks, scores)
-    found = coco_scores(pairs, scores)
+    found = coco_scores(zip(pairs, scores, strict=True))
     np.testing.assert_allclose([found.ap, found.ap50, found.ap75, found.ar], expected, atol=1e-12)
     assert 0 < found.ap < 1
 
@@ -57,13 +57,13 @@ def test_the_limit_keeps_the_best_predictions_of_each_image(images):
     pair = overlaps(images.truth, images.truth)
     scores = np.linspace(0.1, 0.9, len(pair.truth_ids))
     count = len(scores)
-    assert coco_scores([pair], [scores]).ar == 1
-    assert coco_scores([pair, pair], [scores, scores], max_detections=3).ar == pytest.approx(3 / count)
+    assert coco_scores([(pair, scores)]).ar == 1
+    assert coco_scores([(pair, scores)] * 2, max_detections=3).ar == pytest.approx(3 / count)
 
 
 def test_pycocotools_prints_nothing(images, capsys):
     pair = overlaps(images.truth, images.predicted)
-    coco_scores([pair], [np.ones(len(pair.predicted_ids))])
+    coco_scores([(pair, np.ones(len(pair.predicted_ids)))])
     assert capsys.readouterr().out == ""
 
 
@@ -83,24 +83,24 @@ def test_agrees_with_the_lineage(images, threshold):
 def test_edge_cases(edge_cases, case, value):
     pair = overlaps(*edge_cases[case])
     scores = np.full(len(pair.predicted_ids), 0.5)
-    assert coco_scores([pair], [scores]) == CocoScores(value, value, value, value)
+    assert coco_scores([(pair, scores)]) == CocoScores(value, value, value, value)
     assert score_average_precision(pair, scores) == value
 
 
 def test_an_image_without_nuclei_costs_nothing_beside_others(edge_cases):
     pairs = [overlaps(*edge_cases[case]) for case in ("same", "neither", "no prediction")]
     scores = [np.full(len(pair.predicted_ids), 0.5) for pair in pairs]
-    found = coco_scores(pairs, scores)
+    found = coco_scores(zip(pairs, scores, strict=True))
     assert found.ar == 0.5
-    assert found == coco_scores([pairs[0], pairs[2]], [scores[0], scores[2]])
+    assert found == coco_scores([(pairs[0], scores[0]), (pairs[2], scores[2])])
 
 
 def test_scores_that_do_not_fit_are_refused(edge_cases):
     pair = overlaps(*edge_cases["same"])
     with pytest.raises(ValueError, match=r"2 predictions, scores of shape \(3,\)"):
-        coco_scores([pair], [np.ones(3)])
-    with pytest.raises(ValueError, match="1 images, 0 of scores"):
-        coco_scores([pair], [])
+        coco_scores([(pair, np.ones(3))])
+    with pytest.raises(ValueError, match="no image"):
+        coco_scores([])
     with pytest.raises(ValueError, match="needs a score"):
         score_average_precision(pair, np.ones(1))
     with pytest.raises(ValueError, match="threshold"):
