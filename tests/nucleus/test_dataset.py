@@ -238,13 +238,14 @@ def test_threads_share_a_dataset_and_workers_get_a_copy(tmp_path):
 
 
 def test_plain_files_and_folders_become_images_for_detection(tmp_path):
-    for name in ("one/a.png", "one/b.png", "two/a.png"):
+    for name in ("one/a.png", "one/b.png", "two/a.png", "three/a.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         cv2.imwrite(str(tmp_path / name), np.full((4, 5), 7, np.uint8))
     (tmp_path / "one" / "notes.txt").touch()
     dataset = NucleusDataset()
     dataset.load_images([tmp_path / "one", tmp_path / "two" / "a.png"])
-    dataset.load_images(str(tmp_path / "two"))
+    dataset.load_images(str(tmp_path / "two"))  # taken already
+    dataset.load_images(str(tmp_path / "three"))
     dataset.prepare()
     assert [info["id"] for info in dataset.image_info] == ["a", "b", "a-2", "a-3"]
     assert all((dataset.load_image(i) == 7).all() for i in dataset.image_ids)
