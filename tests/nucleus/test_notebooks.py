@@ -15,7 +15,11 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "samples" / "nucleus"
 # Both ways to start Jupyter in a clone: in the notebook's folder, whose nucleus.py could shadow the package, and above.
-RUNS = {"inspect_nucleus_data.ipynb": NOTEBOOKS, "inspect_nucleus_model.ipynb": ROOT}
+RUNS = {
+    "inspect_nucleus_data.ipynb": NOTEBOOKS,
+    "inspect_nucleus_model.ipynb": ROOT,
+    "inspect_unet.ipynb": NOTEBOOKS,
+}
 
 
 def read(name):
