@@ -139,7 +139,7 @@ class Config(Settings):
 
     # ---- Detections ----------------------------------------------------------------------------------------
     DETECTION_MAX_INSTANCES = 100
-    # Detections with a lower class probability are dropped.
+    # Detections with a lower class probability are dropped: above 1, all.
     DETECTION_MIN_CONFIDENCE = 0.7
     # IoU above which the weaker of two detections of one class is dropped.
     DETECTION_NMS_THRESHOLD = 0.3
@@ -232,10 +232,8 @@ class Config(Settings):
             self.require_each(_TINY, count, name)
         for name in ("RPN_BBOX_STD_DEV", "BBOX_STD_DEV"):
             self.require_each(_TINY, 4, name)
-        if self.DETECTION_MIN_CONFIDENCE is not None and not 0 <= self.DETECTION_MIN_CONFIDENCE <= 1:
-            raise ConfigError(
-                f"DETECTION_MIN_CONFIDENCE must be from 0 to 1. Received: {self.DETECTION_MIN_CONFIDENCE!r}"
-            )
+        if self.DETECTION_MIN_CONFIDENCE is not None:
+            self.require_at_least(0, "DETECTION_MIN_CONFIDENCE")
         self.require_share(
             "RPN_NMS_THRESHOLD", "DETECTION_NMS_THRESHOLD", "DETECTION_MASK_THRESHOLD", "ROI_POSITIVE_RATIO"
         )

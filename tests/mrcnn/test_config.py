@@ -219,7 +219,7 @@ def test_a_refused_update_changes_nothing():
         ({"POST_NMS_ROIS_INFERENCE": -1}, "POST_NMS_ROIS_INFERENCE must be at least 1"),
         ({"LEARNING_RATE": -1.0}, "LEARNING_RATE must be above 0"),
         ({"SEED": -1}, "SEED must be at least 0"),
-        ({"DETECTION_MIN_CONFIDENCE": 5}, "DETECTION_MIN_CONFIDENCE must be from 0 to 1"),
+        ({"DETECTION_MIN_CONFIDENCE": -0.1}, "DETECTION_MIN_CONFIDENCE must be at least 0"),
         ({"NAME": "a/b"}, "NAME becomes part of file names"),
         ({"NAME": " "}, "NAME becomes part of file names"),
     ],

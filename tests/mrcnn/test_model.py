@@ -115,7 +115,7 @@ def test_images_of_their_own_sizes(detector, tiny_config, tmp_path, eager, mode,
 
 
 def test_an_image_without_detections(detector, images, tiny_config, tmp_path, eager):
-    strict = sibling(detector, tiny_config(DETECTION_MIN_CONFIDENCE=1.0), tmp_path)
+    strict = sibling(detector, tiny_config(DETECTION_MIN_CONFIDENCE=1.1), tmp_path)
     (found,) = strict.detect(images[:1])
     assert (found["rois"].shape, found["masks"].shape) == ((0, 4), (64, 80, 0))
     assert len(found["class_ids"]) == len(found["scores"]) == 0
