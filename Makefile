@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 RESULTS ?= results/demo
+# Two processes: building graphs takes one core, and most tests do little else.
+PARALLEL ?= -n 2 --dist loadfile
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -17,9 +19,9 @@ demo: $(READY)
 	@echo "Pictures: $(RESULTS)/overlays"
 
 test: $(READY) lint
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -m backend
-	if $(BIN)/python -c "import torch" 2>/dev/null; then KERAS_BACKEND=torch $(BIN)/python -m pytest -m backend; fi
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest $(PARALLEL)
+	KERAS_BACKEND=jax $(BIN)/python -m pytest $(PARALLEL) -m backend
+	if $(BIN)/python -c "import torch" 2>/dev/null; then KERAS_BACKEND=torch $(BIN)/python -m pytest $(PARALLEL) -m backend; fi
 
 lint: $(READY)
 	$(BIN)/ruff check .
