@@ -51,7 +51,14 @@ setup(
         "jax": ["jax>=0.4.34"],
         "torch": ["torch>=2.4"],
         "gpu": with_cuda(requirements),
-        "test": ["pytest>=8", "pytest-xdist>=3.6", "ruff==0.17.*", "nbformat>=5.10", "nbclient>=0.10", "ipykernel>=6.29"],
+        "test": [
+            "pytest>=8",
+            "pytest-xdist>=3.6",
+            "ruff==0.17.*",
+            "nbformat>=5.10",
+            "nbclient>=0.10",
+            "ipykernel>=6.29",
+        ],
     },
     entry_points={"console_scripts": ["nucleus=nucleus.cli:main"]},
 )
