@@ -15,7 +15,7 @@ from tqdm import tqdm
 from nucleus.dataset import DatasetError, NucleusDataset
 from nucleus.images import read_labels
 from nucleus.inference import predict
-from nucleus.metrics import THRESHOLDS, match_counts, pixel_iou
+from nucleus.metrics import THRESHOLDS, count_matches, count_pixels, overlaps
 from trainkit.files import write_text
 
 _AT_050, _AT_075 = (int(np.flatnonzero(threshold == THRESHOLDS)[0]) for threshold in (0.5, 0.75))
@@ -82,9 +82,9 @@ def _score(predict_labels: Callable[[int], np.ndarray], dataset: NucleusDataset,
     rows = []
     for image_id in tqdm(dataset.image_ids, desc="evaluate", unit="image", disable=not progress):
         truth, _ = dataset.load_labels(image_id)
-        predicted = predict_labels(image_id)
-        counts = match_counts(truth, predicted)
-        precision = counts.precision
+        pair = overlaps(truth, predict_labels(image_id))
+        counts = count_matches(pair)
+        precision = counts.average_precision
         matched = int(counts.true_positives[_AT_050])
         missed = int(counts.false_negatives[_AT_050])
         spurious = int(counts.false_positives[_AT_050])
@@ -96,7 +96,7 @@ def _score(predict_labels: Callable[[int], np.ndarray], dataset: NucleusDataset,
                 "mAP": float(precision.mean()),
                 "AP50": float(precision[_AT_050]),
                 "AP75": float(precision[_AT_075]),
-                "IoU": pixel_iou(truth, predicted),
+                "IoU": count_pixels(pair).iou,
                 "true": matched + missed,
                 "predicted": matched + spurious,
                 "matched": matched,

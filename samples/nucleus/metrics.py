@@ -12,8 +12,6 @@ one image `iou_matrix`, `average_precision` and `pixel_iou` take the two label i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from nucleus.scores.glas import Glas, glas_scores
@@ -32,7 +30,6 @@ __all__ = [
     "PROPERTIES",
     "THRESHOLDS",
     "CocoScores",
-    "Counts",
     "Divisions",
     "Glas",
     "Matches",
@@ -51,7 +48,6 @@ __all__ = [
     "glas_scores",
     "iou_histogram",
     "iou_matrix",
-    "match_counts",
     "nucleus_table",
     "overlaps",
     "panoptic_quality",
@@ -61,35 +57,6 @@ __all__ = [
     "score",
     "score_average_precision",
 ]
-
-
-class Counts(Matches):
-    """`Matches` in the words of the 2018 Data Science Bowl, which calls TP / (TP + FP + FN) precision."""
-
-    @property
-    def precision(self) -> np.ndarray:
-        """TP / (TP + FP + FN), float64 `[K]`; 1 where there is nothing to find and nothing was found."""
-        return self.average_precision
-
-
-def match_counts(
-    truth: np.ndarray, predicted: np.ndarray, thresholds: Sequence[float] | np.ndarray = THRESHOLDS
-) -> Counts:
-    """Counts matched and unmatched instances at each IoU threshold: `count_matches` of two label images.
-
-    Args:
-        truth: Integer `[H, W]` label image.
-        predicted: Integer `[H, W]` label image.
-        thresholds: `[K]` in 0..1.
-
-    Returns:
-        The `Counts` of this image.
-
-    Raises:
-        ValueError: The shapes differ, an argument is no label image, or a threshold is not in 0..1.
-    """
-    found = count_matches(overlaps(truth, predicted), thresholds)
-    return Counts(found.true_positives, found.false_positives, found.false_negatives)
 
 
 def iou_matrix(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:

@@ -72,3 +72,17 @@ def write_squares(tmp_path: Path) -> Callable[..., Path]:
         return file
 
     return write
+
+
+@pytest.fixture(scope="session")
+def blobs() -> Callable[..., np.ndarray]:
+    """Returns a function that makes a label image of random rectangles with gaps between the label numbers."""
+
+    def make(rng: np.random.Generator, shape: tuple[int, int] = (60, 70), count: int = 12) -> np.ndarray:
+        labels = np.zeros(shape, np.int32)
+        for label in rng.permutation(np.arange(1, 3 * count))[:count]:
+            y, x = rng.integers(0, shape[0] - 12), rng.integers(0, shape[1] - 12)
+            labels[y : y + rng.integers(4, 12), x : x + rng.integers(4, 12)] = label
+        return labels
+
+    return make

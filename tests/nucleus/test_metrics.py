@@ -3,16 +3,7 @@
 import numpy as np
 import pytest
 
-from nucleus.metrics import THRESHOLDS, average_precision, iou_matrix, match_counts, pixel_iou
-
-
-def blobs(rng, shape=(60, 70), count=12):
-    """A label image of random rectangles with gaps between the label numbers."""
-    labels = np.zeros(shape, np.int32)
-    for label in rng.permutation(np.arange(1, 3 * count))[:count]:
-        y, x = rng.integers(0, shape[0] - 12), rng.integers(0, shape[1] - 12)
-        labels[y : y + rng.integers(4, 12), x : x + rng.integers(4, 12)] = label
-    return labels
+from nucleus.metrics import THRESHOLDS, average_precision, count_matches, iou_matrix, overlaps, pixel_iou
 
 
 def loop_iou(truth, predicted):
@@ -37,7 +28,7 @@ def loop_average_precision(truth, predicted):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_agrees_with_a_loop_over_masks(seed):
+def test_agrees_with_a_loop_over_masks(seed, blobs):
     rng = np.random.default_rng(seed)
     truth = blobs(rng)
     predicted = np.roll(truth, rng.integers(-2, 3, size=2), axis=(0, 1))
@@ -49,11 +40,11 @@ def test_agrees_with_a_loop_over_masks(seed):
 def test_an_iou_equal_to_the_threshold_is_no_match():
     truth = np.array([[1, 1, 1, 1, 1]])
     predicted = np.array([[1, 1, 1, 0, 0]])
-    counts = match_counts(truth, predicted, [0.5, 0.6])
+    counts = count_matches(overlaps(truth, predicted), [0.5, 0.6])
     np.testing.assert_array_equal(counts.true_positives, [1, 0])
     np.testing.assert_array_equal(counts.false_positives, [0, 1])
     np.testing.assert_array_equal(counts.false_negatives, [0, 1])
-    np.testing.assert_array_equal(counts.precision, [1, 0])
+    np.testing.assert_array_equal(counts.average_precision, [1, 0])
     assert average_precision(truth, predicted) == pytest.approx(0.2)
 
 
@@ -74,7 +65,7 @@ def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="negative"):
         average_precision(-labels, labels)
     with pytest.raises(ValueError, match="thresholds lie in"):
-        match_counts(labels, labels, [1.3])
+        count_matches(overlaps(labels, labels), [1.3])
 
 
 def test_pixel_iou_sees_the_foreground_only():

@@ -6,21 +6,12 @@ import numpy as np
 import pytest
 
 
-def blobs(rng, shape=(60, 70), count=12):
-    """A label image of random rectangles with gaps between the label numbers."""
-    labels = np.zeros(shape, np.int32)
-    for label in rng.permutation(np.arange(1, 3 * count))[:count]:
-        y, x = rng.integers(0, shape[0] - 12), rng.integers(0, shape[1] - 12)
-        labels[y : y + rng.integers(4, 12), x : x + rng.integers(4, 12)] = label
-    return labels
-
-
 def boolean_masks(labels):
     return [labels == label for label in np.unique(labels) if label]
 
 
 @pytest.fixture(params=range(5), ids="seed{}".format)
-def images(request):
+def images(request, blobs):
     """A ground truth, and a prediction that is moved, misses some, unites some and makes some up."""
     rng = np.random.default_rng(request.param)
     truth = blobs(rng)
