@@ -22,10 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from nucleus.images import read_image
 from nucleus.layouts.base import UNKNOWN_MODALITY, DatasetError, Layout, Part, Report, Sample
 from nucleus.layouts.coco_segmentation import segmentation_pixels
-from nucleus.layouts.painting import paint_in_order
+from nucleus.layouts.painting import image_shape, paint_in_order
 
 ANNOTATION_FOLDER = "annotations"
 IMAGE_FOLDER = "images"
@@ -52,9 +51,7 @@ class CocoInstances:
 
     def read(self, image: Path) -> np.ndarray:
         """See `Truth`."""
-        shape = read_image(image).shape[:2]
-        if self.shape not in (None, shape):
-            raise DatasetError(f"{self.path}: height and width are {self.shape}, the image {image} has {shape}")
+        shape = image_shape(image, self.shape, self.path)
         instances = (
             (f"{self.path}, annotation {number}", self._pixels(number, segmentation, shape))
             for number, segmentation in self.segmentations

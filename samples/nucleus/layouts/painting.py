@@ -8,7 +8,28 @@ from pathlib import Path
 
 import numpy as np
 
+from nucleus.images import read_image
+from nucleus.layouts.base import DatasetError
+
 _log = logging.getLogger(__name__)
+
+
+def image_shape(image: Path, told: tuple[int, int] | None, source: Path) -> tuple[int, int]:
+    """Returns an image's (height, width), which must be what the file with its instances tells, where it does.
+
+    Args:
+        image: the image.
+        told: (height, width) by that file, or None.
+        source: that file.
+
+    Raises:
+        DatasetError: the two differ.
+        nucleus.images.ImageFileError: the image cannot be used.
+    """
+    shape = read_image(image).shape[:2]
+    if told not in (None, shape):
+        raise DatasetError(f"{source}: height and width are {told}, the image {image} has {shape}")
+    return shape
 
 
 def paint_in_order(shape: tuple[int, int], instances: Iterable[tuple[object, np.ndarray]], image: Path) -> np.ndarray:

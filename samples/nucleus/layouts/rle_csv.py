@@ -20,10 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nucleus.images import list_images, read_image
+from nucleus.images import list_images
 from nucleus.labels import rle_runs
 from nucleus.layouts.base import UNKNOWN_MODALITY, DatasetError, Layout, Part, Report, Sample
-from nucleus.layouts.painting import paint_in_order, run_pixels
+from nucleus.layouts.painting import image_shape, paint_in_order, run_pixels
 from nucleus.layouts.tables import CLASSES_FILE, read_header, read_modalities, read_table
 
 COLUMNS = ("ImageId", "EncodedPixels")
@@ -54,9 +54,7 @@ class RunLengths:
 
     def read(self, image: Path) -> np.ndarray:
         """See `Truth`."""
-        shape = read_image(image).shape[:2]
-        if self.shape not in (None, shape):
-            raise DatasetError(f"{self.path}: Height and Width are {self.shape}, the image {image} has {shape}")
+        shape = image_shape(image, self.shape, self.path)
         instances = ((f"{self.path}, line {line}", self._pixels(line, code, shape)) for line, code in self.codes)
         return paint_in_order(shape, instances, image)
 
