@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 
@@ -18,11 +17,8 @@ from trainkit.stages import lay_out_stages
 
 # Layers whose shape depends on the number of classes, 81 in COCO.
 _COCO_HEADS = ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"]
-
-
-def from_scratch_settings(config: NucleusConfig) -> dict[str, Any]:
-    """Returns the settings of a training from random weights: batch normalisation learns too."""
-    return {"TRAIN_BN": None}
+# Settings of a training from random weights: batch normalisation learns too.
+FROM_SCRATCH = {"TRAIN_BN": None}
 
 
 def build(config: NucleusConfig, model_dir: str | os.PathLike) -> MaskRCNN:

@@ -35,7 +35,7 @@ class ModelKind:
         default_preset: The one that is taken unless another is asked for.
         run_files: The names of its checkpoints.
         pretrained: What training can begin from, besides a file and random weights.
-        adapter_module: Module with what is done otherwise for another model: `from_scratch_settings`, `build`,
+        adapter_module: Module with what is done otherwise for another model: `FROM_SCRATCH`, `build`,
             `start`, `train` and `scored`, alike in all.
     """
 

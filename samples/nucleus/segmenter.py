@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 
@@ -14,10 +13,8 @@ from nucleus.config import NucleusUNetConfig
 from nucleus.dataset import NucleusDataset
 from unet.model import UNet
 
-
-def from_scratch_settings(config: NucleusUNetConfig) -> dict[str, Any]:
-    """Returns the settings of a training from random weights: the encoder's are random too."""
-    return {"ENCODER_WEIGHTS": None}
+# Settings of a training from random weights: the encoder's are random too.
+FROM_SCRATCH = {"ENCODER_WEIGHTS": None}
 
 
 def build(config: NucleusUNetConfig, model_dir: str | os.PathLike) -> UNet:

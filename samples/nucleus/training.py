@@ -28,7 +28,7 @@ def from_scratch_settings(config: NucleusConfig | NucleusUNetConfig) -> dict[str
     Args:
         config: The training configuration otherwise used.
     """
-    own = MODELS[config.model_kind].adapter().from_scratch_settings(config)
+    own = MODELS[config.model_kind].adapter().FROM_SCRATCH
     return {**own, "STAGES": tuple(("all", *stage[1:]) for stage in config.STAGES)}
 
 
