@@ -228,10 +228,8 @@ class Config(Settings):
         self.require_above(0, "LEARNING_RATE")
         self.require_each(1, None, "BACKBONE_STRIDES")
         self.require_each(1, 2, "MINI_MASK_SHAPE")
-        for name, count in (("RPN_ANCHOR_SCALES", None), ("RPN_ANCHOR_RATIOS", None)):
-            self.require_each(_TINY, count, name)
-        for name in ("RPN_BBOX_STD_DEV", "BBOX_STD_DEV"):
-            self.require_each(_TINY, 4, name)
+        self.require_each(_TINY, None, "RPN_ANCHOR_SCALES", "RPN_ANCHOR_RATIOS")
+        self.require_each(_TINY, 4, "RPN_BBOX_STD_DEV", "BBOX_STD_DEV")
         if self.DETECTION_MIN_CONFIDENCE is not None:
             self.require_at_least(0, "DETECTION_MIN_CONFIDENCE")
         self.require_share(
