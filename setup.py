@@ -42,7 +42,16 @@ requirements = read_requirements()
 
 setup(
     cmdclass={"build_py": BuildWithHook},
-    packages=["mrcnn", "unet", "trainkit", "nucleus", "nucleus.layouts", "nucleus.scores", "nucleus_weights"],
+    packages=[
+        "mrcnn",
+        "unet",
+        "trainkit",
+        "nucleus",
+        "nucleus.commands",
+        "nucleus.layouts",
+        "nucleus.scores",
+        "nucleus_weights",
+    ],
     package_dir={"nucleus": "samples/nucleus", "nucleus_weights": "weights"},
     package_data={"nucleus": [*sample_files(), "*.ipynb"], "nucleus_weights": ["nucleus_*.h5", "*.json", "*.md"]},
     include_package_data=False,

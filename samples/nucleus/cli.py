@@ -1,15 +1,45 @@
-"""The command line: `nucleus train`, `detect`, `evaluate`, `tune`, `pack`, `convert` and `download`.
-
-`nucleus.options` says what is parsed, `nucleus.commands` what is done.
-"""
+"""The command line: parses, and hands over to a module of `nucleus.commands`."""
 
 from __future__ import annotations
 
+import argparse
 import logging
 import sys
 from collections.abc import Sequence
 
-from nucleus.options import make_parser
+from nucleus.commands import convert, detect, download, evaluate, options, pack, train, tune
+
+_COMMANDS = (train, detect, evaluate, tune, pack, convert, download)
+_EPILOG = """\
+examples:
+  nucleus detect my_images/ --output=results/mine
+  nucleus train --weights=coco --preset=resnet101-two-stage --set IMAGES_PER_GPU=4
+  nucleus train --model=unet --weights=imagenet
+  nucleus train --weights=last
+  nucleus evaluate --weights=last --subset=val
+  nucleus detect --dataset=datasets/nucleus --subset=stage1_test --weights=last"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line; its result has the function to call as `run`."""
+    parser = argparse.ArgumentParser(
+        prog="nucleus",
+        description="Finds and outlines the nuclei in microscopy images with Mask R-CNN and U-Nets.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for module in _COMMANDS:
+        command = subparsers.add_parser(
+            module.__name__.rpartition(".")[2],
+            help=module.SUMMARY,
+            description=f"{module.SUMMARY[0].upper()}{module.SUMMARY[1:]}.",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.set_defaults(run=module.run)
+        options.add_debug(command)
+        module.add_options(command)
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from trainkit.download import DownloadError
 
     try:
-        return args.command(args)
+        return args.run(args)
     except KeyboardInterrupt:
         print("nucleus: interrupted", file=sys.stderr)
         return 130

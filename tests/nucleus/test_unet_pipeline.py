@@ -50,7 +50,8 @@ def tiny_preset(monkeypatch):
 
 
 def run(dataset, command, *arguments, logs=None):
-    common = ("--dataset", dataset, "--logs", logs or dataset / "logs")
+    images = () if command == "pack" else ("--dataset", dataset)
+    common = (*images, "--logs", logs or dataset / "logs")
     return cli.main([str(argument) for argument in (command, *common, *arguments)])
 
 

@@ -1,0 +1,32 @@
+"""`nucleus convert`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from nucleus.commands import options
+from nucleus.commands.selection import load_dataset
+
+SUMMARY = "write a data set as label images or as COCO JSON"
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Adds what it takes."""
+    options.add_dataset(command)
+    command.add_argument("--subset", default="all", help="images to write (default: %(default)s)")
+    command.add_argument("--to", choices=("labels", "coco"), required=True, help="what to write beside images/")
+    command.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="a new folder")
+    command.add_argument(
+        "--fit", type=options.positive, metavar="SIDE", help="scale and pad images to SIDE x SIDE pixels (512 for GlaS)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes a data set as label images or as COCO JSON; see `nucleus convert --help`."""
+    from nucleus.convert import convert
+
+    dataset = load_dataset(args, args.subset, fit=args.fit)
+    convert(dataset, args.to, args.output)
+    print(f"{dataset.num_images} images: {args.output}")
+    return 0

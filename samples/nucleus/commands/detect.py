@@ -1,0 +1,47 @@
+"""`nucleus detect`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from nucleus.commands import options
+from nucleus.commands.selection import inference_config, load_dataset, new_folder, trained_weights, weights_recipe
+from nucleus.commands.status import report_failures
+from nucleus.quiet import import_keras
+
+SUMMARY = "find nuclei, write label images, overlays and tables"
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Adds what it takes."""
+    options.add_dataset(command)
+    options.add_configuration(command)
+    command.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="image files, and folders of them")
+    command.add_argument(
+        "--subset", default="stage1_test", help="without IMAGE: images of the dataset (default: %(default)s)"
+    )
+    command.add_argument("--label-format", choices=("png", "tif"), default="png", help="of the label images")
+    options.add_trained(command)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Finds nuclei in images; see `nucleus detect --help`."""
+    import_keras()
+    from nucleus.detection import collect_images, detect
+    from nucleus.inference import load_model
+
+    weights = trained_weights(args)
+    config = inference_config(weights_recipe(args, weights), args.settings)
+    failures: list[str] = []
+    if args.images:
+        dataset, failures = collect_images(args.images)
+    else:
+        dataset = load_dataset(args, args.subset, require_masks=False, failures=failures)
+    if dataset.num_images == 0:
+        return report_failures(failures)
+    model = load_model(weights, config, args.logs)
+    done = detect(model, dataset, args.output or new_folder("detect"), args.label_format)
+    done.failures[:0] = failures
+    print(done)
+    return report_failures(done.failures)

@@ -1,0 +1,52 @@
+"""`nucleus download`."""
+
+from __future__ import annotations
+
+import argparse
+
+from mrcnn.config import BACKBONES
+from nucleus.weights import DOWNLOADABLE
+from trainkit.imagenet import NETWORKS
+
+SUMMARY = "fetch pretrained weights"
+_DATASET_HELP = """\
+The images of the 2018 Data Science Bowl are not downloaded by this command. Get stage1_train.zip (and stage1_test.zip)
+  from https://www.kaggle.com/c/data-science-bowl-2018/data (an account is needed), or
+  from https://bbbc.broadinstitute.org/BBBC038 (BBBC038v1, CC0, no account),
+and unpack each into a folder of its name: datasets/nucleus/stage1_train/<ImageId>/{images,masks}/*.png"""
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Adds what it takes."""
+    command.epilog = _DATASET_HELP
+    command.add_argument(
+        "what",
+        nargs="*",
+        type=_downloadable,
+        default=["coco"],
+        help=f"coco (default), imagenet (ResNet-50 and -101), one of {', '.join(NETWORKS)} (ImageNet), or dataset to "
+        "be told where the images are",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fetches pretrained weights, or says where the images are; see `nucleus download --help`."""
+    from mrcnn.weights import download_coco
+    from trainkit.imagenet import download_imagenet
+
+    for what in args.what:
+        if what == "dataset":
+            print(_DATASET_HELP)
+        elif what == "coco":
+            print(download_coco())
+        else:
+            for network in BACKBONES if what == "imagenet" else [what]:
+                print(download_imagenet(network))
+    return 0
+
+
+def _downloadable(text: str) -> str:
+    choices = (*DOWNLOADABLE, *NETWORKS, "dataset")
+    if text not in choices:
+        raise argparse.ArgumentTypeError(f"expected one of {', '.join(choices)}, received {text!r}")
+    return text

@@ -1,0 +1,117 @@
+"""Options that several commands take, and the types of their values."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from nucleus.layouts import LAYOUTS
+from nucleus.models import MODELS
+from nucleus.weights import DOWNLOADABLE
+
+
+def add_debug(command: argparse.ArgumentParser) -> None:
+    """Adds what every command takes."""
+    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def add_dataset(command: argparse.ArgumentParser) -> None:
+    """Adds the options that say where the images are."""
+    command.add_argument(
+        "--dataset",
+        type=Path,
+        default=Path("datasets/nucleus"),
+        metavar="PATH",
+        help="folder of a data set, or its CSV or JSON file (default: %(default)s). Of stage1_train, --subset=val is "
+        "the customary 25 images and train the rest; elsewhere val is a fifth where the data set has no val of its "
+        "own. --subset=all is all; others are folders, Usage values, testA..., and a+b is both",
+    )
+    command.add_argument(
+        "--layout",
+        choices=LAYOUTS,
+        help="how the data set is laid out (default: told by what is there): "
+        + "; ".join(f"{layout.name}: {layout.summary}" for layout in LAYOUTS.values()),
+    )
+
+
+def add_configuration(command: argparse.ArgumentParser) -> None:
+    """Adds the options that choose a model and its settings, and lists the presets below the help."""
+    command.epilog = _list_presets()
+    command.add_argument(
+        "--logs",
+        type=Path,
+        default=Path("logs"),
+        metavar="FOLDER",
+        help="folder of the training runs (default: %(default)s)",
+    )
+    command.add_argument(
+        "--model",
+        choices=MODELS,
+        help="default: that of the weights or the preset, else mask_rcnn",
+    )
+    command.add_argument(
+        "--preset",
+        choices=dict.fromkeys(name for kind in MODELS.values() for name in kind.presets),
+        metavar="NAME",
+        help="named settings, see below (default: the weights' own)",
+    )
+    command.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        type=setting,
+        default=[],
+        metavar="NAME=VALUE",
+        help="any configuration attribute, such as DETECTION_NMS_THRESHOLD=0.2; repeat for more",
+    )
+
+
+def add_trained(command: argparse.ArgumentParser) -> None:
+    """Adds the options of the commands that use a trained model."""
+    command.add_argument(
+        "--weights",
+        type=trained,
+        metavar="{last,PATH}",
+        help="the last checkpoint in --logs, or a file (default: the weights that come with the project)",
+    )
+    command.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help=f"where the results go (default: results/nucleus/{command.prog.split()[-1]}_<time>)",
+    )
+
+
+def setting(text: str) -> tuple[str, str]:
+    """Reads NAME=VALUE."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, received {text!r}")
+    return name.strip(), value.strip()
+
+
+def positive(text: str) -> int:
+    """Reads a whole number above 0."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, received {text!r}")
+    return int(text)
+
+
+def folds(text: str) -> int | Path:
+    """Reads a number of folds, or the file that holds them."""
+    return int(text) if text.isdecimal() else Path(text)
+
+
+def trained(text: str) -> str:
+    """Reads `last` or the name of a file: weights that have learned nuclei."""
+    if text in (*DOWNLOADABLE, "none"):
+        raise argparse.ArgumentTypeError(f"{text!r} has not learned nuclei; give 'last' or the file of a trained model")
+    return text
+
+
+def _list_presets() -> str:
+    lines = []
+    for name, kind in MODELS.items():
+        lines += [f"presets of {name} ({kind.summary}):"]
+        lines += [f"  {preset:32} {settings.summary}" for preset, settings in kind.presets.items()]
+    return "\n".join(lines)

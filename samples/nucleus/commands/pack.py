@@ -1,0 +1,36 @@
+"""`nucleus pack`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from nucleus.commands import options
+from nucleus.commands.selection import inference_config, trained_weights, weights_recipe
+from nucleus.quiet import import_keras
+from nucleus.weights import Recipe
+
+SUMMARY = "write trained weights as a small file with its settings, --set included, beside it"
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Adds what it takes."""
+    options.add_configuration(command)
+    command.add_argument("--weights", type=options.trained, required=True, metavar="{last,PATH}", help="what to pack")
+    command.add_argument("--output", type=Path, required=True, metavar="FILE.h5", help="the file to write")
+    command.add_argument("--full-precision", action="store_true", help="keep float32 (default: half precision)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Makes a small file of trained weights; see `nucleus pack --help`."""
+    import_keras()
+    from trainkit.hdf5 import repack_weights
+
+    weights = trained_weights(args)
+    base = weights_recipe(args, weights)
+    recipe = Recipe(base.preset, {**base.settings, **dict(args.settings)}, base.model)
+    inference_config(recipe)
+    repack_weights(weights, args.output, dtype=None if args.full_precision else "float16")
+    recipe.save_beside(args.output)
+    print(f"{args.output}: {args.output.stat().st_size / 2**20:.1f} MB")
+    return 0

@@ -1,0 +1,79 @@
+"""What a command's options choose: the images, the weights, the configuration and the folder of the results."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from nucleus.config import ApplicationSettings, NucleusConfig, NucleusUNetConfig, inference_settings, make_config
+from nucleus.models import DEFAULT_MODEL, MODELS, last_checkpoint
+from nucleus.weights import Recipe, choose_recipe, existing_file, find_recipe, shipped_weights
+
+
+def load_dataset(
+    args: argparse.Namespace,
+    subset: str,
+    only: Collection[str] | None = None,
+    preprocessing=None,
+    fit: int | None = None,
+    **options: Any,
+):
+    """Reads images of --dataset.
+
+    Args:
+        args: With `dataset` and `layout`.
+        subset: Which of its images; see `--subset`.
+        only: Ids of those to keep; by default all.
+        preprocessing: See `NucleusDataset`.
+        fit: See `NucleusDataset`.
+        options: What else `NucleusDataset.load_nucleus` takes.
+
+    Returns:
+        The prepared `NucleusDataset`.
+
+    Raises:
+        DatasetError: An image is missing, or an id of `only`.
+    """
+    from nucleus.dataset import DatasetError, NucleusDataset
+
+    dataset = NucleusDataset(preprocessing=preprocessing, fit=fit)
+    dataset.load_nucleus(args.dataset, subset, layout=args.layout, **options)
+    if only is not None:
+        missing = set(only) - {info["id"] for info in dataset.image_info}
+        if missing:
+            raise DatasetError(f"{args.dataset}: {min(missing)} is in the folds but not in the subset {subset}")
+        dataset.image_info = [info for info in dataset.image_info if info["id"] in only]
+    dataset.prepare()
+    return dataset
+
+
+def weights_recipe(args: argparse.Namespace, weights: Path | None) -> Recipe:
+    """Returns the configuration to start from: what --model and --preset ask for, else the weights' own."""
+    return choose_recipe(find_recipe(weights) if weights is not None else None, args.model, args.preset)
+
+
+def inference_config(recipe: Recipe, settings: Sequence[tuple[str, str]] = ()) -> NucleusConfig | NucleusUNetConfig:
+    """Returns the configuration that detects with what a recipe trained; `settings` are those of this command."""
+    changed = {**inference_settings(recipe.settings), **dict(settings)}
+    return make_config("inference", recipe.preset, changed, recipe.model)
+
+
+def trained_weights(args: argparse.Namespace, default_model: str = DEFAULT_MODEL) -> Path:
+    """Returns the weights file that --weights means; without it, the shipped one of --model or `default_model`."""
+    if args.weights is None:
+        return shipped_weights(args.model or default_model)
+    return last_weights(args) if args.weights == "last" else existing_file(args.weights)
+
+
+def last_weights(args: argparse.Namespace) -> Path:
+    """Returns the last checkpoint in --logs, of --model if it is given."""
+    name = dict(args.settings).get("NAME", ApplicationSettings.NAME)
+    return last_checkpoint(args.logs, name, [args.model] if args.model else MODELS)
+
+
+def new_folder(command: str) -> Path:
+    """Returns a folder for the results of a command that no run had before: its name holds the time."""
+    return Path("results", "nucleus", f"{command}_{time.strftime('%Y%m%dT%H%M%S')}")

@@ -1,0 +1,59 @@
+"""`nucleus tune`."""
+
+from __future__ import annotations
+
+import argparse
+
+from nucleus.commands import options
+from nucleus.commands.selection import inference_config, load_dataset, new_folder, trained_weights, weights_recipe
+from nucleus.quiet import import_keras
+
+SUMMARY = "search the thresholds with which a U-Net's channels become nuclei"
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Adds what it takes."""
+    options.add_dataset(command)
+    options.add_configuration(command)
+    command.add_argument("--subset", default="train", help="images with masks to score on (default: %(default)s)")
+    command.add_argument(
+        "--try",
+        dest="grid",
+        action="append",
+        type=options.setting,
+        default=[],
+        metavar="NAME=VALUE,VALUE,…",
+        help="values of a post-processing setting, such as MARKER_THRESHOLD=0.4,0.6,0.8 or "
+        "POSTPROCESS=watershed,random-walker; repeat for more (default: thresholds and MIN_AREA)",
+    )
+    command.add_argument(
+        "--search",
+        choices=("coordinate", "grid"),
+        default="coordinate",
+        help="one setting after the other until none helps, or all combinations (default: %(default)s)",
+    )
+    options.add_trained(command)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Searches the thresholds of a U-Net's post-processing; see `nucleus tune --help`."""
+    import_keras()
+    import pandas as pd
+
+    from nucleus.inference import load_model
+    from nucleus.tuning import parse_values, tune_postprocessing
+    from trainkit.files import write_text
+
+    weights = trained_weights(args, "unet")
+    config = inference_config(weights_recipe(args, weights), args.settings)
+    if config.model_kind != "unet":
+        raise ValueError(f"{weights}: {config.model_kind} has no thresholds to tune; tune is for U-Nets.")
+    grid = {name: parse_values(config, name, values) for name, values in args.grid}
+    dataset = load_dataset(args, args.subset)
+    report = tune_postprocessing(load_model(weights, config, args.logs), dataset, grid, args.search)
+    output = args.output or new_folder("tune")
+    write_text(output / "tuning.csv", pd.DataFrame(report.rows).to_csv(index=False, lineterminator="\n"))
+    print(report.table(limit=10))
+    print(f"{len(report.trials)} tried, * is what it began with; all: {output / 'tuning.csv'}")
+    print("Best:", *(f"--set {name}={value}" for name, value in report.best.items()))
+    return 0
