@@ -124,6 +124,9 @@ def build_training_graph(config: Any) -> TrainingModel:
             "target_class_ids": class_ids,
             "target_bbox": deltas,
             "target_mask": masks,
+            # What losses compare with goes through the graph: some versions of Keras refuse inputs that lead nowhere.
+            "target_rpn_bbox": keras.layers.Identity(name="target_rpn_bbox", dtype="float32")(inputs["input_rpn_bbox"]),
+            "image_meta": keras.layers.Identity(name="image_meta", dtype="float32")(inputs["input_image_meta"]),
         }
         return TrainingModel(config, inputs, outputs)
 

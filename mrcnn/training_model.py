@@ -38,22 +38,22 @@ class TrainingModel(LegacyModel):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Returns the weighted sum of the losses plus weight decay; the single losses go to the logs."""
-        values = self.component_losses(x, y_pred)
+        values = self.component_losses(y_pred)
         for mean, name in zip(self.loss_means, LOSS_NAMES, strict=True):
             mean.update_state(values[name])
         weights = self.settings.LOSS_WEIGHTS
         total = sum(weights.get(name, 1.0) * values[name] for name in LOSS_NAMES)
         return total + self.weight_decay()
 
-    def component_losses(self, x: dict[str, Any], y_pred: dict[str, Any]) -> dict[str, Any]:
+    def component_losses(self, y_pred: dict[str, Any]) -> dict[str, Any]:
         """Returns the five losses by name, float32 scalars."""
-        active = x["input_image_meta"][:, ACTIVE_CLASSES_START:]
+        active = y_pred["image_meta"][:, ACTIVE_CLASSES_START:]
         class_ids = y_pred["target_class_ids"]
         positive_ids = class_ids[:, : y_pred["target_mask"].shape[1]]
         match, rpn_bbox = y_pred["rpn_sample"], y_pred["rpn_sample_bbox"]
         return {
             "rpn_class_loss": losses.rpn_class_loss_graph(match, y_pred["rpn_sample_class_logits"]),
-            "rpn_bbox_loss": losses.rpn_bbox_loss_graph(self.settings, x["input_rpn_bbox"], match, rpn_bbox),
+            "rpn_bbox_loss": losses.rpn_bbox_loss_graph(self.settings, y_pred["target_rpn_bbox"], match, rpn_bbox),
             "mrcnn_class_loss": losses.mrcnn_class_loss_graph(class_ids, y_pred["mrcnn_class_logits"], active),
             "mrcnn_bbox_loss": losses.mrcnn_bbox_loss_graph(y_pred["target_bbox"], class_ids, y_pred["mrcnn_bbox"]),
             "mrcnn_mask_loss": losses.mrcnn_mask_loss_graph(y_pred["target_mask"], positive_ids, y_pred["mrcnn_mask"]),

@@ -27,7 +27,9 @@ def make_skips(channels, size=16, first_stride=1):
 
 def decode(skips, config):
     output = DECODERS[config.DECODER](skips, config)
-    return keras.Model([skip.tensor for skip in skips], output)
+    # FCN-8s uses three, and some versions of Keras refuse inputs that lead nowhere.
+    used = skips[-3:] if config.DECODER == "fcn8s" else skips
+    return keras.Model([skip.tensor for skip in used], output)
 
 
 @pytest.mark.backend
