@@ -39,6 +39,8 @@ class BuildWithHook(build_py):
 
 
 requirements = read_requirements()
+# Fitting an ensemble only: it needs OpenMP's library, which not every system has.
+ensemble = ["lightgbm>=4.5"]
 
 setup(
     cmdclass={"build_py": BuildWithHook},
@@ -48,6 +50,7 @@ setup(
         "trainkit",
         "nucleus",
         "nucleus.commands",
+        "nucleus.ensemble",
         "nucleus.layouts",
         "nucleus.scores",
         "nucleus_weights",
@@ -60,7 +63,9 @@ setup(
         "jax": ["jax>=0.4.34"],
         "torch": ["torch>=2.4"],
         "gpu": with_cuda(requirements),
+        "ensemble": ensemble,
         "test": [
+            *ensemble,
             "pytest>=8",
             "pytest-xdist>=3.6",
             "ruff==0.17.*",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from nucleus.dataset import DatasetError, NucleusDataset
@@ -57,7 +58,33 @@ def detect(
     label_format: str = "png",
     progress: bool = True,
 ) -> DetectionRun:
-    """Finds the nuclei in every image of a dataset and writes the results.
+    """Finds the nuclei in every image of a dataset and writes the results; see `write_detections`.
+
+    Args:
+        model: What `nucleus.inference.predict` takes.
+        dataset: Prepared, without preprocessing, which prediction does itself.
+        output: Folder of the results; created with the first of them.
+        label_format: One of LABEL_FORMATS.
+        progress: Shows a progress bar.
+
+    Returns:
+        The `DetectionRun`.
+
+    Raises:
+        DatasetError: The dataset preprocesses its images.
+        OSError: A result cannot be written.
+    """
+    return write_detections(lambda _, image: predict(model, image), dataset, output, label_format, progress)
+
+
+def write_detections(
+    find: Callable[[str, np.ndarray], tuple[np.ndarray, np.ndarray]],
+    dataset: NucleusDataset,
+    output: str | os.PathLike,
+    label_format: str = "png",
+    progress: bool = True,
+) -> DetectionRun:
+    """Writes what is found in every image of a dataset.
 
     The folder gets `labels/<id>.png` (16 bit, or `.tif`), `overlays/<id>.png`, `submission.csv`, `nuclei.csv` and
     `images.csv`. An image that cannot be read or predicted is listed in `failures` and the others go on. The tables
@@ -65,8 +92,9 @@ def detect(
     written.
 
     Args:
-        model: What `nucleus.inference.predict` takes.
-        dataset: Prepared, without preprocessing, which prediction does itself.
+        find: Given an image's id and its pixels, uint8 `[H, W, 3]` RGB as read, returns what
+            `nucleus.inference.predict` does; a ValueError of it is the image's failure.
+        dataset: Prepared, without preprocessing.
         output: Folder of the results; created with the first of them.
         label_format: One of LABEL_FORMATS.
         progress: Shows a progress bar.
@@ -92,7 +120,7 @@ def detect(
                 run.failures.append(str(error))
                 continue
             try:
-                labels, scores = predict(model, image)
+                labels, scores = find(name, image)
             except ValueError as error:
                 run.failures.append(f"{dataset.image_info[index]['path']}: {error}")
                 continue

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from nucleus.commands import options
 from nucleus.commands.selection import inference_config, load_dataset, new_folder, trained_weights, weights_recipe
@@ -17,11 +16,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
     """Adds what it takes."""
     options.add_dataset(command)
     options.add_configuration(command)
-    command.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="image files, and folders of them")
-    command.add_argument(
-        "--subset", default="stage1_test", help="without IMAGE: images of the dataset (default: %(default)s)"
-    )
-    command.add_argument("--label-format", choices=("png", "tif"), default="png", help="of the label images")
+    options.add_images(command)
+    options.add_label_format(command)
     options.add_trained(command)
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from nucleus.layouts import LAYOUTS
 from nucleus.models import MODELS
 from nucleus.weights import DOWNLOADABLE
 
 
-def add_debug(command: argparse.ArgumentParser) -> None:
-    """Adds what every command takes."""
-    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+def add_debug(command: argparse.ArgumentParser, default: Any = False) -> None:
+    """Adds what every command takes; a command within one must suppress the default, or it undoes the outer's."""
+    command.add_argument("--debug", action="store_true", default=default, help="show the traceback of an error")
 
 
 def add_dataset(command: argparse.ArgumentParser) -> None:
@@ -64,6 +65,19 @@ def add_configuration(command: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="any configuration attribute, such as DETECTION_NMS_THRESHOLD=0.2; repeat for more",
     )
+
+
+def add_images(command: argparse.ArgumentParser) -> None:
+    """Adds the options that say in which images nuclei are found."""
+    command.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="image files, and folders of them")
+    command.add_argument(
+        "--subset", default="stage1_test", help="without IMAGE: images of the dataset (default: %(default)s)"
+    )
+
+
+def add_label_format(command: argparse.ArgumentParser) -> None:
+    """Adds the option that says how label images are written."""
+    command.add_argument("--label-format", choices=("png", "tif"), default="png", help="of the label images")
 
 
 def add_trained(command: argparse.ArgumentParser) -> None:

@@ -1,0 +1,212 @@
+"""`nucleus ensemble fit` and `nucleus ensemble predict`."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nucleus.commands import options
+from nucleus.commands.selection import load_dataset, new_folder
+from nucleus.commands.status import report_failures
+from nucleus.folds import make_folds, read_folds
+from nucleus.quiet import import_keras
+
+if TYPE_CHECKING:
+    from nucleus.ensemble.examples import Source
+
+SUMMARY = "choose among the nuclei that several models found"
+_FIT = "learn from images with masks how good each model's nuclei are"
+_PREDICT = "find nuclei with a fitted ensemble, write what detect writes"
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Adds what it takes: two commands with options of their own."""
+    subparsers = command.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    fit = _add_command(subparsers, "fit", _FIT, _fit)
+    options.add_dataset(fit)
+    fit.add_argument(
+        "--subset",
+        default="val",
+        help="images with masks to fit it to, which no member was trained on (default: %(default)s)",
+    )
+    _add_members(fit)
+    fit.add_argument("--output", type=Path, required=True, metavar="FILE.json", help="the file to write")
+    fit.add_argument(
+        "--folds",
+        type=options.folds,
+        default=4,
+        metavar="{N,FILE}",
+        help="folds of images for the scores that are told and for the threshold: how many, stratified by modality, "
+        "or the folds.json of a training run (default: %(default)s)",
+    )
+    fit.add_argument(
+        "--features",
+        type=_names,
+        metavar="GROUP,…",
+        help="groups of features to learn from: shape,member,score,intensity,neighbours,agreement (default: all)",
+    )
+    fit.add_argument(
+        "--threshold", type=_part, help="least predicted IoU of a nucleus (default: the one with the best mAP)"
+    )
+    fit.add_argument(
+        "--nms-threshold",
+        type=_part,
+        help="IoU above which the worse of two models' nuclei goes (default: 0.3)",
+    )
+    fit.add_argument(
+        "--least-visible",
+        type=_part,
+        help="part of a nucleus that better ones must leave uncovered, else it goes (default: 0.5; 0 keeps any rest)",
+    )
+    fit.add_argument("--seed", type=int, default=0, help="chooses folds and what is random in the trees (default: 0)")
+    fit.add_argument("--threads", type=options.positive, default=1, help="threads that grow trees (default: 1)")
+    fit.add_argument(
+        "--predictions",
+        type=Path,
+        metavar="FOLDER",
+        help="write the nuclei of these images too, as detect does, each by an ensemble that has not seen its fold",
+    )
+
+    predict = _add_command(subparsers, "predict", _PREDICT, _predict)
+    options.add_dataset(predict)
+    options.add_images(predict)
+    _add_members(predict)
+    predict.add_argument(
+        "--ensemble", type=Path, required=True, metavar="FILE.json", help="what `nucleus ensemble fit` wrote"
+    )
+    predict.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="where the results go (default: results/nucleus/ensemble_<time>)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fits or predicts; see `nucleus ensemble --help`."""
+    return args.step(args)
+
+
+def _fit(args: argparse.Namespace) -> int:
+    from nucleus.ensemble.examples import make_examples
+    from nucleus.ensemble.features import GROUPS, feature_names
+    from nucleus.ensemble.fitting import FitSettings, fit
+    from nucleus.ensemble.model import Rules
+    from nucleus.ensemble.report import report
+    from nucleus.ensemble.running import write_out_of_fold
+
+    groups = tuple(args.features or GROUPS)
+    feature_names(groups, [])
+    given = {name: getattr(args, name) for name in ("threshold", "nms_threshold", "least_visible")}
+    rules = Rules(**{name: value for name, value in given.items() if value is not None})
+    settings = FitSettings(groups, rules, choose_threshold=args.threshold is None, seed=args.seed, threads=args.threads)
+    dataset = load_dataset(args, args.subset)
+    if isinstance(args.folds, Path):
+        folds = read_folds(args.folds)
+    else:
+        folds = make_folds({info["id"]: info["modality"] for info in dataset.image_info}, args.folds, args.seed)
+    examples = make_examples(dataset, _sources(args.members), groups)
+    fitted = fit(examples, folds.ids, settings)
+    told = report(examples, fitted)
+    replace(fitted.ensemble, about={**fitted.ensemble.about, **told.values()}).save(args.output)
+    print(told)
+    print(f"\nLeast predicted IoU {fitted.ensemble.rules.threshold:g}: {args.output}")
+    if args.predictions is None:
+        return 0
+    done, _ = write_out_of_fold(examples, fitted, dataset, args.predictions, args.label_format)
+    print(done)
+    return report_failures(done.failures)
+
+
+def _predict(args: argparse.Namespace) -> int:
+    from nucleus.detection import collect_images
+    from nucleus.ensemble.model import check_members, read_ensemble
+    from nucleus.ensemble.running import run_ensemble
+
+    ensemble = read_ensemble(args.ensemble)
+    check_members(ensemble.members, dict(args.members))
+    failures: list[str] = []
+    if args.images:
+        dataset, failures = collect_images(args.images)
+    else:
+        dataset = load_dataset(args, args.subset, require_masks=False, failures=failures)
+    if dataset.num_images == 0:
+        return report_failures(failures)
+    output = args.output or new_folder("ensemble")
+    done, picks = run_ensemble(ensemble, _sources(args.members), dataset, output, args.label_format)
+    done.failures[:0] = failures
+    print(done)
+    print("Picked:", ", ".join(f"{name} {row.nuclei} ({row.part:.0%})" for name, row in picks.iterrows()))
+    return report_failures(done.failures)
+
+
+def _sources(members: Sequence[tuple[str, Path]]) -> dict[str, Source]:
+    """Returns, by name, what finds the nuclei of an image: folders of predictions are read, weights are run."""
+    return {
+        name: _source(name, [path for other, path in members if other == name])
+        for name in dict.fromkeys(name for name, _ in members)
+    }
+
+
+def _source(name: str, paths: Sequence[Path]) -> Source:
+    from nucleus.ensemble.predictions import PredictionFolders
+
+    if not any(path.is_file() for path in paths):
+        folders = PredictionFolders(paths)
+        return lambda image_id, _: folders.find(image_id)
+    if len(paths) > 1:
+        raise ValueError(
+            f"{name}: a member is one weights file or folders of predictions. Received: {len(paths)} paths"
+        )
+    import_keras()
+    from nucleus.inference import load_model, predict
+
+    model = load_model(paths[0])
+    return lambda _, image: predict(model, image)
+
+
+def _add_command(subparsers, name: str, summary: str, step) -> argparse.ArgumentParser:
+    command = subparsers.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    command.set_defaults(step=step)
+    options.add_debug(command, default=argparse.SUPPRESS)
+    return command
+
+
+def _add_members(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--member",
+        dest="members",
+        action="append",
+        type=_member,
+        required=True,
+        metavar="NAME=PATH",
+        help="a model and what it found: the folder that detect wrote, a folder of label images, or the weights file of "
+        "a model to run. Repeat for more models, and with the same NAME for more folders of one model, such as those "
+        "of its folds",
+    )
+    options.add_label_format(command)
+
+
+def _member(text: str) -> tuple[str, Path]:
+    name, path = options.setting(text)
+    if not path:
+        raise argparse.ArgumentTypeError(f"expected NAME=PATH, received {text!r}")
+    return name, Path(path)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
+def _part(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number in 0..1, received {text!r}")
+    return value

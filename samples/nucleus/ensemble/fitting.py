@@ -1,0 +1,179 @@
+"""Fitting an ensemble, and telling by cross-validation what it gains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from nucleus.ensemble.boosting import SETTINGS, BoostingSettings, grow
+from nucleus.ensemble.examples import Example
+from nucleus.ensemble.features import GROUPS
+from nucleus.ensemble.model import Ensemble, Rules
+from nucleus.ensemble.trees import Tree, predict_mean
+from nucleus.metrics import THRESHOLDS, Matches, overlaps
+
+# Least predicted IoU that is tried.
+TRIED_THRESHOLDS = np.arange(0, 85, 5) / 100
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted ensemble, and what ensembles that had not seen an image made of it.
+
+    Attributes:
+        ensemble: Fitted to all images.
+        quality: Out of fold: predicted IoU of each image's masks, float64 `[N]`.
+        rules: Out of fold: how masks of each image were chosen; the threshold is that of the other folds.
+    """
+
+    ensemble: Ensemble
+    quality: list[np.ndarray]
+    rules: list[Rules]
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How an ensemble is fitted.
+
+    Attributes:
+        groups: Groups of features that the examples have.
+        rules: How masks are chosen.
+        choose_threshold: Whether the threshold is the one of TRIED_THRESHOLDS with the best mAP, instead of that of the
+            rules.
+        boosting: Settings of the models that are averaged.
+        seed: For what the trees choose at random.
+        threads: Of LightGBM; the result does not depend on it.
+    """
+
+    groups: tuple[str, ...] = tuple(GROUPS)
+    rules: Rules = Rules()
+    choose_threshold: bool = True
+    boosting: tuple[BoostingSettings, ...] = SETTINGS
+    seed: int = 0
+    threads: int = 1
+
+
+def fit(examples: Sequence[Example], folds: Sequence[Sequence[str]], settings: FitSettings | None = None) -> Fitted:
+    """Fits an ensemble to images, and one to all folds but one for each of them.
+
+    What is told of an image is by an ensemble that has seen neither it nor any other of its fold: its trees grew on the
+    other folds, and its threshold was chosen on these by trees that had not seen the image in question either.
+
+    Args:
+        examples: From `make_examples`.
+        folds: Image ids of each fold; three at least, two if the threshold is given. Ids of other images do not matter.
+        settings: How; the defaults by default.
+
+    Returns:
+        The `Fitted`.
+
+    Raises:
+        ValueError: The folds do not divide the images, or there is nothing to learn from: LightGBM is missing, or the
+            images of some folds have no mask.
+    """
+    settings = settings or FitSettings()
+    fold_of = _assign(examples, folds)
+    count = len(folds)
+    if count < (3 if settings.choose_threshold else 2):
+        raise ValueError(f"Expected three folds, or two with a given threshold. Received: {count}")
+    grower = _Grower(examples, fold_of, settings)
+    quality = [grower.predict(index, {fold}) for index, fold in enumerate(fold_of)]
+    rules_of_fold = [settings.rules] * count
+    if settings.choose_threshold:
+        for held_out in range(count):
+            rest = [index for index, fold in enumerate(fold_of) if fold != held_out]
+            inner = [grower.predict(index, {held_out, fold_of[index]}) for index in rest]
+            rules_of_fold[held_out] = best_rules([examples[index] for index in rest], inner, settings.rules)
+    final = best_rules(examples, quality, settings.rules) if settings.choose_threshold else settings.rules
+    models = grower.models(frozenset())
+    ensemble = Ensemble(
+        members=examples[0].candidates.members,
+        groups=tuple(group for group in GROUPS if group in settings.groups),
+        models=tuple(tuple(trees) for trees in models),
+        rules=final,
+        about={
+            "images": len(examples),
+            "masks": sum(len(example.iou) for example in examples),
+            "folds": count,
+            "seed": settings.seed,
+            "boosting": [asdict(one) for one in settings.boosting],
+        },
+    )
+    return Fitted(ensemble, quality, [rules_of_fold[fold] for fold in fold_of])
+
+
+def best_rules(examples: Sequence[Example], quality: Sequence[np.ndarray], rules: Rules) -> Rules:
+    """Chooses the threshold with the best mAP of the 2018 Data Science Bowl.
+
+    Args:
+        examples: Images.
+        quality: Predicted IoU of each image's masks.
+        rules: The other rules.
+
+    Returns:
+        The rules with the best of TRIED_THRESHOLDS; of equals the one that is nearest to the threshold of `rules`.
+    """
+    curves = [_precision_curve(*pair, rules) for pair in zip(examples, quality, strict=True)]
+    precision = np.mean(curves, axis=0)
+    best = TRIED_THRESHOLDS[np.isclose(precision, precision.max(), rtol=0, atol=1e-9)]
+    return replace(rules, threshold=float(best[np.argmin(np.abs(best - rules.threshold))]))
+
+
+def _precision_curve(example: Example, quality: np.ndarray, rules: Rules) -> np.ndarray:
+    """Returns the average precision of an image at each of TRIED_THRESHOLDS, from one selection.
+
+    A threshold takes masks from the end of a selection without changing what it does with the better ones.
+    """
+    selection = replace(rules, threshold=float(TRIED_THRESHOLDS[0])).select(example.candidates, quality)
+    pair = overlaps(example.truth, selection.labels)
+    stays = quality[selection.chosen][:, None] >= TRIED_THRESHOLDS
+    matched = (pair.iou[:, None, None] > THRESHOLDS) & stays[pair.predicted_index][:, :, None]
+    found = matched.sum(axis=0)
+    kept = stays.sum(axis=0)[:, None]
+    counts = Matches(found, kept - found, len(pair.truth_ids) - found)
+    return counts.average_precision.mean(axis=1)
+
+
+class _Grower:
+    """Grows trees on all folds but some, once for each choice."""
+
+    def __init__(self, examples: Sequence[Example], fold_of: Sequence[int], settings: FitSettings):
+        self._examples, self._fold_of, self._settings = examples, fold_of, settings
+        self._grown: dict[frozenset[int], list[list[Tree]]] = {}
+
+    def predict(self, index: int, without: set[int]) -> np.ndarray:
+        """Predicts the IoU of an image's masks by trees that saw no image of these folds."""
+        return np.clip(predict_mean(self.models(frozenset(without)), self._examples[index].features), 0, 1)
+
+    def models(self, without: frozenset[int]) -> list[list[Tree]]:
+        if without not in self._grown:
+            seen = [
+                example
+                for example, fold in zip(self._examples, self._fold_of, strict=True)
+                if fold not in without and len(example.iou)
+            ]
+            if not seen:
+                raise ValueError("There is no predicted mask to learn from in some of the folds.")
+            self._grown[without] = grow(
+                np.concatenate([example.features for example in seen]),
+                np.concatenate([example.iou for example in seen]),
+                self._settings.boosting,
+                self._settings.seed,
+                self._settings.threads,
+            )
+        return self._grown[without]
+
+
+def _assign(examples: Sequence[Example], folds: Sequence[Sequence[str]]) -> list[int]:
+    """Returns the fold of each image."""
+    fold_of = {name: number for number, fold in enumerate(folds) for name in fold}
+    missing = [example.id for example in examples if example.id not in fold_of]
+    if missing:
+        raise ValueError(f"{missing[0]}: the image is in none of the folds")
+    assigned = [fold_of[example.id] for example in examples]
+    empty = set(range(len(folds))) - set(assigned)
+    if empty:
+        raise ValueError(f"fold {min(empty) + 1} of {len(folds)} has none of the {len(examples)} images")
+    return assigned

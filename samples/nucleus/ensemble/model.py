@@ -1,0 +1,233 @@
+"""An ensemble that has been fitted: what it holds, its file, and how it finds nuclei."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nucleus.ensemble.candidates import Candidates, Prediction, gather
+from nucleus.ensemble.features import describe, feature_names
+from nucleus.ensemble.selection import LEAST_VISIBLE, NMS_THRESHOLD, Selection, select
+from nucleus.ensemble.trees import Tree, predict_mean
+from trainkit.files import write_text
+
+if TYPE_CHECKING:
+    from nucleus.inference import Predictor
+
+_FORMAT = "nucleus ensemble"
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Combination:
+    """What an ensemble made of its members' predictions for one image.
+
+    Attributes:
+        labels: int32 `[H, W]`, 0 background, 1..N one nucleus each.
+        scores: float32 `[N]`, the predicted IoU of each nucleus with the truth, 0..1.
+        picked: The member that each nucleus is from, N names.
+    """
+
+    labels: np.ndarray
+    scores: np.ndarray
+    picked: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How masks are chosen by the IoU that is predicted for them; see `nucleus.ensemble.selection.select`.
+
+    Attributes:
+        threshold: Least predicted IoU of a mask that stays.
+        nms_threshold: IoU with a better mask above which one goes.
+        least_visible: Least part of a mask that better ones leave.
+    """
+
+    threshold: float = 0.3
+    nms_threshold: float = NMS_THRESHOLD
+    least_visible: float = LEAST_VISIBLE
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+                raise ValueError(f"{name} must be a number in 0..1. Received: {value!r}")
+
+    def select(self, candidates: Candidates, quality: np.ndarray) -> Selection:
+        """Chooses masks by their quality, float64 `[N]`."""
+        return select(candidates, quality, self.threshold, self.nms_threshold, self.least_visible)
+
+    def combine(self, candidates: Candidates, quality: np.ndarray) -> Combination:
+        """Chooses masks by their predicted IoU, float64 `[N]` in 0..1, and tells what came of it."""
+        selection = self.select(candidates, quality)
+        return Combination(
+            labels=selection.labels,
+            scores=quality[selection.chosen].astype(np.float32),
+            picked=tuple(candidates.members[number] for number in candidates.member[selection.chosen]),
+        )
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Predicts how well each mask of several models fits its nucleus, and chooses among them by that.
+
+    The ensemble of "Nuclei segmentation using computer vision", Vuola, 2019, section 4.3.
+
+    Attributes:
+        members: Names of the models.
+        groups: Groups of features, of `nucleus.ensemble.features.GROUPS`.
+        models: Trees of each of the models that are averaged.
+        rules: How masks are chosen.
+        about: How it was fitted and what that gave, as JSON holds it.
+    """
+
+    members: tuple[str, ...]
+    groups: tuple[str, ...]
+    models: tuple[tuple[Tree, ...], ...]
+    rules: Rules = Rules()
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def quality(self, candidates: Candidates, image: np.ndarray) -> np.ndarray:
+        """Predicts the IoU of each mask with the nucleus that it fits best.
+
+        Args:
+            candidates: Masks of this ensemble's members.
+            image: uint8 `[H, W, 3]` RGB, as read.
+
+        Returns:
+            float64 `[N]` in 0..1.
+        """
+        columns = describe(candidates, image)
+        features = np.stack([columns[name] for name in feature_names(self.groups, self.members)], axis=1)
+        return np.clip(predict_mean(self.models, features), 0, 1)
+
+    def combine(self, image: np.ndarray, predictions: Mapping[str, Prediction]) -> Combination:
+        """Chooses among the nuclei that the members found in an image.
+
+        Args:
+            image: uint8 `[H, W, 3]` RGB, as `nucleus.images.read_image` returns it.
+            predictions: (labels, scores) by member, see `nucleus.ensemble.candidates.gather`.
+
+        Returns:
+            The `Combination`.
+
+        Raises:
+            ValueError: The members are not this ensemble's, or their predictions do not fit.
+        """
+        check_members(self.members, predictions)
+        candidates = gather({name: predictions[name] for name in self.members})
+        return self.rules.combine(candidates, self.quality(candidates, image))
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the ensemble as JSON.
+
+        Args:
+            path: The file.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        content = {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "members": list(self.members),
+            "groups": list(self.groups),
+            # What the columns were when it was fitted: another version of this project may compute others.
+            "features": feature_names(self.groups, self.members),
+            "rules": asdict(self.rules),
+            "about": dict(self.about),
+            "models": [[tree.to_json() for tree in trees] for trees in self.models],
+        }
+        write_text(path, json.dumps(content) + "\n")
+
+
+class EnsemblePredictor:
+    """An ensemble with its members' models: finds nuclei as any other predictor does.
+
+    Args:
+        ensemble: From `read_ensemble` or `nucleus.ensemble.fitting.fit`.
+        members: Name -> what `nucleus.inference.predict` takes.
+
+    Raises:
+        ValueError: The members are not the ensemble's.
+    """
+
+    def __init__(self, ensemble: Ensemble, members: Mapping[str, Predictor]):
+        check_members(ensemble.members, members)
+        self.ensemble = ensemble
+        self.members = dict(members)
+
+    def predict_labels(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Finds nuclei; see `nucleus.inference.predict`. Scores are predicted IoU."""
+        found = self.combine(image)
+        return found.labels, found.scores
+
+    def combine(self, image: np.ndarray) -> Combination:
+        """Finds nuclei, and tells which member each is from."""
+        from nucleus.inference import predict
+
+        return self.ensemble.combine(image, {name: predict(model, image) for name, model in self.members.items()})
+
+
+def check_members(expected: tuple[str, ...], given: Mapping[str, Any]) -> None:
+    """Makes sure that the members are those that an ensemble was fitted with.
+
+    Raises:
+        ValueError: They are not.
+    """
+    if set(expected) != set(given):
+        raise ValueError(f"The ensemble was fitted with {', '.join(expected)}. Received: {', '.join(given) or 'none'}")
+
+
+def read_ensemble(path: str | os.PathLike) -> Ensemble:
+    """Reads what `Ensemble.save` wrote.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: It is no such file, is damaged, or needs features that this version does not compute.
+        OSError: It cannot be read.
+    """
+    try:
+        return _parse(json.loads(Path(path).read_bytes()))
+    except RecursionError as error:
+        raise ValueError(f"{path}: is no file of an ensemble (nested too deeply)") from error
+    except (ValueError, TypeError, KeyError) as error:
+        detail = f"it lacks {error}" if isinstance(error, KeyError) else error
+        raise ValueError(f"{path}: is no file of an ensemble ({detail})") from error
+
+
+def _parse(content: Any) -> Ensemble:
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise ValueError(f'its "format" is not "{_FORMAT}"')
+    if content["version"] != _VERSION:
+        raise ValueError(f"version {content['version']!r}; this program reads {_VERSION}")
+    members, groups = _names(content["members"], "members"), _names(content["groups"], "groups")
+    expected = feature_names(groups, members)
+    if content["features"] != expected:
+        raise ValueError(f"it was fitted with other features than the {len(expected)} that this version computes")
+    models = content["models"]
+    if not isinstance(models, list) or not models or not all(isinstance(trees, list) for trees in models):
+        raise ValueError('"models" must be a list of lists of trees, one at least')
+    if not isinstance(content["about"], dict) or not isinstance(content["rules"], dict):
+        raise ValueError('"about" and "rules" must be objects')
+    return Ensemble(
+        members=members,
+        groups=groups,
+        models=tuple(tuple(Tree.from_json(tree, len(expected)) for tree in trees) for trees in models),
+        rules=Rules(**content["rules"]),
+        about=content["about"],
+    )
+
+
+def _names(values: Any, what: str) -> tuple[str, ...]:
+    valid = isinstance(values, list) and values and all(isinstance(value, str) and value for value in values)
+    if not valid or len(set(values)) != len(values):
+        raise ValueError(f'"{what}" must be a list of different names')
+    return tuple(values)

@@ -1,0 +1,95 @@
+"""Predictions that a model has written before, read again as members of an ensemble."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from nucleus.dataset import DatasetError
+from nucleus.images import read_labels
+from nucleus.labels import relabel_sequential
+from nucleus.layouts.tables import read_table
+
+_SUFFIXES = (".png", ".tif", ".tiff")
+
+
+class PredictionFolders:
+    """The label images and scores of one model.
+
+    Args:
+        folders: What `nucleus detect` wrote (`labels/<ImageId>.png` or .tif, and `nuclei.csv` with their scores), or
+            folders of label images `<ImageId>.png` or .tif by any program, whose nuclei all count as scored 1. Several
+            are those of one model, such as one for each fold of a cross-validation: each image is in one of them.
+
+    Raises:
+        DatasetError: A folder is missing, or its table of nuclei is missing or malformed.
+    """
+
+    def __init__(self, folders: Sequence[str | os.PathLike]):
+        self.folders = [_Folder(Path(folder)) for folder in folders]
+
+    def find(self, image_id: str) -> tuple[np.ndarray, np.ndarray]:
+        """Reads the prediction for an image.
+
+        Args:
+            image_id: Its name in the data set.
+
+        Returns:
+            (labels int32 `[H, W]` with labels 1..N, scores float32 `[N]`).
+
+        Raises:
+            DatasetError: There is none, there are several, or its nuclei are not those of the table.
+            nucleus.images.ImageFileError: The label image cannot be read.
+        """
+        found = [(folder, path) for folder in self.folders for path in folder.files(image_id)]
+        if not found:
+            names = ", ".join(str(folder.images) for folder in self.folders)
+            raise DatasetError(f"{names}: no label image {image_id}.png (or .tif, .tiff)")
+        if len(found) > 1:
+            raise DatasetError(f"{found[0][1]}: the same image is predicted by {found[1][1]} too")
+        folder, path = found[0]
+        labels = read_labels(path)
+        numbers = np.flatnonzero(np.bincount(labels.ravel(), minlength=1)[1:]) + 1
+        return relabel_sequential(labels)[0], folder.scores(image_id, numbers, path)
+
+
+class _Folder:
+    def __init__(self, path: Path):
+        if not path.is_dir():
+            raise DatasetError(f"{path}: there is no such folder of predictions")
+        self.written_by_detect = (path / "labels").is_dir()
+        self.images = path / "labels" if self.written_by_detect else path
+        self.table = path / "nuclei.csv"
+        self._scores = _read_scores(self.table) if self.written_by_detect else {}
+
+    def files(self, image_id: str) -> list[Path]:
+        return [path for suffix in _SUFFIXES if (path := self.images / f"{image_id}{suffix}").is_file()]
+
+    def scores(self, image_id: str, numbers: np.ndarray, path: Path) -> np.ndarray:
+        if not self.written_by_detect:
+            return np.ones(len(numbers), np.float32)
+        scores = self._scores.get(image_id, {})
+        if scores.keys() != set(numbers.tolist()):
+            raise DatasetError(f"{path}: has {len(numbers)} nuclei, which are not the {len(scores)} of {self.table}")
+        return np.array([scores[number] for number in numbers.tolist()], np.float32)
+
+
+def _read_scores(path: Path) -> dict[str, dict[int, float]]:
+    """Returns the scores by image and label."""
+    scores: dict[str, dict[int, float]] = defaultdict(dict)
+    for line, row in read_table(path, ("ImageId", "label", "score")):
+        try:
+            label, score = int(row["label"]), float(row["score"])
+        except ValueError as error:
+            raise DatasetError(f"{path}, line {line}: expected a whole number and a score ({error})") from error
+        if not 0 <= score <= 1 or math.isnan(score):
+            raise DatasetError(f"{path}, line {line}: a score lies in 0..1; found {row['score']}")
+        if label in scores[row["ImageId"]]:
+            raise DatasetError(f"{path}, line {line}: label {label} of {row['ImageId']} occurs twice")
+        scores[row["ImageId"]][label] = score
+    return scores

@@ -1,0 +1,150 @@
+"""What the cross-validation of an ensemble tells: how well it predicts IoU, and what it scores beside its members."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from nucleus.ensemble.examples import Example
+from nucleus.ensemble.fitting import Fitted
+from nucleus.metrics import DETECTION_IOU, count_divisions, count_matches, count_pixels, overlaps
+
+ENSEMBLE, BEST_CHOICE = "ensemble", "best choice"
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """Figures of a cross-validation.
+
+    Attributes:
+        regression: How the predicted IoU of masks compares with the true one, of all and of each member's: masks, R2,
+            correlation (Pearson's), error (mean absolute).
+        scores: By group of images ("all", then each modality where there are several) and method (each member,
+            "ensemble", and "best choice", the same rules with the true IoU in place of the predicted one: what better
+            prediction could reach): images, mAP, Dice, precision, recall, oseg and useg, as table 5.1 of Vuola, 2019.
+            mAP is a mean over images, the others are of all their nuclei or pixels; precision, recall, over- and
+            under-segmentation at an IoU of 0.7.
+        picks: By member, how many of the ensemble's nuclei are its masks, and their part of all.
+    """
+
+    regression: pd.DataFrame
+    scores: pd.DataFrame
+    picks: pd.DataFrame
+
+    def __str__(self) -> str:
+        tables = {
+            "Predicted IoU against the true one, out of fold:": self.regression,
+            "Scores, the ensemble's out of fold:": self.scores,
+            "Whose masks it picked:": self.picks,
+        }
+        return "\n\n".join(
+            f"{title}\n{table.to_string(float_format='{:.3f}'.format)}" for title, table in tables.items()
+        )
+
+    def values(self) -> dict[str, list[dict]]:
+        """Returns the tables as JSON holds them."""
+        tables = {
+            "regression": self.regression.rename_axis("masks_of"),
+            "scores": self.scores,
+            "picks": self.picks.rename_axis("member"),
+        }
+        return {name: _records(table.reset_index()) for name, table in tables.items()}
+
+
+def report(examples: Sequence[Example], fitted: Fitted) -> FitReport:
+    """Computes the figures.
+
+    Args:
+        examples: What the ensemble was fitted to.
+        fitted: What came of it.
+
+    Returns:
+        The `FitReport`.
+    """
+    members = fitted.ensemble.members
+    rows, picked = [], np.zeros(len(members), np.int64)
+    for example, quality, rules in zip(examples, fitted.quality, fitted.rules, strict=True):
+        candidates = example.candidates
+        chosen = rules.select(candidates, quality)
+        picked += np.bincount(candidates.member[chosen.chosen], minlength=len(members))
+        found = dict(zip(members, candidates.labels, strict=True))
+        found |= {ENSEMBLE: chosen.labels, BEST_CHOICE: rules.select(candidates, example.iou).labels}
+        rows += [(example.modality, method, _Image(example.truth, labels)) for method, labels in found.items()]
+    return FitReport(_regression(examples, fitted), _scores(rows), share(dict(zip(members, picked, strict=True))))
+
+
+def _records(table: pd.DataFrame) -> list[dict]:
+    """Returns the rows of a table; what has no value is None, since JSON has no NaN."""
+    return table.astype(object).where(table.notna(), None).to_dict("records")
+
+
+def share(picks: dict[str, int]) -> pd.DataFrame:
+    """Tells how often each member's mask was picked.
+
+    Args:
+        picks: Member -> nuclei that are its masks.
+
+    Returns:
+        By member: nuclei, part (of all, in 0..1; 0 without any).
+    """
+    counts = pd.Series(picks, dtype=np.int64)
+    return pd.DataFrame({"nuclei": counts, "part": counts / max(counts.sum(), 1)})
+
+
+class _Image:
+    """What one image adds to the scores of one method."""
+
+    def __init__(self, truth: np.ndarray, labels: np.ndarray):
+        pair = overlaps(truth, labels)
+        self.precision = count_matches(pair).average_precision.mean()
+        self.found = count_matches(pair, DETECTION_IOU)
+        self.pixels = count_pixels(pair)
+        self.divisions = count_divisions(pair)
+
+
+def _scores(rows: list[tuple[str, str, _Image]]) -> pd.DataFrame:
+    modalities = sorted({modality for modality, _, _ in rows})
+    groups = ["all", *(modalities if len(modalities) > 1 else [])]
+    table = {}
+    for group in groups:
+        for method in Counter(method for _, method, _ in rows):
+            images = [image for modality, name, image in rows if name == method and group in ("all", modality)]
+            found = sum(image.found for image in images)
+            divisions = sum(image.divisions for image in images)
+            table[group, method] = {
+                "images": len(images),
+                "mAP": float(np.mean([image.precision for image in images])),
+                "Dice": sum(image.pixels for image in images).dice,
+                "precision": float(found.precision[0]),
+                "recall": float(found.recall[0]),
+                "oseg": int(divisions.over),
+                "useg": int(divisions.under),
+            }
+    frame = pd.DataFrame.from_dict(table, orient="index").rename_axis(["group", "method"])
+    return frame.astype({name: int for name in ("images", "oseg", "useg")})
+
+
+def _regression(examples: Sequence[Example], fitted: Fitted) -> pd.DataFrame:
+    truth = np.concatenate([example.iou for example in examples])
+    predicted = np.concatenate(fitted.quality)
+    member = np.concatenate([example.candidates.member for example in examples])
+    which = {"all": np.ones(len(member), bool)}
+    which |= {name: member == number for number, name in enumerate(fitted.ensemble.members)}
+    rows = {name: _compare(truth[chosen], predicted[chosen]) for name, chosen in which.items()}
+    return pd.DataFrame.from_dict(rows, orient="index").astype({"masks": int})
+
+
+def _compare(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float | None]:
+    """Compares; what needs a spread has no value where there is none."""
+    spread = len(truth) > 1 and truth.std() > 0
+    both = spread and predicted.std() > 0
+    return {
+        "masks": len(truth),
+        "R2": 1 - float(np.mean((truth - predicted) ** 2) / truth.var()) if spread else None,
+        "correlation": float(np.corrcoef(truth, predicted)[0, 1]) if both else None,
+        "error": float(np.abs(truth - predicted).mean()) if len(truth) else None,
+    }

@@ -1,0 +1,107 @@
+"""An ensemble over many images: the files that detection writes, and which member each nucleus is from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nucleus.dataset import NucleusDataset
+from nucleus.detection import DetectionRun, write_detections
+from nucleus.ensemble.examples import Example, Source
+from nucleus.ensemble.fitting import Fitted
+from nucleus.ensemble.model import Combination, Ensemble, check_members
+from nucleus.ensemble.report import share
+from trainkit.files import write_text
+
+PICKS_COLUMNS = ("ImageId", "label", "member")
+
+
+def run_ensemble(
+    ensemble: Ensemble,
+    members: Mapping[str, Source],
+    dataset: NucleusDataset,
+    output: str | os.PathLike,
+    label_format: str = "png",
+    progress: bool = True,
+) -> tuple[DetectionRun, pd.DataFrame]:
+    """Finds the nuclei in every image of a dataset and writes the results.
+
+    Args:
+        ensemble: Fitted with these members.
+        members: By name, what finds the nuclei of an image.
+        dataset: Prepared, without preprocessing.
+        output: Folder that gets what `nucleus.detection.write_detections` writes, with predicted IoU as scores, and
+            `picks.csv`: ImageId, label and member of each nucleus.
+        label_format: Of the label images.
+        progress: Shows a progress bar.
+
+    Returns:
+        The run, and by member its nuclei and their part, see `nucleus.ensemble.report.share`.
+
+    Raises:
+        ValueError: The members are not the ensemble's.
+        DatasetError: The dataset preprocesses its images.
+        OSError: A result cannot be written.
+    """
+    check_members(ensemble.members, members)
+
+    def combine(image_id: str, image: np.ndarray) -> Combination:
+        return ensemble.combine(image, {name: source(image_id, image) for name, source in members.items()})
+
+    return _write(combine, ensemble.members, dataset, output, label_format, progress)
+
+
+def write_out_of_fold(
+    examples: list[Example],
+    fitted: Fitted,
+    dataset: NucleusDataset,
+    output: str | os.PathLike,
+    label_format: str = "png",
+    progress: bool = True,
+) -> tuple[DetectionRun, pd.DataFrame]:
+    """Writes what ensembles that had not seen an image made of it: for scores and reports of images it is fitted to.
+
+    Args:
+        examples: What the ensemble was fitted to.
+        fitted: What came of it.
+        dataset: That the examples are made of.
+        output: As `run_ensemble`.
+        label_format: As `run_ensemble`.
+        progress: Shows a progress bar.
+
+    Returns:
+        As `run_ensemble`.
+
+    Raises:
+        OSError: A result cannot be written.
+    """
+    rows = zip(examples, fitted.quality, fitted.rules, strict=True)
+    found = {example.id: rules.combine(example.candidates, quality) for example, quality, rules in rows}
+    return _write(lambda image_id, _: found[image_id], fitted.ensemble.members, dataset, output, label_format, progress)
+
+
+def _write(
+    combine: Callable[[str, np.ndarray], Combination],
+    members: tuple[str, ...],
+    dataset: NucleusDataset,
+    output: str | os.PathLike,
+    label_format: str,
+    progress: bool,
+) -> tuple[DetectionRun, pd.DataFrame]:
+    picks: list[tuple[str, int, str]] = []
+
+    def find(image_id: str, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        found = combine(image_id, image)
+        picks.extend((image_id, label, member) for label, member in enumerate(found.picked, start=1))
+        return found.labels, found.scores
+
+    run = write_detections(find, dataset, output, label_format, progress)
+    table = pd.DataFrame(picks, columns=PICKS_COLUMNS)
+    if run.images:
+        write_text(Path(output) / "picks.csv", table.to_csv(index=False, lineterminator="\n"))
+    counts = table["member"].value_counts()
+    return run, share({member: int(counts.get(member, 0)) for member in members})
