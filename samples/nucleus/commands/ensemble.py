@@ -140,7 +140,7 @@ def _predict(args: argparse.Namespace) -> int:
     done, picks = run_ensemble(ensemble, _sources(args.members), dataset, output, args.label_format)
     done.failures[:0] = failures
     print(done)
-    print("Picked:", ", ".join(f"{name} {row.nuclei} ({row.part:.0%})" for name, row in picks.iterrows()))
+    print("Picked:", ", ".join(f"{row.Index} {row.nuclei} ({row.part:.0%})" for row in picks.itertuples()))
     return report_failures(done.failures)
 
 
@@ -184,9 +184,9 @@ def _add_members(command: argparse.ArgumentParser) -> None:
         type=_member,
         required=True,
         metavar="NAME=PATH",
-        help="a model and what it found: the folder that detect wrote, a folder of label images, or the weights file of "
-        "a model to run. Repeat for more models, and with the same NAME for more folders of one model, such as those "
-        "of its folds",
+        help="a model and what it found: the folder that detect wrote, a folder of label images, or the weights "
+        "file of a model to run. Repeat for more models, and with the same NAME for more folders of one model, such "
+        "as those of its folds",
     )
     options.add_label_format(command)
 

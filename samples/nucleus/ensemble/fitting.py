@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
@@ -48,7 +48,7 @@ class FitSettings:
     """
 
     groups: tuple[str, ...] = tuple(GROUPS)
-    rules: Rules = Rules()
+    rules: Rules = field(default_factory=Rules)
     choose_threshold: bool = True
     boosting: tuple[BoostingSettings, ...] = SETTINGS
     seed: int = 0

@@ -89,7 +89,7 @@ class Ensemble:
     members: tuple[str, ...]
     groups: tuple[str, ...]
     models: tuple[tuple[Tree, ...], ...]
-    rules: Rules = Rules()
+    rules: Rules = field(default_factory=Rules)
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def quality(self, candidates: Candidates, image: np.ndarray) -> np.ndarray:

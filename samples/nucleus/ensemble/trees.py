@@ -1,5 +1,7 @@
-"""Gradient-boosted regression trees as plain arrays, so that a fitted ensemble predicts without the library that grew it
-and a file of it can be checked before use."""
+"""Gradient-boosted regression trees as plain arrays.
+
+So a fitted ensemble predicts without the library that grew it, and a file of it can be checked before use.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from nucleus.ensemble.boosting import BoostingSettings
 from nucleus.ensemble.candidates import gather, true_iou
 from nucleus.ensemble.examples import Example
 from nucleus.ensemble.features import describe, feature_names
-from nucleus.ensemble.fitting import FitSettings
+from nucleus.ensemble.fitting import FitSettings, Fitted, fit
 
 BIG, SMALL = 9, 4
 CELL = 24
@@ -53,7 +53,7 @@ def scene() -> Callable[[int], tuple[np.ndarray, np.ndarray, dict]]:
 
 
 @pytest.fixture(scope="session")
-def example() -> Callable[..., Example]:
+def make_example() -> Callable[..., Example]:
     """Returns a function that makes an example of an image, its truth and predictions."""
 
     def make(name: str, image: np.ndarray, truth: np.ndarray, predictions: dict, groups=None) -> Example:
@@ -67,6 +67,24 @@ def example() -> Callable[..., Example]:
 
 
 @pytest.fixture(scope="session")
-def quick() -> tuple[BoostingSettings, ...]:
-    """Settings of two models that grow in no time."""
-    return (BoostingSettings(0.3, 7, 1.0, 12), BoostingSettings(0.2, 4, 0.7, 15))
+def quick() -> FitSettings:
+    """Fits two models that grow in no time."""
+    return FitSettings(boosting=(BoostingSettings(0.3, 7, 1.0, 12), BoostingSettings(0.2, 4, 0.7, 15)))
+
+
+@pytest.fixture(scope="session")
+def examples(scene, make_example) -> list[Example]:
+    """Nine images, "0" to "8"."""
+    return [make_example(str(seed), *scene(seed)) for seed in range(9)]
+
+
+@pytest.fixture(scope="session")
+def folds() -> list[list[str]]:
+    """Three folds of these images."""
+    return [[str(seed) for seed in range(start, 9, 3)] for start in range(3)]
+
+
+@pytest.fixture(scope="session")
+def fitted(examples, folds, quick) -> Fitted:
+    """The ensemble of "big" and "small"."""
+    return fit(examples, folds, quick)

@@ -1,0 +1,125 @@
+"""`nucleus ensemble fit` and `predict`, from folders of predictions to files."""
+
+import json
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from nucleus.cli import main
+from nucleus.ensemble import boosting, fitting
+from nucleus.ensemble.model import read_ensemble
+from nucleus.export import write_labels
+from nucleus.images import read_labels
+from nucleus.metrics import average_precision
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, scene):
+    """A data set of eight scenes with label images, and a folder of label images of each member."""
+    root = tmp_path_factory.mktemp("project")
+    for seed in range(8):
+        image, truth, predictions = scene(seed)
+        (root / "data" / "images").mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(root / "data" / "images" / f"{seed}.png"), image)
+        write_labels(root / "data" / "labels" / f"{seed}.png", truth)
+        for name, (labels, _) in predictions.items():
+            write_labels(root / name / f"{seed}.png", labels)
+    return root
+
+
+@pytest.fixture(scope="module")
+def members(project):
+    return ["--member", f"big={project / 'big'}", "--member", f"small={project / 'small'}"]
+
+
+@pytest.fixture(scope="module")
+def fitted_file(project, members):
+    """The file of a fit, and what else it left, made once."""
+    path, folder = project / "ensemble.json", project / "out_of_fold"
+    data = [f"--dataset={project / 'data'}", "--subset=all", "--folds=3"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting, "grow", lambda *args: boosting.grow(*args[:2], args[2][:1], *args[3:]))
+        assert main(["ensemble", "fit", *data, *members, f"--output={path}", f"--predictions={folder}"]) == 0
+    return path
+
+
+def test_fitting_writes_the_ensemble_with_its_figures_and_out_of_fold_nuclei(project, fitted_file):
+    ensemble = read_ensemble(fitted_file)
+    assert ensemble.members == ("big", "small") and ensemble.about["images"] == 8 and ensemble.about["folds"] == 3
+    scores = {row["method"]: row["mAP"] for row in ensemble.about["scores"]}
+    truth = [read_labels(project / "data" / "labels" / f"{seed}.png") for seed in range(8)]
+    found = [read_labels(project / "out_of_fold" / "labels" / f"{seed}.png") for seed in range(8)]
+    expected = np.mean([average_precision(*pair) for pair in zip(truth, found, strict=True)])
+    assert scores["ensemble"] == pytest.approx(expected) and scores["ensemble"] > max(scores["big"], scores["small"])
+    picks = pd.read_csv(project / "out_of_fold" / "picks.csv")
+    assert picks["member"].value_counts().to_dict() == {row["member"]: row["nuclei"] for row in ensemble.about["picks"]}
+
+
+def test_predicting_writes_what_detect_writes_and_who_was_picked(project, fitted_file, members, tmp_path, capsys):
+    output = tmp_path / "found"
+    images = [str(project / "data" / "images" / f"{seed}.png") for seed in (0, 1)]
+    assert main(["ensemble", "predict", *images, f"--ensemble={fitted_file}", *members, f"--output={output}"]) == 0
+    told = capsys.readouterr().out
+    names = {"labels", "overlays", "nuclei.csv", "images.csv", "submission.csv", "picks.csv"}
+    assert {path.name for path in output.iterdir()} == names
+    picks, nuclei = pd.read_csv(output / "picks.csv"), pd.read_csv(output / "nuclei.csv")
+    assert (picks["label"] == nuclei["label"]).all() and (picks["ImageId"] == nuclei["ImageId"]).all()
+    assert ((nuclei["area"] > 100) == (picks["member"] == "big")).all()
+    assert nuclei["score"].between(0.5, 1).all()
+    big = (nuclei["area"] > 100).sum()
+    assert "2 images, 32 nuclei" in told and f"Picked: big {big} ({big / 32:.0%}), small {32 - big}" in told
+
+
+def test_an_image_that_a_member_lacks_fails_and_the_others_go_on(project, fitted_file, members, tmp_path, capsys):
+    strange = tmp_path / "strange.png"
+    cv2.imwrite(str(strange), np.zeros((8, 8, 3), np.uint8))
+    images = [str(strange), str(project / "data" / "images" / "2.png")]
+    status = main(["ensemble", "predict", *images, f"--ensemble={fitted_file}", *members, f"--output={tmp_path / 'o'}"])
+    told = capsys.readouterr()
+    assert status == 1 and "1 image, 16 nuclei" in told.out
+    assert "strange.png: " in told.err and "no label image strange.png" in told.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--member=small=SMALL"], "fitted with big, small. Received: small"),
+        (["--member=big=BIG", "--member=small=absent"], "absent: there is no such folder"),
+        (["--member=big=BIG", "--member=small=FILE", "--member=small=SMALL"], "one weights file or folders"),
+    ],
+)
+def test_wrong_members_are_named(arguments, message, project, fitted_file, tmp_path, capsys):
+    places = {"BIG": str(project / "big"), "SMALL": str(project / "small"), "FILE": str(fitted_file)}
+    for name, path in places.items():
+        arguments = [argument.replace(name, path) for argument in arguments]
+    image = str(project / "data" / "images" / "0.png")
+    output = tmp_path / "o"
+    assert main(["ensemble", "predict", image, f"--ensemble={fitted_file}", *arguments, f"--output={output}"]) == 1
+    assert message in capsys.readouterr().err and not output.exists()
+
+
+def test_a_member_of_another_size_is_named_and_nothing_is_written(project, members, tmp_path, capsys):
+    write_labels(tmp_path / "cut" / "0.png", np.zeros((9, 9), np.int32))
+    data = [f"--dataset={project / 'data'}", "--subset=all", "--member", f"cut={tmp_path / 'cut'}"]
+    assert main(["ensemble", "fit", *data, *members, f"--output={tmp_path / 'e.json'}"]) == 1
+    error = capsys.readouterr().err
+    assert "0.png: " in error and "one shape. Received: cut (9, 9), big (96, 96)" in error
+    assert not (tmp_path / "e.json").exists()
+
+
+@pytest.mark.parametrize("wrong", ["--member=big", "--threshold=1.5", "--threshold=x", "--threads=0"])
+def test_wrong_usage_ends_with_status_2(wrong, tmp_path):
+    with pytest.raises(SystemExit, match="2"):
+        main(["ensemble", "fit", "--member=a=b", f"--output={tmp_path / 'e.json'}", wrong])
+
+
+def test_features_can_be_chosen_and_the_file_says_which(project, members, tmp_path, monkeypatch):
+    monkeypatch.setattr(fitting, "grow", lambda *args: boosting.grow(*args[:2], args[2][:1], *args[3:]))
+    path = tmp_path / "shape.json"
+    data = [f"--dataset={project / 'data'}", "--subset=all", "--folds=2", "--threshold=0.3", "--features=shape,member"]
+    assert main(["ensemble", "fit", *data, *members, f"--output={path}"]) == 0
+    content = json.loads(path.read_text())
+    assert content["groups"] == ["shape", "member"] and content["features"][-2:] == ["from_big", "from_small"]
+    assert content["rules"]["threshold"] == 0.3
