@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
+from tqdm import tqdm
 
 from nucleus.ensemble.boosting import SETTINGS, BoostingSettings, grow
 from nucleus.ensemble.examples import Example
@@ -55,7 +57,12 @@ class FitSettings:
     threads: int = 1
 
 
-def fit(examples: Sequence[Example], folds: Sequence[Sequence[str]], settings: FitSettings | None = None) -> Fitted:
+def fit(
+    examples: Sequence[Example],
+    folds: Sequence[Sequence[str]],
+    settings: FitSettings | None = None,
+    progress: bool = True,
+) -> Fitted:
     """Fits an ensemble to images, and one to all folds but one for each of them.
 
     What is told of an image is by an ensemble that has seen neither it nor any other of its fold: its trees grew on the
@@ -65,6 +72,7 @@ def fit(examples: Sequence[Example], folds: Sequence[Sequence[str]], settings: F
         examples: From `make_examples`.
         folds: Image ids of each fold; three at least, two if the threshold is given. Ids of other images do not matter.
         settings: How; the defaults by default.
+        progress: Shows a progress bar.
 
     Returns:
         The `Fitted`.
@@ -78,21 +86,21 @@ def fit(examples: Sequence[Example], folds: Sequence[Sequence[str]], settings: F
     count = len(folds)
     if count < (3 if settings.choose_threshold else 2):
         raise ValueError(f"Expected three folds, or two with a given threshold. Received: {count}")
-    grower = _Grower(examples, fold_of, settings)
-    quality = [grower.predict(index, {fold}) for index, fold in enumerate(fold_of)]
-    rules_of_fold = [settings.rules] * count
-    if settings.choose_threshold:
-        for held_out in range(count):
-            rest = [index for index, fold in enumerate(fold_of) if fold != held_out]
-            inner = [grower.predict(index, {held_out, fold_of[index]}) for index in rest]
-            rules_of_fold[held_out] = best_rules([examples[index] for index in rest], inner, settings.rules)
-    final = best_rules(examples, quality, settings.rules) if settings.choose_threshold else settings.rules
-    models = grower.models(frozenset())
+    # Without each fold, without each two, and without none.
+    steps = 1 + count + (math.comb(count, 2) if settings.choose_threshold else 0)
+    with tqdm(total=steps, desc="fit", unit="fit", disable=not progress) as bar:
+        grower = _Grower(examples, fold_of, settings, bar)
+        quality = [grower.predict(index, {fold}) for index, fold in enumerate(fold_of)]
+        rules, rules_of_folds = settings.rules, [settings.rules] * count
+        if settings.choose_threshold:
+            rules = best_rules(examples, quality, settings.rules)
+            rules_of_folds = [_rules_without(fold, grower, examples, fold_of, settings.rules) for fold in range(count)]
+        models = grower.models(frozenset())
     ensemble = Ensemble(
         members=examples[0].candidates.members,
         groups=tuple(group for group in GROUPS if group in settings.groups),
         models=tuple(tuple(trees) for trees in models),
-        rules=final,
+        rules=rules,
         about={
             "images": len(examples),
             "masks": sum(len(example.iou) for example in examples),
@@ -101,7 +109,7 @@ def fit(examples: Sequence[Example], folds: Sequence[Sequence[str]], settings: F
             "boosting": [asdict(one) for one in settings.boosting],
         },
     )
-    return Fitted(ensemble, quality, [rules_of_fold[fold] for fold in fold_of])
+    return Fitted(ensemble, quality, [rules_of_folds[fold] for fold in fold_of])
 
 
 def best_rules(examples: Sequence[Example], quality: Sequence[np.ndarray], rules: Rules) -> Rules:
@@ -119,6 +127,15 @@ def best_rules(examples: Sequence[Example], quality: Sequence[np.ndarray], rules
     precision = np.mean(curves, axis=0)
     best = TRIED_THRESHOLDS[np.isclose(precision, precision.max(), rtol=0, atol=1e-9)]
     return replace(rules, threshold=float(best[np.argmin(np.abs(best - rules.threshold))]))
+
+
+def _rules_without(
+    held_out: int, grower: _Grower, examples: Sequence[Example], fold_of: Sequence[int], rules: Rules
+) -> Rules:
+    """Chooses the rules on all folds but one, by trees that had seen neither that fold nor an image's own."""
+    rest = [index for index, fold in enumerate(fold_of) if fold != held_out]
+    quality = [grower.predict(index, {held_out, fold_of[index]}) for index in rest]
+    return best_rules([examples[index] for index in rest], quality, rules)
 
 
 def _precision_curve(example: Example, quality: np.ndarray, rules: Rules) -> np.ndarray:
@@ -139,8 +156,8 @@ def _precision_curve(example: Example, quality: np.ndarray, rules: Rules) -> np.
 class _Grower:
     """Grows trees on all folds but some, once for each choice."""
 
-    def __init__(self, examples: Sequence[Example], fold_of: Sequence[int], settings: FitSettings):
-        self._examples, self._fold_of, self._settings = examples, fold_of, settings
+    def __init__(self, examples: Sequence[Example], fold_of: Sequence[int], settings: FitSettings, bar: tqdm):
+        self._examples, self._fold_of, self._settings, self._bar = examples, fold_of, settings, bar
         self._grown: dict[frozenset[int], list[list[Tree]]] = {}
 
     def predict(self, index: int, without: set[int]) -> np.ndarray:
@@ -163,6 +180,7 @@ class _Grower:
                 self._settings.seed,
                 self._settings.threads,
             )
+            self._bar.update()
         return self._grown[without]
 
 

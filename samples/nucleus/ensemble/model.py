@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nucleus.inference import Predictor
 
 _FORMAT = "nucleus ensemble"
+# To be raised when the file changes, or what a feature means.
 _VERSION = 1
 
 

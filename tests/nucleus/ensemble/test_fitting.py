@@ -70,9 +70,9 @@ def test_the_threshold_of_a_fold_is_chosen_on_the_others(examples, folds, quick,
     monkeypatch.setattr(fitting, "best_rules", choose)
     fitted = fit(examples, folds, quick)
     everything = {example.id for example in examples}
-    assert asked == [everything - set(fold) for fold in folds] + [everything]
-    assert [rules.threshold for rules in fitted.rules] == [0.1, 0.2, 0.3] * 3
-    assert fitted.ensemble.rules.threshold == 0.4
+    assert asked == [everything, *(everything - set(fold) for fold in folds)]
+    assert [rules.threshold for rules in fitted.rules] == [0.2, 0.3, 0.4] * 3
+    assert fitted.ensemble.rules.threshold == 0.1
 
 
 def test_the_best_threshold_is_the_one_with_the_best_score(examples):
