@@ -92,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _fit(args: argparse.Namespace) -> int:
+    from nucleus.ensemble.boosting import import_lightgbm
     from nucleus.ensemble.examples import make_examples
     from nucleus.ensemble.features import GROUPS, feature_names
     from nucleus.ensemble.fitting import FitSettings, fit
@@ -99,6 +100,8 @@ def _fit(args: argparse.Namespace) -> int:
     from nucleus.ensemble.report import report
     from nucleus.ensemble.running import write_out_of_fold
 
+    # What is missing is told before models run for hours.
+    import_lightgbm()
     groups = tuple(args.features or GROUPS)
     feature_names(groups, [])
     given = {name: getattr(args, name) for name in ("threshold", "nms_threshold", "least_visible")}

@@ -61,7 +61,7 @@ def grow(
     Raises:
         ValueError: LightGBM is not installed or cannot be loaded.
     """
-    lightgbm = _import_lightgbm()
+    lightgbm = import_lightgbm()
     data = lightgbm.Dataset(features, targets, free_raw_data=False)
     models = []
     for number, one in enumerate(settings):
@@ -82,7 +82,12 @@ def grow(
     return models
 
 
-def _import_lightgbm() -> ModuleType:
+def import_lightgbm() -> ModuleType:
+    """Returns LightGBM.
+
+    Raises:
+        ValueError: It is not installed or cannot be loaded; the message says what to do.
+    """
     try:
         import lightgbm
     except ModuleNotFoundError as error:

@@ -1,6 +1,8 @@
 """Images with big and small nuclei, and members that are good at one kind each."""
 
+import importlib
 from collections.abc import Callable
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -67,7 +69,16 @@ def make_example() -> Callable[..., Example]:
 
 
 @pytest.fixture(scope="session")
-def quick() -> FitSettings:
+def lightgbm() -> ModuleType:
+    """LightGBM; without OpenMP's library, which no wheel brings along, what needs it is skipped."""
+    try:
+        return importlib.import_module("lightgbm")
+    except OSError as error:
+        pytest.skip(f"LightGBM cannot be loaded: {error}")
+
+
+@pytest.fixture(scope="session")
+def quick(lightgbm) -> FitSettings:
     """Fits two models that grow in no time."""
     return FitSettings(boosting=(BoostingSettings(0.3, 7, 1.0, 12), BoostingSettings(0.2, 4, 0.7, 15)))
 

@@ -35,7 +35,7 @@ def members(project):
 
 
 @pytest.fixture(scope="module")
-def fitted_file(project, members):
+def fitted_file(project, members, lightgbm):
     """The file of a fit, and what else it left, made once."""
     path, folder = project / "ensemble.json", project / "out_of_fold"
     data = [f"--dataset={project / 'data'}", "--subset=all", "--folds=3"]
@@ -115,7 +115,7 @@ def test_wrong_usage_ends_with_status_2(wrong, tmp_path):
         main(["ensemble", "fit", "--member=a=b", f"--output={tmp_path / 'e.json'}", wrong])
 
 
-def test_features_can_be_chosen_and_the_file_says_which(project, members, tmp_path, monkeypatch):
+def test_features_can_be_chosen_and_the_file_says_which(project, members, lightgbm, tmp_path, monkeypatch):
     monkeypatch.setattr(fitting, "grow", lambda *args: boosting.grow(*args[:2], args[2][:1], *args[3:]))
     path = tmp_path / "shape.json"
     data = [f"--dataset={project / 'data'}", "--subset=all", "--folds=2", "--threshold=0.3", "--features=shape,member"]

@@ -3,7 +3,6 @@
 import builtins
 import sys
 
-import lightgbm
 import numpy as np
 import pytest
 
@@ -19,7 +18,7 @@ def data():
     return features, np.clip(0.3 * features[:, 0] + 0.4 * features[:, 2] + rng.normal(0, 0.05, 300), 0, 1)
 
 
-def test_they_predict_what_lightgbm_predicts(data, monkeypatch):
+def test_they_predict_what_lightgbm_predicts(data, lightgbm, monkeypatch):
     boosters, train = [], lightgbm.train
     monkeypatch.setattr(
         lightgbm, "train", lambda *args, **kwargs: boosters.append(train(*args, **kwargs)) or boosters[-1]
@@ -33,20 +32,20 @@ def test_they_predict_what_lightgbm_predicts(data, monkeypatch):
     assert expected.std() > 0.05
 
 
-def test_threads_change_nothing_and_seeds_do(data):
+def test_threads_change_nothing_and_seeds_do(data, lightgbm):
     settings = (BoostingSettings(0.1, 15, 0.5, 10),)
     one, two, other = (grow(*data, settings, seed, threads) for seed, threads in ((0, 1), (0, 2), (1, 1)))
     values = [[tree.to_json() for tree in models[0]] for models in (one, two, other)]
     assert values[0] == values[1] != values[2]
 
 
-def test_without_anything_to_split_all_get_the_mean():
+def test_without_anything_to_split_all_get_the_mean(lightgbm):
     models = grow(np.zeros((3, 2)), np.array([0.1, 0.2, 0.6]), (BoostingSettings(0.1, 7, 1.0, 3),))
     np.testing.assert_allclose(predict_mean(models, np.zeros((4, 2))), 0.3, atol=1e-6)
     assert predict_mean(models, np.zeros((0, 2))).shape == (0,)
 
 
-def test_a_tree_written_and_read_is_the_same(data):
+def test_a_tree_written_and_read_is_the_same(data, lightgbm):
     tree = grow(*data, (BoostingSettings(0.1, 15, 1.0, 1),))[0][0]
     back = Tree.from_json(tree.to_json(), columns=5)
     np.testing.assert_array_equal(back.predict(data[0]), tree.predict(data[0]))
@@ -98,7 +97,7 @@ def test_where_lightgbm_does_not_load_the_cause_is_told(error, message, monkeypa
             raise error
         return load(name, *args, **kwargs)
 
-    monkeypatch.delitem(sys.modules, "lightgbm")
+    monkeypatch.delitem(sys.modules, "lightgbm", raising=False)
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(ValueError, match=message):
         grow(*data)
