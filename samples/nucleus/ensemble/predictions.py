@@ -16,15 +16,17 @@ from nucleus.labels import relabel_sequential
 from nucleus.layouts.tables import read_table
 
 _SUFFIXES = (".png", ".tif", ".tiff")
+_LABELS, _TABLE = "labels", "nuclei.csv"
 
 
 class PredictionFolders:
     """The label images and scores of one model.
 
     Args:
-        folders: What `nucleus detect` wrote (`labels/<ImageId>.png` or .tif, and `nuclei.csv` with their scores), or
-            folders of label images `<ImageId>.png` or .tif by any program, whose nuclei all count as scored 1. Several
-            are those of one model, such as one for each fold of a cross-validation: each image is in one of them.
+        folders: What `nucleus detect` wrote (`labels/<ImageId>.png` or .tif, and `nuclei.csv` with their scores; its
+            folder `labels` means the same), or folders of label images `<ImageId>.png` or .tif by any program, whose
+            nuclei all count as scored 1. Several are those of one model, such as one for each fold of a
+            cross-validation: each image is in one of them.
 
     Raises:
         DatasetError: A folder is missing, or its table of nuclei is missing or malformed.
@@ -62,9 +64,12 @@ class _Folder:
     def __init__(self, path: Path):
         if not path.is_dir():
             raise DatasetError(f"{path}: there is no such folder of predictions")
-        self.written_by_detect = (path / "labels").is_dir()
-        self.images = path / "labels" if self.written_by_detect else path
-        self.table = path / "nuclei.csv"
+        around = path.resolve().parent
+        if path.resolve().name == _LABELS and (around / _TABLE).is_file():
+            path = around
+        self.written_by_detect = (path / _LABELS).is_dir()
+        self.images = path / _LABELS if self.written_by_detect else path
+        self.table = path / _TABLE
         self._scores = _read_scores(self.table) if self.written_by_detect else {}
 
     def files(self, image_id: str) -> list[Path]:

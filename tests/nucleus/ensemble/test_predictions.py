@@ -19,8 +19,9 @@ def detected(tmp_path, write_squares, threshold_predictor):
     return tmp_path / "run"
 
 
-def test_it_reads_what_detect_wrote(detected):
-    folders = PredictionFolders([detected])
+@pytest.mark.parametrize("named", [".", "labels"])
+def test_it_reads_what_detect_wrote(named, detected):
+    folders = PredictionFolders([detected / named])
     labels, scores = folders.find("one")
     assert labels.dtype == np.int32 and np.bincount(labels.ravel()).tolist()[1:] == [16, 16]
     np.testing.assert_allclose(scores, [0.9, 0.5])
