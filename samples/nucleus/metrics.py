@@ -4,6 +4,7 @@
     count_matches(pair, 0.7).f1            # and every score from that
     sum(count_pixels(pair) for pair in pairs).dice
     sum(score(pair) for pair in pairs).values()    # all of them, by name
+    scores_by_group((modality, score(pair)) for modality, pair in images)["all"]    # by modality
 
 `overlaps` counts the pixels that instances share. Every score takes its result; what an image adds to a score is a
 small object with the scores as properties, and such objects add up to those of a data set. For the common scores of
@@ -23,7 +24,7 @@ from nucleus.scores.pixels import Pixels, count_pixels
 from nucleus.scores.ranked import CocoScores, coco_scores, score_average_precision
 from nucleus.scores.ranking import rank_sum_table
 from nucleus.scores.sensitivity import PROPERTIES, iou_histogram, nucleus_table, recall_by
-from nucleus.scores.summary import Scores, score
+from nucleus.scores.summary import Scores, score, scores_by_group
 
 __all__ = [
     "DETECTION_IOU",
@@ -56,6 +57,7 @@ __all__ = [
     "recall_by",
     "score",
     "score_average_precision",
+    "scores_by_group",
 ]
 
 

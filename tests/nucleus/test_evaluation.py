@@ -80,6 +80,9 @@ def test_predictions_that_cannot_be_scored_are_named(dataset, tmp_path):
     with pytest.raises(DatasetError, match=r"labels: no label image a\.png"):
         evaluate_predictions(folder, dataset, progress=False)
     write_labels(folder / "a.png", np.zeros((3, 3), int))
+    with pytest.raises(DatasetError, match=r"labels: no label image b\.png"):
+        evaluate_predictions(folder, dataset, progress=False)
+    write_labels(folder / "b.png", np.zeros((12, 16), int))
     with pytest.raises(DatasetError, match=r"a\.png: has \(3, 3\) pixels"):
         evaluate_predictions(folder, dataset, progress=False)
     cv2.imwrite(str(folder / "a.png"), np.zeros((12, 16, 3), np.uint8))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import find_objects
 from scipy.spatial import cKDTree
 
 from nucleus.scores.overlaps import instance_indices
@@ -17,18 +16,19 @@ class Shapes:
     """
 
     def __init__(self, labels: np.ndarray) -> None:
-        _, self._indices = instance_indices(labels)
-        self._windows = find_objects(self._indices + 1)
+        ids, self._indices = instance_indices(labels)
+        self._pixels, self._starts = _grouped(self._indices, self._indices >= 0, len(ids))
+        self._border, self._border_starts = _grouped(self._indices, _outlines(self._indices), len(ids))
         self._trees: dict[int, cKDTree] = {}
         # (top, left, bottom, right) of each instance, the last two inclusive.
-        self.extents = np.array(
-            [(rows.start, columns.start, rows.stop - 1, columns.stop - 1) for rows, columns in self._windows], np.int64
-        ).reshape(-1, 4)
+        corners = [self._pixels[:0]] * 2
+        if len(ids):
+            corners = [extreme.reduceat(self._pixels, self._starts[:-1]) for extreme in (np.minimum, np.maximum)]
+        self.extents = np.concatenate(corners, axis=1)
 
     def points(self, index: int) -> np.ndarray:
         """Returns the pixels of an instance, int64 `[n, 2]` as (y, x)."""
-        window = self._windows[index]
-        return np.argwhere(self._indices[window] == index) + self.extents[index, :2]
+        return self._pixels[self._starts[index] : self._starts[index + 1]]
 
     def holds(self, index: int, points: np.ndarray) -> np.ndarray:
         """Tells for each of `points` `[n, 2]` whether it belongs to the instance, bool `[n]`."""
@@ -37,9 +37,8 @@ class Shapes:
     def outline(self, index: int) -> cKDTree:
         """Returns the instance's pixels with a neighbour outside (four-connected), as a tree to search."""
         if index not in self._trees:
-            mask = np.pad(self._indices[self._windows[index]] == index, 1)
-            inner = mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]
-            self._trees[index] = cKDTree(np.argwhere(mask[1:-1, 1:-1] & ~inner) + self.extents[index, :2])
+            pixels = self._border[self._border_starts[index] : self._border_starts[index + 1]]
+            self._trees[index] = cKDTree(pixels, balanced_tree=False, compact_nodes=False)
         return self._trees[index]
 
 
@@ -89,3 +88,17 @@ def _directed(first: Shapes, i: int, second: Shapes, j: int) -> float:
     points = first.points(i)
     outside = points[~second.holds(j, points)]
     return float(second.outline(j).query(outside)[0].max(initial=0.0))
+
+
+def _outlines(indices: np.ndarray) -> np.ndarray:
+    """Tells which pixels have one of another index, or the image's edge, above, below, left or right of them."""
+    padded = np.pad(indices, 1, constant_values=-1)
+    neighbours = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
+    return (indices >= 0) & np.logical_or.reduce([neighbour != indices for neighbour in neighbours])
+
+
+def _grouped(indices: np.ndarray, wanted: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the places of the wanted pixels `[n, 2]`, index by index, and where each index begins `[count + 1]`."""
+    places = np.argwhere(wanted)
+    owners = indices[wanted]
+    return places[np.argsort(owners, kind="stable")], np.searchsorted(np.sort(owners), np.arange(count + 1))

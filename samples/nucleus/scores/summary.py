@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,8 @@ class Scores(Sums):
 
     Attributes:
         average_precisions: float64 `[10]`, sum over images of TP / (TP + FP + FN) at each of THRESHOLDS.
+        dices: Sum over images of the foreground's Dice coefficient.
+        ious: Sum over images of the foreground's intersection over union.
         found: Matches at the IoU of detection.
         pixels: Foreground pixels.
         divisions: Over- and under-segmentations, at the IoU of detection.
@@ -30,6 +33,8 @@ class Scores(Sums):
     """
 
     average_precisions: np.ndarray
+    dices: float
+    ious: float
     found: Matches
     pixels: Pixels
     divisions: Divisions
@@ -40,27 +45,33 @@ class Scores(Sums):
     def values(self) -> dict[str, float]:
         """Names every score.
 
-        `mAP`, `AP50` ... `AP95`, `count_error` and `count_ratio` are means over images; `oseg`, `useg`, `true` and
-        `predicted` are numbers in all of them; the others are the scores of all nuclei or pixels together.
+        `mAP`, `AP50` ... `AP95`, `Dice`, `IoU`, `count_error` and `count_ratio` are means over images; `oseg`, `useg`,
+        `true`, `predicted`, `matched`, `missed` and `spurious` are numbers in all of them; the others are the scores
+        of all nuclei together.
 
         Returns:
             By name: images, mAP, AP50, AP55, ... AP95, precision, recall, F1, Dice, IoU, oseg, useg, true, predicted,
-            count_error, count_ratio, PQ, SQ, RQ, object_F1, object_Dice and object_Hausdorff (pixels).
+            matched, missed, spurious (the last three at an IoU of 0.5), count_error, count_ratio, PQ, SQ, RQ,
+            object_F1, object_Dice and object_Hausdorff (pixels).
         """
-        curve = self.average_precisions / self.numbers.images
+        images, matched = self.numbers.images, self.panoptic.matched
+        curve = self.average_precisions / images
         return {
-            "images": self.numbers.images,
+            "images": images,
             "mAP": float(curve.mean()),
             **{f"AP{100 * threshold:.0f}": float(value) for threshold, value in zip(THRESHOLDS, curve, strict=True)},
             "precision": float(self.found.precision[0]),
             "recall": float(self.found.recall[0]),
             "F1": float(self.found.f1[0]),
-            "Dice": self.pixels.dice,
-            "IoU": self.pixels.iou,
+            "Dice": self.dices / images,
+            "IoU": self.ious / images,
             "oseg": self.divisions.over,
             "useg": self.divisions.under,
             "true": self.numbers.true,
             "predicted": self.numbers.predicted,
+            "matched": matched,
+            "missed": self.numbers.true - matched,
+            "spurious": self.numbers.predicted - matched,
             "count_error": self.numbers.error,
             "count_ratio": self.numbers.ratio,
             "PQ": self.panoptic.quality,
@@ -86,12 +97,37 @@ def score(pair: Overlaps, threshold: float = DETECTION_IOU) -> Scores:
     Raises:
         ValueError: The threshold is not in 0.5..1.
     """
+    pixels = count_pixels(pair)
     return Scores(
         average_precisions=count_matches(pair).average_precision,
+        dices=pixels.dice,
+        ious=pixels.iou,
         found=count_matches(pair, threshold),
-        pixels=count_pixels(pair),
+        pixels=pixels,
         divisions=count_divisions(pair, threshold),
         numbers=count_nuclei(pair),
         panoptic=panoptic_quality(pair),
         glas=glas_scores(pair),
     )
+
+
+def scores_by_group(images: Iterable[tuple[str, Scores]]) -> dict[str, Scores]:
+    """Adds up the images of a data set, and those of each of its groups.
+
+    Args:
+        images: Group of each image, such as its modality, and its scores.
+
+    Returns:
+        Under "all" the scores of all images; then, where there are several groups, those of each in the order of
+        their names. (A data set whose only group is called otherwise has "all" alone.)
+
+    Raises:
+        ValueError: There is no image.
+    """
+    groups: dict[str, list[Scores]] = {}
+    for name, scores in images:
+        groups.setdefault(name, []).append(scores)
+    if not groups:
+        raise ValueError("There is no image to score.")
+    everything = {"all": sum(scores for group in groups.values() for scores in group)}
+    return everything | ({name: sum(groups[name]) for name in sorted(groups)} if len(groups) > 1 else {})

@@ -10,7 +10,7 @@ from nucleus.scores.numbers import count_divisions, count_nuclei
 from nucleus.scores.overlaps import overlaps
 from nucleus.scores.panoptic import panoptic_quality
 from nucleus.scores.pixels import count_pixels
-from nucleus.scores.summary import score
+from nucleus.scores.summary import score, scores_by_group
 
 
 def test_every_value_of_an_image_is_its_own_score(images):
@@ -33,6 +33,9 @@ def test_every_value_of_an_image_is_its_own_score(images):
         "useg": divisions.under,
         "true": len(images.truth_masks),
         "predicted": len(images.predicted_masks),
+        "matched": (images.iou > 0.5).sum(),
+        "missed": len(images.truth_masks) - (images.iou > 0.5).sum(),
+        "spurious": len(images.predicted_masks) - (images.iou > 0.5).sum(),
         "count_error": numbers.error,
         "count_ratio": numbers.ratio,
         "PQ": panoptic.quality,
@@ -54,11 +57,15 @@ def test_map_is_a_mean_over_images_and_recall_one_over_nuclei(images, edge_cases
     assert values["recall"] == pytest.approx(hits / (len(images.truth_masks) + 4))
     assert values["precision"] == pytest.approx(hits / (len(images.predicted_masks) + 4))
     assert values["true"] == len(images.truth_masks) + 4
+    first = count_pixels(pairs[0])
+    assert values["Dice"] == pytest.approx((first.dice + 1 + 0 + 0 + 1) / 5)
+    assert values["IoU"] == pytest.approx((first.iou + 1 + 0 + 0 + 1) / 5)
 
 
 def test_without_nuclei_all_is_perfect(edge_cases):
     values = score(overlaps(*edge_cases["neither"])).values()
-    numbers = {name: values.pop(name) for name in ("oseg", "useg", "true", "predicted", "count_error")}
+    nothing = ("oseg", "useg", "true", "predicted", "matched", "missed", "spurious", "count_error")
+    numbers = {name: values.pop(name) for name in nothing}
     assert set(numbers.values()) == {0}
     assert values.pop("object_Hausdorff") == 0
     assert set(values.values()) == {1}
@@ -67,3 +74,16 @@ def test_without_nuclei_all_is_perfect(edge_cases):
 def test_a_threshold_with_several_matches_is_refused(edge_cases):
     with pytest.raises(ValueError, match=r"0\.4"):
         score(overlaps(*edge_cases["same"]), 0.4)
+
+
+def test_groups_add_up_to_all(images, edge_cases):
+    scored = [score(overlaps(*case)) for case in ((images.truth, images.predicted), *edge_cases.values())]
+    names = ["dark", "bright", "dark", "bright", "dark"]
+    groups = scores_by_group(zip(names, scored, strict=True))
+    assert list(groups) == ["all", "bright", "dark"]
+    assert groups["all"].values() == pytest.approx(sum(scored).values())
+    assert groups["bright"].values() == (scored[1] + scored[3]).values()
+    assert groups["dark"].values()["images"] == 3
+    assert list(scores_by_group([("dark", scored[0])])) == ["all"]
+    with pytest.raises(ValueError, match="no image"):
+        scores_by_group([])

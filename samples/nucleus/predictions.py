@@ -1,0 +1,170 @@
+"""Where predicted nuclei come from: a model that runs now, or label images that were written before."""
+
+from __future__ import annotations
+
+import logging
+import os
+import zlib
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from nucleus.dataset import DatasetError, NucleusDataset
+from nucleus.images import read_labels
+from nucleus.inference import predict
+
+SUFFIXES = (".png", ".tif", ".tiff")
+# Where `nucleus detect` puts label images, and the table beside that folder that holds their scores.
+LABELS_FOLDER, NUCLEI_FILE = "labels", "nuclei.csv"
+
+_logger = logging.getLogger(__name__)
+
+
+class Predictions(Protocol):
+    """Predicted nuclei for the images of a data set.
+
+    Attributes:
+        name: What tables and pictures call them.
+    """
+
+    name: str
+
+    def require(self, dataset: NucleusDataset) -> None:
+        """Makes sure, before long work, that there is a prediction for every image; raises DatasetError otherwise."""
+
+    def read(self, dataset: NucleusDataset, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Returns the nuclei of image `index` of the data set.
+
+        Returns:
+            labels: Integer `[H, W]`, of the size of the image.
+            scores: float `[N]`, of the labels that occur, ascending; None where they are not known.
+        """
+
+
+class ModelPredictions:
+    """What a model finds.
+
+    Args:
+        model: What `nucleus.inference.predict` takes.
+        name: What tables and pictures call it.
+    """
+
+    def __init__(self, model: Any, name: str = "model") -> None:
+        self.name = name
+        self._model = model
+
+    def require(self, dataset: NucleusDataset) -> None:
+        """Refuses a data set that preprocesses its images, which prediction does itself."""
+        if dataset.preprocessing is not None:
+            raise DatasetError("Prediction preprocesses images itself: evaluate on a dataset without preprocessing.")
+
+    def read(self, dataset: NucleusDataset, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Predicts; see `Predictions.read`."""
+        return predict(self._model, dataset.load_image(index))
+
+
+class PredictionFolder:
+    """Label images `<ImageId>.png`, `.tif` or `.tiff`, written by this project or by any other.
+
+    Scores are those of a `nuclei.csv` (columns ImageId, label, score) in the folder or, where that is the folder
+    `labels` of `nucleus detect`, beside it. Where its labels are others than those of an image, a warning says so and
+    no image has scores.
+
+    Args:
+        folder: Holds the label images.
+        name: What tables and pictures call them; by default the folder's name, or that of the folder around it
+            where the folder is `labels`.
+    """
+
+    def __init__(self, folder: str | os.PathLike, name: str | None = None) -> None:
+        self.folder = Path(folder)
+        self.name = name or _folder_name(self.folder)
+        self._scores = _read_scores(self.folder)
+
+    def require(self, dataset: NucleusDataset) -> None:
+        """Names the first image without a label image."""
+        for index in dataset.image_ids:
+            self._path(dataset.image_info[index]["id"])
+
+    def read(self, dataset: NucleusDataset, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Reads a label image; see `Predictions.read`.
+
+        Raises:
+            DatasetError: There is none, or it has another size than its image.
+            nucleus.images.ImageFileError: It cannot be read.
+        """
+        image_id = dataset.image_info[index]["id"]
+        path = self._path(image_id)
+        labels = read_labels(path)
+        truth, _ = dataset.load_labels(index)
+        if labels.shape != truth.shape:
+            raise DatasetError(f"{path}: has {labels.shape} pixels, its image {truth.shape}")
+        return labels, self._scores_of(image_id, labels)
+
+    def _path(self, image_id: str) -> Path:
+        for suffix in SUFFIXES:
+            if (self.folder / f"{image_id}{suffix}").is_file():
+                return self.folder / f"{image_id}{suffix}"
+        raise DatasetError(f"{self.folder}: no label image {image_id}.png (or {', '.join(SUFFIXES[1:])})")
+
+    def _scores_of(self, image_id: str, labels: np.ndarray) -> np.ndarray | None:
+        if self._scores is None:
+            return None
+        ids = np.unique(labels[labels > 0])
+        scores = self._scores.get(image_id, pd.Series(dtype=np.float64))
+        if not np.array_equal(scores.index, ids):
+            _logger.warning("%s: no scores, since those of %s are not of these label images", self.folder, image_id)
+            self._scores = None
+            return None
+        return scores.to_numpy(np.float64)
+
+
+class KeptPredictions:
+    """Predictions that are made or read once, and kept in memory in little space.
+
+    Args:
+        predictions: Where they come from.
+    """
+
+    def __init__(self, predictions: Predictions) -> None:
+        self.name = predictions.name
+        self._predictions = predictions
+        self._kept: dict[int, tuple[bytes, np.dtype, tuple[int, ...], np.ndarray | None]] = {}
+
+    def require(self, dataset: NucleusDataset) -> None:
+        """See `Predictions.require`."""
+        self._predictions.require(dataset)
+
+    def read(self, dataset: NucleusDataset, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """See `Predictions.read`; all calls must be with one data set."""
+        if index not in self._kept:
+            labels, scores = self._predictions.read(dataset, index)
+            self._kept[index] = zlib.compress(np.ascontiguousarray(labels), 1), labels.dtype, labels.shape, scores
+        packed, dtype, shape, scores = self._kept[index]
+        return np.frombuffer(zlib.decompress(packed), dtype).reshape(shape), scores
+
+
+def _folder_name(folder: Path) -> str:
+    path = folder.resolve()
+    return path.parent.name if path.name == LABELS_FOLDER and path.parent.name else path.name
+
+
+def _read_scores(folder: Path) -> dict[str, pd.Series] | None:
+    """Returns by image the scores of its labels, ascending, or None where no table has them.
+
+    Raises:
+        DatasetError: The table cannot be read.
+    """
+    places = [folder, folder.resolve().parent] if folder.resolve().name == LABELS_FOLDER else [folder]
+    path = next((place / NUCLEI_FILE for place in places if (place / NUCLEI_FILE).is_file()), None)
+    if path is None:
+        return None
+    wanted = {"ImageId": str, "label": np.int64, "score": np.float64}
+    try:
+        # "NA" may be the name of an image; an empty score is an error.
+        table = pd.read_csv(path, usecols=list(wanted), dtype=wanted, keep_default_na=False)
+    except (ValueError, OSError) as error:
+        raise DatasetError(f"{path}: no table of scores (ImageId, label, score): {error}") from error
+    return {name: rows.set_index("label")["score"].sort_index() for name, rows in table.groupby("ImageId")}
