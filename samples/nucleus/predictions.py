@@ -27,9 +27,11 @@ class Predictions(Protocol):
 
     Attributes:
         name: What tables and pictures call them.
+        source: The file or folder that they come from; "" where there is none.
     """
 
     name: str
+    source: str
 
     def require(self, dataset: NucleusDataset) -> None:
         """Makes sure, before long work, that there is a prediction for every image; raises DatasetError otherwise."""
@@ -49,10 +51,11 @@ class ModelPredictions:
     Args:
         model: What `nucleus.inference.predict` takes.
         name: What tables and pictures call it.
+        source: The file of its weights.
     """
 
-    def __init__(self, model: Any, name: str = "model") -> None:
-        self.name = name
+    def __init__(self, model: Any, name: str = "model", source: str | os.PathLike = "") -> None:
+        self.name, self.source = name, str(source)
         self._model = model
 
     def require(self, dataset: NucleusDataset) -> None:
@@ -80,7 +83,7 @@ class PredictionFolder:
 
     def __init__(self, folder: str | os.PathLike, name: str | None = None) -> None:
         self.folder = Path(folder)
-        self.name = name or _folder_name(self.folder)
+        self.name, self.source = name or _folder_name(self.folder), str(folder)
         self._scores = _read_scores(self.folder)
 
     def require(self, dataset: NucleusDataset) -> None:
@@ -129,7 +132,7 @@ class KeptPredictions:
     """
 
     def __init__(self, predictions: Predictions) -> None:
-        self.name = predictions.name
+        self.name, self.source = predictions.name, predictions.source
         self._predictions = predictions
         self._kept: dict[int, tuple[bytes, np.dtype, tuple[int, ...], np.ndarray | None]] = {}
 
