@@ -46,11 +46,11 @@ def shade_matches(
     threshold: float = 0.5,
     shape: tuple[int, int] | None = None,
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """Shades true positives green, false positives red and misses blue, over the image, and outlines them.
+    """Shades true positives green, false positives red and misses blue, over the image in grey, and outlines them.
 
     The colours are those of figure 5.1 of "Nuclei segmentation using computer vision", Vuola, 2019. Violet is a miss
     under a false positive: a nucleus that was found, but outlined too badly to count, or divided or united wrongly.
-    (Blue lines alone, as `draw_matches` would draw them, do not show on stained or dark images.)
+    (As lines in the image's own colours, which `draw_matches` draws, blue would not show on stains and on black.)
 
     Args:
         image: uint8 `[H, W, 3]` RGB.
@@ -69,7 +69,8 @@ def shade_matches(
     if image.shape[:2] != truth.shape:
         raise ValueError(f"Image and labels differ in shape. Received: {image.shape[:2]} and {truth.shape}")
     *parts, counts = _divided(overlaps(truth, predicted), threshold)
-    picture = scale_image(image, shape or truth.shape)
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    picture = scale_image(np.repeat(grey[..., None], 3, axis=2), shape or truth.shape)
     height, width = picture.shape[:2]
     layers = []
     for part, colour in zip(parts, (TRUE_POSITIVE, FALSE_POSITIVE, MISS), strict=True):
