@@ -52,11 +52,16 @@ setup(
         "nucleus.commands",
         "nucleus.ensemble",
         "nucleus.layouts",
+        "nucleus.report",
         "nucleus.scores",
         "nucleus_weights",
     ],
     package_dir={"nucleus": "samples/nucleus", "nucleus_weights": "weights"},
-    package_data={"nucleus": [*sample_files(), "*.ipynb"], "nucleus_weights": ["nucleus_*.h5", "*.json", "*.md"]},
+    package_data={
+        "nucleus": [*sample_files(), "*.ipynb"],
+        "nucleus.report": ["page.html"],
+        "nucleus_weights": ["nucleus_*.h5", "*.json", "*.md"],
+    },
     include_package_data=False,
     install_requires=requirements,
     extras_require={

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -88,6 +89,8 @@ class PredictionFolder:
 
     def require(self, dataset: NucleusDataset) -> None:
         """Names the first image without a label image."""
+        if not self.folder.is_dir():
+            raise DatasetError(f"{self.folder}: there is no such folder")
         for index in dataset.image_ids:
             self._path(dataset.image_info[index]["id"])
 
@@ -147,6 +150,17 @@ class KeptPredictions:
             self._kept[index] = zlib.compress(np.ascontiguousarray(labels), 1), labels.dtype, labels.shape, scores
         packed, dtype, shape, scores = self._kept[index]
         return np.frombuffer(zlib.decompress(packed), dtype).reshape(shape), scores
+
+
+def require_distinct_names(names: Sequence[str]) -> None:
+    """Makes sure that tables and pictures can tell models apart.
+
+    Raises:
+        ValueError: Two have one name.
+    """
+    twice = next((name for name in names if list(names).count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"Two models are called {twice!r}. Give them names: --predictions NAME=FOLDER")
 
 
 def _folder_name(folder: Path) -> str:

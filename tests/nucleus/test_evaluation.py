@@ -77,6 +77,9 @@ def test_written_predictions_score_like_the_model_that_made_them(dataset, thresh
 
 def test_predictions_that_cannot_be_scored_are_named(dataset, tmp_path):
     folder = tmp_path / "labels"
+    with pytest.raises(DatasetError, match=r"labels: there is no such folder"):
+        evaluate_predictions(folder, dataset, progress=False)
+    folder.mkdir()
     with pytest.raises(DatasetError, match=r"labels: no label image a\.png"):
         evaluate_predictions(folder, dataset, progress=False)
     write_labels(folder / "a.png", np.zeros((3, 3), int))

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nucleus.commands import options
 from nucleus.commands.selection import inference_config, load_dataset, new_folder, trained_weights, weights_recipe
+from nucleus.config import NucleusConfig, NucleusUNetConfig
 from nucleus.quiet import import_keras
 
-SUMMARY = "score a model on images with masks"
+if TYPE_CHECKING:
+    from nucleus.predictions import Predictions
+
+SUMMARY = "score models on images with masks, and compare them"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -19,30 +26,103 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--subset", default="val", help="images to score on (default: %(default)s)")
     command.add_argument(
         "--predictions",
+        action="append",
+        type=_named_folder,
+        default=[],
+        metavar="[NAME=]FOLDER",
+        help="score label images <ImageId>.png or .tif that were written before, such as <output>/labels of detect, "
+        "instead of running a model; repeat to compare several. With --weights or --model, a model is run as well",
+    )
+    command.add_argument(
+        "--iou",
+        type=_detection_iou,
+        default=0.7,
+        metavar="IOU",
+        help="above which a nucleus counts as found, for precision, recall, F1, over- and under-segmentation, 0.5 to "
+        "1 (default: %(default)s)",
+    )
+    command.add_argument(
+        "--report",
         type=Path,
         metavar="FOLDER",
-        help="score label images <ImageId>.png or .tif that were written before, such as <output>/labels of detect, "
-        "instead of running a model",
+        help="also write report.html, one page with tables, plots and pictures, and the pictures beside it",
     )
     options.add_trained(command)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Scores a model on images with masks; see `nucleus evaluate --help`."""
-    from nucleus.evaluation import evaluate, evaluate_predictions, save_scores, summarise
+    """Scores models on images with masks; see `nucleus evaluate --help`."""
+    from nucleus.evaluation import evaluate_fully
+    from nucleus.predictions import PredictionFolder, require_distinct_names
+    from nucleus.report.tables import console_table
 
-    if args.predictions is not None:
-        scores = evaluate_predictions(args.predictions, load_dataset(args, args.subset))
-    else:
-        import_keras()
-        from nucleus.inference import load_model
+    runs = not args.predictions or args.weights is not None or args.model is not None
+    model = _model(args) if runs else None
+    dataset = load_dataset(args, args.subset)
+    predictions: list[Predictions] = [PredictionFolder(folder, name) for name, folder in args.predictions]
+    # Whatever is missing is told before a model runs for long.
+    for folder in predictions:
+        folder.require(dataset)
+    if model is not None:
+        predictions.append(_running(*model, args))
+    require_distinct_names([each.name for each in predictions])
+    evaluations = [evaluate_fully(each, dataset, args.iou) for each in predictions]
 
-        weights = trained_weights(args)
-        config = inference_config(weights_recipe(args, weights), args.settings)
-        dataset = load_dataset(args, args.subset)
-        scores = evaluate(load_model(weights, config, args.logs), dataset)
     output = args.output or new_folder("evaluate")
-    save_scores(scores, output)
-    print(summarise(scores).to_string(float_format="{:.3f}".format))
+    for evaluation, name in zip(evaluations, _folder_names([each.name for each in evaluations]), strict=True):
+        evaluation.save(output / name if len(evaluations) > 1 else output)
+    print(console_table(evaluations))
     print(f"Scores: {output}")
+    if args.report is not None:
+        from nucleus.report import write_report
+
+        description = f"{args.subset} of {args.dataset}"
+        print(f"Report: {write_report(args.report, dataset, evaluations, predictions, description)}")
     return 0
+
+
+def _model(args: argparse.Namespace) -> tuple[Path, NucleusConfig | NucleusUNetConfig]:
+    """Returns the weights file of the model that is run, and its configuration."""
+    import_keras()
+    weights = trained_weights(args)
+    return weights, inference_config(weights_recipe(args, weights), args.settings)
+
+
+def _running(weights: Path, config: NucleusConfig | NucleusUNetConfig, args: argparse.Namespace) -> Predictions:
+    """Loads a model."""
+    from nucleus.inference import load_model
+    from nucleus.predictions import KeptPredictions, ModelPredictions
+
+    model = ModelPredictions(load_model(weights, config, args.logs), weights.stem, weights)
+    # The report's pictures show them once more.
+    return model if args.report is None else KeptPredictions(model)
+
+
+def _named_folder(text: str) -> tuple[str | None, Path]:
+    """Reads FOLDER or NAME=FOLDER; a folder whose own name holds "=" is taken for one where it exists."""
+    name, equals, folder = text.partition("=")
+    if not equals or Path(text).is_dir():
+        return None, Path(text)
+    if not name.strip() or not folder:
+        raise argparse.ArgumentTypeError(f"expected FOLDER or NAME=FOLDER, received {text!r}")
+    return name.strip(), Path(folder)
+
+
+def _detection_iou(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.5 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0.5 to 1, received {text!r}")
+    return value
+
+
+def _folder_names(names: Sequence[str]) -> list[str]:
+    """Returns a folder's name for each model: letters, digits, "_", "-" and "." of its own, and none twice."""
+    taken: list[str] = []
+    for name in names:
+        plain = re.sub(r"[^\w.-]+", "_", name)[:80].strip("._") or "model"
+        same = sum(other.lower() == plain.lower() or other.lower().startswith(f"{plain.lower()}~") for other in taken)
+        taken.append(f"{plain}~{same + 1}" if same else plain)
+    return taken

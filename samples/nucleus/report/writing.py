@@ -10,7 +10,7 @@ import numpy as np
 
 from nucleus.dataset import NucleusDataset
 from nucleus.evaluation import Evaluation
-from nucleus.predictions import Predictions
+from nucleus.predictions import Predictions, require_distinct_names
 from nucleus.report import figures
 from nucleus.report.gallery import Exhibit, encode, make_gallery
 from nucleus.report.page import Page, render
@@ -74,10 +74,7 @@ def _check(evaluations: Sequence[Evaluation], image_ids: Sequence[str]) -> None:
     """Refuses evaluations that cannot be compared."""
     if not evaluations:
         raise ValueError("There is no evaluation to report.")
-    names = [evaluation.name for evaluation in evaluations]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ValueError(f"Two models are called {twice!r}; they need different names.")
+    require_distinct_names([evaluation.name for evaluation in evaluations])
     for evaluation in evaluations:
         own = list(evaluation.images["ImageId"])
         if own != list(image_ids):
