@@ -3,6 +3,8 @@
 import base64
 import json
 import re
+import warnings
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import cv2
@@ -10,12 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nucleus import cli
+from nucleus import cli, inference
 from nucleus.evaluation import evaluate_fully
 from nucleus.export import write_labels
 from nucleus.metrics import recall_by
 from nucleus.predictions import KeptPredictions, ModelPredictions, PredictionFolder
-from nucleus.report import write_report
+from nucleus.report import figures, write_report
 from nucleus.report.gallery import LONGEST, choose, picture_shape, stretch_contrast
 from nucleus.report.measures import FURTHER, MAIN
 
@@ -60,15 +62,17 @@ class Document(HTMLParser):
         return [["".join(cell).strip() for cell, _ in row] for row in self.tables[table]]
 
 
+def read(page):
+    return Document(page.read_text(encoding="utf-8"))
+
+
 def report(folder, dataset, *sources, threshold=0.7, **options):
     evaluations = [evaluate_fully(source, dataset, threshold, progress=False) for source in sources]
-    page = write_report(folder, dataset, evaluations, sources, **options)
-    return Document(page.read_text(encoding="utf-8")), evaluations
+    return read(write_report(folder, dataset, evaluations, sources, **options)), evaluations
 
 
-def test_every_number_is_that_of_the_scores(bench, dataset, scored_nuclei, tmp_path):
-    sources = PredictionFolder(bench.good, "good"), PredictionFolder(bench.bad)
-    page, evaluations = report(tmp_path / "report", dataset, *sources)
+def test_every_number_is_that_of_the_scores(compared):
+    page, evaluations = read(compared.page), compared.evaluations
     assert [evaluation.name for evaluation in evaluations] == ["good", "bad"]
     for table, measures in (("scores", MAIN), ("further-scores", FURTHER)):
         head, *rows = page.rows(table)
@@ -91,7 +95,7 @@ def test_every_number_is_that_of_the_scores(bench, dataset, scored_nuclei, tmp_p
         assert rows[3] == ["bad", *(f"{value:.3f}" for value in groups["recall"])]
 
 
-def test_the_best_values_are_marked(bench, dataset, tmp_path):
+def test_the_best_values_are_marked(bench, dataset, tmp_path, without_plots):
     page, evaluations = report(tmp_path, dataset, PredictionFolder(bench.bad), PredictionFolder(bench.good))
     marked = [[attributes.get("class") == "best" for _, attributes in row[1:]] for row in page.tables["scores"][2:4]]
     assert marked[1] == [measure.better != "" for measure in MAIN]
@@ -102,9 +106,8 @@ def test_the_best_values_are_marked(bench, dataset, tmp_path):
     assert not any(attributes.get("class") == "best" for _, attributes in alone.tags)
 
 
-def test_the_page_needs_nothing_else_and_lies_beside_its_pictures(bench, dataset, tmp_path):
-    folder = tmp_path / "report"
-    page, _ = report(folder, dataset, PredictionFolder(bench.good), PredictionFolder(bench.bad), description="train")
+def test_the_page_needs_nothing_else_and_lies_beside_its_pictures(compared):
+    page, folder = read(compared.page), compared.page.parent
     pictures = [base64.b64decode(source.partition(";base64,")[2], validate=True) for source in page.sources]
     assert all(re.match(r"data:image/(png|jpeg);base64,", source) for source in page.sources)
     assert all(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) is not None for data in pictures)
@@ -126,14 +129,13 @@ def test_the_page_needs_nothing_else_and_lies_beside_its_pictures(bench, dataset
     )
 
 
-def test_two_reports_of_the_same_scores_are_the_same(bench, dataset, tmp_path):
-    for name in ("one", "two"):
-        report(tmp_path / name, dataset, PredictionFolder(bench.bad), PredictionFolder(bench.good))
-    for path in (tmp_path / "one").iterdir():
-        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+def test_two_reports_of_the_same_scores_are_the_same(compared, tmp_path):
+    write_report(tmp_path, compared.dataset, compared.evaluations, compared.sources, description="train")
+    for path in compared.page.parent.iterdir():
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes()
 
 
-def test_odd_names_are_shown_as_they_are(bench, dataset, tmp_path):
+def test_odd_names_are_shown_as_they_are(bench, dataset, tmp_path, without_plots):
     sources = PredictionFolder(bench.good, ODD_NAME), PredictionFolder(bench.bad, "x" * 200)
     page, _ = report(tmp_path / "report", dataset, *sources, description="<i>of</i>")
     assert not {tag for tag, _ in page.tags} & {"b", "script"}
@@ -142,7 +144,15 @@ def test_odd_names_are_shown_as_they_are(bench, dataset, tmp_path):
     assert len(list((tmp_path / "report").glob("gallery_*"))) == 9
 
 
-def test_pictures_show_what_was_found(bench, dataset, tmp_path):
+def test_plots_take_odd_names_as_they_are(compared):
+    first, second = compared.evaluations
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        odd = figures.ap_curve([replace(first, name=ODD_NAME), replace(second, name="$" + "x" * 200)])
+    assert odd != figures.ap_curve([replace(first, name=ODD_NAME[1:]), replace(second, name="$" + "x" * 200)])
+
+
+def test_pictures_show_what_was_found(bench, dataset, tmp_path, without_plots):
     page, (evaluation,) = report(tmp_path, dataset, PredictionFolder(bench.bad), threshold=0.5)
     worst = evaluation.images.loc[evaluation.images["mAP"].idxmin()]
     words = "".join(page.words)
@@ -170,7 +180,7 @@ def test_without_nuclei_there_is_a_page_all_the_same(bench, dataset, tmp_path, w
     assert not any("nan" in word for word in page.words)
 
 
-def test_a_single_image_is_shown_once(bench, dataset, tmp_path):
+def test_a_single_image_is_shown_once(bench, dataset, tmp_path, without_plots):
     dataset.image_info = dataset.image_info[:1]
     dataset.prepare()
     page, _ = report(tmp_path, dataset, PredictionFolder(bench.good))
@@ -199,7 +209,7 @@ def test_models_that_cannot_be_compared_are_refused(bench, dataset, tmp_path):
     assert not (tmp_path / "report").exists()
 
 
-def test_a_model_that_runs_is_asked_once(dataset, threshold_predictor, tmp_path):
+def test_a_model_that_runs_is_asked_once(dataset, threshold_predictor, tmp_path, without_plots):
     asked = []
 
     class Noting:
@@ -239,7 +249,7 @@ def run(*arguments):
     return cli.main([str(argument) for argument in arguments])
 
 
-def test_the_command_compares_folders(bench, tmp_path, capsys):
+def test_the_command_compares_folders(bench, tmp_path, capsys, without_plots):
     common = ("evaluate", "--dataset", bench.path, "--subset=train", "--iou=0.6", "--output", tmp_path / "out")
     report_folder = tmp_path / "a report"
     assert run(*common, "--predictions", bench.good, f"--predictions=a/b={bench.bad}", "--report", report_folder) == 0
@@ -254,6 +264,21 @@ def test_the_command_compares_folders(bench, tmp_path, capsys):
         scores = pd.read_csv(tmp_path / "out" / folder / "scores.csv")
         assert row[1] == f"{scores['mAP'].mean():.3f}"
         assert summary["h&e-white"]["object_Hausdorff"] == pytest.approx(scores["object_Hausdorff"][1], abs=1e-5)
+
+
+def test_a_model_that_runs_is_one_more(bench, tmp_path, capsys, monkeypatch, threshold_predictor, without_plots):
+    monkeypatch.setattr(inference, "load_model", lambda weights, config, model_dir: threshold_predictor)
+    weights = tmp_path / "net.h5"
+    weights.touch()
+    common = ("evaluate", "--dataset", bench.path, "--subset=train", "--output", tmp_path / "out")
+    assert run(*common, "--predictions", bench.bad, "--weights", weights, "--report", tmp_path / "report") == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["bad", "net"]
+    page = read(tmp_path / "report" / "report.html")
+    assert [row[0] for row in page.rows("scores")[2:4]] == ["bad", "net"]
+    assert any(word == str(weights) for word in page.words)
+    # Nuclei that touch are one to a threshold.
+    summary = json.loads((tmp_path / "out" / "net" / "summary.json").read_text())
+    assert summary["all"]["Dice"] == 1 and "COCO_AP" in summary["all"]
 
 
 def test_what_cannot_be_compared_is_told_before_anything_is_written(bench, tmp_path, capsys):
