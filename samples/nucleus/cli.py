@@ -17,7 +17,7 @@ examples:
   nucleus train --model=unet --weights=imagenet
   nucleus train --weights=last
   nucleus evaluate --weights=last --subset=val
-  nucleus evaluate --predictions=results/a/labels --predictions=other=b/ --report=results/report
+  nucleus evaluate --predictions=results/a --predictions=other=results/b --report=results/report
   nucleus detect --dataset=datasets/nucleus --subset=stage1_test --weights=last"""
 
 

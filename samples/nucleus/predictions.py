@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import zlib
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import pandas as pd
 
 from nucleus.dataset import DatasetError, NucleusDataset
 from nucleus.images import read_labels
 from nucleus.inference import predict
+from nucleus.layouts.tables import read_table
 
 SUFFIXES = (".png", ".tif", ".tiff")
 # Where `nucleus detect` puts label images, and the table beside that folder that holds their scores.
@@ -72,20 +74,28 @@ class ModelPredictions:
 class PredictionFolder:
     """Label images `<ImageId>.png`, `.tif` or `.tiff`, written by this project or by any other.
 
-    Scores are those of a `nuclei.csv` (columns ImageId, label, score) in the folder or, where that is the folder
-    `labels` of `nucleus detect`, beside it. Where its labels are others than those of an image, a warning says so and
-    no image has scores.
+    Those of `nucleus detect` have scores, in its `nuclei.csv`. Where the labels there are others than those of an
+    image, a warning says so, and no image has scores.
 
     Args:
-        folder: Holds the label images.
+        folder: Holds the label images, or what `nucleus detect` wrote.
         name: What tables and pictures call them; by default the folder's name, or that of the folder around it
-            where the folder is `labels`.
+            where the folder is the `labels` of `nucleus detect`.
+
+    Raises:
+        DatasetError: The table of scores is malformed.
     """
 
     def __init__(self, folder: str | os.PathLike, name: str | None = None) -> None:
+        self.source = str(folder)
         self.folder = Path(folder)
-        self.name, self.source = name or _folder_name(self.folder), str(folder)
-        self._scores = _read_scores(self.folder)
+        if (self.folder / LABELS_FOLDER).is_dir():
+            self.folder /= LABELS_FOLDER
+        whole = self.folder.resolve()
+        written_by_detect = whole.name == LABELS_FOLDER and whole.parent.name != ""
+        self.name = name or (whole.parent.name if written_by_detect else whole.name)
+        self._table = whole.parent / NUCLEI_FILE
+        self._scores = read_scores(self._table) if written_by_detect and self._table.is_file() else None
 
     def require(self, dataset: NucleusDataset) -> None:
         """Names the first image without a label image."""
@@ -118,13 +128,15 @@ class PredictionFolder:
     def _scores_of(self, image_id: str, labels: np.ndarray) -> np.ndarray | None:
         if self._scores is None:
             return None
-        ids = np.unique(labels[labels > 0])
-        scores = self._scores.get(image_id, pd.Series(dtype=np.float64))
-        if not np.array_equal(scores.index, ids):
-            _logger.warning("%s: no scores, since those of %s are not of these label images", self.folder, image_id)
+        ids = np.unique(labels[labels > 0]).tolist()
+        scores = self._scores.get(image_id, {})
+        if scores.keys() != set(ids):
+            _logger.warning(
+                "%s: no scores, since those of %s in %s are of other nuclei", self.folder, image_id, self._table
+            )
             self._scores = None
             return None
-        return scores.to_numpy(np.float64)
+        return np.array([scores[label] for label in ids], np.float64)
 
 
 class KeptPredictions:
@@ -163,25 +175,27 @@ def require_distinct_names(names: Sequence[str]) -> None:
         raise ValueError(f"Two models are called {twice!r}. Give them names: --predictions NAME=FOLDER")
 
 
-def _folder_name(folder: Path) -> str:
-    path = folder.resolve()
-    return path.parent.name if path.name == LABELS_FOLDER and path.parent.name else path.name
+def read_scores(path: Path) -> dict[str, dict[int, float]]:
+    """Reads the scores of a `nuclei.csv`.
 
+    Args:
+        path: The file, with the columns ImageId, label and score.
 
-def _read_scores(folder: Path) -> dict[str, pd.Series] | None:
-    """Returns by image the scores of its labels, ascending, or None where no table has them.
+    Returns:
+        The scores, 0..1, by image and label.
 
     Raises:
-        DatasetError: The table cannot be read.
+        DatasetError: It is missing or malformed.
     """
-    places = [folder, folder.resolve().parent] if folder.resolve().name == LABELS_FOLDER else [folder]
-    path = next((place / NUCLEI_FILE for place in places if (place / NUCLEI_FILE).is_file()), None)
-    if path is None:
-        return None
-    wanted = {"ImageId": str, "label": np.int64, "score": np.float64}
-    try:
-        # "NA" may be the name of an image; an empty score is an error.
-        table = pd.read_csv(path, usecols=list(wanted), dtype=wanted, keep_default_na=False)
-    except (ValueError, OSError) as error:
-        raise DatasetError(f"{path}: no table of scores (ImageId, label, score): {error}") from error
-    return {name: rows.set_index("label")["score"].sort_index() for name, rows in table.groupby("ImageId")}
+    scores: dict[str, dict[int, float]] = defaultdict(dict)
+    for line, row in read_table(path, ("ImageId", "label", "score")):
+        try:
+            label, score = int(row["label"]), float(row["score"])
+        except ValueError as error:
+            raise DatasetError(f"{path}, line {line}: expected a whole number and a score ({error})") from error
+        if not 0 <= score <= 1 or math.isnan(score):
+            raise DatasetError(f"{path}, line {line}: a score lies in 0..1; found {row['score']}")
+        if label in scores[row["ImageId"]]:
+            raise DatasetError(f"{path}, line {line}: label {label} of {row['ImageId']} occurs twice")
+        scores[row["ImageId"]][label] = score
+    return scores

@@ -30,8 +30,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
         type=_named_folder,
         default=[],
         metavar="[NAME=]FOLDER",
-        help="score label images <ImageId>.png or .tif that were written before, such as <output>/labels of detect, "
-        "instead of running a model; repeat to compare several. With --weights or --model, a model is run as well",
+        help="score what detect wrote, or label images <ImageId>.png or .tif by any program, instead of running a "
+        "model; repeat to compare several. With --weights or --model, a model is run as well",
     )
     command.add_argument(
         "--iou",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,10 +11,7 @@ import numpy as np
 from nucleus.dataset import DatasetError
 from nucleus.images import read_labels
 from nucleus.labels import relabel_sequential
-from nucleus.layouts.tables import read_table
-
-_SUFFIXES = (".png", ".tif", ".tiff")
-_LABELS, _TABLE = "labels", "nuclei.csv"
+from nucleus.predictions import LABELS_FOLDER, NUCLEI_FILE, SUFFIXES, read_scores
 
 
 class PredictionFolders:
@@ -65,15 +60,15 @@ class _Folder:
         if not path.is_dir():
             raise DatasetError(f"{path}: there is no such folder of predictions")
         around = path.resolve().parent
-        if path.resolve().name == _LABELS and (around / _TABLE).is_file():
+        if path.resolve().name == LABELS_FOLDER and (around / NUCLEI_FILE).is_file():
             path = around
-        self.written_by_detect = (path / _LABELS).is_dir()
-        self.images = path / _LABELS if self.written_by_detect else path
-        self.table = path / _TABLE
-        self._scores = _read_scores(self.table) if self.written_by_detect else {}
+        self.written_by_detect = (path / LABELS_FOLDER).is_dir()
+        self.images = path / LABELS_FOLDER if self.written_by_detect else path
+        self.table = path / NUCLEI_FILE
+        self._scores = read_scores(self.table) if self.written_by_detect else {}
 
     def files(self, image_id: str) -> list[Path]:
-        return [path for suffix in _SUFFIXES if (path := self.images / f"{image_id}{suffix}").is_file()]
+        return [path for suffix in SUFFIXES if (path := self.images / f"{image_id}{suffix}").is_file()]
 
     def scores(self, image_id: str, numbers: np.ndarray, path: Path) -> np.ndarray:
         if not self.written_by_detect:
@@ -82,19 +77,3 @@ class _Folder:
         if scores.keys() != set(numbers.tolist()):
             raise DatasetError(f"{path}: has {len(numbers)} nuclei, which are not the {len(scores)} of {self.table}")
         return np.array([scores[number] for number in numbers.tolist()], np.float32)
-
-
-def _read_scores(path: Path) -> dict[str, dict[int, float]]:
-    """Returns the scores by image and label."""
-    scores: dict[str, dict[int, float]] = defaultdict(dict)
-    for line, row in read_table(path, ("ImageId", "label", "score")):
-        try:
-            label, score = int(row["label"]), float(row["score"])
-        except ValueError as error:
-            raise DatasetError(f"{path}, line {line}: expected a whole number and a score ({error})") from error
-        if not 0 <= score <= 1 or math.isnan(score):
-            raise DatasetError(f"{path}, line {line}: a score lies in 0..1; found {row['score']}")
-        if label in scores[row["ImageId"]]:
-            raise DatasetError(f"{path}, line {line}: label {label} of {row['ImageId']} occurs twice")
-        scores[row["ImageId"]][label] = score
-    return scores
