@@ -222,7 +222,8 @@ def _check_tiff(file: tifffile.TiffFile, page: tifffile.TiffPage, size: int) -> 
     if max(ends, default=0) > size:
         raise ImageFileError(f"the TIFF is truncated ({size} bytes)")
     series = file.series[0]
-    if series.get_axes(squeeze=True) not in ("YX", "YXS", "SYX") or page.axes not in ("YX", "YXS", "SYX"):
+    long = "".join(axis for axis, size in zip(series.axes, series.shape, strict=True) if size > 1 or axis in "YX")
+    if long not in ("YX", "YXS", "SYX") or page.axes not in ("YX", "YXS", "SYX"):
         raise ImageFileError(
             f"the TIFF holds a stack (axes {series.axes}, shape {tuple(series.shape)}); save the plane that is meant"
         )
