@@ -36,6 +36,7 @@ _TIFF_SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _TIFFFILE_COMPRESSIONS = (1, 8, 32773, 32946)
 _TIFFFILE_PREDICTORS = (1, 2)
 _SCALE_PERCENTILES = (0.1, 99.9)
+_HIGHEST_LABEL = np.iinfo(np.int32).max
 
 
 class ImageFileError(ValueError):
@@ -90,7 +91,8 @@ def read_labels(path: str | os.PathLike) -> np.ndarray:
         int32 [H, W], 0 background; the numbers are those of the file.
 
     Raises:
-        ImageFileError: as for `read_image`; also if the file has several channels, fractions or negative numbers.
+        ImageFileError: as for `read_image`; also if the file has several channels, fractions, negative numbers or
+            numbers above the highest int32.
     """
     try:
         pixels = _decode(Path(path))
@@ -98,6 +100,8 @@ def read_labels(path: str | os.PathLike) -> np.ndarray:
         raise ImageFileError(f"{path}: {error}") from error.__cause__
     if pixels.ndim != 2 or not np.issubdtype(pixels.dtype, np.integer) or pixels.min() < 0:
         raise ImageFileError(f"{path}: no label image but {pixels.dtype} pixels of shape {pixels.shape}")
+    if pixels.max() > _HIGHEST_LABEL:
+        raise ImageFileError(f"{path}: a label is above {_HIGHEST_LABEL}")
     return pixels.astype(np.int32)
 
 

@@ -10,7 +10,7 @@ import tifffile
 from pycocotools import mask as coco_mask
 
 from nucleus.dataset import DatasetError, NucleusDataset
-from nucleus.images import read_image
+from nucleus.images import ImageFileError, read_image
 from nucleus.labels import rle_encode, rle_runs
 from nucleus.layouts import LAYOUTS, find_layout, read_samples
 from nucleus.layouts.coco_segmentation import compress_runs, decompress_counts, segmentation_pixels
@@ -450,10 +450,26 @@ def test_gaps_are_closed_whatever_the_numbers(tmp_path):
         np.testing.assert_array_equal(close_gaps(np.array([[2, 3], [highest, 3]], np.int32)), [[1, 2], [3, 2]])
 
 
-def test_a_label_above_32_bits_is_named(tmp_path):
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+def test_label_images_of_64_bits_are_read(tmp_path, dtype):
     write_image(tmp_path / "a.png")
-    write_labels(tmp_path / "a_masks.tif", LABELS.astype(np.uint32) << 30, np.uint32)
-    with pytest.raises(DatasetError, match=r"a_masks\.tif: a label is above 2147483647"):
+    tifffile.imwrite(tmp_path / "a_masks.tif", (LABELS * 7).astype(dtype), compression="zlib")
+    np.testing.assert_array_equal(load(tmp_path).load_labels(0)[0], LABELS)
+
+
+@pytest.mark.parametrize("shift", [30, 32, 33])
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+def test_a_label_above_32_bits_is_named(tmp_path, dtype, shift):
+    write_image(tmp_path / "a.png")
+    tifffile.imwrite(tmp_path / "a_masks.tif", LABELS.astype(dtype) << dtype(shift))
+    with pytest.raises(ImageFileError, match=r"a_masks\.tif: a label is above 2147483647"):
+        load(tmp_path).load_labels(0)
+
+
+def test_negative_labels_of_64_bits_are_named(tmp_path):
+    write_image(tmp_path / "a.png")
+    tifffile.imwrite(tmp_path / "a_masks.tif", -LABELS.astype(np.int64))
+    with pytest.raises(ImageFileError, match=r"a_masks\.tif: no label image but int64"):
         load(tmp_path).load_labels(0)
 
 
