@@ -13,7 +13,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
 from nucleus.dataset import DatasetError, NucleusDataset
@@ -21,7 +20,7 @@ from nucleus.export import write_labels
 from nucleus.labels import areas, bounding_boxes, labels_to_rle, rle_runs
 from nucleus.layouts.base import UNKNOWN_MODALITY
 from nucleus.layouts.coco_segmentation import compress_runs
-from nucleus.layouts.tables import CLASSES_FILE
+from nucleus.layouts.tables import CLASSES_FILE, write_modalities
 from trainkit.files import write_text
 
 _HIGHEST_IN_PNG = np.iinfo(np.uint16).max
@@ -102,16 +101,15 @@ def _write_image(dataset: NucleusDataset, index: int, folder: Path) -> Path:
 
 
 def _write_label_folder(dataset: NucleusDataset, images: Iterator[tuple[int, Path]], folder: Path) -> None:
-    modalities = []
+    modalities = {}
     for index, _ in images:
         info, (labels, _) = dataset.image_info[index], dataset.load_labels(index)
         suffix = ".png" if labels.max(initial=0) <= _HIGHEST_IN_PNG else ".tif"
         write_labels(folder / "labels" / f"{info['id']}{suffix}", labels)
         if info["modality"] != UNKNOWN_MODALITY:
-            modalities.append((info["id"], info["modality"]))
+            modalities[info["id"]] = info["modality"]
     if modalities:
-        table = pd.DataFrame(modalities, columns=["ImageId", "modality"])
-        write_text(folder / CLASSES_FILE, table.to_csv(index=False, lineterminator="\n"))
+        write_modalities(folder / CLASSES_FILE, modalities)
 
 
 def _write_coco(dataset: NucleusDataset, images: Iterator[tuple[int, Path]], folder: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nucleus.layouts.base import DatasetError
+from trainkit.files import write_text
 
 CLASSES_FILE = "classes.csv"
 MODALITIES = {
@@ -73,6 +75,21 @@ def read_modalities(path: str | os.PathLike) -> dict[str, str]:
     rows = read_table(path, ("ImageId", "foreground", "background"))
     colours = {row["ImageId"]: (row["foreground"], row["background"]) for _, row in rows}
     return {name: MODALITIES.get(pair, f"{pair[0]}-on-{pair[1]}") for name, pair in colours.items()}
+
+
+def write_modalities(path: str | os.PathLike, modalities: Mapping[str, str]) -> None:
+    """Writes what `read_modalities` reads.
+
+    Args:
+        path: the file.
+        modalities: ImageId -> modality.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("ImageId", "modality"), *modalities.items()])
+    write_text(path, text.getvalue())
 
 
 def _read(path: Path, count: int | None = None) -> list[tuple[int, list[str]]]:
