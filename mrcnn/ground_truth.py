@@ -19,6 +19,7 @@ from mrcnn.config import Config
 from mrcnn.image_meta import compose_image_meta
 from mrcnn.masks import extract_bboxes, resize_mask_probabilities
 from mrcnn.resizing import resize_image, resize_mask
+from trainkit.samples import draw_sample
 
 if TYPE_CHECKING:
     from mrcnn.utils import Dataset
@@ -90,7 +91,7 @@ def load_ground_truth(
     Instances of which no pixel is left are dropped.
 
     Args:
-        dataset: Gives `load_image`, and `load_labels` or `load_mask`.
+        dataset: Gives `load_image`, and `load_labels` or `load_mask`; or `draw_sample`, see `trainkit.samples`.
         config: Uses the IMAGE_* settings.
         image_id: Index of the image in the dataset.
         augment: Mirror half of the images left to right (deprecated in the lineage: use `augmentation`).
@@ -106,8 +107,8 @@ def load_ground_truth(
             the image; the message names the image.
     """
     rng = np.random.default_rng() if rng is None else rng
-    image = dataset.load_image(image_id)
-    labels, class_ids = _load_labels(dataset, image_id, image.shape)
+    image, loaded = draw_sample(dataset, image_id, rng)
+    labels, class_ids = _complete_labels(dataset, image_id, image.shape, loaded)
     original_shape = image.shape
     image, window, scale, padding, crop = resize_image(
         image,
@@ -194,9 +195,10 @@ def _label_images(labels: np.ndarray) -> Iterator[np.ndarray]:
     return iter([labels]) if labels.ndim == 2 else iter(np.moveaxis(labels, -1, 0))
 
 
-def _load_labels(dataset: Dataset, image_id: int, image_shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns label image(s) of the image's size and int32 class ids, from whichever source the dataset has."""
-    loaded = dataset.load_labels(image_id)
+def _complete_labels(
+    dataset: Dataset, image_id: int, image_shape: Sequence[int], loaded: tuple[np.ndarray, np.ndarray] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns label image(s) of the image's size and int32 class ids, those loaded or else those of its masks."""
     if loaded is not None:
         labels, class_ids = loaded
         found = int(labels.max(initial=0))

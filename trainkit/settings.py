@@ -117,6 +117,12 @@ class Settings:
             if not 0 < getattr(self, name) <= 1:
                 raise SettingsError(f"{name} must be above 0 and at most 1. Received: {getattr(self, name)!r}")
 
+    def require_probability(self, *names: str) -> None:
+        """Raises SettingsError unless settings are from 0 to 1."""
+        for name in names:
+            if not 0 <= getattr(self, name) <= 1:
+                raise SettingsError(f"{name} must be from 0 to 1. Received: {getattr(self, name)!r}")
+
     def _convert(self, name: str, value: Any) -> Any:
         """Returns a value as the setting's type, reading text.
 

@@ -275,9 +275,7 @@ class UNetConfig(Settings):
             )
 
     def _validate_postprocessing(self) -> None:
-        for name in ("MASK_THRESHOLD", "MARKER_THRESHOLD", "BORDER_THRESHOLD"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise SettingsError(f"{name} must be from 0 to 1. Received: {getattr(self, name)!r}")
+        self.require_probability("MASK_THRESHOLD", "MARKER_THRESHOLD", "BORDER_THRESHOLD")
         self.require_at_least(0, "MIN_AREA")
         self.require_at_least(1, "OPENING_RADIUS")
         try:

@@ -11,6 +11,7 @@ from skimage import measure
 
 from trainkit.augmentation import augment_pair
 from trainkit.batches import Balanced, Batches, Order, Shuffled
+from trainkit.samples import draw_sample
 from unet.config import UNetConfig
 from unet.resize import resize_image, resize_labels
 from unet.targets import append_weights, border_weight_map, make_targets
@@ -19,7 +20,7 @@ UNKNOWN_MODALITY = "unknown"
 
 
 class Dataset(Protocol):
-    """What training takes of a data set.
+    """What training takes of a data set; one that varies its images may have `draw_sample`, see `trainkit.samples`.
 
     Attributes:
         image_ids: Indices of the images.
@@ -67,7 +68,7 @@ def training_sample(
             augmentation changes its size; the message names the image.
     """
     rng = np.random.default_rng() if rng is None else rng
-    image, (labels, _) = dataset.load_image(image_id), dataset.load_labels(image_id)
+    image, (labels, _) = draw_sample(dataset, image_id, rng)
     name = dataset.image_info[image_id].get("path") or dataset.image_info[image_id]["id"]
     if image.ndim != 3 or image.shape[2] != config.IMAGE_CHANNEL_COUNT or image.shape[:2] != labels.shape:
         raise ValueError(

@@ -33,6 +33,15 @@ class ApplicationSettings(Settings):
     CLAHE_TILE_GRID = (8, 8)
     # One of AUGMENTATIONS.
     AUGMENTATION = "lineage"
+    # Probability that an image of stained tissue takes on the colours of another one of its modality in training
+    # (Reinhard et al. 2001); grey images never do.
+    COLOUR_TRANSFER = 0.0
+    # Probability that an image is given copies of nuclei from others of its modality in training, the highest number
+    # of them as a share of the nuclei that it has, and how many of them touch another nucleus: for models that fail to
+    # tell clumps apart.
+    COPY_PASTE = 0.0
+    COPY_PASTE_SHARE = 0.5
+    COPY_PASTE_TOUCHING = 0.3
     # Epochs between two evaluations of the validation images while training; 0 switches them off.
     EVALUATE_EVERY = 5
     # Instances of fewer pixels are dropped from the result; 0 keeps all.
@@ -47,6 +56,8 @@ class ApplicationSettings(Settings):
         super().validate()
         self.require_choice("AUGMENTATION", AUGMENTATIONS)
         self.require_at_least(0, "EVALUATE_EVERY", "MIN_AREA")
+        self.require_share("COPY_PASTE_SHARE")
+        self.require_probability("COLOUR_TRANSFER", "COPY_PASTE", "COPY_PASTE_TOUCHING")
         if self.CLAHE_CLIP_LIMIT <= 0:
             raise SettingsError(f"CLAHE_CLIP_LIMIT must be above 0. Received: {self.CLAHE_CLIP_LIMIT!r}")
         grid = self.CLAHE_TILE_GRID

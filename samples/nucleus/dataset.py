@@ -7,7 +7,9 @@ import itertools
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
@@ -20,7 +22,10 @@ from nucleus.labels import labels_to_masks, relabel_sequential
 from nucleus.layouts import read_samples
 from nucleus.layouts.base import UNKNOWN_MODALITY, DatasetError, Sample, raise_error
 from nucleus.layouts.dsb2018 import TRAIN_FOLDER, VAL_IMAGE_IDS
-from nucleus.layouts.tables import MODALITIES, read_modalities
+from nucleus.layouts.tables import CLASSES_FILE, MODALITIES, read_modalities
+
+if TYPE_CHECKING:
+    from nucleus.mixing import Mixing
 
 __all__ = [
     "MODALITIES",
@@ -53,6 +58,7 @@ class NucleusDataset(Dataset):
         fit: pixels; every image is scaled, its aspect ratio unchanged, to fit into a square of this side, and padded
             to it with zeros, its label image alike (a nucleus left without a pixel is dropped). None changes nothing.
         memory_limit: bytes of decoded images and label images that are kept in memory; 0 keeps none.
+        mixing: what images take from each other when a training draws them (`draw_sample`); None for nothing.
     """
 
     def __init__(
@@ -61,12 +67,14 @@ class NucleusDataset(Dataset):
         cache_dir: str | os.PathLike | None = None,
         memory_limit: int = 256 * 2**20,
         fit: int | None = None,
+        mixing: Mixing | None = None,
     ):
         super().__init__()
         if fit is not None and fit < 1:
             raise DatasetError(f"The side to fit images into must be above 0. Received: fit={fit!r}")
         self.preprocessing = preprocessing
         self.fit = fit
+        self.mixing = mixing
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self._memory = ArrayCache(memory_limit)
         self.add_class(SOURCE, 1, "nucleus")
@@ -78,6 +86,7 @@ class NucleusDataset(Dataset):
         require_masks: bool = True,
         failures: list[str] | None = None,
         layout: str | None = None,
+        classes: str | os.PathLike | None = None,
     ) -> None:
         """Adds a subset of a data set in any of `nucleus.layouts.LAYOUTS`; `prepare()` comes after it.
 
@@ -90,15 +99,19 @@ class NucleusDataset(Dataset):
             failures: takes a message for each image that cannot be used, and the others go on; without it the first
                 such image is an error.
             layout: a name in `nucleus.layouts.LAYOUTS`; by default told by what the folder holds.
+            classes: CSV file with the images' modalities (see `nucleus.layouts.tables.read_modalities`), which counts
+                instead of what the data set says. By default `classes.csv` in the data set's folder fills the gaps.
 
         Raises:
             DatasetError: the data set or the subset is missing, empty, or not in the layout; a file of it is
-                malformed; or an image cannot be used because there is none or several or it lacks labels.
+                malformed; `classes` is missing or names none of the images; or an image cannot be used because there
+                is none or several or it lacks labels.
         """
         root = Path(dataset_dir)
         report = raise_error if failures is None else lambda error: failures.append(str(error))
-        samples = read_samples(root, subset, layout, report)
-        cache_folder = self.cache_dir or label_cache_folder(root if root.is_dir() else root.parent)
+        folder = root if root.is_dir() else root.parent
+        samples = _with_modalities(read_samples(root, subset, layout, report), folder, classes)
+        cache_folder = self.cache_dir or label_cache_folder(folder)
         for sample in samples:
             if require_masks and sample.truth is None:
                 report(DatasetError(f"{sample.image}: it has no mask file and no label image, which are needed here"))
@@ -184,6 +197,28 @@ class NucleusDataset(Dataset):
         labels, class_ids = self.load_labels(image_id)
         return labels_to_masks(labels, len(class_ids)), class_ids
 
+    def draw_sample(self, image_id: int, rng: np.random.Generator) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+        """As `load_image` and `load_labels`, mixed with other images where `mixing` says so: what training takes.
+
+        Images are mixed before they are preprocessed, and only within one modality.
+
+        Args:
+            image_id: index into `image_info`.
+            rng: makes every random choice.
+
+        Returns:
+            (image uint8 [H, W, 3], (labels int32 [H, W], class ids int32 [N])).
+
+        Raises:
+            DatasetError: see `load_labels`, of this image and those that it is mixed with.
+            nucleus.images.ImageFileError: a file cannot be used.
+        """
+        if self.mixing is None:
+            return self.load_image(image_id), self.load_labels(image_id)
+        image, labels = self.mixing(self._load_plain, image_id, self._alike(image_id), rng)
+        image = image if self.preprocessing is None else self.preprocessing(image)
+        return image, (labels, np.ones(int(labels.max(initial=0)), np.int32))
+
     def image_reference(self, image_id: int) -> str:
         """The image's id in its data set, or its file's name without suffix."""
         return self.image_info[image_id]["id"]
@@ -206,10 +241,22 @@ class NucleusDataset(Dataset):
             collections.deque(bar, maxlen=0)
 
     def _read_image(self, image_id: int) -> np.ndarray:
-        image = read_image(self.image_info[image_id]["path"])
-        if self.fit is not None:
-            image = resize_image(image, self.fit, self.fit)[0]
+        image = self._read_plain(image_id)
         return image if self.preprocessing is None else self.preprocessing(image)
+
+    def _read_plain(self, image_id: int) -> np.ndarray:
+        image = read_image(self.image_info[image_id]["path"])
+        return image if self.fit is None else resize_image(image, self.fit, self.fit)[0]
+
+    def _load_plain(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
+        """The image without preprocessing, and its labels."""
+        image = self._memory.get(("plain", image_id), lambda: self._read_plain(image_id))
+        return image, self.load_labels(image_id)[0]
+
+    def _alike(self, image_id: int) -> list[int]:
+        """The other images of the same modality."""
+        modality = self.image_info[image_id]["modality"]
+        return [i for i, info in enumerate(self.image_info) if info["modality"] == modality and i != image_id]
 
     def _fitted_labels(self, image_id: int) -> np.ndarray:
         labels = self._stored_labels(image_id)
@@ -224,6 +271,20 @@ class NucleusDataset(Dataset):
         if truth is None:
             raise DatasetError(f"{image}: the image has no masks")
         return info["label_cache"].get(info["id"], [image, *truth.files()], lambda: truth.read(image))
+
+
+def _with_modalities(samples: list[Sample], folder: Path, classes: str | os.PathLike | None) -> list[Sample]:
+    if classes is None:
+        told = read_modalities(folder / CLASSES_FILE)
+        unknown = (sample.id for sample in samples if sample.modality == UNKNOWN_MODALITY)
+        told = {name: told[name] for name in unknown if name in told}
+    elif not Path(classes).is_file():
+        raise DatasetError(f"{classes}: there is no such file")
+    else:
+        told = read_modalities(classes)
+        if samples and not any(sample.id in told for sample in samples):
+            raise DatasetError(f"{classes}: names none of the images, such as {samples[0].id}")
+    return [replace(sample, modality=told.get(sample.id, sample.modality)) for sample in samples]
 
 
 def _image_files(path: Path) -> list[Path]:

@@ -56,11 +56,12 @@ class Clahe:
         lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
         lab[..., 0] = equalise.apply(np.ascontiguousarray(lab[..., 0]))
         equalised = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
-        if _is_grey(image):
+        if is_grey(image):
             # The 8-bit round trip through Lab is off by one in single channels; grey has one value for all three.
             equalised = np.repeat(equalised[..., 1:2], 3, axis=2)
         return equalised
 
 
-def _is_grey(image: np.ndarray) -> bool:
+def is_grey(image: np.ndarray) -> bool:
+    """Whether the three channels of an image [H, W, 3] are alike."""
     return bool((image[..., 0] == image[..., 1]).all() and (image[..., 0] == image[..., 2]).all())

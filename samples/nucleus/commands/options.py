@@ -33,6 +33,38 @@ def add_dataset(command: argparse.ArgumentParser) -> None:
         help="how the data set is laid out (default: told by what is there): "
         + "; ".join(f"{layout.name}: {layout.summary}" for layout in LAYOUTS.values()),
     )
+    command.add_argument(
+        "--classes",
+        type=Path,
+        metavar="FILE",
+        help="CSV file with the modality of every image (ImageId,modality), as `nucleus modality` writes it (default: "
+        "what the data set says, or classes.csv in it)",
+    )
+
+
+def add_images(command: argparse.ArgumentParser, subset: str, fold: str) -> None:
+    """Adds the options that choose images of a data set, for a command that uses a model.
+
+    Args:
+        command: The command.
+        subset: What --subset means.
+        fold: What the images of a fold are for.
+    """
+    command.add_argument("--subset", help=subset)
+    command.add_argument(
+        "--fold",
+        type=positive,
+        metavar="K",
+        help=f"{fold} the K-th fold of the images of --subset (train+val unless told); images that the weights were "
+        "trained on are refused",
+    )
+    command.add_argument(
+        "--folds",
+        type=folds,
+        metavar="{N,FILE}",
+        help="with --fold: how many folds, as `nucleus train` makes them, or a folds.json (default: those of the "
+        "weights' run, else 4)",
+    )
 
 
 def add_configuration(command: argparse.ArgumentParser) -> None:
@@ -108,6 +140,13 @@ def positive(text: str) -> int:
     """Reads a whole number above 0."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number above 0, received {text!r}")
+    return int(text)
+
+
+def number(text: str) -> int:
+    """Reads a whole number from 0 on."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, received {text!r}")
     return int(text)
 
 

@@ -6,11 +6,15 @@ import argparse
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nucleus.config import ApplicationSettings, NucleusConfig, NucleusUNetConfig, inference_settings, make_config
 from nucleus.models import DEFAULT_MODEL, MODELS, last_checkpoint
 from nucleus.weights import Recipe, choose_recipe, existing_file, find_recipe, shipped_weights
+
+if TYPE_CHECKING:
+    from nucleus.dataset import NucleusDataset
+    from nucleus.mixing import Mixing
 
 
 def load_dataset(
@@ -19,16 +23,18 @@ def load_dataset(
     only: Collection[str] | None = None,
     preprocessing=None,
     fit: int | None = None,
+    mixing: Mixing | None = None,
     **options: Any,
-):
+) -> NucleusDataset:
     """Reads images of --dataset.
 
     Args:
-        args: With `dataset` and `layout`.
+        args: With `dataset`, `layout` and `classes`.
         subset: Which of its images; see `--subset`.
         only: Ids of those to keep; by default all.
         preprocessing: See `NucleusDataset`.
         fit: See `NucleusDataset`.
+        mixing: See `NucleusDataset`.
         options: What else `NucleusDataset.load_nucleus` takes.
 
     Returns:
@@ -39,8 +45,8 @@ def load_dataset(
     """
     from nucleus.dataset import DatasetError, NucleusDataset
 
-    dataset = NucleusDataset(preprocessing=preprocessing, fit=fit)
-    dataset.load_nucleus(args.dataset, subset, layout=args.layout, **options)
+    dataset = NucleusDataset(preprocessing=preprocessing, fit=fit, mixing=mixing)
+    dataset.load_nucleus(args.dataset, subset, layout=args.layout, classes=args.classes, **options)
     if only is not None:
         missing = set(only) - {info["id"] for info in dataset.image_info}
         if missing:

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from nucleus.commands import options
+from nucleus.commands.division import DEFAULT_COUNT, choose_folds
 from nucleus.commands.selection import inference_config, last_weights, load_dataset, weights_recipe
 from nucleus.config import make_config
-from nucleus.folds import FOLDS_FILE, Folds, make_folds, read_folds
+from nucleus.folds import FOLDS_FILE, Folds, read_folds
 from nucleus.quiet import import_keras
 from nucleus.weights import DOWNLOADABLE, Recipe, existing_file
 
@@ -40,7 +41,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--folds",
         type=options.folds,
-        default=4,
+        default=DEFAULT_COUNT,
         metavar="{N,FILE}",
         help="how many folds, stratified by modality and chosen by SEED, or the folds.json of another run (default: "
         "%(default)s)",
@@ -56,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     import_keras()
     from nucleus import training
     from nucleus.inference import preprocessing
+    from nucleus.mixing import Mixing
 
     weights = _start_weights(args)
     recipe = _recipe(args, weights)
@@ -64,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
     folds = _folds(args, weights, config.SEED)
     train_images, val_images = _division(args, folds)
-    train_dataset = load_dataset(args, *train_images, preprocessing=preprocessing(config))
+    train_dataset = load_dataset(args, *train_images, preprocessing=preprocessing(config), mixing=Mixing.of(config))
     val_dataset = load_dataset(args, *val_images, preprocessing=preprocessing(config))
     train_dataset.cache_labels()
     val_dataset.cache_labels()
@@ -111,12 +113,7 @@ def _folds(args: argparse.Namespace, weights: Path | None, seed: int) -> Folds |
     own = None if weights is None or args.weights != "last" else weights.parent / FOLDS_FILE
     if args.fold is None:
         return read_folds(own) if own is not None and own.is_file() else None
-    if isinstance(args.folds, Path):
-        folds = read_folds(args.folds)
-    else:
-        infos = load_dataset(args, _both_subsets(args)).image_info
-        folds = make_folds({info["id"]: info["modality"] for info in infos}, args.folds, seed)
-    return replace(folds, held_out=args.fold)
+    return replace(choose_folds(args, _both_subsets(args), seed), held_out=args.fold)
 
 
 def _division(args: argparse.Namespace, folds: Folds | None) -> tuple[tuple, tuple]:
