@@ -43,6 +43,10 @@ class Folds:
         rest = (fold for position, fold in enumerate(self.ids, start=1) if position != number)
         return {name for fold in rest for name in fold}, set(self.ids[number - 1])
 
+    def learned(self) -> set[str]:
+        """Ids that a run was trained on: all but those held out; none where this is no run's."""
+        return set() if self.held_out is None else self.split(self.held_out)[0]
+
     def save(self, path: str | os.PathLike) -> None:
         """Writes the folds as JSON: {"held_out": number or null, "folds": [[id, ...], ...]}.
 
@@ -78,6 +82,29 @@ def make_folds(modalities: Mapping[str, str], count: int, seed: int = 0) -> Fold
     # Dealt in one go, so that the next modality begins where the last one ended.
     dealt = [name for modality in sorted(groups) for name in rng.permutation(groups[modality]).tolist()]
     return Folds(tuple(tuple(sorted(dealt[start::count])) for start in range(count)))
+
+
+def find_folds(weights: str | os.PathLike) -> Folds | None:
+    """Returns the folds of the run that weights come from, or None if it held none out.
+
+    They are beside the weights: under their own name, as `nucleus pack` writes them, or `folds.json` of the run.
+
+    Args:
+        weights: the weights file.
+
+    Raises:
+        DatasetError: the file is there and cannot be used.
+    """
+    weights = Path(weights)
+    for path in (folds_beside(weights), weights.parent / FOLDS_FILE):
+        if path.is_file():
+            return read_folds(path)
+    return None
+
+
+def folds_beside(weights: str | os.PathLike) -> Path:
+    """Where the folds of weights are that stand alone: `nucleus_mine.folds.json` beside `nucleus_mine.h5`."""
+    return Path(weights).with_name(f"{Path(weights).stem}.{FOLDS_FILE}")
 
 
 def read_folds(path: str | os.PathLike) -> Folds:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nucleus.commands import options
-from nucleus.commands.selection import inference_config, load_dataset, new_folder, trained_weights, weights_recipe
+from nucleus.commands.division import load_images
+from nucleus.commands.selection import inference_config, new_folder, trained_weights, weights_recipe
 from nucleus.config import NucleusConfig, NucleusUNetConfig
 from nucleus.quiet import import_keras
 
@@ -23,7 +24,11 @@ def add_options(command: argparse.ArgumentParser) -> None:
     """Adds what it takes."""
     options.add_dataset(command)
     options.add_configuration(command)
-    command.add_argument("--subset", default="val", help="images to score on (default: %(default)s)")
+    options.add_division(
+        command,
+        "images to score on (default: val, or the images that the run of the weights held out as a fold)",
+        "score on",
+    )
     command.add_argument(
         "--predictions",
         action="append",
@@ -58,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
 
     runs = not args.predictions or args.weights is not None or args.model is not None
     model = _model(args) if runs else None
-    dataset = load_dataset(args, args.subset)
+    weights, config = model or (None, inference_config(weights_recipe(args, None), args.settings))
+    dataset, which = load_images(args, weights, config.SEED, "val")
     predictions: list[Predictions] = [PredictionFolder(folder, name) for name, folder in args.predictions]
     # Whatever is missing is told before a model runs for long.
     for folder in predictions:
@@ -76,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     if args.report is not None:
         from nucleus.report import write_report
 
-        description = f"{args.subset} of {args.dataset}"
+        description = f"{which} of {args.dataset}"
         print(f"Report: {write_report(args.report, dataset, evaluations, predictions, description)}")
     return 0
 

@@ -42,8 +42,8 @@ def add_dataset(command: argparse.ArgumentParser) -> None:
     )
 
 
-def add_images(command: argparse.ArgumentParser, subset: str, fold: str) -> None:
-    """Adds the options that choose images of a data set, for a command that uses a model.
+def add_division(command: argparse.ArgumentParser, subset: str, fold: str) -> None:
+    """Adds the options that choose images of a data set by what a model was trained on.
 
     Args:
         command: The command.
@@ -101,10 +101,15 @@ def add_configuration(command: argparse.ArgumentParser) -> None:
 
 def add_images(command: argparse.ArgumentParser) -> None:
     """Adds the options that say in which images nuclei are found."""
-    command.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="image files, and folders of them")
+    add_image_files(command)
     command.add_argument(
         "--subset", default="stage1_test", help="without IMAGE: images of the dataset (default: %(default)s)"
     )
+
+
+def add_image_files(command: argparse.ArgumentParser) -> None:
+    """Adds image files that need not be in a data set."""
+    command.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="image files, and folders of them")
 
 
 def add_label_format(command: argparse.ArgumentParser) -> None:

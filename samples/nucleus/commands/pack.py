@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nucleus.commands import options
 from nucleus.commands.selection import inference_config, trained_weights, weights_recipe
+from nucleus.folds import find_folds, folds_beside
 from nucleus.quiet import import_keras
 from nucleus.weights import Recipe
 
@@ -32,5 +33,8 @@ def run(args: argparse.Namespace) -> int:
     inference_config(recipe)
     repack_weights(weights, args.output, dtype=None if args.full_precision else "float16")
     recipe.save_beside(args.output)
+    folds = find_folds(weights)
+    if folds is not None:
+        folds.save(folds_beside(args.output))
     print(f"{args.output}: {args.output.stat().st_size / 2**20:.1f} MB")
     return 0

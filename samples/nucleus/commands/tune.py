@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from nucleus.commands import options
-from nucleus.commands.selection import inference_config, load_dataset, new_folder, trained_weights, weights_recipe
+from nucleus.commands.division import load_images
+from nucleus.commands.selection import inference_config, new_folder, trained_weights, weights_recipe
 from nucleus.quiet import import_keras
 
 SUMMARY = "search the thresholds with which a U-Net's channels become nuclei"
@@ -15,7 +16,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
     """Adds what it takes."""
     options.add_dataset(command)
     options.add_configuration(command)
-    command.add_argument("--subset", default="train", help="images with masks to score on (default: %(default)s)")
+    options.add_division(
+        command,
+        "images with masks to score on (default: train, or the images that the run of the weights "
+        "was trained on, if it held out a fold)",
+        "score on",
+    )
     command.add_argument(
         "--try",
         dest="grid",
@@ -49,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     if config.model_kind != "unet":
         raise ValueError(f"{weights}: {config.model_kind} has no thresholds to tune; tune is for U-Nets.")
     grid = {name: parse_values(config, name, values) for name, values in args.grid}
-    dataset = load_dataset(args, args.subset)
+    dataset, _ = load_images(args, weights, config.SEED, "train", own="learned")
     report = tune_postprocessing(load_model(weights, config, args.logs), dataset, grid, args.search)
     output = args.output or new_folder("tune")
     write_text(output / "tuning.csv", pd.DataFrame(report.rows).to_csv(index=False, lineterminator="\n"))
