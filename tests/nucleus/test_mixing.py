@@ -1,9 +1,12 @@
 """Images that take colours and nuclei of others: which others, in both models' batches, and the same in every run."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from mrcnn.data import DataGenerator
+from nucleus import cli
 from nucleus.colour_transfer import ColourStatistics
 from nucleus.config import make_config
 from nucleus.dataset import NucleusDataset, shipped_data
@@ -146,3 +149,15 @@ def test_mixing_is_what_the_configuration_asks_for():
             make_config("training", settings={name: value})
     with pytest.raises(SettingsError, match="COPY_PASTE_SHARE must be above 0"):
         make_config("training", settings={"COPY_PASTE_SHARE": 0})
+
+
+def test_train_mixes_the_images_to_train_on_and_no_others(monkeypatch, tmp_path):
+    got = []
+    monkeypatch.setattr("nucleus.training.start", lambda *_: SimpleNamespace(log_dir=tmp_path, epoch=1))
+    monkeypatch.setattr(
+        "nucleus.training.train",
+        lambda _, *datasets, evaluation_dataset, **__: got.extend([*datasets, evaluation_dataset]),
+    )
+    arguments = ["train", f"--dataset={shipped_data()}", "--weights=none", "--set", "COPY_PASTE=0.4"]
+    assert cli.main(arguments) == 0
+    assert [dataset.mixing for dataset in got] == [Mixing(copy_paste=0.4), None, None]
