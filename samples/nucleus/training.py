@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from nucleus.weights import DOWNLOADABLE
 from trainkit.callbacks import PeriodicEvaluation
 
 if TYPE_CHECKING:
+    import keras
+
     from mrcnn.model import MaskRCNN
     from unet.model import UNet
 
@@ -67,6 +70,7 @@ def train(
     inference_config: NucleusConfig | NucleusUNetConfig | None = None,
     evaluation_dataset: NucleusDataset | None = None,
     epochs: int | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
     """Trains a model through the stages of its configuration.
 
@@ -82,13 +86,14 @@ def train(
         evaluation_dataset: Prepared, without preprocessing. Without it, or without the configuration, there is no
             scoring.
         epochs: Ends the training at this epoch instead; see `trainkit.stages.lay_out_stages`.
+        callbacks: More Keras callbacks, called before the logs and the checkpoint are written.
 
     Raises:
         ValueError: An image of a dataset cannot be used.
     """
-    callbacks = []
+    callbacks = list(callbacks)
     if model.config.EVALUATE_EVERY and evaluation_dataset is not None and inference_config is not None:
-        callbacks.append(_evaluation(model, inference_config, evaluation_dataset))
+        callbacks.insert(0, _evaluation(model, inference_config, evaluation_dataset))
     MODELS[model.config.model_kind].adapter().train(model, train_dataset, val_dataset, epochs, callbacks)
 
 
