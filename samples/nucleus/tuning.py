@@ -74,7 +74,23 @@ def parse_values(config: NucleusUNetConfig, name: str, text: str) -> tuple[Any, 
     Raises:
         ValueError: A value is missing, or the setting cannot have it.
     """
-    values = [part.strip() for part in text.split(",")]
+    values = split_values(text)
     if not all(values):
         raise ValueError(f"{name} needs values separated by commas. Received: {text!r}")
     return tuple(getattr(copy.copy(config).update({name: value}), name) for value in values)
+
+
+def split_values(text: str) -> list[str]:
+    """Splits a list at its commas, but for those inside brackets: `(8,16),(16,32)` are two values.
+
+    Args:
+        text: The list.
+    """
+    values, depth = [""], 0
+    for letter in text:
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == "," and not depth:
+            values.append("")
+        else:
+            values[-1] += letter
+    return [value.strip() for value in values]

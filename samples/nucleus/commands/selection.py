@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nucleus.config import ApplicationSettings, NucleusConfig, NucleusUNetConfig, inference_settings, make_config
 from nucleus.models import DEFAULT_MODEL, MODELS, last_checkpoint
-from nucleus.weights import Recipe, choose_recipe, existing_file, find_recipe, shipped_weights
+from nucleus.weights import DOWNLOADABLE, Recipe, choose_recipe, existing_file, find_recipe, shipped_weights
 
 if TYPE_CHECKING:
     from nucleus.dataset import NucleusDataset
@@ -65,6 +65,26 @@ def inference_config(recipe: Recipe, settings: Sequence[tuple[str, str]] = ()) -
     """Returns the configuration that detects with what a recipe trained; `settings` are those of this command."""
     changed = {**inference_settings(recipe.settings), **dict(settings)}
     return make_config("inference", recipe.preset, changed, recipe.model)
+
+
+def start_weights(args: argparse.Namespace) -> Path | None:
+    """Returns the file that a training goes on from, if it does."""
+    if args.weights in (*DOWNLOADABLE, "none"):
+        return None
+    return last_weights(args) if args.weights == "last" else existing_file(args.weights)
+
+
+def training_recipe(args: argparse.Namespace, weights: Path | None) -> Recipe:
+    """Returns the configuration of a training, --set and --steps included."""
+    from nucleus.training import from_scratch_settings
+
+    base = weights_recipe(args, weights)
+    asked = dict(args.settings)
+    if args.steps:
+        asked["STEPS_PER_EPOCH"] = args.steps
+    if args.weights == "none":
+        asked = {**from_scratch_settings(make_config("training", base.preset, asked, base.model)), **asked}
+    return Recipe(base.preset, {**base.settings, **asked}, base.model)
 
 
 def trained_weights(args: argparse.Namespace, default_model: str = DEFAULT_MODEL) -> Path:

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from nucleus.commands import options
 from nucleus.commands.division import DEFAULT_COUNT, choose_folds
-from nucleus.commands.selection import inference_config, last_weights, load_dataset, weights_recipe
+from nucleus.commands.selection import inference_config, load_dataset, start_weights, training_recipe
 from nucleus.config import make_config
 from nucleus.folds import FOLDS_FILE, Folds, read_folds
 from nucleus.quiet import import_keras
-from nucleus.weights import DOWNLOADABLE, Recipe, existing_file
 
 SUMMARY = "train a model, or go on with one"
 
@@ -59,8 +58,8 @@ def run(args: argparse.Namespace) -> int:
     from nucleus.inference import preprocessing
     from nucleus.mixing import Mixing
 
-    weights = _start_weights(args)
-    recipe = _recipe(args, weights)
+    weights = start_weights(args)
+    recipe = training_recipe(args, weights)
     config = make_config("training", recipe.preset, recipe.settings, recipe.model)
     detection_config = inference_config(recipe)
 
@@ -86,26 +85,6 @@ def run(args: argparse.Namespace) -> int:
     )
     print(f"Trained {model.epoch} epochs: {model.log_dir}")
     return 0
-
-
-def _start_weights(args: argparse.Namespace) -> Path | None:
-    """Returns the file that the training goes on from, if it does."""
-    if args.weights in (*DOWNLOADABLE, "none"):
-        return None
-    return last_weights(args) if args.weights == "last" else existing_file(args.weights)
-
-
-def _recipe(args: argparse.Namespace, weights: Path | None) -> Recipe:
-    """Returns the configuration of the training, --set and --steps included."""
-    from nucleus.training import from_scratch_settings
-
-    base = weights_recipe(args, weights)
-    asked = dict(args.settings)
-    if args.steps:
-        asked["STEPS_PER_EPOCH"] = args.steps
-    if args.weights == "none":
-        asked = {**from_scratch_settings(make_config("training", base.preset, asked, base.model)), **asked}
-    return Recipe(base.preset, {**base.settings, **asked}, base.model)
 
 
 def _folds(args: argparse.Namespace, weights: Path | None, seed: int) -> Folds | None:

@@ -1,0 +1,99 @@
+"""`nucleus search`."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+from nucleus.commands import options
+from nucleus.commands.selection import load_dataset, new_folder, start_weights, training_recipe
+from nucleus.config import make_config
+from nucleus.quiet import import_keras
+
+SUMMARY = "search settings of a training at random, then more narrowly, by short trainings"
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Adds what it takes."""
+    options.add_dataset(command)
+    options.add_configuration(command)
+    command.add_argument(
+        "--try",
+        dest="space",
+        action="append",
+        type=options.setting,
+        required=True,
+        metavar="NAME=…",
+        help="what is tried of a setting: values (OPTIMIZER=SGD,Adam) or a range of numbers (BATCH_SIZE=2..8), "
+        "of which the logarithm is taken with :log (LEARNING_RATE=1e-5..0.1:log); repeat for more",
+    )
+    command.add_argument(
+        "--trials", type=options.positive, default=20, metavar="N", help="random trials (default: %(default)s)"
+    )
+    command.add_argument(
+        "--narrow",
+        type=options.positive,
+        default=0,
+        metavar="N",
+        help="then as many in the part of the space that the best quarter of these spans (default: none)",
+    )
+    command.add_argument(
+        "--epochs", type=options.positive, default=20, help="epochs of each training (default: %(default)s)"
+    )
+    command.add_argument(
+        "--steps", type=options.positive, help="training steps an epoch, as --set STEPS_PER_EPOCH=STEPS"
+    )
+    command.add_argument(
+        "--weights",
+        default="none",
+        type=_begin,
+        metavar="{coco,imagenet,none,PATH}",
+        help="what each training begins with (default: %(default)s)",
+    )
+    command.add_argument("--subset", default="train", help="images to train on (default: %(default)s)")
+    command.add_argument("--val-subset", default="val", help="images to score on (default: %(default)s)")
+    command.add_argument("--seed", type=options.positive, default=1, help="chooses the trials (default: %(default)s)")
+    command.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="where the search is kept; one that was stopped goes on there (default: results/nucleus/search_<time>)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Searches settings of a training; see `nucleus search --help`."""
+    import_keras()
+    from nucleus.search import TRIALS_FILE, Plan, as_table, parse_dimension, search
+    from nucleus.trials import TrainingTrial, searchable
+
+    names = [name for name, _ in args.space]
+    path = start_weights(args)
+    recipe = searchable(training_recipe(args, path), names)
+    config = make_config("training", recipe.preset, recipe.settings, recipe.model)
+    space = tuple(parse_dimension(config, name, text) for name, text in args.space)
+    if len(set(names)) != len(names):
+        raise ValueError(f"--try {max(names, key=names.count)} is there twice.")
+    load = partial(load_dataset, args)
+    load(args.subset), load(args.val_subset)
+    base = {"recipe": asdict(recipe), "weights": args.weights, "epochs": args.epochs}
+    base |= {"dataset": str(args.dataset), "train": args.subset, "val": args.val_subset}
+    output = args.output or new_folder("search")
+    trial = TrainingTrial(recipe, args.weights, path, args.epochs, load, args.subset, args.val_subset)
+    trials = search(Plan(space, args.trials, args.narrow, args.seed, base), trial, output)
+    print(as_table(trials[:10]).to_string(index=False, na_rep=""))
+    print(f"{len(trials)} tried; all: {output / TRIALS_FILE}")
+    best = trials[0]
+    if best.value is None:
+        raise ValueError(f"Every trial failed, the first with: {best.error}")
+    chosen = {**{name: recipe.settings[name] for name in ("STAGES",) if name in recipe.settings}, **best.settings}
+    print("Best:", *(f'--set "{name}={value}"' for name, value in chosen.items()))
+    return 0
+
+
+def _begin(text: str) -> str:
+    if text == "last":
+        raise argparse.ArgumentTypeError("every trial begins anew; give the file of the weights that it begins with")
+    return text

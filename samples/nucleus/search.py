@@ -1,0 +1,298 @@
+"""Search for settings of a training: at random in a wide space, then in what of it did best.
+
+Lehmann, Agarwal and Lund ("Semantic segmentation of cells from clinical images using deep learning", 2020, section 5.3)
+try 50 random combinations for 20 epochs each, then 50 more in the most promising part of the space.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from nucleus.tuning import parse_values, split_values
+from trainkit.files import write_text
+
+if TYPE_CHECKING:
+    import optuna
+
+    from nucleus.config import NucleusConfig, NucleusUNetConfig
+
+STORAGE_FILE = "search.sqlite3"
+TRIALS_FILE = "trials.csv"
+STAGES = ("broad", "narrow")
+# Share of the broad search's trials, the best ones, that span the space of the narrow one, and how many at least.
+_PROMISING, _LEAST = 0.25, 3
+_LOG = ":log"
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """What is tried of one setting: some values, or a range.
+
+    Attributes:
+        name: Of the setting.
+        values: As texts; empty for a range.
+        low: Of a range, inclusive.
+        high: Likewise.
+        log: Whether a range is searched by its logarithm.
+        whole: Whether it consists of whole numbers.
+    """
+
+    name: str
+    values: tuple[str, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    whole: bool = False
+
+    def narrowed(self, tried: Sequence[Any]) -> Dimension:
+        """Returns what is left of it between, or of, the values that did best.
+
+        Args:
+            tried: These values, one at least.
+        """
+        if self.values:
+            return Dimension(self.name, tuple(value for value in self.values if value in tried))
+        return Dimension(self.name, (), min(tried), max(tried), self.log, self.whole)
+
+    def distribution(self) -> optuna.distributions.BaseDistribution:
+        """Returns it as Optuna has it."""
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+        if self.values:
+            return CategoricalDistribution(self.values)
+        if self.whole:
+            return IntDistribution(int(self.low), int(self.high), log=self.log)
+        return FloatDistribution(self.low, self.high, log=self.log)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One combination that was tried.
+
+    Attributes:
+        stage: One of STAGES.
+        number: In its stage, from 1.
+        settings: Name -> value.
+        value: Its score; None where it failed.
+        seconds: That it took.
+        error: Why it failed; empty where it did not.
+    """
+
+    stage: str
+    number: int
+    settings: Mapping[str, Any]
+    value: float | None
+    seconds: float
+    error: str = ""
+
+
+def parse_dimension(config: NucleusConfig | NucleusUNetConfig, name: str, text: str) -> Dimension:
+    """Reads what is to be tried of a setting.
+
+    Args:
+        config: Says of which type the setting is, and which values it may have.
+        name: Of the setting.
+        text: Values separated by commas, such as `SGD,Adam`, or a range `LOW..HIGH` with `:log` behind it for a
+            logarithmic one, such as `1e-5..0.1:log`.
+
+    Raises:
+        ValueError: The setting is unknown, or cannot have a value.
+    """
+    low, dots, high = text.removesuffix(_LOG).partition("..")
+    if not dots:
+        parse_values(config, name, text)
+        return Dimension(name, tuple(split_values(text)))
+    ends = [*parse_values(config, name, low), *parse_values(config, name, high)]
+    if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends) or len(ends) != 2:
+        raise ValueError(f"{name} needs numbers on both sides of the two dots. Received: {text!r}")
+    log = text.endswith(_LOG)
+    if not ends[0] < ends[1] or (log and ends[0] <= 0):
+        raise ValueError(f"{name} needs a lower and a higher number{', above 0' if log else ''}. Received: {text!r}")
+    return Dimension(name, (), *ends, log=log, whole=all(isinstance(end, int) for end in ends))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A search.
+
+    Attributes:
+        space: What is tried; every trial has a value of each.
+        trials: Of the broad search.
+        narrow: Trials of the narrow search after it; 0 for none.
+        seed: Chooses the trials.
+        base: What else the trials depend on, for a search that goes on: anything that JSON can hold.
+    """
+
+    space: tuple[Dimension, ...]
+    trials: int
+    narrow: int = 0
+    seed: int = 0
+    base: Mapping[str, Any] = field(default_factory=dict)
+
+
+def search(plan: Plan, score: Callable[[Mapping[str, Any], Path], float], folder: Path) -> list[Trial]:
+    """Tries combinations of settings, and goes on where an earlier call in the same folder was stopped.
+
+    The combination of a trial follows from seed, stage and number alone, so a search that was stopped ends as one that
+    was not. More trials may be asked for later, of the broad search as long as there is no narrow one. A trial that
+    fails is noted and the search goes on. The folder gets `search.sqlite3` (Optuna's storage), `trials.csv` after every
+    trial, and a folder a trial; one process at a time.
+
+    Args:
+        plan: What is tried.
+        score: From the settings of a trial and a folder of its own to its score, more being better.
+        folder: Of the search.
+
+    Returns:
+        All trials, of earlier calls too, the best first and failed ones last.
+
+    Raises:
+        ValueError: The folder holds a search of other things, or Optuna is not installed.
+    """
+    require_optuna()
+    folder.mkdir(parents=True, exist_ok=True)
+    trials = _run_stage(STAGES[0], plan.space, plan.trials, plan, score, folder, [])
+    done = [trial for trial in trials if trial.value is not None]
+    if plan.narrow and done:
+        trials += _run_stage(STAGES[1], _narrowed(plan.space, done), plan.narrow, plan, score, folder, trials)
+    return ranked(trials)
+
+
+def require_optuna() -> None:
+    """Says what to install, before anything is trained.
+
+    Raises:
+        ValueError: Optuna is not installed.
+    """
+    if importlib.util.find_spec("optuna") is None:
+        raise ValueError('A search needs Optuna, which is not installed: pip install optuna (or ".[search]")')
+
+
+def ranked(trials: Sequence[Trial]) -> list[Trial]:
+    """Returns trials with the best first and failed ones last."""
+    return sorted(trials, key=lambda trial: (trial.value is None, -(trial.value or 0.0)))
+
+
+def as_table(trials: Sequence[Trial]) -> pd.DataFrame:
+    """Returns trials as a table: stage, number, mAP, seconds, one column a setting, error.
+
+    Args:
+        trials: In the order wanted.
+    """
+    rows = [
+        {
+            "stage": trial.stage,
+            "number": trial.number,
+            "mAP": trial.value,
+            "seconds": round(trial.seconds, 1),
+            **trial.settings,
+            "error": trial.error,
+        }
+        for trial in trials
+    ]
+    return pd.DataFrame(rows)
+
+
+def _narrowed(space: Sequence[Dimension], done: Sequence[Trial]) -> tuple[Dimension, ...]:
+    best = ranked(done)[: max(_LEAST, math.ceil(_PROMISING * len(done)))]
+    return tuple(dimension.narrowed([trial.settings[dimension.name] for trial in best]) for dimension in space)
+
+
+def _run_stage(
+    stage: str,
+    space: Sequence[Dimension],
+    count: int,
+    plan: Plan,
+    score: Callable[[Mapping[str, Any], Path], float],
+    folder: Path,
+    before: Sequence[Trial],
+) -> list[Trial]:
+    """Runs the trials of a stage that are still to be run; returns all of the stage."""
+    from optuna.samplers import RandomSampler
+
+    study = _open_study(stage, space, plan, folder / STORAGE_FILE)
+    distributions = {dimension.name: dimension.distribution() for dimension in space}
+    while len(trials := _finished(study, stage)) < count:
+        number = len(trials) + 1
+        study.sampler = RandomSampler(seed=zlib.crc32(f"{plan.seed} {stage} {number}".encode()))
+        asked = study.ask(distributions)
+        settings = " ".join(f"{name}={value}" for name, value in asked.params.items())
+        print(f"{stage} trial {number} of {count}: {settings}")
+        _run_trial(study, asked, score, folder / f"{stage}-{number:03d}")
+        table = as_table([*before, *_finished(study, stage)])
+        write_text(folder / TRIALS_FILE, table.to_csv(index=False, lineterminator="\n"))
+    return trials
+
+
+def _run_trial(
+    study: optuna.Study, asked: optuna.Trial, score: Callable[[Mapping[str, Any], Path], float], folder: Path
+) -> None:
+    from optuna.trial import TrialState
+
+    start = time.perf_counter()
+    try:
+        value = float(score(asked.params, folder))
+        if not math.isfinite(value):
+            raise ValueError(f"the score is {value}")
+    # Networks fail in the ways of three backends: out of memory, shapes that do not fit, losses that diverge.
+    except Exception as error:
+        asked.set_user_attr("error", f"{type(error).__name__}: {error}".splitlines()[0])
+        asked.set_user_attr("seconds", time.perf_counter() - start)
+        study.tell(asked, state=TrialState.FAIL)
+        print(f"failed: {error}")
+    else:
+        asked.set_user_attr("seconds", time.perf_counter() - start)
+        study.tell(asked, value)
+        print(f"mAP {value:.4f}")
+
+
+def _open_study(stage: str, space: Sequence[Dimension], plan: Plan, path: Path) -> optuna.Study:
+    """Returns the study of a stage, in which no trial runs.
+
+    Raises:
+        ValueError: The file is another one, or holds a search of other things.
+    """
+    import optuna
+    from sqlalchemy.engine import URL
+    from sqlalchemy.exc import SQLAlchemyError
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    url = URL.create("sqlite", database=str(path)).render_as_string()
+    try:
+        study = optuna.create_study(storage=url, study_name=stage, direction="maximize", load_if_exists=True)
+    except (SQLAlchemyError, RuntimeError) as error:
+        cause = str(error).splitlines()[0]
+        raise ValueError(f"{path}: cannot be used as the storage of a search ({cause})") from error
+    facts = {"space": [asdict(dimension) for dimension in space], "seed": plan.seed, "base": dict(plan.base)}
+    facts = json.loads(json.dumps(facts))
+    if study.user_attrs.get("plan", facts) != facts:
+        raise ValueError(
+            f"{path}: holds a {stage} search of another space, seed or training. Choose another output folder."
+        )
+    study.set_user_attr("plan", facts)
+    for trial in study.get_trials(deepcopy=False):
+        if not trial.state.is_finished():
+            # Of a call that was stopped: its number is run again.
+            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+    return study
+
+
+def _finished(study: optuna.Study, stage: str) -> list[Trial]:
+    """Returns the trials that were run to their end, well or not."""
+    found = [
+        trial for trial in study.get_trials(deepcopy=False) if trial.value is not None or "error" in trial.user_attrs
+    ]
+    return [
+        Trial(stage, number, trial.params, trial.value, trial.user_attrs["seconds"], trial.user_attrs.get("error", ""))
+        for number, trial in enumerate(found, start=1)
+    ]
