@@ -52,6 +52,7 @@ setup(
         "nucleus.commands",
         "nucleus.ensemble",
         "nucleus.layouts",
+        "nucleus.recipes",
         "nucleus.report",
         "nucleus.scores",
         "nucleus_weights",
@@ -69,6 +70,7 @@ setup(
         "torch": ["torch>=2.4"],
         "gpu": with_cuda(requirements),
         "ensemble": ensemble,
+        "search": ["optuna>=4"],
         "test": [
             *ensemble,
             "pytest>=8",
@@ -77,6 +79,7 @@ setup(
             "nbformat>=5.10",
             "nbclient>=0.10",
             "ipykernel>=6.29",
+            "optuna>=4",
         ],
     },
     entry_points={"console_scripts": ["nucleus=nucleus.cli:main"]},

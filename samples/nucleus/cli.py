@@ -7,9 +7,22 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from nucleus.commands import convert, detect, download, ensemble, evaluate, modality, options, pack, train, tune
+from nucleus.commands import (
+    convert,
+    detect,
+    download,
+    ensemble,
+    evaluate,
+    modality,
+    options,
+    pack,
+    reproduce,
+    search,
+    train,
+    tune,
+)
 
-_COMMANDS = (train, detect, evaluate, ensemble, tune, pack, convert, modality, download)
+_COMMANDS = (train, detect, evaluate, ensemble, tune, search, reproduce, pack, convert, modality, download)
 _EPILOG = """\
 examples:
   nucleus detect my_images/ --output=results/mine

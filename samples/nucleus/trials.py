@@ -11,6 +11,7 @@ from nucleus.config import inference_settings, make_config
 from nucleus.dataset import NucleusDataset
 from nucleus.evaluation import evaluate, summarise
 from nucleus.inference import load_model, preprocessing
+from nucleus.mixing import Mixing
 from nucleus.runs import train_or_resume
 from nucleus.weights import Recipe
 
@@ -24,7 +25,7 @@ class TrainingTrial:
         weights: What each training begins with; see `nucleus.training.start`.
         path: The file of these weights, if they are in one.
         epochs: Of each training.
-        load: (subset, preprocessing) -> data set; see `NucleusDataset`.
+        load: (subset, preprocessing, mixing) -> data set; see `NucleusDataset`.
         train: Subset to train on.
         val: Subset to score on.
     """
@@ -58,7 +59,8 @@ class TrainingTrial:
         config = make_config("training", recipe.preset, recipe.settings, recipe.model)
         inference = make_config("inference", recipe.preset, inference_settings(recipe.settings), recipe.model)
         prepare = preprocessing(config)
-        train, val = (self.load(subset, preprocessing=prepare) for subset in (self.train, self.val))
+        train = self.load(self.train, preprocessing=prepare, mixing=Mixing.of(config))
+        val = self.load(self.val, preprocessing=prepare)
         train.cache_labels(progress=False)
         val.cache_labels(progress=False)
         try:

@@ -1,0 +1,137 @@
+"""The images of an experiment: which to train on, which to hold out, which to score."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nucleus.dataset import DatasetError, NucleusDataset
+from nucleus.folds import FOLDS_FILE, Folds, make_folds, read_folds
+from nucleus.mixing import Mixing
+from nucleus.recipes.experiment import Source
+
+# The customary division of a data set, see `nucleus.layouts.subsets`.
+_TRAIN, _VAL = "train", "val"
+
+
+@dataclass(frozen=True)
+class Division:
+    """One division of the images.
+
+    Attributes:
+        name: Of its folder: "fold1", or "run" where there are no folds.
+        train: Subset, and ids in it or None for all, to train on.
+        val: Likewise, held out.
+    """
+
+    name: str
+    train: tuple[str, frozenset[str] | None]
+    val: tuple[str, frozenset[str] | None]
+
+
+@dataclass(frozen=True)
+class Images:
+    """A data set as an experiment divides it.
+
+    Attributes:
+        source: What the experiment says of it.
+        root: Its folder, or its one CSV or JSON file.
+        layout: A name in `nucleus.layouts.LAYOUTS`; None to be told by what is there.
+    """
+
+    source: Source
+    root: Path
+    layout: str | None = None
+
+    def load(
+        self,
+        subset: str,
+        only: Collection[str] | None = None,
+        preprocessing: Callable | None = None,
+        fit: int | None = None,
+        mixing: Mixing | None = None,
+    ) -> NucleusDataset:
+        """Reads a subset.
+
+        Args:
+            subset: See `nucleus.layouts.subsets`.
+            only: Ids of the images that are taken; None for as many as the source's limit allows.
+            preprocessing: See `NucleusDataset`.
+            fit: See `NucleusDataset`.
+            mixing: See `NucleusDataset`.
+
+        Returns:
+            The data set, prepared.
+
+        Raises:
+            DatasetError: There is no such data set or subset, or an image of it cannot be used; the message says
+                where the data set is to be had.
+        """
+        dataset = NucleusDataset(preprocessing=preprocessing, fit=fit, mixing=mixing)
+        try:
+            dataset.load_nucleus(self.root, subset, layout=self.layout)
+        except DatasetError as error:
+            raise DatasetError(f"{error}. {self.source.obtain}") from error
+        if only is None:
+            dataset.image_info = spread(dataset.image_info, self.source.limit)
+        else:
+            missing = set(only) - {info["id"] for info in dataset.image_info}
+            if missing:
+                raise DatasetError(f"{self.root}: {min(missing)} is in the folds but not in the subset {subset}")
+            dataset.image_info = [info for info in dataset.image_info if info["id"] in only]
+        dataset.prepare()
+        return dataset
+
+    def divisions(self, folder: Path, held_out: Sequence[int] = ()) -> Iterator[Division]:
+        """Divides the images into those to train on and those held out, once for every fold that is held out.
+
+        Args:
+            folder: Of the run, which keeps the folds for when it goes on.
+            held_out: Folds to hold out, instead of the source's; empty for the source's.
+
+        Yields:
+            The divisions.
+
+        Raises:
+            DatasetError: See `load`.
+        """
+        if not self.source.folds:
+            yield Division("run", (_TRAIN, None), (_VAL, None))
+            return
+        both = f"{_TRAIN}+{_VAL}"
+        folds = self._folds(folder / FOLDS_FILE, both)
+        for number in held_out or self.source.held_out:
+            train_ids, val_ids = folds.split(number)
+            yield Division(f"fold{number}", (both, frozenset(train_ids)), (both, frozenset(val_ids)))
+
+    def _folds(self, path: Path, subset: str) -> Folds:
+        if path.is_file():
+            return read_folds(path)
+        infos = self.load(subset).image_info
+        folds = make_folds({info["id"]: info["modality"] for info in infos}, self.source.folds)
+        folds.save(path)
+        return folds
+
+
+def spread(infos: list[dict[str, Any]], limit: int | None) -> list[dict[str, Any]]:
+    """Returns some of many images, of as many modalities as possible, and small ones.
+
+    Args:
+        infos: Entries of `image_info`.
+        limit: How many; None for all.
+
+    Returns:
+        The images with the smallest files of each modality, in the order of `infos`.
+    """
+    if limit is None:
+        return infos
+    seen: Counter[str] = Counter()
+    ranked = []
+    for size, position in sorted((Path(info["path"]).stat().st_size, position) for position, info in enumerate(infos)):
+        modality = infos[position]["modality"]
+        ranked.append((seen[modality], size, position))
+        seen[modality] += 1
+    return [infos[position] for position in sorted(position for *_, position in sorted(ranked)[:limit])]

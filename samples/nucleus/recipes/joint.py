@@ -1,0 +1,41 @@
+"""Several trained networks of one kind as one: what cross-validation leaves, on images that none of them has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nucleus.inference import Predictor, UNetPredictor
+from unet.postprocess import PostprocessSettings, postprocess
+
+
+class JointUNets:
+    """U-Nets whose probabilities are averaged (Vuola, 2019, section 4.4.2).
+
+    Args:
+        predictors: One or more, with the same channels; the first one's settings make nuclei of them.
+    """
+
+    def __init__(self, predictors: Sequence[UNetPredictor]):
+        self._predictors = predictors
+        self._settings = PostprocessSettings.from_config(predictors[0].config)
+
+    def predict_labels(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Finds nuclei; see `nucleus.inference.predict`."""
+        return postprocess(self.predict_probabilities(image), self._settings)
+
+    def predict_probabilities(self, image: np.ndarray) -> np.ndarray:
+        """Returns the mean of the channels, float32 `[H, W, channels]` in 0..1."""
+        return np.mean([predictor.predict_probabilities(image) for predictor in self._predictors], axis=0)
+
+
+def joint(predictors: Sequence[Predictor]) -> Predictor:
+    """Returns a predictor that asks several.
+
+    Args:
+        predictors: One or more of one kind.
+    """
+    if len(predictors) == 1:
+        return predictors[0]
+    return JointUNets(predictors)

@@ -1,0 +1,115 @@
+"""Any experiment made so small that a CPU runs it end to end in a minute: on the shipped images, a step an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from nucleus.config import NucleusUNetConfig, make_config
+from nucleus.dataset import shipped_data
+from nucleus.models import MODELS
+from nucleus.recipes.experiment import PREVIOUS, Experiment, Source, Training
+
+_IMAGES, _FOLDS = 2, 2
+_SIDE = 64
+# Filters of a plain encoder's level are divided by this.
+_NARROWER = 16
+_DECODER_FILTERS = 16
+
+_TINY_UNET = {
+    "IMAGE_SIZE": _SIDE,
+    "BATCH_SIZE": 1,
+    "STEPS_PER_EPOCH": 1,
+    "VALIDATION_STEPS": 1,
+    "EVALUATE_EVERY": 0,
+    "DATA_WORKERS": 0,
+}
+_TINY_MASK_RCNN = {
+    "IMAGE_MIN_DIM": 2 * _SIDE,
+    "IMAGE_MAX_DIM": 2 * _SIDE,
+    "IMAGE_MIN_SCALE": 0,
+    "IMAGES_PER_GPU": 1,
+    "STEPS_PER_EPOCH": 1,
+    "VALIDATION_STEPS": 0,
+    "EVALUATE_EVERY": 0,
+    "DATA_WORKERS": 0,
+    "TOP_DOWN_PYRAMID_SIZE": 32,
+    "FPN_CLASSIF_FC_LAYERS_SIZE": 32,
+    "RPN_CHANNELS": 32,
+    "MASK_CHANNELS": 16,
+    "RPN_TRAIN_ANCHORS_PER_IMAGE": 32,
+    "PRE_NMS_LIMIT": 200,
+    "POST_NMS_ROIS_TRAINING": 50,
+    "POST_NMS_ROIS_INFERENCE": 50,
+    "TRAIN_ROIS_PER_IMAGE": 16,
+    "MAX_GT_INSTANCES": 20,
+    "DETECTION_MAX_INSTANCES": 20,
+}
+
+
+def quick(experiment: Experiment) -> Experiment:
+    """Returns an experiment with everything in it, and all of it tiny.
+
+    Data, division, kind of network, losses, stages, post-processing and metrics are the experiment's; images are two
+    shipped ones a subset, folds are two, epochs are one a stage, sizes and widths are small, and trainings begin with
+    random weights instead of downloaded ones. Its scores say nothing.
+
+    Args:
+        experiment: Any.
+    """
+    return replace(
+        experiment,
+        source=_quick_source(experiment.source),
+        trainings=tuple(_quick_training(experiment, training) for training in experiment.trainings),
+        members=tuple(map(quick, experiment.members)),
+    )
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Runs TensorFlow step by step meanwhile: compiling takes minutes where there are a few steps only."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
+
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
+
+
+def _quick_source(source: Source) -> Source:
+    return replace(
+        source,
+        default=str(shipped_data()),
+        tests=dict.fromkeys(source.tests, "val"),
+        folds=min(source.folds, _FOLDS),
+        held_out=source.held_out[:_FOLDS],
+        limit=_IMAGES,
+        fit=source.fit and _SIDE,
+    )
+
+
+def _quick_training(experiment: Experiment, training: Training) -> Training:
+    config = make_config("training", training.preset, training.settings, experiment.model)
+    stages = tuple((layers, 1, *rate) for layers, _, *rate in config.STAGES)
+    unet = isinstance(config, NucleusUNetConfig)
+    settings = {**_TINY_UNET, **_narrow(config)} if unet else _TINY_MASK_RCNN
+    if training.weights == PREVIOUS:
+        return replace(training, settings={**training.settings, **settings, "STAGES": stages})
+    random = MODELS[experiment.model].adapter().FROM_SCRATCH
+    return Training(training.preset, {**training.settings, **settings, **random, "STAGES": stages})
+
+
+def _narrow(config: NucleusUNetConfig) -> Mapping[str, Any]:
+    """Returns few filters for the parts of a U-Net that have no published weights."""
+    if config.ENCODER == "plain":
+        return {"ENCODER_FILTERS": tuple(max(1, count // _NARROWER) for count in config.ENCODER_FILTERS)}
+    return {"DECODER_FILTERS": (_DECODER_FILTERS,) * len(config.decoder_filters)}

@@ -1,0 +1,278 @@
+"""Carries an experiment out: trains what it trains, measures what it measured, and goes on where it was stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from nucleus.config import make_config
+from nucleus.detection import detect
+from nucleus.folds import FOLDS_FILE, read_folds
+from nucleus.inference import Predictor, load_model, preprocessing
+from nucleus.metrics import Scores
+from nucleus.mixing import Mixing
+from nucleus.recipes.experiment import PREVIOUS, Experiment, Figure, Training
+from nucleus.recipes.images import Division, Images
+from nucleus.recipes.joint import joint
+from nucleus.recipes.measure import FittedPredictor, add, glas_rank_sum, measure, modality_parts, values
+from nucleus.recipes.table import Row, append_rows, read_table
+from nucleus.runs import train_or_resume
+from nucleus.scores.sums import Sums
+
+_HELD_OUT = "held-out images of the folds"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user chooses.
+
+    Attributes:
+        output: Folder of the table and of the runs.
+        dataset: Where the images are; None for where they are expected.
+        layout: Of them; None to be told by what is there.
+        test: Another data set, whose images are scored instead of those held out; None for none.
+        test_subset: Subset of it.
+        weights: File to be scored instead of training; None trains.
+        held_out: Folds to hold out, instead of the experiment's; empty for the experiment's.
+        settings: Settings that differ from the experiment's.
+        quick: Whether the experiment was made small before.
+    """
+
+    output: Path
+    dataset: Path | None = None
+    layout: str | None = None
+    test: Path | None = None
+    test_subset: str = "all"
+    weights: Path | None = None
+    held_out: tuple[int, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    quick: bool = False
+
+
+@dataclass
+class _Measured:
+    """What was measured so far: by part of the images, on which images, and whose nuclei an ensemble picked."""
+
+    parts: dict[str, list[Sums]] = field(default_factory=dict)
+    on: str = ""
+    shares: dict[str, float] = field(default_factory=dict)
+
+    def add(self, more: Mapping[str, list[Sums]]) -> None:
+        for part, sums in more.items():
+            self.parts[part] = add(self.parts.get(part), sums)
+
+
+def reproduce(experiment: Experiment, options: Options) -> list[Row]:
+    """Trains an experiment's models, or takes weights, scores them, and adds the figures to the table.
+
+    Every training has a folder `<output>/<name>/<run or fold>/<number>-<preset>`; a call that finds trainings there
+    goes on with them. `<output>/reproduced.csv` and `.md` get a row for every published figure.
+
+    Args:
+        experiment: The experiment, or `quick` of it.
+        options: What a user chooses.
+
+    Returns:
+        The rows that were added.
+
+    Raises:
+        ValueError: Images, settings or weights cannot be used, or the output folder holds other ones.
+        DownloadError: Published weights could not be fetched.
+    """
+    start = time.perf_counter()
+    read_table(options.output)
+    images = Images(experiment.source, options.dataset or Path(experiment.source.default), options.layout)
+    folder = options.output / experiment.name
+    measured = _Measured()
+    if experiment.members:
+        _train_and_score_ensemble(experiment, images, options, measured)
+    elif options.weights is not None:
+        _score_file(experiment, images, options, measured)
+    else:
+        experiment.inference_config(options.settings)
+        _train_and_score(experiment, images, folder, options, measured)
+    rows = list(_rows(experiment, measured, options, time.perf_counter() - start))
+    append_rows(options.output, rows)
+    return rows
+
+
+def _score_file(experiment: Experiment, images: Images, options: Options, measured: _Measured) -> None:
+    if experiment.source.folds and options.test is None:
+        raise ValueError(
+            f"{experiment.name} holds {experiment.source.folds} folds out in turn, and which images {options.weights} "
+            f"was trained on is not known: name other ones to score (--test=PATH)."
+        )
+    _measure(experiment, _predictor(experiment, options.weights, options), images, ("val", None), options, measured)
+
+
+def _train_and_score(
+    experiment: Experiment, images: Images, folder: Path, options: Options, measured: _Measured
+) -> None:
+    """Trains every division's model, and scores it on the images that it has not seen; on a test set all together."""
+    predictors = []
+    divisions = _divisions(experiment, images, folder, options)
+    if options.test is not None and len(divisions) > 1 and experiment.model != "unet":
+        raise ValueError(
+            f"{experiment.name} trains {len(divisions)} models, and those of a {experiment.model} cannot be scored on "
+            f"a test set together. Choose one: --fold=1."
+        )
+    for division in divisions:
+        weights = _train(experiment, images, division, folder / division.name, options.settings)
+        predictor = _predictor(experiment, weights, options)
+        if options.test is not None:
+            predictors.append(predictor)
+            continue
+        _measure(experiment, predictor, images, division.val, options, measured)
+        keras.utils.clear_session()
+    if predictors:
+        _measure(experiment, joint(predictors), images, None, options, measured)
+
+
+def _train_and_score_ensemble(experiment: Experiment, images: Images, options: Options, measured: _Measured) -> None:
+    """Trains the members, or goes on with what their own experiments trained, and scores what is picked of theirs."""
+    from nucleus.recipes.ensemble import measure_ensemble, require_ensembles
+
+    if options.weights or options.test or options.held_out or options.settings:
+        raise ValueError(
+            f"{experiment.name} needs every fold of its members as their experiments have them, and scores these: "
+            f"--weights, --test, --fold and --set have no place in it."
+        )
+    require_ensembles()
+    found: dict[str, list[Path]] = {}
+    for member in experiment.members:
+        folder = options.output / member.name
+        for division in images.divisions(folder):
+            weights = _train(member, images, division, folder / division.name, {})
+            to = folder / division.name / "predictions"
+            detections = detect(_predictor(member, weights, options), images.load(*division.val), to)
+            if detections.failures:
+                raise ValueError(detections.failures[0])
+            found.setdefault(member.model, []).append(to)
+            keras.utils.clear_session()
+    folds, *others = (read_folds(options.output / member.name / FOLDS_FILE) for member in experiment.members)
+    if any(other.ids != folds.ids for other in others):
+        raise ValueError(f"{options.output}: the members' folds.json differ. Choose another output folder.")
+    dataset = images.load("train+val", {name for fold in folds.ids for name in fold})
+    parts, measured.shares = measure_ensemble(dataset, found, folds)
+    measured.on = _HELD_OUT
+    measured.add(parts)
+
+
+def _predictor(experiment: Experiment, weights: Path, options: Options) -> Predictor:
+    predictor = load_model(weights, experiment.inference_config(options.settings), str(options.output))
+    side = experiment.source.fit
+    return predictor if side is None else FittedPredictor(predictor, side)
+
+
+def _divisions(experiment: Experiment, images: Images, folder: Path, options: Options) -> list[Division]:
+    folds = experiment.source.folds
+    unknown = [number for number in options.held_out if number not in range(1, folds + 1)]
+    if unknown:
+        known = f"folds 1 to {folds}" if folds else "no folds"
+        raise ValueError(f"{experiment.name} has {known}. Received: fold {unknown[0]}")
+    return list(images.divisions(folder, options.held_out))
+
+
+def _train(
+    experiment: Experiment, images: Images, division: Division, folder: Path, settings: Mapping[str, Any]
+) -> Path:
+    """Runs the trainings of a division one after the other; returns the last one's weights."""
+    weights: Path | None = None
+    for number, training in enumerate(experiment.trainings, start=1):
+        run = folder / f"{number}-{training.preset}"
+        print(f"{experiment.name}, {division.name}, training {number} of {len(experiment.trainings)}: {run}")
+        weights = _train_one(experiment, training, images, division, run, settings, weights)
+    return weights
+
+
+def _train_one(
+    experiment: Experiment,
+    training: Training,
+    images: Images,
+    division: Division,
+    run: Path,
+    settings: Mapping[str, Any],
+    previous: Path | None,
+) -> Path:
+    recipe = experiment.recipe(training, settings)
+    config = make_config("training", recipe.preset, recipe.settings, recipe.model)
+    prepare = preprocessing(config)
+    fit = experiment.source.fit
+    train = images.load(*division.train, prepare, fit, Mixing.of(config))
+    val = images.load(*division.val, prepare, fit)
+    scored = images.load(*division.val, fit=fit)
+    train.cache_labels()
+    val.cache_labels()
+    begin = previous if training.weights == PREVIOUS else None
+    return train_or_resume(recipe, training.weights, begin, run, train, val, scored)
+
+
+def _measure(
+    experiment: Experiment,
+    predictor: Predictor,
+    images: Images,
+    held_out: tuple[str, frozenset[str] | None] | None,
+    options: Options,
+    measured: _Measured,
+) -> None:
+    """Adds a model's scores on the test set, if there is one, else on the images that were held out."""
+    entropy = any(figure.metric == "BCE" for figure in experiment.figures) and experiment.model == "unet"
+    if options.test is not None:
+        test = Images(experiment.source, options.test)
+        measured.on = f"{options.test} {options.test_subset}"
+        measured.add(measure(predictor, test.load(options.test_subset), modality_parts, entropy))
+    elif experiment.source.tests:
+        measured.on = "+".join(experiment.source.tests.values())
+        for part, subset in experiment.source.tests.items():
+            measured.add(measure(predictor, images.load(subset), lambda _, part=part: [part], entropy))
+    else:
+        subset, ids = held_out
+        measured.on = subset if ids is None else _HELD_OUT
+        measured.add(measure(predictor, images.load(subset, ids), modality_parts, entropy))
+
+
+def _rows(experiment: Experiment, measured: _Measured, options: Options, seconds: float) -> Iterator[Row]:
+    """Yields a row for every published figure."""
+    parts = {part: values(sums) for part, sums in measured.parts.items()}
+    for figure in experiment.figures:
+        yield Row(
+            date=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            experiment=experiment.name,
+            metric=figure.metric,
+            part=figure.part,
+            published=figure.value,
+            measured=_value(experiment, figure, measured, parts),
+            images=_images(figure, parts),
+            measured_on=measured.on,
+            weights="trained" if options.weights is None else str(options.weights),
+            settings=" ".join(f"{name}={value}" for name, value in options.settings.items()),
+            quick=options.quick,
+            backend=keras.backend.backend(),
+            seconds=round(seconds, 1),
+            citation=f"{experiment.citation} {experiment.place}",
+        )
+
+
+def _value(
+    experiment: Experiment, figure: Figure, measured: _Measured, parts: Mapping[str, Mapping[str, float]]
+) -> float | None:
+    """Returns what was measured of a figure; None where that part has no images or the model no such score."""
+    if figure.metric == "rank_sum":
+        glas = {part: sums[0].glas for part, sums in measured.parts.items() if isinstance(sums[0], Scores)}
+        return glas_rank_sum(experiment.name, glas["A"], glas["B"]) if {"A", "B"} <= glas.keys() else None
+    if figure.metric in measured.shares:
+        return measured.shares[figure.metric]
+    return parts.get(figure.part, {}).get(figure.metric)
+
+
+def _images(figure: Figure, parts: Mapping[str, Mapping[str, float]]) -> int:
+    """Returns the number of images of a figure's part; of all parts where the figure is of them together."""
+    if figure.part in parts:
+        return int(parts[figure.part]["images"])
+    return int(sum(scores["images"] for scores in parts.values())) if not figure.part else 0

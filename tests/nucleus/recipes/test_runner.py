@@ -1,0 +1,216 @@
+"""Running experiments: what is trained and measured, what a stopped run goes on with, and what is refused."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from nucleus import cli, training
+from nucleus.dataset import shipped_data
+from nucleus.metrics import overlaps, score
+from nucleus.recipes import find_experiment, runner
+from nucleus.recipes.images import Images, spread
+from nucleus.recipes.joint import JointUNets, joint
+from nucleus.recipes.measure import CrossEntropy, FittedPredictor, measure
+from nucleus.recipes.quick import quick, uncompiled
+from nucleus.recipes.runner import Options, reproduce
+from nucleus.recipes.table import CSV_FILE
+from nucleus.scores.ranking import PUBLISHED
+
+
+def run(*arguments):
+    return cli.main(["reproduce", *map(str, arguments)])
+
+
+@pytest.fixture
+def glas(tmp_path):
+    """A folder in the layout of GlaS: every image has a bright square, which is its gland."""
+    root = tmp_path / "glas"
+    root.mkdir()
+    for name in ("train_1", "train_2", "testA_1", "testA_2", "testB_1"):
+        image, labels = np.zeros((40, 60, 3), np.uint8), np.zeros((40, 60), np.uint8)
+        image[10:30, 10:30], labels[10:30, 10:30] = 200, 1
+        if name == "testB_1":
+            labels[32:38, 40:50] = 2
+        cv2.imwrite(str(root / f"{name}.bmp"), image)
+        cv2.imwrite(str(root / f"{name}_anno.bmp"), labels)
+    return root
+
+
+@pytest.fixture
+def bright(monkeypatch, threshold_predictor, tmp_path):
+    """Weights of a model that takes what is bright for a nucleus."""
+    monkeypatch.setattr(runner, "load_model", lambda *_: threshold_predictor)
+    weights = tmp_path / "bright.h5"
+    weights.touch()
+    return weights
+
+
+def test_given_weights_are_scored_on_both_parts_of_glas(glas, bright, tmp_path, capsys):
+    output = tmp_path / "out"
+    assert run("lehmann-mask-rcnn", "--dataset", glas, "--weights", bright, "--output", output) == 0
+    table = pd.read_csv(output / CSV_FILE).fillna({"part": ""}).set_index(["metric", "part"])
+    measured = table["measured"]
+    assert measured["object_F1", "A"] == 1 and measured["object_Dice", "A"] == 1
+    assert measured["object_F1", "B"] == pytest.approx(2 / 3, abs=1e-5) and measured["count_ratio", "B"] == 0.5
+    assert measured["object_Hausdorff", "A"] == 0 and measured["object_Hausdorff", "B"] > 0
+    # First everywhere but in F1 on part B, where eight published entries are above two thirds.
+    dice = 1 + sum(row[3] > measured["object_Dice", "B"] for row in PUBLISHED.values())
+    assert measured["rank_sum", ""] == 4 + 9 + dice
+    assert table["images"]["rank_sum", ""] == 3
+    assert np.isnan(measured["BCE", "A"]), "binary masks have none"
+    assert table["images"].loc[["object_F1"]].tolist() == [2, 1]
+    assert table["weights"].unique().tolist() == [str(bright)] and table["quick"].unique().tolist() == ["no"]
+    assert "published" in capsys.readouterr().out
+
+
+def test_scores_by_modality_are_those_of_its_images(threshold_predictor):
+    source = replace(find_experiment("mlp-unet-128").source, limit=3)
+    dataset = Images(source, shipped_data()).load("val")
+    assert len({info["modality"] for info in dataset.image_info}) == 3
+    chosen = [index for index in dataset.image_ids if dataset.image_info[index]["modality"] == "fluorescence"]
+    found = measure(threshold_predictor, dataset, runner.modality_parts)
+    pairs = [
+        overlaps(dataset.load_labels(i)[0], threshold_predictor.predict_labels(dataset.load_image(i))[0])
+        for i in chosen
+    ]
+    assert found["fluorescence"][0].values() == sum(map(score, pairs)).values()
+    assert found["histology"][0].values()["images"] == 2 and found[""][0].values()["images"] == 3
+
+
+def test_images_seen_in_a_square_come_back_at_their_size(threshold_predictor):
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[8:32, 12:36] = 200
+    labels, _ = FittedPredictor(threshold_predictor, 120).predict_labels(image)
+    assert labels.shape == (40, 60) and labels.max() == 1
+    assert score(overlaps((image[..., 0] > 0).astype(np.int32), labels)).values()["IoU"] > 0.95
+
+
+class FakeProbabilities:
+    """Says the same of every pixel."""
+
+    def __init__(self, value, config=None):
+        self.value, self.config = value, config
+
+    def predict_probabilities(self, image):
+        return np.full((*image.shape[:2], 1), self.value, np.float32)
+
+    def predict_labels(self, image):
+        return np.zeros(image.shape[:2], np.int32), np.zeros(0, np.float32)
+
+
+def test_cross_entropy_is_the_mean_over_images():
+    dataset = Images(find_experiment("mlp-unet-128").source, shipped_data()).load("val")
+    found = measure(FakeProbabilities(0.25), dataset, lambda _: [""], entropy=True)[""][1]
+    shares = [np.mean(dataset.load_labels(index)[0] > 0) for index in dataset.image_ids]
+    expected = np.mean([-share * np.log(0.25) - (1 - share) * np.log(0.75) for share in shares])
+    assert isinstance(found, CrossEntropy) and found.mean == pytest.approx(expected)
+
+
+def test_u_nets_of_several_folds_average_their_probabilities():
+    config = find_experiment("mlp-unet-128").inference_config()
+    predictor = joint([FakeProbabilities(0.2, config), FakeProbabilities(0.9, config)])
+    image = np.zeros((8, 8, 3), np.uint8)
+    assert isinstance(predictor, JointUNets)
+    np.testing.assert_allclose(predictor.predict_probabilities(image), 0.55)
+    labels, scores = predictor.predict_labels(image)
+    assert labels.min() == 1 and scores.shape == (1,)
+    alone = FakeProbabilities(0.2, config)
+    assert joint([alone]) is alone
+
+
+def test_few_images_are_of_many_modalities(tmp_path):
+    infos = []
+    for number, modality in enumerate("aaabbc"):
+        path = tmp_path / f"{number}"
+        path.write_bytes(b"x" * (10 - number))
+        infos.append({"id": str(number), "path": str(path), "modality": modality})
+    assert [info["id"] for info in spread(infos, 3)] == ["2", "4", "5"]
+    assert [info["id"] for info in spread(infos, 4)] == ["2", "3", "4", "5"]
+    assert spread(infos, None) is infos
+
+
+def test_a_tiny_u_net_in_two_trainings_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+    experiment, options = quick(find_experiment("lehmann-unet")), Options(tmp_path, quick=True)
+    begun = []
+    start = training.start
+
+    def stop_at_the_second(config, model_dir, weights, path=None):
+        begun.append((weights, path and path.name))
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        return start(config, model_dir, weights, path)
+
+    monkeypatch.setattr(training, "start", stop_at_the_second)
+    with uncompiled():
+        with pytest.raises(KeyboardInterrupt):
+            reproduce(experiment, options)
+        assert not (tmp_path / CSV_FILE).exists()
+        rows = reproduce(experiment, options)
+    assert begun == [("none", None), ("previous", "begin.h5"), ("previous", "begin.h5")]
+    measured = {(row.metric, row.part): row.measured for row in rows}
+    assert measured["BCE", "A"] == measured["BCE", "B"] > 0.1, "both parts are the same images in a quick run"
+    assert 0 <= measured["object_F1", "A"] <= 1 and measured["rank_sum", ""] >= 6
+    assert {row.images for row in rows} == {2, 4} and all(row.quick for row in rows)
+    assert len(pd.read_csv(tmp_path / CSV_FILE)) == len(rows) == len(experiment.figures)
+
+    runs = sorted((tmp_path / "lehmann-unet" / "run").iterdir())
+    assert [path.name for path in runs] == ["1-original", "2-original-tuned"]
+    assert all(len(list(path.glob("nucleus*/unet_nucleus_0001.h5"))) == 1 for path in runs)
+    with pytest.raises(ValueError, match=r"1-original.*other settings"):
+        reproduce(experiment, Options(tmp_path, settings={"LEARNING_RATE": 0.5}, quick=True))
+
+
+def test_folds_are_held_out_in_turn_and_kept(tmp_path):
+    experiment = quick(find_experiment("vuola-unet-gentle-plain"))
+    with uncompiled():
+        rows = reproduce(experiment, Options(tmp_path, quick=True))
+        (again,) = [row for row in reproduce(experiment, Options(tmp_path, held_out=(2,))) if row.metric == "mAP"]
+    by_metric = {row.metric: row for row in rows}
+    assert by_metric["mAP"].images == 2, "every image is held out once"
+    assert again.images == 1 and again.measured_on == "held-out images of the folds"
+    assert set(by_metric) == {"mAP", "Dice", "precision", "recall", "oseg", "useg"}
+    folder = tmp_path / experiment.name
+    assert sorted(path.name for path in folder.iterdir()) == ["fold1", "fold2", "folds.json"]
+
+
+def test_a_tiny_mask_rcnn_runs_end_to_end(tmp_path, capsys):
+    assert run("lehmann-mask-rcnn", "--quick", "--output", tmp_path) == 0
+    table = pd.read_csv(tmp_path / CSV_FILE)
+    found = table[table["metric"] != "BCE"]
+    assert found["measured"].notna().all() and (table["quick"] == "yes").all()
+    assert "lehmann-mask-rcnn on val" in capsys.readouterr().out
+
+
+def test_lists_and_descriptions_are_printed(capsys):
+    assert run("--list") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("mlp-" in line for line in lines) == 7
+    assert run("--list", "zhang-final") == 0
+    assert "0.401" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "causes"),
+    [
+        ((), ("--list",)),
+        (("zhang-finish",), ("zhang-finish", "zhang-final")),
+        (("lehmann-unet", "--dataset", "{tmp}/gone"), ("gone", "Warwick", "https://warwick.ac.uk")),
+        (("mlp-unet-128", "--dataset", "{tmp}/gone"), ("gone", "stage1_train", "bbbc.broadinstitute.org")),
+        (("mlp-unet-128", "--weights", "{tmp}/gone.h5"), ("gone.h5",)),
+        (("mlp-unet-128", "--set", "CLAHEE=True"), ("CLAHEE", "CLAHE")),
+        (("mlp-unet-128", "--fold=1", "--quick"), ("mlp-unet-128", "no folds")),
+        (("zhang-fcn8s", "--fold=11", "--dataset", str(shipped_data())), ("folds 1 to 10", "11")),
+        (("zhang-fcn8s", "--weights", __file__), ("10 folds", "--test")),
+        (("vuola-mask-rcnn-hc-resnet50", "--quick", "--test", "{tmp}"), ("2 models", "--fold=1")),
+        (("vuola-ensemble", "--quick", "--fold=1"), ("vuola-ensemble", "no place")),
+    ],
+)
+def test_what_cannot_be_done_is_named_before_anything_is_written(tmp_path, capsys, arguments, causes):
+    output = tmp_path / "out"
+    assert run(*(str(part).format(tmp=tmp_path) for part in arguments), "--output", output) == 1
+    message = capsys.readouterr().err
+    assert all(cause in message for cause in causes), message
+    assert not list(output.rglob("*.h5")) and not (output / CSV_FILE).exists()
