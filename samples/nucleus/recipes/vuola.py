@@ -24,8 +24,8 @@ _COMMON = (
     "Folds are stratified by modality (section 4.4.2). Measured is every image by the model that was not trained on "
     "it; published is a test set, predicted by the four models together.",
     "The thesis adds images of five other sources to those of the contest, and does not say which are tested on.",
-    "Learning rates, epochs, batches and widths are not given: see the preset. How often colours are transferred between "
-    "histology images is not given either: half of the time here, by Reinhard's method.",
+    "Learning rates, epochs, batches and widths are not given: see the preset. How often colours are transferred "
+    "between histology images is not given either: half of the time here, by Reinhard's method.",
     "Predictions are not averaged over views of an image here (section 4.4.1 does: flips, crops, scales).",
     "Over- and under-segmentation are numbers of errors in all images together, so they grow with their number.",
 )

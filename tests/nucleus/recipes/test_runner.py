@@ -176,6 +176,19 @@ def test_folds_are_held_out_in_turn_and_kept(tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == ["fold1", "fold2", "folds.json"]
 
 
+def test_images_are_mixed_in_training_alone(tmp_path, monkeypatch):
+    class Stop(Exception):
+        pass
+
+    def look(recipe, weights, path, folder, train, val, scored):
+        assert train.mixing.colour_transfer == 0.5 and val.mixing is None and scored.mixing is None
+        raise Stop
+
+    monkeypatch.setattr(runner, "train_or_resume", look)
+    with pytest.raises(Stop):
+        reproduce(quick(find_experiment("vuola-unet-gentle-plain")), Options(tmp_path))
+
+
 def test_a_tiny_mask_rcnn_runs_end_to_end(tmp_path, capsys):
     assert run("lehmann-mask-rcnn", "--quick", "--output", tmp_path) == 0
     table = pd.read_csv(tmp_path / CSV_FILE)
