@@ -10,6 +10,7 @@ import numpy as np
 from mrcnn.config import Config, ConfigError
 from nucleus.labels import OVERLAP_RULES
 from nucleus.models import MODELS
+from nucleus.views import make_views
 from trainkit.settings import Settings, SettingsError, parse_stages
 from unet.config import UNetConfig
 from unet.config import make_config as make_unet_config
@@ -46,6 +47,13 @@ class ApplicationSettings(Settings):
     EVALUATE_EVERY = 5
     # Instances of fewer pixels are dropped from the result; 0 keeps all.
     MIN_AREA = 0
+    # Test-time augmentation: one of views.SYMMETRIES, the ways in which an image is flipped and turned to predict it
+    # several times. A U-Net averages its probabilities; of other models the instances vote.
+    TEST_TIME_AUGMENTATION = "none"
+    # Every such view is shown at each of these scales. A model that brings images to a size of its own undoes them.
+    TEST_TIME_SCALES = (1.0,)
+    # Share of the views that must show an instance, where instances vote.
+    TEST_TIME_VOTES = 0.5
 
     def validate(self) -> None:
         """Checks the settings; see `Settings.validate`.
@@ -63,6 +71,11 @@ class ApplicationSettings(Settings):
         grid = self.CLAHE_TILE_GRID
         if len(grid) != 2 or any(not isinstance(tiles, int) or tiles < 1 for tiles in grid):
             raise SettingsError(f"CLAHE_TILE_GRID needs two whole numbers above 0. Received: {grid!r}")
+        self.require_share("TEST_TIME_VOTES")
+        try:
+            make_views(self.TEST_TIME_AUGMENTATION, self.TEST_TIME_SCALES)
+        except ValueError as error:
+            raise SettingsError(f"TEST_TIME_AUGMENTATION and TEST_TIME_SCALES: {error}") from error
 
 
 class NucleusUNetConfig(ApplicationSettings, UNetConfig):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -15,9 +15,12 @@ from nucleus.config import (
     inference_settings,
     make_config,
 )
-from nucleus.labels import areas, paint, relabel_sequential
+from nucleus.labels import areas, bounding_boxes, paint, relabel_sequential
 from nucleus.models import MODELS
 from nucleus.preprocess import Clahe
+from nucleus.tta import average_views, vote_of_views
+from nucleus.views import View, make_views
+from nucleus.voting import Found
 from nucleus.weights import find_recipe
 
 if TYPE_CHECKING:
@@ -35,31 +38,40 @@ class Predictor(Protocol):
 class MaskRCNNPredictor:
     """A Mask R-CNN with the application's preprocessing before it and its overlap rule after it.
 
+    With test-time augmentation the image is preprocessed once, and the rule and the least area hold for what the views
+    agreed on.
+
     Args:
         model: A `MaskRCNN` in inference mode.
-        config: Settings of preprocessing (CLAHE...), OVERLAP_RULE and MIN_AREA; the model's own by default.
+        config: Settings of preprocessing (CLAHE...), test-time augmentation, OVERLAP_RULE and MIN_AREA; the model's own
+            by default.
     """
 
     def __init__(self, model: MaskRCNN, config: NucleusConfig | None = None):
         self.model = model
         self.config = model.config if config is None else config
         self._preprocess = preprocessing(self.config)
+        self._views = configured_views(self.config)
 
     def predict_labels(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Finds nuclei; see `predict`."""
+        config = self.config
         prepared = image if self._preprocess is None else self._preprocess(image)
+        if self._views == make_views():
+            found = self.model.detect_instances([prepared])[0]
+            instances = found.boxes, [found.crop(index) for index in range(len(found.boxes))], found.scores
+        else:
+            threshold = config.DETECTION_MASK_THRESHOLD
+            instances = vote_of_views(self._find, prepared, self._views, config.TEST_TIME_VOTES, threshold)
+        return _paint(instances, image.shape[:2], config.OVERLAP_RULE, config.MIN_AREA)
+
+    def _find(self, prepared: np.ndarray) -> Found:
         found = self.model.detect_instances([prepared])[0]
-        crops = [found.crop(index) for index in range(len(found.boxes))]
-        labels, kept = paint(found.boxes, crops, found.scores, image.shape[:2], rule=self.config.OVERLAP_RULE)
-        scores = np.asarray(found.scores, np.float32)[kept]
-        if self.config.MIN_AREA > 1:
-            labels, large = _drop_small(labels, self.config.MIN_AREA)
-            scores = scores[large]
-        return labels, scores
+        return found.boxes, [found.crop_probabilities(index) for index in range(len(found.boxes))], found.scores
 
 
 class UNetPredictor:
-    """A U-Net with the application's preprocessing before it.
+    """A U-Net with the application's preprocessing before it, and with test-time augmentation where that is set.
 
     Args:
         model: A `UNet`. If its configuration is no `NucleusUNetConfig`, images are used as they are.
@@ -68,18 +80,56 @@ class UNetPredictor:
     def __init__(self, model: UNet):
         self.model = model
         self.config = model.config
-        self._preprocess = preprocessing(model.config) if isinstance(model.config, ApplicationSettings) else None
+        ours = isinstance(model.config, ApplicationSettings)
+        self._preprocess = preprocessing(model.config) if ours else None
+        self._views = configured_views(model.config) if ours else make_views()
 
     def predict_labels(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Finds nuclei; see `predict`."""
-        return self.model.predict_labels(self._prepare(image))
+        from unet.postprocess import PostprocessSettings, postprocess
+
+        return postprocess(self.predict_probabilities(image), PostprocessSettings.from_config(self.config))
 
     def predict_probabilities(self, image: np.ndarray) -> np.ndarray:
         """Predicts the channels, float32 `[H, W, channels]` in 0..1, of a uint8 `[H, W, 3]` RGB image."""
-        return self.model.predict([self._prepare(image)])[0]
+        prepared = image if self._preprocess is None else self._preprocess(image)
+        return average_views(lambda view: self.model.predict([view])[0], prepared, self._views)
 
-    def _prepare(self, image: np.ndarray) -> np.ndarray:
-        return image if self._preprocess is None else self._preprocess(image)
+
+class VotingPredictor:
+    """Test-time augmentation of anything that finds nuclei: those of several views of an image vote.
+
+    A Mask R-CNN and a U-Net do this themselves, and better, as TEST_TIME_AUGMENTATION says: from their probabilities,
+    and with the image preprocessed once.
+
+    Args:
+        model: What `predict` takes.
+        views: See `nucleus.views.make_views`.
+        least_share: Share of the views that must show a nucleus, above 0 and at most 1.
+        min_area: Nuclei that have fewer pixels after the vote are dropped.
+    """
+
+    def __init__(self, model: Any, views: Sequence[View], least_share: float = 0.5, min_area: int = 0):
+        self.model = as_predictor(model)
+        self.views = tuple(views)
+        self.least_share = least_share
+        self.min_area = min_area
+
+    def predict_labels(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Finds nuclei; see `predict`."""
+        instances = vote_of_views(self._find, image, self.views, self.least_share)
+        return _paint(instances, image.shape[:2], "score", self.min_area)
+
+    def _find(self, image: np.ndarray) -> Found:
+        labels, scores = self.model.predict_labels(image)
+        boxes = bounding_boxes(labels)
+        crops = [labels[y1:y2, x1:x2] == number for number, (y1, x1, y2, x2) in enumerate(boxes, start=1)]
+        return boxes, crops, scores
+
+
+def configured_views(config: ApplicationSettings) -> tuple[View, ...]:
+    """Returns the views of each image that a configuration asks for, one unchanged view if it asks for none."""
+    return make_views(config.TEST_TIME_AUGMENTATION, config.TEST_TIME_SCALES)
 
 
 def preprocessing(config: ApplicationSettings) -> Callable[[np.ndarray], np.ndarray] | None:
@@ -155,7 +205,13 @@ def _recipe_config(weights: str | os.PathLike) -> NucleusConfig | NucleusUNetCon
     return make_config("inference", recipe.preset, inference_settings(recipe.settings), recipe.model)
 
 
-def _drop_small(labels: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray]:
-    """Removes labels of fewer pixels; returns the relabelled image and the indices of those kept."""
-    keep = np.concatenate([[False], areas(labels) >= least])
-    return relabel_sequential(np.where(keep[labels], labels, 0))
+def _paint(instances: Found, shape: tuple[int, int], rule: str, min_area: int) -> tuple[np.ndarray, np.ndarray]:
+    """Paints instances into a label image; returns it and the scores of those that have pixels enough."""
+    boxes, masks, scores = instances
+    labels, kept = paint(boxes, masks, scores, shape, rule)
+    scores = np.asarray(scores, np.float32)[kept]
+    if min_area > 1:
+        keep = np.concatenate([[False], areas(labels) >= min_area])
+        labels, large = relabel_sequential(np.where(keep[labels], labels, 0))
+        scores = scores[large]
+    return labels, scores

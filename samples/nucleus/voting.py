@@ -1,0 +1,166 @@
+"""Merges what several views of one image show: instances that agree are one, and vote on its pixels and its score.
+
+An instance is a box with the probabilities inside it, never a mask of the image's size: memory grows with the areas of
+the boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+# IoU of two masks above which they are one instance. Of masks that do not overlap only one exceeds this with another.
+MATCHING_IOU = 0.5
+# Part of the smaller of two instances that both claim, above which they are readings of the same pixels.
+_RIVAL_OVERLAP = 0.5
+
+# Boxes int [N, 4], the probabilities inside each, scores [N].
+Found = tuple[np.ndarray, Sequence[np.ndarray], np.ndarray]
+
+
+def merge_views(found: Iterable[Found], least_share: float = 0.5, threshold: float = 0.5) -> Found:
+    """Merges the instances of several views of one image.
+
+    View by view, instances are matched greedily, the pair with the largest IoU first, with those of the views before;
+    what has no partner is a new instance. The probabilities of matched instances are averaged, as are their scores over
+    all views: one that few views show counts less. Then the rare ones go, and of two that claim the same pixels the one
+    with the lower score, if most of the views that show it show it in place of the other (one view takes two nuclei
+    for one). Two that most views show together stay both, for the overlap rule to decide between.
+
+    This is weighted boxes fusion (Solovyev, Wang and Gabruseva, "Weighted boxes fusion: ensembling boxes from different
+    object detection models", 2021, section 3) for masks, one partner a view.
+
+    Args:
+        found: For each view, in pixels of the image: boxes int `[N, 4]`, (y1, x1, y2, x2) with y2 and x2 exclusive;
+            probabilities, N float arrays `[y2 - y1, x2 - x1]` in 0..1; scores float `[N]` in 0..1. It is read once, a
+            view at a time.
+        least_share: Share of the views that must show an instance, above 0 and at most 1.
+        threshold: Probability from which a pixel belongs to an instance.
+
+    Returns:
+        boxes: int64 `[M, 4]`, tight around the masks.
+        masks: M bool arrays of the boxes' sizes.
+        scores: float32 `[M]` in 0..1, descending.
+    """
+    merged: list[_Merged] = []
+    views = 0
+    for view, (boxes, probabilities, scores) in enumerate(found):
+        views += 1
+        seen = [
+            _Merged(np.asarray(box, np.int64), np.asarray(crop, np.float64), [float(score)], [view], threshold)
+            for box, crop, score in zip(boxes, probabilities, scores, strict=True)
+        ]
+        _add_view(merged, [instance for instance in seen if instance.area])
+    common = [instance for instance in merged if len(instance.views) >= least_share * views]
+    kept = _without_rivals(sorted(common, key=lambda instance: -sum(instance.scores)))
+    trimmed = [_trim(instance.box, instance.mask) for instance in kept]
+    return (
+        np.array([box for box, _ in trimmed], np.int64).reshape(-1, 4),
+        [mask for _, mask in trimmed],
+        np.array([sum(instance.scores) / views for instance in kept], np.float32),
+    )
+
+
+@dataclass
+class _Merged:
+    """One instance as the views so far show it.
+
+    Attributes:
+        box: int64 `[4]`, around all of them.
+        total: float64 `[y2 - y1, x2 - x1]`, the sum of their probabilities; of double precision so that as many equal
+            ones have exactly the average that each of them is.
+        scores: The score in each view that shows it.
+        views: These views' numbers.
+        threshold: Average from which a pixel belongs to it.
+    """
+
+    box: np.ndarray
+    total: np.ndarray
+    scores: list[float]
+    views: list[int]
+    threshold: float
+
+    def __post_init__(self) -> None:
+        self._count()
+
+    def _count(self) -> None:
+        self.mask = self.total / len(self.views) >= self.threshold
+        self.area = int(np.count_nonzero(self.mask))
+
+    def add(self, other: _Merged) -> None:
+        """Takes in what another view shows."""
+        union = np.concatenate([np.minimum(self.box[:2], other.box[:2]), np.maximum(self.box[2:], other.box[2:])])
+        total = np.zeros(union[2:] - union[:2])
+        for part in (self, other):
+            total[_window(part.box, union)] += part.total
+        self.box, self.total = union, total
+        self.scores += other.scores
+        self.views += other.views
+        self._count()
+
+    def shared_with(self, other: _Merged) -> int:
+        """Counts the pixels that both have."""
+        common = np.concatenate([np.maximum(self.box[:2], other.box[:2]), np.minimum(self.box[2:], other.box[2:])])
+        mine, theirs = (part.mask[_window(common, part.box)] for part in (self, other))
+        return int(np.count_nonzero(mine & theirs))
+
+
+def _add_view(merged: list[_Merged], seen: Sequence[_Merged]) -> None:
+    """Adds the instances of one view to those of the views before."""
+    pairs = []
+    boxes = np.array([instance.box for instance in merged], np.int64).reshape(-1, 4)
+    for number, instance in enumerate(seen):
+        for index in _overlapping(instance.box, boxes):
+            shared = instance.shared_with(merged[index])
+            iou = shared / (instance.area + merged[index].area - shared)
+            if iou > MATCHING_IOU:
+                pairs.append((-iou, index, number))
+    taken: set[int] = set()
+    partners: dict[int, int] = {}
+    for _, index, number in sorted(pairs):
+        if index not in taken and number not in partners:
+            taken.add(index)
+            partners[number] = index
+    for number, instance in enumerate(seen):
+        if number in partners:
+            merged[partners[number]].add(instance)
+        else:
+            merged.append(instance)
+
+
+def _without_rivals(merged: Sequence[_Merged]) -> list[_Merged]:
+    """Drops, of instances best first, those that are another reading of a better one's pixels."""
+    kept: list[_Merged] = []
+    for instance in merged:
+        boxes = np.array([other.box for other in kept], np.int64).reshape(-1, 4)
+        rivals = (kept[index] for index in _overlapping(instance.box, boxes))
+        if instance.area and not any(_reads_again(instance, rival) for rival in rivals):
+            kept.append(instance)
+    return kept
+
+
+def _reads_again(instance: _Merged, better: _Merged) -> bool:
+    together = len(set(instance.views) & set(better.views))
+    if 2 * together > len(instance.views):
+        return False
+    return instance.shared_with(better) > _RIVAL_OVERLAP * min(instance.area, better.area)
+
+
+def _overlapping(box: np.ndarray, boxes: np.ndarray) -> list[int]:
+    """Returns the indices of the boxes `[N, 4]` that share pixels with one box."""
+    return np.flatnonzero((boxes[:, :2] < box[2:]).all(axis=1) & (boxes[:, 2:] > box[:2]).all(axis=1)).tolist()
+
+
+def _trim(box: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts a mask that is not empty, and its box, to the pixels that it has."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    first, last = np.array([rows[0], columns[0]]), np.array([rows[-1], columns[-1]]) + 1
+    return np.concatenate([box[:2] + first, box[:2] + last]), mask[first[0] : last[0], first[1] : last[1]]
+
+
+def _window(box: np.ndarray, around: np.ndarray) -> tuple[slice, slice]:
+    """Returns where a box lies inside another, as slices."""
+    (y1, x1), (y2, x2) = (corner - around[:2] for corner in (box[:2], box[2:]))
+    return slice(y1, y2), slice(x1, x2)
