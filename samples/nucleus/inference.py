@@ -15,7 +15,7 @@ from nucleus.config import (
     inference_settings,
     make_config,
 )
-from nucleus.labels import areas, bounding_boxes, paint, relabel_sequential
+from nucleus.labels import bounding_boxes, drop_small, paint
 from nucleus.models import MODELS
 from nucleus.preprocess import Clahe
 from nucleus.tta import average_views, vote_of_views
@@ -211,7 +211,6 @@ def _paint(instances: Found, shape: tuple[int, int], rule: str, min_area: int) -
     labels, kept = paint(boxes, masks, scores, shape, rule)
     scores = np.asarray(scores, np.float32)[kept]
     if min_area > 1:
-        keep = np.concatenate([[False], areas(labels) >= min_area])
-        labels, large = relabel_sequential(np.where(keep[labels], labels, 0))
+        labels, large = drop_small(labels, min_area)
         scores = scores[large]
     return labels, scores

@@ -62,6 +62,20 @@ def relabel_sequential(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return new[labels], np.flatnonzero(used) - 1
 
 
+def drop_small(labels: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray]:
+    """Removes what has too few pixels and closes the gaps in the numbers.
+
+    Args:
+        labels: int [H, W], none negative.
+        least: Pixels that a label needs to stay.
+
+    Returns:
+        As `relabel_sequential`.
+    """
+    keep = np.concatenate([[False], areas(labels) >= least])
+    return relabel_sequential(np.where(keep[labels], labels, 0))
+
+
 def bounding_boxes(labels: np.ndarray) -> np.ndarray:
     """Boxes around all labels.
 

@@ -76,6 +76,30 @@ def test_evaluate_prints_and_saves_the_scores(tmp_path, model, weights, add_samp
     assert "mAP" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), "flips"),
+        (("--tta=none",), "none"),
+        (("--set", "CLAHE=True", "--tta", "flips-rotations"), "flips-rotations"),
+        (("--tta=none", "--set", "TEST_TIME_AUGMENTATION=flips-rotations"), "flips-rotations"),
+    ],
+)
+def test_test_time_augmentation_is_the_weights_own_unless_asked_for(
+    tmp_path, model, weights, write_squares, options, expected
+):
+    Recipe("lineage", {"TEST_TIME_AUGMENTATION": "flips", "TEST_TIME_SCALES": [0.5, 1]}).save(tmp_path)
+    assert run("detect", write_squares("one.png"), "--weights", weights, "--output", tmp_path / "o", *options) == 0
+    ((_, config),) = model.calls
+    assert config.TEST_TIME_AUGMENTATION == expected and config.TEST_TIME_SCALES == (0.5, 1)
+
+
+def test_views_that_are_none(weights, write_squares, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run("evaluate", "--weights", weights, "--tta=spirals")
+    assert "expected one of none, flips, flips-rotations, received 'spirals'" in capsys.readouterr().err
+
+
 def test_settings_come_from_recipe_preset_and_option_in_this_order(tmp_path, model, weights, write_squares):
     Recipe("resnet101-two-stage", {"CLAHE": "True", "IMAGES_PER_GPU": "4"}).save(tmp_path)
     image = write_squares("one.png", (2, 2))

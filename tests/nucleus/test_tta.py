@@ -72,7 +72,7 @@ class CarelessReader(Reader):
 def test_a_model_that_does_not_mind_finds_the_same(truth, symmetries):
     image = coded(truth)
     expected = predict(Reader(), image)
-    assert expected[0].max() > 20
+    assert expected[0].max() > 10
     found = predict(VotingPredictor(Reader(), make_views(symmetries)), image)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -8,6 +8,7 @@ from typing import Any
 
 from nucleus.layouts import LAYOUTS
 from nucleus.models import MODELS
+from nucleus.views import SYMMETRIES
 from nucleus.weights import DOWNLOADABLE
 
 
@@ -126,6 +127,16 @@ def add_trained(command: argparse.ArgumentParser) -> None:
         help="the last checkpoint in --logs, or a file (default: the weights that come with the project)",
     )
     command.add_argument(
+        "--tta",
+        dest="settings",
+        action="append",
+        type=_symmetries,
+        default=[],
+        metavar=f"{{{','.join(SYMMETRIES)}}}",
+        help="test-time augmentation: predict every image in 1, 4 or 8 flipped and turned views and merge what they "
+        "show, as --set TEST_TIME_AUGMENTATION=...; --set 'TEST_TIME_SCALES=(0.8,1)' adds sizes",
+    )
+    command.add_argument(
         "--output",
         type=Path,
         metavar="FOLDER",
@@ -139,6 +150,12 @@ def setting(text: str) -> tuple[str, str]:
     if not equals or not name.strip():
         raise argparse.ArgumentTypeError(f"expected NAME=VALUE, received {text!r}")
     return name.strip(), value.strip()
+
+
+def _symmetries(text: str) -> tuple[str, str]:
+    if text not in SYMMETRIES:
+        raise argparse.ArgumentTypeError(f"expected one of {', '.join(SYMMETRIES)}, received {text!r}")
+    return "TEST_TIME_AUGMENTATION", text
 
 
 def positive(text: str) -> int:
