@@ -10,7 +10,7 @@ import numpy as np
 from mrcnn.config import Config, ConfigError
 from nucleus.labels import OVERLAP_RULES
 from nucleus.models import MODELS
-from nucleus.views import make_views
+from nucleus.views import View, make_views
 from trainkit.settings import Settings, SettingsError, parse_stages
 from unet.config import UNetConfig
 from unet.config import make_config as make_unet_config
@@ -22,7 +22,36 @@ _IMAGES, _VALIDATION_IMAGES = 657, 25
 _TRAINING_ONLY = ("GPU_COUNT", "IMAGES_PER_GPU", "ENCODER_WEIGHTS")
 
 
-class ApplicationSettings(Settings):
+class ViewSettings(Settings):
+    """Test-time augmentation: in which views a model is shown every image, and how what it finds in them is merged."""
+
+    # One of views.SYMMETRIES: how an image is flipped and turned. A U-Net's probabilities are averaged over the views;
+    # of other models the instances vote. Thresholds that were tuned without may not fit the averages.
+    TEST_TIME_AUGMENTATION = "none"
+    # Each of these views is shown at each of these scales. A model that brings images to a size of its own undoes them.
+    TEST_TIME_SCALES = (1.0,)
+    # Share of the views that must show an instance, where instances vote. Higher finds less and is more often right.
+    TEST_TIME_VOTES = 0.5
+
+    def validate(self) -> None:
+        """Checks the settings; see `Settings.validate`.
+
+        Raises:
+            SettingsError: A value is out of its range; the message names the attribute.
+        """
+        super().validate()
+        self.require_share("TEST_TIME_VOTES")
+        try:
+            self.make_views()
+        except ValueError as error:
+            raise SettingsError(f"TEST_TIME_AUGMENTATION and TEST_TIME_SCALES: {error}") from error
+
+    def make_views(self) -> tuple[View, ...]:
+        """Returns the views of every image, only the unchanged one where there is no test-time augmentation."""
+        return make_views(self.TEST_TIME_AUGMENTATION, self.TEST_TIME_SCALES)
+
+
+class ApplicationSettings(ViewSettings):
     """What the application around a model does, whatever the model; mixed into the configuration of each."""
 
     NAME = "nucleus"
@@ -47,13 +76,6 @@ class ApplicationSettings(Settings):
     EVALUATE_EVERY = 5
     # Instances of fewer pixels are dropped from the result; 0 keeps all.
     MIN_AREA = 0
-    # Test-time augmentation: one of views.SYMMETRIES, the ways in which an image is flipped and turned to predict it
-    # several times. A U-Net averages its probabilities; of other models the instances vote.
-    TEST_TIME_AUGMENTATION = "none"
-    # Every such view is shown at each of these scales. A model that brings images to a size of its own undoes them.
-    TEST_TIME_SCALES = (1.0,)
-    # Share of the views that must show an instance, where instances vote.
-    TEST_TIME_VOTES = 0.5
 
     def validate(self) -> None:
         """Checks the settings; see `Settings.validate`.
@@ -71,11 +93,6 @@ class ApplicationSettings(Settings):
         grid = self.CLAHE_TILE_GRID
         if len(grid) != 2 or any(not isinstance(tiles, int) or tiles < 1 for tiles in grid):
             raise SettingsError(f"CLAHE_TILE_GRID needs two whole numbers above 0. Received: {grid!r}")
-        self.require_share("TEST_TIME_VOTES")
-        try:
-            make_views(self.TEST_TIME_AUGMENTATION, self.TEST_TIME_SCALES)
-        except ValueError as error:
-            raise SettingsError(f"TEST_TIME_AUGMENTATION and TEST_TIME_SCALES: {error}") from error
 
 
 class NucleusUNetConfig(ApplicationSettings, UNetConfig):

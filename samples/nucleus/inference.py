@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from nucleus.config import (
     ApplicationSettings,
     NucleusConfig,
     NucleusUNetConfig,
+    ViewSettings,
     inference_settings,
     make_config,
 )
@@ -51,7 +52,7 @@ class MaskRCNNPredictor:
         self.model = model
         self.config = model.config if config is None else config
         self._preprocess = preprocessing(self.config)
-        self._views = configured_views(self.config)
+        self._views = self.config.make_views()
 
     def predict_labels(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Finds nuclei; see `predict`."""
@@ -82,7 +83,7 @@ class UNetPredictor:
         self.config = model.config
         ours = isinstance(model.config, ApplicationSettings)
         self._preprocess = preprocessing(model.config) if ours else None
-        self._views = configured_views(model.config) if ours else make_views()
+        self._views = model.config.make_views() if ours else make_views()
 
     def predict_labels(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Finds nuclei; see `predict`."""
@@ -97,39 +98,32 @@ class UNetPredictor:
 
 
 class VotingPredictor:
-    """Test-time augmentation of anything that finds nuclei: those of several views of an image vote.
+    """Test-time augmentation of anything that finds nuclei: those found in several views of an image vote.
 
-    A Mask R-CNN and a U-Net do this themselves, and better, as TEST_TIME_AUGMENTATION says: from their probabilities,
-    and with the image preprocessed once.
+    A Mask R-CNN and a U-Net do better without: what they are configured to, from probabilities, with the image
+    preprocessed once.
 
     Args:
-        model: What `predict` takes.
-        views: See `nucleus.views.make_views`.
+        model: A `Predictor`.
+        views: One or more; see `nucleus.views.make_views`.
         least_share: Share of the views that must show a nucleus, above 0 and at most 1.
-        min_area: Nuclei that have fewer pixels after the vote are dropped.
     """
 
-    def __init__(self, model: Any, views: Sequence[View], least_share: float = 0.5, min_area: int = 0):
-        self.model = as_predictor(model)
+    def __init__(self, model: Predictor, views: Sequence[View], least_share: float = 0.5):
+        self.model = model
         self.views = tuple(views)
         self.least_share = least_share
-        self.min_area = min_area
 
     def predict_labels(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Finds nuclei; see `predict`."""
         instances = vote_of_views(self._find, image, self.views, self.least_share)
-        return _paint(instances, image.shape[:2], "score", self.min_area)
+        return _paint(instances, image.shape[:2])
 
     def _find(self, image: np.ndarray) -> Found:
         labels, scores = self.model.predict_labels(image)
         boxes = bounding_boxes(labels)
         crops = [labels[y1:y2, x1:x2] == number for number, (y1, x1, y2, x2) in enumerate(boxes, start=1)]
         return boxes, crops, scores
-
-
-def configured_views(config: ApplicationSettings) -> tuple[View, ...]:
-    """Returns the views of each image that a configuration asks for, one unchanged view if it asks for none."""
-    return make_views(config.TEST_TIME_AUGMENTATION, config.TEST_TIME_SCALES)
 
 
 def preprocessing(config: ApplicationSettings) -> Callable[[np.ndarray], np.ndarray] | None:
@@ -166,11 +160,20 @@ def predict(model: Predictor | MaskRCNN | UNet, image: np.ndarray) -> tuple[np.n
 
 
 def as_predictor(model: Predictor | MaskRCNN | UNet) -> Predictor:
-    """Returns what finds nuclei with a model: the model in its preprocessing, or the object itself."""
+    """Returns what finds nuclei with a model: the model in its preprocessing, or the object itself.
+
+    Another object whose `config` is a `ViewSettings` that asks for test-time augmentation gets it by voting.
+    """
     if hasattr(model, "detect_instances"):
         return MaskRCNNPredictor(model)
-    # A U-Net finds labels by itself, in images that are preprocessed already.
-    return UNetPredictor(model) if hasattr(model, "keras_model") else model
+    if hasattr(model, "keras_model"):
+        # A U-Net finds labels by itself, in images that are preprocessed already.
+        return UNetPredictor(model)
+    config = getattr(model, "config", None)
+    if isinstance(model, MaskRCNNPredictor | UNetPredictor) or not isinstance(config, ViewSettings):
+        return model
+    views = config.make_views()
+    return model if views == make_views() else VotingPredictor(model, views, config.TEST_TIME_VOTES)
 
 
 def load_model(
@@ -205,7 +208,9 @@ def _recipe_config(weights: str | os.PathLike) -> NucleusConfig | NucleusUNetCon
     return make_config("inference", recipe.preset, inference_settings(recipe.settings), recipe.model)
 
 
-def _paint(instances: Found, shape: tuple[int, int], rule: str, min_area: int) -> tuple[np.ndarray, np.ndarray]:
+def _paint(
+    instances: Found, shape: tuple[int, int], rule: str = "score", min_area: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Paints instances into a label image; returns it and the scores of those that have pixels enough."""
     boxes, masks, scores = instances
     labels, kept = paint(boxes, masks, scores, shape, rule)

@@ -43,6 +43,9 @@ def merge_views(found: Iterable[Found], least_share: float = 0.5, threshold: flo
         boxes: int64 `[M, 4]`, tight around the masks.
         masks: M bool arrays of the boxes' sizes.
         scores: float32 `[M]` in 0..1, descending.
+
+    Raises:
+        ValueError: There is no view.
     """
     merged: list[_Merged] = []
     views = 0
@@ -53,6 +56,8 @@ def merge_views(found: Iterable[Found], least_share: float = 0.5, threshold: flo
             for box, crop, score in zip(boxes, probabilities, scores, strict=True)
         ]
         _add_view(merged, [instance for instance in seen if instance.area])
+    if not views:
+        raise ValueError("There is no view whose instances could vote.")
     common = [instance for instance in merged if len(instance.views) >= least_share * views]
     kept = _without_rivals(sorted(common, key=lambda instance: -sum(instance.scores)))
     trimmed = [_trim(instance.box, instance.mask) for instance in kept]

@@ -91,7 +91,8 @@ def test_test_time_augmentation_is_the_weights_own_unless_asked_for(
     Recipe("lineage", {"TEST_TIME_AUGMENTATION": "flips", "TEST_TIME_SCALES": [0.5, 1]}).save(tmp_path)
     assert run("detect", write_squares("one.png"), "--weights", weights, "--output", tmp_path / "o", *options) == 0
     ((_, config),) = model.calls
-    assert config.TEST_TIME_AUGMENTATION == expected and config.TEST_TIME_SCALES == (0.5, 1)
+    views, scales = config.TEST_TIME_AUGMENTATION, config.TEST_TIME_SCALES
+    assert views == expected and scales == (0.5, 1)
 
 
 def test_views_that_are_none(weights, write_squares, capsys):

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from nucleus.config import NucleusUNetConfig, make_config
+from nucleus.config import NucleusUNetConfig, ViewSettings, make_config
 from nucleus.dataset import NucleusDataset, shipped_data
 from nucleus.detection import collect_images, detect
-from nucleus.inference import UNetPredictor, VotingPredictor, predict
+from nucleus.inference import UNetPredictor, VotingPredictor, as_predictor, predict
 from nucleus.labels import bounding_boxes, relabel_sequential
 from nucleus.metrics import average_precision
 from nucleus.preprocess import clahe
@@ -140,11 +140,15 @@ def test_a_view_that_the_model_refuses_fails_the_image_and_is_named(write_square
     assert str(path) in run.failures[0] and "turned by 90 degrees" in run.failures[0]
 
 
-def test_nuclei_that_the_vote_leaves_too_small_are_dropped(truth):
-    least = int(np.median(np.bincount(truth.ravel())[1:]))
-    labels, scores = predict(VotingPredictor(Reader(), EIGHT, min_area=least), coded(truth))
-    areas = np.bincount(labels.ravel())[1:]
-    assert 0 < len(areas) == len(scores) < truth.max() and areas.min() >= least
+def test_any_model_does_what_its_configuration_asks_for(truth):
+    predictor = CarelessReader()
+    predictor.config = ViewSettings().update({"TEST_TIME_AUGMENTATION": "flips", "TEST_TIME_VOTES": 0.75})
+    found = predict(predictor, coded(truth))
+    expected = predict(VotingPredictor(CarelessReader(), make_views("flips"), 0.75), coded(truth))
+    np.testing.assert_array_equal(found[0], expected[0])
+
+    predictor.config = ViewSettings()
+    assert as_predictor(predictor) is predictor
 
 
 # ---- Mask R-CNN --------------------------------------------------------------------------------------------

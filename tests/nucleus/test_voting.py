@@ -118,3 +118,8 @@ def test_memory_goes_with_the_boxes_and_not_with_the_image():
     far = 10**9
     views = [view((LEFT, 0.9), ((far, far, far + 5, far + 5), 0.8))] * 4
     assert corners(merge_views(iter(views))) == [LEFT, (far, far, far + 5, far + 5)]
+
+
+def test_no_view_is_no_answer():
+    with pytest.raises(ValueError, match="no view"):
+        merge_views([])
