@@ -58,7 +58,7 @@ def merge_views(found: Iterable[Found], least_share: float = 0.5, threshold: flo
         _add_view(merged, [instance for instance in seen if instance.area])
     if not views:
         raise ValueError("There is no view whose instances could vote.")
-    common = [instance for instance in merged if len(instance.views) >= least_share * views]
+    common = [instance for instance in merged if len(instance.views) / views >= least_share]
     kept = _without_rivals(sorted(common, key=lambda instance: -sum(instance.scores)))
     trimmed = [_trim(instance.box, instance.mask) for instance in kept]
     return (
@@ -115,7 +115,7 @@ class _Merged:
 def _add_view(merged: list[_Merged], seen: Sequence[_Merged]) -> None:
     """Adds the instances of one view to those of the views before."""
     pairs = []
-    boxes = np.array([instance.box for instance in merged], np.int64).reshape(-1, 4)
+    boxes = _boxes(merged)
     for number, instance in enumerate(seen):
         for index in _overlapping(instance.box, boxes):
             shared = instance.shared_with(merged[index])
@@ -137,13 +137,13 @@ def _add_view(merged: list[_Merged], seen: Sequence[_Merged]) -> None:
 
 def _without_rivals(merged: Sequence[_Merged]) -> list[_Merged]:
     """Drops, of instances best first, those that are another reading of a better one's pixels."""
-    kept: list[_Merged] = []
-    for instance in merged:
-        boxes = np.array([other.box for other in kept], np.int64).reshape(-1, 4)
-        rivals = (kept[index] for index in _overlapping(instance.box, boxes))
-        if instance.area and not any(_reads_again(instance, rival) for rival in rivals):
-            kept.append(instance)
-    return kept
+    boxes = _boxes(merged)
+    kept: list[int] = []
+    for number, instance in enumerate(merged):
+        better = (merged[kept[index]] for index in _overlapping(instance.box, boxes[kept]))
+        if instance.area and not any(_reads_again(instance, other) for other in better):
+            kept.append(number)
+    return [merged[number] for number in kept]
 
 
 def _reads_again(instance: _Merged, better: _Merged) -> bool:
@@ -153,9 +153,14 @@ def _reads_again(instance: _Merged, better: _Merged) -> bool:
     return instance.shared_with(better) > _RIVAL_OVERLAP * min(instance.area, better.area)
 
 
+def _boxes(instances: Sequence[_Merged]) -> np.ndarray:
+    return np.array([instance.box for instance in instances], np.int64).reshape(-1, 4)
+
+
 def _overlapping(box: np.ndarray, boxes: np.ndarray) -> list[int]:
     """Returns the indices of the boxes `[N, 4]` that share pixels with one box."""
-    return np.flatnonzero((boxes[:, :2] < box[2:]).all(axis=1) & (boxes[:, 2:] > box[:2]).all(axis=1)).tolist()
+    y1, x1, y2, x2 = boxes.T
+    return np.flatnonzero((y1 < box[2]) & (x1 < box[3]) & (y2 > box[0]) & (x2 > box[1])).tolist()
 
 
 def _trim(box: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

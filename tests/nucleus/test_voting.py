@@ -70,6 +70,12 @@ def test_what_few_views_show_counts_less_and_goes_below_the_share():
     assert corners(merge_views(views, least_share=0.26)) == [LEFT]
 
 
+@pytest.mark.parametrize(("shown", "views"), [(11, 20), (7, 25), (3, 10), (24, 24)])
+def test_exactly_the_share_is_enough(shown, views):
+    found = [view((LEFT, 0.9))] * shown + [view()] * (views - shown)
+    assert corners(merge_views(found, round(shown / views, 2))) == [LEFT]
+
+
 def test_a_view_without_instances_counts_as_one():
     _, _, scores = merge_views([view(), view((LEFT, 0.9)), view()], least_share=0.3)
     np.testing.assert_allclose(scores, [0.3])
