@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import itertools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -128,6 +128,21 @@ class NucleusDataset(Dataset):
             modality=sample.modality,
             label_cache=cache,
         )
+
+    def keep_images(self, ids: Collection[str], source: str) -> None:
+        """Keeps some of the images, such as those of folds, and forgets the others; `prepare()` comes after it.
+
+        Args:
+            ids: ids of images; all must be there.
+            source: what was read, for the message.
+
+        Raises:
+            DatasetError: an image is not.
+        """
+        missing = set(ids) - {info["id"] for info in self.image_info}
+        if missing:
+            raise DatasetError(f"{source}: {min(missing)} is in the folds but not among these images")
+        self.image_info = [info for info in self.image_info if info["id"] in ids]
 
     def load_images(self, paths: Iterable[str | os.PathLike] | str | os.PathLike) -> None:
         """Adds plain image files, without masks, for detection; `prepare()` comes after it.

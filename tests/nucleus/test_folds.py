@@ -127,4 +127,4 @@ def test_a_run_that_goes_on_keeps_its_fold(train, tmp_path):
 def test_folds_of_another_data_set_are_named(train, tmp_path, capsys):
     Folds((("a", "zebra"), ("d", "e"))).save(tmp_path / "mine.json")
     assert train("--weights=none", "--fold=2", "--folds", tmp_path / "mine.json") is None
-    assert "zebra is in the folds but not in the subset train+extra" in capsys.readouterr().err
+    assert "train+extra: zebra is in the folds but not among these images" in capsys.readouterr().err

@@ -43,15 +43,12 @@ def load_dataset(
     Raises:
         DatasetError: An image is missing, or an id of `only`.
     """
-    from nucleus.dataset import DatasetError, NucleusDataset
+    from nucleus.dataset import NucleusDataset
 
     dataset = NucleusDataset(preprocessing=preprocessing, fit=fit, mixing=mixing)
     dataset.load_nucleus(args.dataset, subset, layout=args.layout, classes=args.classes, **options)
     if only is not None:
-        missing = set(only) - {info["id"] for info in dataset.image_info}
-        if missing:
-            raise DatasetError(f"{args.dataset}: {min(missing)} is in the folds but not in the subset {subset}")
-        dataset.image_info = [info for info in dataset.image_info if info["id"] in only]
+        dataset.keep_images(only, f"{args.dataset}, {subset}")
     dataset.prepare()
     return dataset
 

@@ -78,10 +78,7 @@ class Images:
         if only is None:
             dataset.image_info = spread(dataset.image_info, self.source.limit)
         else:
-            missing = set(only) - {info["id"] for info in dataset.image_info}
-            if missing:
-                raise DatasetError(f"{self.root}: {min(missing)} is in the folds but not in the subset {subset}")
-            dataset.image_info = [info for info in dataset.image_info if info["id"] in only]
+            dataset.keep_images(only, f"{self.root}, {subset}")
         dataset.prepare()
         return dataset
 
