@@ -49,6 +49,7 @@ setup(
         "unet",
         "trainkit",
         "nucleus",
+        "nucleus.classical",
         "nucleus.commands",
         "nucleus.ensemble",
         "nucleus.layouts",

@@ -8,10 +8,11 @@ from typing import Any, Literal
 import numpy as np
 
 from mrcnn.config import Config, ConfigError
+from nucleus.classical.config import ClassicalConfig
 from nucleus.labels import OVERLAP_RULES
 from nucleus.models import MODELS
-from nucleus.views import View, make_views
-from trainkit.settings import Settings, SettingsError, parse_stages
+from nucleus.settings import PredictionSettings
+from trainkit.settings import SettingsError, parse_stages
 from unet.config import UNetConfig
 from unet.config import make_config as make_unet_config
 
@@ -22,45 +23,10 @@ _IMAGES, _VALIDATION_IMAGES = 657, 25
 _TRAINING_ONLY = ("GPU_COUNT", "IMAGES_PER_GPU", "ENCODER_WEIGHTS")
 
 
-class ViewSettings(Settings):
-    """Test-time augmentation: in which views a model is shown every image, and how what it finds in them is merged."""
-
-    # One of views.SYMMETRIES: how an image is flipped and turned. A U-Net's probabilities are averaged over the views;
-    # of other models the instances vote. Thresholds that were tuned without may not fit the averages.
-    TEST_TIME_AUGMENTATION = "none"
-    # Each of these views is shown at each of these scales. A model that brings images to a size of its own undoes them.
-    TEST_TIME_SCALES = (1.0,)
-    # Share of the views that must show an instance, where instances vote. Higher finds less and is more often right.
-    TEST_TIME_VOTES = 0.5
-
-    def validate(self) -> None:
-        """Checks the settings; see `Settings.validate`.
-
-        Raises:
-            SettingsError: A value is out of its range; the message names the attribute.
-        """
-        super().validate()
-        self.require_share("TEST_TIME_VOTES")
-        try:
-            self.make_views()
-        except ValueError as error:
-            raise SettingsError(f"TEST_TIME_AUGMENTATION and TEST_TIME_SCALES: {error}") from error
-
-    def make_views(self) -> tuple[View, ...]:
-        """Returns the views of every image, only the unchanged one where there is no test-time augmentation."""
-        return make_views(self.TEST_TIME_AUGMENTATION, self.TEST_TIME_SCALES)
-
-
-class ApplicationSettings(ViewSettings):
-    """What the application around a model does, whatever the model; mixed into the configuration of each."""
+class ApplicationSettings(PredictionSettings):
+    """What the application does around a model that learns; mixed into the configuration of each."""
 
     NAME = "nucleus"
-    # Contrast limited adaptive histogram equalisation of the luminance, in training and in inference alike. Off
-    # by default because weights belong to images prepared as in their training.
-    CLAHE = False
-    CLAHE_CLIP_LIMIT = 2.0
-    # Tiles down and across the image.
-    CLAHE_TILE_GRID = (8, 8)
     # One of AUGMENTATIONS.
     AUGMENTATION = "lineage"
     # Probability that an image of stained tissue takes on the colours of another one of its modality in training
@@ -88,11 +54,6 @@ class ApplicationSettings(ViewSettings):
         self.require_at_least(0, "EVALUATE_EVERY", "MIN_AREA")
         self.require_share("COPY_PASTE_SHARE")
         self.require_probability("COLOUR_TRANSFER", "COPY_PASTE", "COPY_PASTE_TOUCHING")
-        if self.CLAHE_CLIP_LIMIT <= 0:
-            raise SettingsError(f"CLAHE_CLIP_LIMIT must be above 0. Received: {self.CLAHE_CLIP_LIMIT!r}")
-        grid = self.CLAHE_TILE_GRID
-        if len(grid) != 2 or any(not isinstance(tiles, int) or tiles < 1 for tiles in grid):
-            raise SettingsError(f"CLAHE_TILE_GRID needs two whole numbers above 0. Received: {grid!r}")
 
 
 class NucleusUNetConfig(ApplicationSettings, UNetConfig):
@@ -179,12 +140,15 @@ class NucleusInferenceConfig(NucleusConfig):
             raise ConfigError("IMAGE_RESIZE_MODE 'crop' shows the model a random window: it is for training only.")
 
 
+ModelConfig = NucleusConfig | NucleusUNetConfig | ClassicalConfig
+
+
 def make_config(
     mode: Literal["training", "inference"],
     preset: str | None = None,
     settings: Mapping[str, Any] | None = None,
     model: str = "mask_rcnn",
-) -> NucleusConfig | NucleusUNetConfig:
+) -> ModelConfig:
     """Returns a configuration made of the defaults, a named preset and single settings, in this order.
 
     An inference configuration takes the preset's settings too, so that one preset describes one network. For Mask
@@ -198,10 +162,11 @@ def make_config(
         model: A name in `nucleus.models.MODELS`.
 
     Returns:
-        A validated `NucleusConfig`, `NucleusInferenceConfig` or `NucleusUNetConfig`.
+        A validated `NucleusConfig`, `NucleusInferenceConfig`, `NucleusUNetConfig` or `ClassicalConfig`.
 
     Raises:
-        SettingsError: The model, the preset or an attribute is unknown, or a value cannot be used.
+        SettingsError: The model, the preset or an attribute is unknown, a value cannot be used, or the model has
+            nothing to train.
     """
     if model not in MODELS:
         raise SettingsError(f"Unknown model {model!r}. Known: {', '.join(MODELS)}.")
@@ -209,6 +174,10 @@ def make_config(
     preset, settings = preset or kind.default_preset, dict(settings or {})
     if preset not in kind.presets:
         raise SettingsError(f"Unknown preset {preset!r} of {model}. Known: {', '.join(kind.presets)}.")
+    if mode == "training" and not kind.learns:
+        raise SettingsError(f"{model} has no weights to train; it detects as it is.")
+    if model == "classical":
+        return ClassicalConfig().update({**kind.presets[preset].settings, **settings})
     if model == "unet":
         settings |= {"ENCODER_WEIGHTS": None} if mode == "inference" else {}
         return make_unet_config(preset, settings, NucleusUNetConfig)

@@ -8,17 +8,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from nucleus.config import (
-    ApplicationSettings,
-    NucleusConfig,
-    NucleusUNetConfig,
-    ViewSettings,
-    inference_settings,
-    make_config,
-)
+from nucleus.config import ApplicationSettings, ModelConfig, NucleusConfig, inference_settings, make_config
 from nucleus.labels import bounding_boxes, drop_small, paint
 from nucleus.models import MODELS
 from nucleus.preprocess import Clahe
+from nucleus.settings import PredictionSettings, ViewSettings
 from nucleus.tta import average_views, vote_of_views
 from nucleus.views import View, make_views
 from nucleus.voting import Found
@@ -126,7 +120,7 @@ class VotingPredictor:
         return boxes, crops, scores
 
 
-def preprocessing(config: ApplicationSettings) -> Callable[[np.ndarray], np.ndarray] | None:
+def preprocessing(config: PredictionSettings) -> Callable[[np.ndarray], np.ndarray] | None:
     """Returns what a configuration does to every image, in training and in prediction alike.
 
     Args:
@@ -177,12 +171,12 @@ def as_predictor(model: Predictor | MaskRCNN | UNet) -> Predictor:
 
 
 def load_model(
-    weights: str | os.PathLike, config: NucleusConfig | NucleusUNetConfig | None = None, model_dir: str = "logs"
-) -> MaskRCNNPredictor | UNetPredictor:
+    weights: str | os.PathLike | None, config: ModelConfig | None = None, model_dir: str = "logs"
+) -> Predictor:
     """Builds a model for inference and loads its weights.
 
     Args:
-        weights: Weights file of a model with this configuration.
+        weights: Weights file of a model with this configuration; None for a model that has none.
         config: Inference configuration, see `nucleus.config.make_config`; by default the recipe that stands beside
             the weights says which.
         model_dir: Folder that the model takes for its logs; nothing is written to it.
@@ -192,16 +186,23 @@ def load_model(
 
     Raises:
         ValueError: The file is missing, is no weights file, or belongs to another network: every layer's weights
-            must be in it. Or there is no configuration and no recipe.
+            must be in it. Or there is no configuration and no recipe; or the model has no weights and some are
+            given, or the other way round.
     """
-    if config is None:
+    if config is None and weights is not None:
         config = _recipe_config(weights)
-    model = MODELS[config.model_kind].adapter().build(config, model_dir)
-    model.load_weights(str(weights))
+    if config is None:
+        raise ValueError("Neither weights nor a configuration say which model to build.")
+    kind = MODELS[config.model_kind]
+    if kind.learns == (weights is None):
+        raise ValueError(f"{config.model_kind} {'needs' if kind.learns else 'has no'} weights. Received: {weights}")
+    model = kind.adapter().build(config, model_dir)
+    if kind.learns:
+        model.load_weights(str(weights))
     return as_predictor(model)
 
 
-def _recipe_config(weights: str | os.PathLike) -> NucleusConfig | NucleusUNetConfig:
+def _recipe_config(weights: str | os.PathLike) -> ModelConfig:
     recipe = find_recipe(weights)
     if recipe is None:
         raise ValueError(f"{weights}: no recipe.json stands beside it that tells its network. Name it: config=…")

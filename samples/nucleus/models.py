@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Protocol
 
 import mrcnn.runs
+import nucleus.classical.presets
 import unet.presets
 import unet.runs
 from nucleus import presets
@@ -33,21 +34,26 @@ class ModelKind:
         summary: One line for the command line's help.
         presets: Its presets by name.
         default_preset: The one that is taken unless another is asked for.
-        run_files: The names of its checkpoints.
+        run_files: The names of its checkpoints; None for a model without weights.
         pretrained: What training can begin from, besides a file and random weights.
-        adapter_module: Module with what is done otherwise for another model: `FROM_SCRATCH`, `build`,
-            `start`, `train` and `scored`, alike in all.
+        adapter_module: Module with what is done otherwise for another model: `build`, and of a model that learns
+            `FROM_SCRATCH`, `start`, `train` and `scored`, alike in all.
     """
 
     summary: str
     presets: Mapping[str, Preset]
     default_preset: str
-    run_files: RunFiles
+    run_files: RunFiles | None
     pretrained: tuple[str, ...]
     adapter_module: str
 
+    @property
+    def learns(self) -> bool:
+        """Whether the model has weights, which are trained; with them it needs Keras."""
+        return self.run_files is not None
+
     def adapter(self) -> ModuleType:
-        """Imports the module that builds and trains the model, and Keras with it."""
+        """Imports the module that builds and trains the model, and with a model that learns Keras."""
         return importlib.import_module(self.adapter_module)
 
 
@@ -68,17 +74,26 @@ MODELS: dict[str, ModelKind] = {
         ("imagenet",),
         "nucleus.segmenter",
     ),
+    "classical": ModelKind(
+        "thresholds, watershed and active contours: a baseline without weights",
+        nucleus.classical.presets.PRESETS,
+        "watershed",
+        None,
+        (),
+        "nucleus.classical.adapter",
+    ),
 }
+LEARNING_MODELS = tuple(name for name, kind in MODELS.items() if kind.learns)
 DEFAULT_MODEL = "mask_rcnn"
 
 
-def last_checkpoint(model_dir: Path, name: str, models: Iterable[str] = tuple(MODELS)) -> Path:
+def last_checkpoint(model_dir: Path, name: str, models: Iterable[str] = LEARNING_MODELS) -> Path:
     """Returns the last checkpoint of the latest run, whichever of some models it trains.
 
     Args:
         model_dir: Folder of the runs.
         name: The configuration's NAME.
-        models: Names in `MODELS`.
+        models: Names in `LEARNING_MODELS`.
 
     Raises:
         FileNotFoundError: There is none.

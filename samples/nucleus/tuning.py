@@ -12,9 +12,9 @@ from nucleus.dataset import DatasetError, NucleusDataset
 from nucleus.metrics import average_precision
 
 if TYPE_CHECKING:
-    from nucleus.config import NucleusUNetConfig
+    from nucleus.config import ModelConfig
     from nucleus.inference import UNetPredictor
-    from unet.tuning import TuningReport
+    from trainkit.search import TuningReport
 
 # What is tried unless something else is asked for.
 DEFAULT_GRID: dict[str, tuple[Any, ...]] = {
@@ -41,7 +41,7 @@ def tune_postprocessing(
         dataset: Prepared, with masks and without preprocessing. Its predictions are held in memory, 12 bytes a pixel
             with three channels.
         grid: Setting -> values to try; by default `DEFAULT_GRID`.
-        search: See `unet.tuning.tune`.
+        search: See `trainkit.search.search_settings`.
         progress: Shows a progress bar for the predictions.
 
     Returns:
@@ -63,7 +63,7 @@ def tune_postprocessing(
     return tune(probabilities, truth, predictor.config, grid, average_precision, search)
 
 
-def parse_values(config: NucleusUNetConfig, name: str, text: str) -> tuple[Any, ...]:
+def parse_values(config: ModelConfig, name: str, text: str) -> tuple[Any, ...]:
     """Reads the values to try from a comma-separated list, such as `0.3,0.5` or `watershed,random-walker`.
 
     Args:

@@ -6,13 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
-from nucleus.config import NucleusUNetConfig, ViewSettings, make_config
+from nucleus.config import NucleusUNetConfig, make_config
 from nucleus.dataset import NucleusDataset, shipped_data
 from nucleus.detection import collect_images, detect
 from nucleus.inference import UNetPredictor, VotingPredictor, as_predictor, predict
 from nucleus.labels import bounding_boxes, relabel_sequential
 from nucleus.metrics import average_precision
 from nucleus.preprocess import clahe
+from nucleus.settings import ViewSettings
 from nucleus.views import make_views
 from trainkit.settings import SettingsError
 from unet.config import UNetConfig

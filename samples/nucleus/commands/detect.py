@@ -25,11 +25,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Finds nuclei in images; see `nucleus detect --help`."""
-    import_keras()
+    weights = trained_weights(args)
+    if weights is not None:
+        import_keras()
     from nucleus.detection import collect_images, detect
     from nucleus.inference import load_model
 
-    weights = trained_weights(args)
     config = inference_config(weights_recipe(args, weights), args.settings)
     failures: list[str] = []
     if args.images and args.fold is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from nucleus.commands import options
 from nucleus.commands.division import load_images
 from nucleus.commands.selection import inference_config, new_folder, trained_weights, weights_recipe
-from nucleus.config import NucleusConfig, NucleusUNetConfig
+from nucleus.config import ModelConfig
 from nucleus.quiet import import_keras
 
 if TYPE_CHECKING:
@@ -87,19 +87,21 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _model(args: argparse.Namespace) -> tuple[Path, NucleusConfig | NucleusUNetConfig]:
-    """Returns the weights file of the model that is run, and its configuration."""
-    import_keras()
+def _model(args: argparse.Namespace) -> tuple[Path | None, ModelConfig]:
+    """Returns the weights file of the model that is run, None where it has none, and its configuration."""
     weights = trained_weights(args)
+    if weights is not None:
+        import_keras()
     return weights, inference_config(weights_recipe(args, weights), args.settings)
 
 
-def _running(weights: Path, config: NucleusConfig | NucleusUNetConfig, args: argparse.Namespace) -> Predictions:
-    """Loads a model."""
+def _running(weights: Path | None, config: ModelConfig, args: argparse.Namespace) -> Predictions:
+    """Loads a model, and names it after its weights or, where it has none, after its preset."""
     from nucleus.inference import load_model
     from nucleus.predictions import KeptPredictions, ModelPredictions
 
-    model = ModelPredictions(load_model(weights, config, args.logs), weights.stem, weights)
+    name = weights_recipe(args, None).preset if weights is None else weights.stem
+    model = ModelPredictions(load_model(weights, config, args.logs), name, weights or "")
     # The report's pictures show them once more.
     return model if args.report is None else KeptPredictions(model)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from nucleus.layouts import LAYOUTS
-from nucleus.models import MODELS
+from nucleus.models import LEARNING_MODELS, MODELS
 from nucleus.views import SYMMETRIES
 from nucleus.weights import DOWNLOADABLE
 
@@ -68,9 +69,9 @@ def add_division(command: argparse.ArgumentParser, subset: str, fold: str) -> No
     )
 
 
-def add_configuration(command: argparse.ArgumentParser) -> None:
-    """Adds the options that choose a model and its settings, and lists the presets below the help."""
-    command.epilog = _list_presets()
+def add_configuration(command: argparse.ArgumentParser, models: Sequence[str] = tuple(MODELS)) -> None:
+    """Adds the options that choose one of some models and its settings, and lists the presets below the help."""
+    command.epilog = _list_presets(models)
     command.add_argument(
         "--logs",
         type=Path,
@@ -80,12 +81,13 @@ def add_configuration(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--model",
-        choices=MODELS,
+        type=_learning if tuple(models) == LEARNING_MODELS else str,
+        choices=models,
         help="default: that of the weights or the preset, else mask_rcnn",
     )
     command.add_argument(
         "--preset",
-        choices=dict.fromkeys(name for kind in MODELS.values() for name in kind.presets),
+        choices=dict.fromkeys(name for model in models for name in MODELS[model].presets),
         metavar="NAME",
         help="named settings, see below (default: the weights' own)",
     )
@@ -124,7 +126,8 @@ def add_trained(command: argparse.ArgumentParser) -> None:
         "--weights",
         type=trained,
         metavar="{last,PATH}",
-        help="the last checkpoint in --logs, or a file (default: the weights that come with the project)",
+        help="the last checkpoint in --logs, or a file (default: the weights that come with the project; "
+        "classical has none)",
     )
     command.add_argument(
         "--tta",
@@ -184,9 +187,17 @@ def trained(text: str) -> str:
     return text
 
 
-def _list_presets() -> str:
+def _learning(text: str) -> str:
+    """Reads the name of a model that is trained."""
+    if text in MODELS and not MODELS[text].learns:
+        raise argparse.ArgumentTypeError(f"{text} has no weights to train; it detects as it is")
+    return text
+
+
+def _list_presets(models: Sequence[str]) -> str:
     lines = []
-    for name, kind in MODELS.items():
+    for name in models:
+        kind = MODELS[name]
         lines += [f"presets of {name} ({kind.summary}):"]
         lines += [f"  {preset:32} {settings.summary}" for preset, settings in kind.presets.items()]
     return "\n".join(lines)

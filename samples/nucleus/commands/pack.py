@@ -8,6 +8,7 @@ from pathlib import Path
 from nucleus.commands import options
 from nucleus.commands.selection import inference_config, trained_weights, weights_recipe
 from nucleus.folds import find_folds, folds_beside
+from nucleus.models import LEARNING_MODELS
 from nucleus.quiet import import_keras
 from nucleus.weights import Recipe
 
@@ -16,7 +17,7 @@ SUMMARY = "write trained weights as a small file with its settings, --set includ
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """Adds what it takes."""
-    options.add_configuration(command)
+    options.add_configuration(command, LEARNING_MODELS)
     command.add_argument("--weights", type=options.trained, required=True, metavar="{last,PATH}", help="what to pack")
     command.add_argument("--output", type=Path, required=True, metavar="FILE.h5", help="the file to write")
     command.add_argument("--full-precision", action="store_true", help="keep float32 (default: half precision)")

@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nucleus.config import ApplicationSettings, NucleusConfig, NucleusUNetConfig, inference_settings, make_config
-from nucleus.models import DEFAULT_MODEL, MODELS, last_checkpoint
+from nucleus.config import ApplicationSettings, ModelConfig, inference_settings, make_config
+from nucleus.models import DEFAULT_MODEL, LEARNING_MODELS, MODELS, last_checkpoint
 from nucleus.weights import DOWNLOADABLE, Recipe, choose_recipe, existing_file, find_recipe, shipped_weights
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def weights_recipe(args: argparse.Namespace, weights: Path | None) -> Recipe:
     return choose_recipe(find_recipe(weights) if weights is not None else None, args.model, args.preset)
 
 
-def inference_config(recipe: Recipe, settings: Sequence[tuple[str, str]] = ()) -> NucleusConfig | NucleusUNetConfig:
+def inference_config(recipe: Recipe, settings: Sequence[tuple[str, str]] = ()) -> ModelConfig:
     """Returns the configuration that detects with what a recipe trained; `settings` are those of this command."""
     changed = {**inference_settings(recipe.settings), **dict(settings)}
     return make_config("inference", recipe.preset, changed, recipe.model)
@@ -84,8 +84,20 @@ def training_recipe(args: argparse.Namespace, weights: Path | None) -> Recipe:
     return Recipe(base.preset, {**base.settings, **asked}, base.model)
 
 
-def trained_weights(args: argparse.Namespace, default_model: str = DEFAULT_MODEL) -> Path:
-    """Returns the weights file that --weights means; without it, the shipped one of --model or `default_model`."""
+def trained_weights(args: argparse.Namespace, default_model: str = DEFAULT_MODEL) -> Path | None:
+    """Returns the weights file that --weights means; without it, the shipped one of --model or `default_model`.
+
+    Returns:
+        The file, or None if --model or --preset ask for a model that has no weights.
+
+    Raises:
+        ValueError: There is no such file, or the model has no weights and some are given.
+    """
+    model = choose_recipe(None, args.model, args.preset).model
+    if not MODELS[model].learns:
+        if args.weights is not None:
+            raise ValueError(f"{model} has no weights. Received: --weights={args.weights}")
+        return None
     if args.weights is None:
         return shipped_weights(args.model or default_model)
     return last_weights(args) if args.weights == "last" else existing_file(args.weights)
@@ -94,7 +106,7 @@ def trained_weights(args: argparse.Namespace, default_model: str = DEFAULT_MODEL
 def last_weights(args: argparse.Namespace) -> Path:
     """Returns the last checkpoint in --logs, of --model if it is given."""
     name = dict(args.settings).get("NAME", ApplicationSettings.NAME)
-    return last_checkpoint(args.logs, name, [args.model] if args.model else MODELS)
+    return last_checkpoint(args.logs, name, [args.model] if args.model else LEARNING_MODELS)
 
 
 def new_folder(command: str) -> Path:

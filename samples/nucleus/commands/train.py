@@ -11,6 +11,7 @@ from nucleus.commands.division import DEFAULT_COUNT, choose_folds
 from nucleus.commands.selection import inference_config, load_dataset, start_weights, training_recipe
 from nucleus.config import make_config
 from nucleus.folds import FOLDS_FILE, Folds, read_folds
+from nucleus.models import LEARNING_MODELS
 from nucleus.quiet import import_keras
 
 SUMMARY = "train a model, or go on with one"
@@ -19,7 +20,7 @@ SUMMARY = "train a model, or go on with one"
 def add_options(command: argparse.ArgumentParser) -> None:
     """Adds what it takes."""
     options.add_dataset(command)
-    options.add_configuration(command)
+    options.add_configuration(command, LEARNING_MODELS)
     command.add_argument(
         "--weights",
         required=True,

@@ -9,7 +9,7 @@ from nucleus.commands.division import load_images
 from nucleus.commands.selection import inference_config, new_folder, trained_weights, weights_recipe
 from nucleus.quiet import import_keras
 
-SUMMARY = "search the thresholds with which a U-Net's channels become nuclei"
+SUMMARY = "search the settings with which a U-Net's channels become nuclei, or those of a classical method"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -29,8 +29,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
         type=options.setting,
         default=[],
         metavar="NAME=VALUE,VALUE,…",
-        help="values of a post-processing setting, such as MARKER_THRESHOLD=0.4,0.6,0.8 or "
-        "POSTPROCESS=watershed,random-walker; repeat for more (default: thresholds and MIN_AREA)",
+        help="values of a setting, such as MARKER_THRESHOLD=0.4,0.6,0.8 or POSTPROCESS=watershed,random-walker; repeat "
+        "for more (default: thresholds and MIN_AREA, and what else a classical method depends on)",
     )
     command.add_argument(
         "--search",
@@ -42,21 +42,29 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Searches the thresholds of a U-Net's post-processing; see `nucleus tune --help`."""
-    import_keras()
+    """Searches the settings of a U-Net's post-processing or of a classical method; see `nucleus tune --help`."""
+    weights = trained_weights(args, "unet")
+    if weights is not None:
+        import_keras()
     import pandas as pd
 
-    from nucleus.inference import load_model
-    from nucleus.tuning import parse_values, tune_postprocessing
+    from nucleus.tuning import parse_values
     from trainkit.files import write_text
 
-    weights = trained_weights(args, "unet")
     config = inference_config(weights_recipe(args, weights), args.settings)
-    if config.model_kind != "unet":
-        raise ValueError(f"{weights}: {config.model_kind} has no thresholds to tune; tune is for U-Nets.")
+    if config.model_kind == "mask_rcnn":
+        raise ValueError(f"{weights}: mask_rcnn has nothing to tune; tune is for U-Nets and classical methods.")
     grid = {name: parse_values(config, name, values) for name, values in args.grid}
     dataset, _ = load_images(args, weights, config.SEED, "train", own="learned")
-    report = tune_postprocessing(load_model(weights, config, args.logs), dataset, grid, args.search)
+    if config.model_kind == "classical":
+        from nucleus.classical.tuning import tune_classical
+
+        report = tune_classical(config, dataset, grid, args.search)
+    else:
+        from nucleus.inference import load_model
+        from nucleus.tuning import tune_postprocessing
+
+        report = tune_postprocessing(load_model(weights, config, args.logs), dataset, grid, args.search)
     output = args.output or new_folder("tune")
     write_text(output / "tuning.csv", pd.DataFrame(report.rows).to_csv(index=False, lineterminator="\n"))
     print(report.table(limit=10))
