@@ -11,7 +11,7 @@ from nucleus.config import (
     inference_settings,
     make_config,
 )
-from nucleus.models import MODELS
+from nucleus.models import LEARNING_MODELS, MODELS
 from nucleus.presets import PRESETS
 
 
@@ -103,7 +103,7 @@ def test_every_preset_of_the_unet_makes_one_network_for_training_and_inference(n
 
 def test_the_application_around_every_model_is_set_alike():
     assert NucleusUNetConfig.AUGMENTATION == "strong" and NucleusConfig.AUGMENTATION == "lineage"
-    for model in MODELS:
+    for model in LEARNING_MODELS:
         settings = {"CLAHE": "True", "CLAHE_TILE_GRID": "(4, 2)", "EVALUATE_EVERY": "3", "MIN_AREA": "7"}
         config = make_config("training", settings=settings, model=model)
         assert (config.CLAHE, config.CLAHE_TILE_GRID, config.EVALUATE_EVERY, config.MIN_AREA) == (True, (4, 2), 3, 7)
