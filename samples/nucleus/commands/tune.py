@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
     config = inference_config(weights_recipe(args, weights), args.settings)
     if config.model_kind == "mask_rcnn":
-        raise ValueError(f"{weights}: mask_rcnn has nothing to tune; tune is for U-Nets and classical methods.")
+        raise ValueError(f"{weights}: mask_rcnn has no thresholds to tune; tune is for U-Nets and classical methods.")
     grid = {name: parse_values(config, name, values) for name, values in args.grid}
     dataset, _ = load_images(args, weights, config.SEED, "train", own="learned")
     if config.model_kind == "classical":
