@@ -10,6 +10,7 @@ from pathlib import Path
 from nucleus.commands import options
 from nucleus.commands.selection import load_dataset, new_folder, start_weights, training_recipe
 from nucleus.config import make_config
+from nucleus.models import LEARNING_MODELS
 from nucleus.quiet import import_keras
 
 SUMMARY = "search settings of a training at random, then more narrowly, by short trainings"
@@ -18,7 +19,7 @@ SUMMARY = "search settings of a training at random, then more narrowly, by short
 def add_options(command: argparse.ArgumentParser) -> None:
     """Adds what it takes."""
     options.add_dataset(command)
-    options.add_configuration(command)
+    options.add_configuration(command, LEARNING_MODELS)
     command.add_argument(
         "--try",
         dest="space",

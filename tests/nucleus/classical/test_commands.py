@@ -88,6 +88,7 @@ def test_tune_checks_the_grid_before_it_begins(two_images):
     [
         (("train", "--model=classical"), "classical has no weights to train"),
         (("train", "--preset=otsu", "--weights=none"), "otsu"),
+        (("search", "--model=classical"), "classical has no weights to train"),
         (("pack", "--model=classical", "--weights=last", "--output=x.h5"), "classical has no weights"),
     ],
 )
