@@ -244,6 +244,7 @@ def test_fit_takes_the_epochs_in_order(workers, steps_per_epoch):
     model.compile(optimizer=keras.optimizers.SGD(0.0))
     history = model.fit(
         generator,
+        shuffle=False,
         initial_epoch=1,
         epochs=4,
         steps_per_epoch=steps_per_epoch,
