@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,9 +10,11 @@ import pandas as pd
 
 from nucleus.ensemble.examples import Example
 from nucleus.ensemble.fitting import Fitted
-from nucleus.metrics import DETECTION_IOU, count_divisions, count_matches, count_pixels, overlaps
+from nucleus.metrics import Scores, overlaps, score, scores_by_group
 
 ENSEMBLE, BEST_CHOICE = "ensemble", "best choice"
+# Scores that are told, those of table 5.1 of Vuola, 2019.
+_COLUMNS = {"images": int, "mAP": float, "Dice": float, "precision": float, "recall": float, "oseg": int, "useg": int}
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,7 @@ class FitReport:
         scores: By group of images ("all", then each modality where there are several) and method (each member,
             "ensemble", and "best choice", the same rules with the true IoU in place of the predicted one: what better
             prediction could reach): images, mAP, Dice, precision, recall, oseg and useg, as table 5.1 of Vuola, 2019.
-            mAP is a mean over images, the others are of all their nuclei or pixels; precision, recall, over- and
-            under-segmentation at an IoU of 0.7.
+            See `nucleus.metrics.Scores.values`; precision, recall, over- and under-segmentation are at an IoU of 0.7.
         picks: By member, how many of the ensemble's nuclei are its masks, and their part of all.
     """
 
@@ -66,15 +66,17 @@ def report(examples: Sequence[Example], fitted: Fitted) -> FitReport:
         The `FitReport`.
     """
     members = fitted.ensemble.members
-    rows, picked = [], np.zeros(len(members), np.int64)
+    images, picked = [], np.zeros(len(members), np.int64)
     for example, quality, rules in zip(examples, fitted.quality, fitted.rules, strict=True):
         candidates = example.candidates
         chosen = rules.select(candidates, quality)
         picked += np.bincount(candidates.member[chosen.chosen], minlength=len(members))
         found = dict(zip(members, candidates.labels, strict=True))
         found |= {ENSEMBLE: chosen.labels, BEST_CHOICE: rules.select(candidates, example.iou).labels}
-        rows += [(example.modality, method, _Image(example.truth, labels)) for method, labels in found.items()]
-    return FitReport(_regression(examples, fitted), _scores(rows), share(dict(zip(members, picked, strict=True))))
+        images += [
+            (example.modality, method, score(overlaps(example.truth, labels))) for method, labels in found.items()
+        ]
+    return FitReport(_regression(examples, fitted), _tabulate(images), share(dict(zip(members, picked, strict=True))))
 
 
 def _records(table: pd.DataFrame) -> list[dict]:
@@ -95,37 +97,19 @@ def share(picks: dict[str, int]) -> pd.DataFrame:
     return pd.DataFrame({"nuclei": counts, "part": counts / max(counts.sum(), 1)})
 
 
-class _Image:
-    """What one image adds to the scores of one method."""
-
-    def __init__(self, truth: np.ndarray, labels: np.ndarray):
-        pair = overlaps(truth, labels)
-        self.precision = count_matches(pair).average_precision.mean()
-        self.found = count_matches(pair, DETECTION_IOU)
-        self.pixels = count_pixels(pair)
-        self.divisions = count_divisions(pair)
-
-
-def _scores(rows: list[tuple[str, str, _Image]]) -> pd.DataFrame:
-    modalities = sorted({modality for modality, _, _ in rows})
-    groups = ["all", *(modalities if len(modalities) > 1 else [])]
-    table = {}
-    for group in groups:
-        for method in Counter(method for _, method, _ in rows):
-            images = [image for modality, name, image in rows if name == method and group in ("all", modality)]
-            found = sum(image.found for image in images)
-            divisions = sum(image.divisions for image in images)
-            table[group, method] = {
-                "images": len(images),
-                "mAP": float(np.mean([image.precision for image in images])),
-                "Dice": sum(image.pixels for image in images).dice,
-                "precision": float(found.precision[0]),
-                "recall": float(found.recall[0]),
-                "oseg": int(divisions.over),
-                "useg": int(divisions.under),
-            }
-    frame = pd.DataFrame.from_dict(table, orient="index").rename_axis(["group", "method"])
-    return frame.astype({name: int for name in ("images", "oseg", "useg")})
+def _tabulate(images: Sequence[tuple[str, str, Scores]]) -> pd.DataFrame:
+    """Tabulates the scores of images, each with its modality and the method that found its nuclei."""
+    methods = dict.fromkeys(method for _, method, _ in images)
+    groups = {
+        method: scores_by_group((modality, scores) for modality, name, scores in images if name == method)
+        for method in methods
+    }
+    table = {
+        (group, method): {name: scores[group].values()[name] for name in _COLUMNS}
+        for group in next(iter(groups.values()))
+        for method, scores in groups.items()
+    }
+    return pd.DataFrame.from_dict(table, orient="index").rename_axis(["group", "method"]).astype(_COLUMNS)
 
 
 def _regression(examples: Sequence[Example], fitted: Fitted) -> pd.DataFrame:
