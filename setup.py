@@ -51,6 +51,7 @@ setup(
         "nucleus",
         "nucleus.classical",
         "nucleus.commands",
+        "nucleus.comparison",
         "nucleus.ensemble",
         "nucleus.layouts",
         "nucleus.recipes",

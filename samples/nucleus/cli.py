@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from nucleus.commands import (
+    compare,
     convert,
     detect,
     download,
@@ -22,7 +23,7 @@ from nucleus.commands import (
     tune,
 )
 
-_COMMANDS = (train, detect, evaluate, ensemble, tune, search, reproduce, pack, convert, modality, download)
+_COMMANDS = (train, detect, evaluate, compare, ensemble, tune, search, reproduce, pack, convert, modality, download)
 _EPILOG = """\
 examples:
   nucleus detect my_images/ --output=results/mine

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,20 +25,21 @@ _POOL = "train+val"
 _log = logging.getLogger(__name__)
 
 
-def choose_folds(args: argparse.Namespace, subset: str, seed: int) -> Folds:
+def choose_folds(args: argparse.Namespace, subset: str, seed: int, only: Collection[str] | None = None) -> Folds:
     """Returns the folds that --folds means: those of a file, or so many of a subset.
 
     Args:
         args: With `folds` and what `load_dataset` takes.
         subset: The images to divide.
         seed: See `make_folds`.
+        only: Ids of those of the images that are divided; by default all.
 
     Raises:
         DatasetError: The file or the data set cannot be used, or there are fewer images than folds.
     """
     if isinstance(args.folds, Path):
         return read_folds(args.folds)
-    infos = load_dataset(args, subset).image_info
+    infos = load_dataset(args, subset, only=only).image_info
     return make_folds({info["id"]: info["modality"] for info in infos}, args.folds or DEFAULT_COUNT, seed)
 
 

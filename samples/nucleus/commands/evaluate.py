@@ -40,7 +40,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--iou",
-        type=_detection_iou,
+        type=options.detection_iou,
         default=0.7,
         metavar="IOU",
         help="above which a nucleus counts as found, for precision, recall, F1, over- and under-segmentation, 0.5 to "
@@ -114,16 +114,6 @@ def _named_folder(text: str) -> tuple[str | None, Path]:
     if not name.strip() or not folder:
         raise argparse.ArgumentTypeError(f"expected FOLDER or NAME=FOLDER, received {text!r}")
     return name.strip(), Path(folder)
-
-
-def _detection_iou(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0.5 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0.5 to 1, received {text!r}")
-    return value
 
 
 def _folder_names(names: Sequence[str]) -> list[str]:

@@ -175,6 +175,17 @@ def number(text: str) -> int:
     return int(text)
 
 
+def detection_iou(text: str) -> float:
+    """Reads an IoU above which a nucleus may count as found: no two predictions can match one nucleus."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.5 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0.5 to 1, received {text!r}")
+    return value
+
+
 def folds(text: str) -> int | Path:
     """Reads a number of folds, or the file that holds them."""
     return int(text) if text.isdecimal() else Path(text)

@@ -20,6 +20,10 @@ from nucleus.metrics import THRESHOLDS, Matches, overlaps
 TRIED_THRESHOLDS = np.arange(0, 85, 5) / 100
 
 
+class NothingToLearnError(ValueError):
+    """The members have found nothing in the images that an ensemble is to learn from."""
+
+
 @dataclass(frozen=True)
 class Fitted:
     """A fitted ensemble, and what ensembles that had not seen an image made of it.
@@ -78,8 +82,8 @@ def fit(
         The `Fitted`.
 
     Raises:
-        ValueError: The folds do not divide the images, or there is nothing to learn from: LightGBM is missing, or the
-            images of some folds have no mask.
+        NothingToLearnError: The images of some folds have no mask.
+        ValueError: The folds do not divide the images, or LightGBM is missing.
     """
     settings = settings or FitSettings()
     fold_of = _assign(examples, folds)
@@ -172,7 +176,7 @@ class _Grower:
                 if fold not in without and len(example.iou)
             ]
             if not seen:
-                raise ValueError("There is no predicted mask to learn from in some of the folds.")
+                raise NothingToLearnError("There is no predicted mask to learn from in some of the folds.")
             self._grown[without] = grow(
                 np.concatenate([example.features for example in seen]),
                 np.concatenate([example.iou for example in seen]),

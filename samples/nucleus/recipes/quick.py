@@ -67,6 +67,20 @@ def quick(experiment: Experiment) -> Experiment:
     )
 
 
+def quick_settings(model: str, preset: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings of a training with tiny ones among them: image sizes, widths, an epoch of a step a stage.
+
+    Args:
+        model: A name in `nucleus.models.MODELS`, of a model that learns.
+        preset: A name in its presets.
+        settings: Of the training, on top of the preset.
+    """
+    config = make_config("training", preset, settings, model)
+    stages = tuple((layers, 1, *rate) for layers, _, *rate in config.STAGES)
+    tiny = {**_TINY_UNET, **_narrow(config)} if isinstance(config, NucleusUNetConfig) else _TINY_MASK_RCNN
+    return {**settings, **tiny, "STAGES": stages}
+
+
 @contextmanager
 def uncompiled() -> Iterator[None]:
     """Runs TensorFlow step by step meanwhile: compiling takes minutes where there are a few steps only."""
@@ -98,14 +112,10 @@ def _quick_source(source: Source) -> Source:
 
 
 def _quick_training(experiment: Experiment, training: Training) -> Training:
-    config = make_config("training", training.preset, training.settings, experiment.model)
-    stages = tuple((layers, 1, *rate) for layers, _, *rate in config.STAGES)
-    unet = isinstance(config, NucleusUNetConfig)
-    settings = {**_TINY_UNET, **_narrow(config)} if unet else _TINY_MASK_RCNN
+    settings = quick_settings(experiment.model, training.preset, training.settings)
     if training.weights == PREVIOUS:
-        return replace(training, settings={**training.settings, **settings, "STAGES": stages})
-    random = MODELS[experiment.model].adapter().FROM_SCRATCH
-    return Training(training.preset, {**training.settings, **settings, **random, "STAGES": stages})
+        return replace(training, settings=settings)
+    return Training(training.preset, {**settings, **MODELS[experiment.model].adapter().FROM_SCRATCH})
 
 
 def _narrow(config: NucleusUNetConfig) -> Mapping[str, Any]:

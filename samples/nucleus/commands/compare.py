@@ -1,0 +1,198 @@
+"""`nucleus compare`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nucleus.commands import options
+from nucleus.commands.division import DEFAULT_COUNT, choose_folds
+from nucleus.commands.selection import load_dataset, new_folder
+from nucleus.models import MODELS
+from nucleus.quiet import import_keras
+from nucleus.views import SYMMETRIES
+
+if TYPE_CHECKING:
+    from nucleus.comparison import Member
+
+SUMMARY = "train and score models out of fold, with and without test-time augmentation, and their ensemble"
+_EPILOG = """\
+examples:
+  nucleus compare --quick
+  nucleus compare --dataset=datasets/nucleus --output=results/comparison --epochs unet=20 --epochs mask_rcnn=20
+  nucleus compare --member unet=unet/xception --weights unet=imagenet --set unet.BATCH_SIZE=4 \\
+    --member mask_rcnn=mask_rcnn/lineage --weights mask_rcnn=coco --folds=10 --output=results/pretrained"""
+# Of --quick: as many of the shipped images as this, of as many modalities as possible.
+_QUICK_IMAGES, _QUICK_FOLDS = 3, 2
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Adds what it takes."""
+    command.epilog = _EPILOG
+    options.add_dataset(command)
+    command.add_argument(
+        "--subset", default="train+val", help="images with masks to divide into folds (default: %(default)s)"
+    )
+    command.add_argument(
+        "--folds",
+        type=options.folds,
+        metavar="{N,FILE}",
+        help="how many folds, stratified by modality, or the folds.json of a run, whose images are taken then "
+        f"(default: {DEFAULT_COUNT}, with --quick {_QUICK_FOLDS})",
+    )
+    command.add_argument(
+        "--seed", type=options.number, default=0, help="chooses folds and all that is random (default: %(default)s)"
+    )
+    command.add_argument(
+        "--member",
+        dest="members",
+        action="append",
+        type=_member,
+        metavar="NAME=MODEL[/PRESET]",
+        help="a model to compare; repeat for more (default: classical=classical/active-contours unet=unet/small "
+        "mask_rcnn=mask_rcnn/small). Two or more that learn make an ensemble too",
+    )
+    _add_for_member(command, "--weights", str, "what each of its trainings begins with: none, coco, imagenet or a file")
+    _add_for_member(command, "--epochs", options.positive, "epochs of each of its trainings (default: of STAGES)")
+    _add_for_member(command, "--steps", options.positive, "training steps an epoch, as NAME.STEPS_PER_EPOCH")
+    command.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        type=_member_setting,
+        default=[],
+        metavar="NAME.SETTING=VALUE",
+        help="any configuration attribute of a member, such as unet.CLAHE=True; repeat for more",
+    )
+    command.add_argument(
+        "--tta",
+        choices=SYMMETRIES,
+        default="flips-rotations",
+        help="views of the test-time augmentation that every model is tried with; none leaves it out (default: "
+        "%(default)s)",
+    )
+    command.add_argument(
+        "--iou",
+        type=options.detection_iou,
+        default=0.7,
+        metavar="IOU",
+        help="above which a nucleus counts as found, for F1, 0.5 to 1 (default: %(default)s)",
+    )
+    command.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"tiny networks, a few steps, {_QUICK_IMAGES} of the shipped images, {_QUICK_FOLDS} folds: shows in a "
+        "minute or two that all of it runs; its scores say nothing",
+    )
+    command.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="of tables, report, predictions and trainings; goes on with what is there (default: "
+        "results/nucleus/compare_<time>)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compares models out of fold; see `nucleus compare --help`."""
+    members = _members(args)
+    import_keras()
+    from nucleus.comparison import Plan, compare, quick_member
+    from nucleus.dataset import shipped_data
+    from nucleus.recipes.images import spread
+    from nucleus.recipes.quick import uncompiled
+
+    output = args.output or new_folder("compare")
+    only = None
+    if args.quick:
+        args.dataset, args.layout, args.classes = shipped_data(), None, None
+        args.folds = args.folds or _QUICK_FOLDS
+        only = {info["id"] for info in spread(load_dataset(args, args.subset).image_info, _QUICK_IMAGES)}
+        members = [quick_member(member) for member in members]
+    plan = Plan(
+        members=members,
+        folds=choose_folds(args, args.subset, args.seed, only),
+        views=args.tta,
+        seed=args.seed,
+        iou=args.iou,
+        about={"dataset": str(args.dataset), "subset": args.subset, "quick": args.quick},
+    )
+    load = partial(load_dataset, args, args.subset)
+    if args.quick:
+        with uncompiled():
+            table = compare(plan, load, output)
+    else:
+        table = compare(plan, load, output)
+    print(f"\n{table}\nTables, report and predictions: {output}")
+    return 0
+
+
+def _members(args: argparse.Namespace) -> list[Member]:
+    """Returns the members with what the options say of each."""
+    from nucleus.comparison.members import DEFAULT_MEMBERS
+
+    members = {member.name: member for member in args.members or DEFAULT_MEMBERS}
+    if len(members) < len(args.members or DEFAULT_MEMBERS):
+        raise ValueError("Two members have one name (--member NAME=MODEL).")
+    steps = [(name, ("STEPS_PER_EPOCH", count)) for name, count in args.steps]
+    for name, _ in [*args.weights, *args.epochs, *steps, *args.settings]:
+        if name not in members:
+            raise ValueError(f"There is no member {name!r}, but {', '.join(members)}.")
+    weights, epochs = dict(args.weights), dict(args.epochs)
+    return [
+        replace(
+            member,
+            weights=weights.get(name, member.weights),
+            epochs=epochs.get(name, member.epochs),
+            settings={**_seed(member, args.seed), **_of(name, steps), **_of(name, args.settings)},
+        )
+        for name, member in members.items()
+    ]
+
+
+def _seed(member: Member, seed: int) -> Mapping[str, int]:
+    return {"SEED": seed} if member.learns else {}
+
+
+def _of(name: str, settings: Sequence[tuple[str, tuple[str, Any]]]) -> dict[str, Any]:
+    return dict(pair for member, pair in settings if member == name)
+
+
+def _add_for_member(command: argparse.ArgumentParser, option: str, read: Any, summary: str) -> None:
+    def parse(text: str) -> tuple[str, Any]:
+        name, value = options.setting(text)
+        return name, read(value)
+
+    value = option.strip("-").upper()
+    command.add_argument(
+        option,
+        action="append",
+        type=parse,
+        default=[],
+        metavar=f"NAME={value}",
+        help=f"of a member: {summary}; repeat for more members",
+    )
+
+
+def _member(text: str) -> Member:
+    """Reads NAME=MODEL or NAME=MODEL/PRESET."""
+    from nucleus.comparison.members import Member
+
+    name, value = options.setting(text)
+    model, _, preset = value.partition("/")
+    if model not in MODELS:
+        raise argparse.ArgumentTypeError(f"there is no model {model!r}, but {', '.join(MODELS)}")
+    return Member(name, model, preset or MODELS[model].default_preset)
+
+
+def _member_setting(text: str) -> tuple[str, tuple[str, str]]:
+    """Reads NAME.SETTING=VALUE."""
+    left, value = options.setting(text)
+    name, dot, attribute = left.rpartition(".")
+    if not dot or not name or not attribute:
+        raise argparse.ArgumentTypeError(f"expected NAME.SETTING=VALUE, received {text!r}")
+    return name, (attribute, value)

@@ -1,0 +1,117 @@
+"""Long work in steps, each with a record in its folder: what it was made from, how long it took, on what."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from trainkit.files import write_text
+
+RECORD_FILE = "step.json"
+_PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python", "lightgbm")
+
+
+@dataclass(frozen=True)
+class Record:
+    """A step that was completed.
+
+    Attributes:
+        name: Of the step.
+        inputs: All that its results depend on.
+        outcome: What the work returned.
+        seconds: That the call took which completed it; of a step that was interrupted, without what came before.
+        finished: When, UTC; tells two runs of one step apart.
+        environment: See `environment`.
+    """
+
+    name: str
+    inputs: Mapping[str, Any]
+    outcome: Mapping[str, Any]
+    seconds: float
+    finished: str
+    environment: Mapping[str, Any]
+
+
+class Steps:
+    """Runs steps, except for those that were completed before with the same inputs.
+
+    Attributes:
+        records: Of all steps so far, in their order.
+    """
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def run(
+        self,
+        name: str,
+        folder: Path,
+        inputs: Mapping[str, Any],
+        work: Callable[[], Mapping[str, Any] | None],
+        results: Sequence[Path] = (),
+    ) -> Record:
+        """Does a step, unless its folder holds a record of it with these inputs, and its results are there.
+
+        Args:
+            name: Of the step.
+            folder: Of its results and its record, its own.
+            inputs: All that its results depend on, as JSON holds it.
+            work: Does the step; may return what is to be noted of it, as JSON holds it.
+            results: Files without which the step is done again.
+
+        Returns:
+            Its record.
+
+        Raises:
+            ValueError: The record that is there cannot be read.
+        """
+        inputs = json.loads(json.dumps(inputs))
+        record = _read(folder / RECORD_FILE)
+        if record is not None and record.inputs == inputs and all(path.is_file() for path in results):
+            print(f"{name}: done before, in {record.seconds:.1f} s", flush=True)
+        else:
+            print(f"{name} ...", flush=True)
+            start = time.perf_counter()
+            outcome = work() or {}
+            seconds = round(time.perf_counter() - start, 1)
+            finished = datetime.now(timezone.utc).isoformat()
+            record = Record(name, inputs, outcome, seconds, finished, environment())
+            write_text(folder / RECORD_FILE, json.dumps(asdict(record), indent=2) + "\n")
+            print(f"{name}: {seconds:.1f} s", flush=True)
+        self.records.append(record)
+        return record
+
+
+def environment() -> dict[str, Any]:
+    """Returns what figures may depend on besides their inputs: backend, versions, processor, cores and system."""
+    import keras
+
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "backend": keras.backend.backend(),
+        "versions": versions,
+        "machine": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+    }
+
+
+def _read(path: Path) -> Record | None:
+    if not path.is_file():
+        return None
+    try:
+        return Record(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: no record of a step ({error}). Remove its folder to do the step again.") from error

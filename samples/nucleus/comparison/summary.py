@@ -1,0 +1,82 @@
+"""What a comparison's figures depend on, for its JSON file and for the notes below its tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from nucleus.comparison.members import FROM_SCRATCH, Member
+from nucleus.comparison.plan import ENSEMBLE, PLAIN, Plan
+from nucleus.comparison.steps import Record, environment
+from nucleus.config import make_config
+from nucleus.report.tables import count_of
+
+
+def about(plan: Plan, modalities: Sequence[str], records: Sequence[Record]) -> dict[str, Any]:
+    """Returns all that a comparison's figures depend on, as JSON holds it.
+
+    Args:
+        plan: What was compared.
+        modalities: Of every image.
+        records: Of all steps.
+    """
+    return {
+        **plan.about,
+        "images": len(modalities),
+        "modalities": dict(sorted(Counter(modalities).items())),
+        "folds": [len(fold) for fold in plan.folds.ids],
+        "seed": plan.seed,
+        "test_time_augmentation": plan.views,
+        "detection_IoU": plan.iou,
+        "members": {
+            member.name: {**member.describe(), "effective_settings": _effective(member)} for member in plan.members
+        },
+        "steps": [asdict(record) for record in records],
+        "seconds": round(sum(record.seconds for record in records), 1),
+        "environment": environment(),
+    }
+
+
+def title(plan: Plan) -> str:
+    """Returns a few words on which images are scored how."""
+    where = " of ".join(str(plan.about[key]) for key in ("subset", "dataset") if key in plan.about)
+    return f"{where or 'images'}, out of fold, {len(plan.folds.ids)} folds"
+
+
+def notes(plan: Plan, missing: Sequence[str]) -> list[str]:
+    """Returns what is to be known of the rows of the table, a line each.
+
+    Args:
+        plan: What was compared.
+        missing: Why a row is not there.
+    """
+    lines = [f"{title(plan)}: every image is predicted by models trained on the other folds."]
+    if plan.about.get("quick"):
+        lines.append("A quick run: tiny networks after a few steps, whose scores say nothing.")
+    lines += [f"{member.name}: {_summary(member)}" for member in plan.members]
+    if plan.views != PLAIN:
+        lines.append(f"+tta: test-time augmentation, {plan.views}.")
+    if plan.combined:
+        names = " and ".join(member.name for member in plan.combined)
+        lines.append(f"{ENSEMBLE}: of {names}, chosen by trees fitted to the other folds.")
+    return [*lines, *missing]
+
+
+def _effective(member: Member) -> dict[str, str]:
+    """Returns every setting that a member is trained with, or predicts with where it is not trained."""
+    if not member.learns:
+        config = make_config("inference", member.preset, member.settings, member.model)
+    else:
+        recipe = member.recipe()
+        config = make_config("training", recipe.preset, recipe.settings, recipe.model)
+    names = (name for name in dir(config) if name.isupper())
+    return {name: str(getattr(config, name)) for name in names}
+
+
+def _summary(member: Member) -> str:
+    settings = "".join(f", {name}={value}" for name, value in member.settings.items())
+    start = f", from {'random weights' if member.file is None and member.weights == FROM_SCRATCH else member.weights}"
+    epochs = f", {count_of(member.epochs, 'epoch')}" if member.epochs else ", the epochs of its STAGES"
+    return f"{member.model} {member.preset}{settings}{start + epochs if member.learns else ', not trained'}."
