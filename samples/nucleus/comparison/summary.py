@@ -72,7 +72,8 @@ def _effective(member: Member) -> dict[str, str]:
         recipe = member.recipe()
         config = make_config("training", recipe.preset, recipe.settings, recipe.model)
     names = (name for name in dir(config) if name.isupper())
-    return {name: str(getattr(config, name)) for name in names}
+    values = ((name, getattr(config, name)) for name in names)
+    return {name: getattr(value, "__qualname__", None) or str(value) for name, value in values}
 
 
 def _summary(member: Member) -> str:

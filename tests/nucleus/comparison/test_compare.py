@@ -27,6 +27,7 @@ OPTIONS = (
     *("--quick", "--tta=flips", "--member=classical=classical/otsu"),
     *("--member=first=unet/small", "--set=first.MASK_THRESHOLD=0"),
     *("--member=second=unet/original", "--set=second.CLAHE=True"),
+    *("--set=first.AUGMENTATION=none", "--set=second.AUGMENTATION=none"),
 )
 
 
