@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nucleus.appearance import look
 from nucleus.colour_transfer import ColourStatistics, transfer_colour
 from nucleus.copy_paste import paste_nuclei
-from nucleus.modality import look
 
 if TYPE_CHECKING:
     from nucleus.config import ApplicationSettings
@@ -51,7 +51,7 @@ class Mixing:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Draws an image with what others bring to it.
 
-        Of three others drawn, those count that look alike (`nucleus.modality.look`), whatever is known of their
+        Of three others drawn, those count that look alike (`nucleus.appearance.look`), whatever is known of their
         modality. Colours go from one image that looks like stained tissue to another whose colours are not far from its
         own, never from or to a grey one; nuclei go where they fit (`nucleus.copy_paste.paste_nuclei`).
 

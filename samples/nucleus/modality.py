@@ -13,21 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count as count_up
 
-import cv2
 import numpy as np
 from scipy.spatial.distance import cdist
 from tqdm import tqdm
 
+from nucleus.appearance import contrast_histogram, look
 from nucleus.dataset import DatasetError, NucleusDataset
 
-LOOKS = ("fluorescence", "histology", "brightfield")
-# What is dark for the most part glows on a dark background; what is coloured is stained.
-_DARK, _COLOURED = 35.0, 4.0
-_BINS = 16
-# Chroma from here on is plainly a colour, however strong. With this and the next, both chosen on DSB2018, a stain
-# weighs more than its strength.
-_HIGHEST_CHROMA = 8.0
-_CHROMA_WEIGHT = 1.5
 _RESTARTS, _ITERATIONS = 50, 100
 
 
@@ -42,39 +34,6 @@ class Agreement:
 
     purity: float
     adjusted_rand: float
-
-
-def contrast_histogram(image: np.ndarray) -> np.ndarray:
-    """Describes the contrast of an image: cumulative histograms of lightness and of chroma, over CIE Lab.
-
-    Args:
-        image: uint8 [H, W, 3] RGB. Of a large one every n-th row and column count.
-
-    Returns:
-        float32 [32]: the shares of the pixels up to each of 16 levels of lightness (0 to 100), then up to each of 16
-        levels of chroma (0 to 8; what is above counts as 8), the latter weighted by 1.5.
-    """
-    lightness, chroma = _lightness_and_chroma(image, 2**16)
-    return np.concatenate(
-        [
-            _cumulative_histogram(lightness, 100.0),
-            np.float32(_CHROMA_WEIGHT) * _cumulative_histogram(chroma, _HIGHEST_CHROMA),
-        ]
-    )
-
-
-def look(image: np.ndarray) -> str:
-    """Tells what an image looks like by two thresholds.
-
-    Args:
-        image: uint8 [H, W, 3] RGB.
-
-    Returns:
-        "fluorescence" if half of the pixels are dark (CIE lightness below 35), else "histology" if it is coloured
-        (mean chroma from 4 on), else "brightfield".
-    """
-    lightness, chroma = _lightness_and_chroma(image, 2**12)
-    return _look(float(np.median(lightness)), float(chroma.mean()))
 
 
 def cluster(histograms: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
@@ -116,8 +75,9 @@ def estimate_modalities(
         progress: Shows a progress bar.
 
     Returns:
-        Image id -> the cluster's name: what its images look like for the most part, one of `LOOKS`; where several
-        clusters look alike, with a number, the largest cluster first ("fluorescence-1", "fluorescence-2").
+        Image id -> the cluster's name: what its images look like for the most part, one of
+        `nucleus.appearance.LOOKS`; where several clusters look alike, with a number, the largest cluster first
+        ("fluorescence-1", "fluorescence-2").
 
     Raises:
         DatasetError: The data set preprocesses its images, or there are fewer images than clusters.
@@ -150,25 +110,6 @@ def agreement(clusters: Sequence, classes: Sequence) -> Agreement:
     # Both put all together, or both each by itself: the same division.
     rand = 1.0 if span == 0 else (pairs - by_chance) / span
     return Agreement(purity=float(table.max(axis=1).sum() / table.sum()), adjusted_rand=float(rand))
-
-
-def _lightness_and_chroma(image: np.ndarray, pixels: int) -> tuple[np.ndarray, np.ndarray]:
-    """CIE lightness (0 to 100) and chroma of about as many pixels at most, flat."""
-    step = max(1, int(np.sqrt(image.shape[0] * image.shape[1] / pixels)))
-    lab = cv2.cvtColor(np.float32(image[::step, ::step]) / 255, cv2.COLOR_RGB2LAB).reshape(-1, 3)
-    return lab[:, 0], np.hypot(lab[:, 1], lab[:, 2])
-
-
-def _cumulative_histogram(values: np.ndarray, highest: float) -> np.ndarray:
-    counts, _ = np.histogram(np.clip(values, 0, highest), _BINS, (0, highest))
-    return (np.cumsum(counts) / values.size).astype(np.float32)
-
-
-def _look(lightness: float, chroma: float) -> str:
-    fluorescence, histology, brightfield = LOOKS
-    if lightness < _DARK:
-        return fluorescence
-    return histology if chroma >= _COLOURED else brightfield
 
 
 def _first_centres(points: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from nucleus import cli
+from nucleus.appearance import contrast_histogram, look
 from nucleus.dataset import DatasetError, NucleusDataset, shipped_data
 from nucleus.layouts.tables import read_modalities, write_modalities
-from nucleus.modality import agreement, cluster, contrast_histogram, estimate_modalities, look
+from nucleus.modality import agreement, cluster, estimate_modalities
 
 
 @pytest.fixture(scope="module")
