@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -13,9 +13,9 @@ from nucleus.labels import bounding_boxes, drop_small, paint
 from nucleus.models import MODELS
 from nucleus.preprocess import Clahe
 from nucleus.settings import PredictionSettings, ViewSettings
-from nucleus.tta import average_views, vote_of_views
+from nucleus.tta import average_views, instances_of_views, vote_of_views
 from nucleus.views import View, make_views
-from nucleus.voting import Found
+from nucleus.voting import Found, merge_views
 from nucleus.weights import find_recipe
 
 if TYPE_CHECKING:
@@ -50,15 +50,18 @@ class MaskRCNNPredictor:
 
     def predict_labels(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Finds nuclei; see `predict`."""
-        config = self.config
-        prepared = image if self._preprocess is None else self._preprocess(image)
-        if self._views == make_views():
-            found = self.model.detect_instances([prepared])[0]
-            instances = found.boxes, [found.crop(index) for index in range(len(found.boxes))], found.scores
-        else:
-            threshold = config.DETECTION_MASK_THRESHOLD
-            instances = vote_of_views(self._find, prepared, self._views, config.TEST_TIME_VOTES, threshold)
-        return _paint(instances, image.shape[:2], config.OVERLAP_RULE, config.MIN_AREA)
+        if self._views != make_views():
+            return merge_and_paint(self.find_in_views(image), image.shape[:2], self.config)
+        found = self.model.detect_instances([self._prepare(image)])[0]
+        instances = found.boxes, [found.crop(index) for index in range(len(found.boxes))], found.scores
+        return _paint(instances, image.shape[:2], self.config.OVERLAP_RULE, self.config.MIN_AREA)
+
+    def find_in_views(self, image: np.ndarray) -> Iterator[Found]:
+        """Finds instances in each of the views of an image; see `nucleus.tta.instances_of_views`."""
+        return instances_of_views(self._find, self._prepare(image), self._views)
+
+    def _prepare(self, image: np.ndarray) -> np.ndarray:
+        return image if self._preprocess is None else self._preprocess(image)
 
     def _find(self, prepared: np.ndarray) -> Found:
         found = self.model.detect_instances([prepared])[0]
@@ -118,6 +121,23 @@ class VotingPredictor:
         boxes = bounding_boxes(labels)
         crops = [labels[y1:y2, x1:x2] == number for number, (y1, x1, y2, x2) in enumerate(boxes, start=1)]
         return boxes, crops, scores
+
+
+def merge_and_paint(
+    found: Iterable[Found], shape: tuple[int, int], config: NucleusConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Makes one label image of what Mask R-CNNs found in several views of an image, or several of them in one.
+
+    Args:
+        found: For each view, and each model, boxes, probabilities and scores; see `nucleus.voting.merge_views`.
+        shape: (height, width) of the image.
+        config: Settings TEST_TIME_VOTES, DETECTION_MASK_THRESHOLD, OVERLAP_RULE and MIN_AREA.
+
+    Returns:
+        See `predict`.
+    """
+    instances = merge_views(found, config.TEST_TIME_VOTES, config.DETECTION_MASK_THRESHOLD)
+    return _paint(instances, shape, config.OVERLAP_RULE, config.MIN_AREA)
 
 
 def preprocessing(config: PredictionSettings) -> Callable[[np.ndarray], np.ndarray] | None:

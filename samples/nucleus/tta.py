@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -59,11 +59,28 @@ def vote_of_views(
         ValueError: The model refuses a view; the message names it.
     """
 
-    def look(view: View) -> Found:
-        boxes, crops, scores = _show(find_instances, image, view)
-        return *view.restore_instances(boxes, crops, image.shape[:2]), scores
+    return merge_views(instances_of_views(find_instances, image, views), least_share, threshold)
 
-    return merge_views(map(look, views), least_share, threshold)
+
+def instances_of_views(
+    find_instances: Callable[[np.ndarray], Found], image: np.ndarray, views: Sequence[View]
+) -> Iterator[Found]:
+    """Finds instances in views of an image, one view after the other, and brings them back to the image.
+
+    Args:
+        find_instances: See `vote_of_views`.
+        image: See `vote_of_views`.
+        views: See `vote_of_views`.
+
+    Yields:
+        For each view what `nucleus.voting.merge_views` takes of it.
+
+    Raises:
+        ValueError: The model refuses a view; the message names it.
+    """
+    for view in views:
+        boxes, crops, scores = _show(find_instances, image, view)
+        yield *view.restore_instances(boxes, crops, image.shape[:2]), scores
 
 
 def _show(model: Callable[[np.ndarray], _Answer], image: np.ndarray, view: View) -> _Answer:

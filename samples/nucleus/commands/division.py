@@ -95,6 +95,26 @@ def load_images(
     return dataset, which
 
 
+def require_unseen(weights: Path, ids: Collection[str]) -> None:
+    """Makes sure that weights were not trained on images, as far as their run's folds tell.
+
+    Args:
+        weights: The weights file.
+        ids: Of the images.
+
+    Raises:
+        DatasetError: They were trained on some of them.
+    """
+    divided = find_folds(weights)
+    learned = set() if divided is None else divided.learned() & set(ids)
+    if learned:
+        raise DatasetError(
+            f"{weights}: was trained on {len(learned)} of these {len(ids)} images; it held out fold "
+            f"{divided.held_out} of {len(divided.ids)}. Detect each fold with the weights that held it out, and give "
+            f"all these folders of predictions under one name"
+        )
+
+
 def _load_fold(
     args: argparse.Namespace, weights: Path | None, divided: Folds | None, seed: int, **options: Any
 ) -> tuple[NucleusDataset, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nucleus.commands import options
+from nucleus.commands.division import require_unseen
 from nucleus.commands.selection import load_dataset, new_folder
 from nucleus.commands.status import report_failures
 from nucleus.folds import make_folds, read_folds
@@ -108,6 +109,8 @@ def _fit(args: argparse.Namespace) -> int:
     rules = Rules(**{name: value for name, value in given.items() if value is not None})
     settings = FitSettings(groups, rules, choose_threshold=args.threshold is None, seed=args.seed, threads=args.threads)
     dataset = load_dataset(args, args.subset)
+    for path in (path for _, path in args.members if path.is_file()):
+        require_unseen(path, [info["id"] for info in dataset.image_info])
     if isinstance(args.folds, Path):
         folds = read_folds(args.folds)
     else:

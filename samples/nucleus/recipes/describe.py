@@ -55,7 +55,11 @@ def _network(experiment: Experiment) -> list[tuple[str, str]]:
             ("stages", _stages(config)),
         ]
     config = experiment.inference_config()
-    return [*facts, ("preprocessing", _preprocessing(config)), ("post-processing", _postprocessing(config))]
+    facts += [("preprocessing", _preprocessing(config))]
+    views = config.make_views()
+    if len(views) > 1:
+        facts += [("views", f"of each image {len(views)}: {', '.join(map(str, views))}")]
+    return [*facts, ("post-processing", _postprocessing(config))]
 
 
 def _entry(name: str, text: str) -> str:

@@ -108,6 +108,7 @@ class Experiment:
         figures: What was published of it.
         notes: What the publication leaves open and how it is done here.
         members: Of an ensemble: the experiments whose models it chooses among, with the same source.
+        inference: Settings of the model that is scored which its trainings do not have, such as views of an image.
     """
 
     name: str
@@ -120,6 +121,7 @@ class Experiment:
     figures: tuple[Figure, ...]
     notes: tuple[str, ...] = ()
     members: tuple[Experiment, ...] = ()
+    inference: Mapping[str, Any] = field(default_factory=dict)
 
     def recipe(self, training: Training, settings: Mapping[str, Any] | None = None) -> Recipe:
         """Returns the settings of one of its trainings.
@@ -139,7 +141,7 @@ class Experiment:
         Raises:
             SettingsError: A setting cannot be used.
         """
-        recipe = self.recipe(self.trainings[-1], settings)
+        recipe = self.recipe(self.trainings[-1], {**self.inference, **(settings or {})})
         return make_config("inference", recipe.preset, inference_settings(recipe.settings), recipe.model)
 
 

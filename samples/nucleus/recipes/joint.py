@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 
-from nucleus.inference import Predictor, UNetPredictor
+from nucleus.inference import MaskRCNNPredictor, Predictor, UNetPredictor, merge_and_paint
 from unet.postprocess import PostprocessSettings, postprocess
 
 
@@ -30,6 +31,22 @@ class JointUNets:
         return np.mean([predictor.predict_probabilities(image) for predictor in self._predictors], axis=0)
 
 
+class JointMaskRCNNs:
+    """Mask R-CNNs whose instances vote, as those of views of an image do: see `nucleus.voting.merge_views`.
+
+    Args:
+        predictors: One or more; the first one's settings say how many must agree, and what becomes of overlaps.
+    """
+
+    def __init__(self, predictors: Sequence[MaskRCNNPredictor]):
+        self._predictors = predictors
+
+    def predict_labels(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Finds nuclei; see `nucleus.inference.predict`."""
+        found = chain.from_iterable(predictor.find_in_views(image) for predictor in self._predictors)
+        return merge_and_paint(found, image.shape[:2], self._predictors[0].config)
+
+
 def joint(predictors: Sequence[Predictor]) -> Predictor:
     """Returns a predictor that asks several.
 
@@ -38,4 +55,6 @@ def joint(predictors: Sequence[Predictor]) -> Predictor:
     """
     if len(predictors) == 1:
         return predictors[0]
+    if isinstance(predictors[0], MaskRCNNPredictor):
+        return JointMaskRCNNs(predictors)
     return JointUNets(predictors)

@@ -64,6 +64,7 @@ def quick(experiment: Experiment) -> Experiment:
         source=_quick_source(experiment.source),
         trainings=tuple(_quick_training(experiment, training) for training in experiment.trainings),
         members=tuple(map(quick, experiment.members)),
+        inference=_quick_views(experiment.inference),
     )
 
 
@@ -116,6 +117,11 @@ def _quick_training(experiment: Experiment, training: Training) -> Training:
     if training.weights == PREVIOUS:
         return replace(training, settings=settings)
     return Training(training.preset, {**settings, **MODELS[experiment.model].adapter().FROM_SCRATCH})
+
+
+def _quick_views(inference: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns settings with views of one size, where there are views."""
+    return {name: value for name, value in inference.items() if name != "TEST_TIME_SCALES"}
 
 
 def _narrow(config: NucleusUNetConfig) -> Mapping[str, Any]:

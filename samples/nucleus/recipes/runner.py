@@ -116,13 +116,7 @@ def _train_and_score(
 ) -> None:
     """Trains every division's model, and scores it on the images that it has not seen; on a test set all together."""
     predictors = []
-    divisions = _divisions(experiment, images, folder, options)
-    if options.test is not None and len(divisions) > 1 and experiment.model != "unet":
-        raise ValueError(
-            f"{experiment.name} trains {len(divisions)} models, and those of a {experiment.model} cannot be scored on "
-            f"a test set together. Choose one: --fold=1."
-        )
-    for division in divisions:
+    for division in _divisions(experiment, images, folder, options):
         weights = _train(experiment, images, division, folder / division.name, options.settings)
         predictor = _predictor(experiment, weights, options)
         if options.test is not None:

@@ -11,6 +11,7 @@ from nucleus.cli import main
 from nucleus.ensemble import boosting, fitting
 from nucleus.ensemble.model import read_ensemble
 from nucleus.export import write_labels
+from nucleus.folds import Folds
 from nucleus.images import read_labels
 from nucleus.metrics import average_precision
 
@@ -123,3 +124,14 @@ def test_features_can_be_chosen_and_the_file_says_which(project, members, lightg
     content = json.loads(path.read_text())
     assert content["groups"] == ["shape", "member"] and content["features"][-2:] == ["from_big", "from_small"]
     assert content["rules"]["threshold"] == 0.3
+
+
+def test_weights_that_learned_from_the_images_are_refused(project, members, tmp_path, lightgbm, capsys):
+    weights = tmp_path / "mask_rcnn_nucleus_0001.h5"
+    weights.touch()
+    Folds((("0", "1", "elsewhere"), ("2", "3")), held_out=2).save(tmp_path / "folds.json")
+    data = [f"--dataset={project / 'data'}", "--subset=all", f"--output={tmp_path / 'ensemble.json'}"]
+    assert main(["ensemble", "fit", *data, *members, f"--member=own={weights}"]) == 1
+    message = capsys.readouterr().err
+    assert f"{weights}: was trained on 2 of these 8 images" in message and "held out fold 2 of 2" in message
+    assert not (tmp_path / "ensemble.json").exists()

@@ -12,7 +12,6 @@ from nucleus.dataset import shipped_data
 from nucleus.metrics import overlaps, score
 from nucleus.recipes import find_experiment, runner
 from nucleus.recipes.images import Images, spread
-from nucleus.recipes.joint import JointUNets, joint
 from nucleus.recipes.measure import CrossEntropy, FittedPredictor, measure
 from nucleus.recipes.quick import quick, uncompiled
 from nucleus.recipes.runner import Options, reproduce
@@ -91,8 +90,8 @@ def test_images_seen_in_a_square_come_back_at_their_size(threshold_predictor):
 class FakeProbabilities:
     """Says the same of every pixel."""
 
-    def __init__(self, value, config=None):
-        self.value, self.config = value, config
+    def __init__(self, value):
+        self.value = value
 
     def predict_probabilities(self, image):
         return np.full((*image.shape[:2], 1), self.value, np.float32)
@@ -107,18 +106,6 @@ def test_cross_entropy_is_the_mean_over_images():
     shares = [np.mean(dataset.load_labels(index)[0] > 0) for index in dataset.image_ids]
     expected = np.mean([-share * np.log(0.25) - (1 - share) * np.log(0.75) for share in shares])
     assert isinstance(found, CrossEntropy) and found.mean == pytest.approx(expected)
-
-
-def test_u_nets_of_several_folds_average_their_probabilities():
-    config = find_experiment("mlp-unet-128").inference_config()
-    predictor = joint([FakeProbabilities(0.2, config), FakeProbabilities(0.9, config)])
-    image = np.zeros((8, 8, 3), np.uint8)
-    assert isinstance(predictor, JointUNets)
-    np.testing.assert_allclose(predictor.predict_probabilities(image), 0.55)
-    labels, scores = predictor.predict_labels(image)
-    assert labels.min() == 1 and scores.shape == (1,)
-    alone = FakeProbabilities(0.2, config)
-    assert joint([alone]) is alone
 
 
 def test_few_images_are_of_many_modalities(tmp_path):
@@ -176,6 +163,15 @@ def test_folds_are_held_out_in_turn_and_kept(tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == ["fold1", "fold2", "folds.json"]
 
 
+def test_views_belong_to_the_model_that_is_scored_alone():
+    experiment = find_experiment("vuola-mask-rcnn-gentle-resnet50")
+    assert len(experiment.inference_config().make_views()) == 12
+    assert len(experiment.inference_config({"TEST_TIME_SCALES": (1.0,)}).make_views()) == 4
+    assert len(quick(experiment).inference_config().make_views()) == 4
+    recipe = experiment.recipe(experiment.trainings[0])
+    assert not [name for name in recipe.settings if name.startswith("TEST_TIME")]
+
+
 def test_images_are_mixed_in_training_alone(tmp_path, monkeypatch):
     class Stop(Exception):
         pass
@@ -217,7 +213,6 @@ def test_lists_and_descriptions_are_printed(capsys):
         (("mlp-unet-128", "--fold=1", "--quick"), ("mlp-unet-128", "no folds")),
         (("zhang-fcn8s", "--fold=11", "--dataset", str(shipped_data())), ("folds 1 to 10", "11")),
         (("zhang-fcn8s", "--weights", __file__), ("10 folds", "--test")),
-        (("vuola-mask-rcnn-hc-resnet50", "--quick", "--test", "{tmp}"), ("2 models", "--fold=1")),
         (("vuola-ensemble", "--quick", "--fold=1"), ("vuola-ensemble", "no place")),
     ],
 )
