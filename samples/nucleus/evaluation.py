@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,13 @@ import pandas as pd
 from tqdm import tqdm
 
 from nucleus.dataset import DatasetError, NucleusDataset
+from nucleus.layouts.glas import challenge_part
 from nucleus.metrics import (
     DETECTION_IOU,
     THRESHOLDS,
+    Glas,
     Overlaps,
+    Scores,
     coco_scores,
     count_matches,
     count_pixels,
@@ -86,6 +89,7 @@ class Evaluation:
             `nucleus.metrics.Scores.values` names; `detection_IoU`, the threshold; and, where the predictions have
             scores, COCO_AP, COCO_AP50, COCO_AP75 and COCO_AR (see `nucleus.metrics.coco_scores`).
         nuclei: One row a true nucleus: ImageId, modality, and the columns of `nucleus.metrics.nucleus_table`.
+        glas_parts: What the images of test parts A and B of the GlaS challenge add up to; None of other images.
     """
 
     name: str
@@ -93,6 +97,7 @@ class Evaluation:
     images: pd.DataFrame
     summary: pd.DataFrame
     nuclei: pd.DataFrame
+    glas_parts: tuple[Glas, Glas] | None = None
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes `scores.csv` (one row an image) and `summary.json` (overall and by modality) into a folder."""
@@ -140,6 +145,7 @@ def evaluate_fully(
         images=pd.DataFrame(rows).drop(columns="images"),
         summary=_whole_numbers(pd.DataFrame.from_dict(summary, orient="index"), next(iter(summary.values()))),
         nuclei=table[columns + [name for name in table if name not in columns]],
+        glas_parts=_glas_parts((info["id"], scores) for info, scores in scored),
     )
 
 
@@ -177,6 +183,12 @@ def save_scores(scores: pd.DataFrame, folder: str | os.PathLike, summary: pd.Dat
     write_text(folder / "scores.csv", scores.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     groups = (summarise(scores) if summary is None else summary).to_dict(orient="index")
     write_text(folder / "summary.json", json.dumps(groups, indent=2) + "\n")
+
+
+def _glas_parts(scored: Iterable[tuple[str, Scores]]) -> tuple[Glas, Glas] | None:
+    """Adds up the images of each test part of the GlaS challenge, if all are of these parts and both are there."""
+    parts = scores_by_group((challenge_part(name) or "", scores) for name, scores in scored)
+    return (parts["A"].glas, parts["B"].glas) if parts.keys() == {"all", "A", "B"} else None
 
 
 def _pairs(

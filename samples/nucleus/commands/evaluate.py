@@ -59,7 +59,9 @@ def run(args: argparse.Namespace) -> int:
     """Scores models on images with masks; see `nucleus evaluate --help`."""
     from nucleus.evaluation import evaluate_fully
     from nucleus.predictions import PredictionFolder, require_distinct_names
+    from nucleus.report.ranking import CSV_FILE, rank_sum_csv, rank_sum_text, rank_sums
     from nucleus.report.tables import console_table
+    from trainkit.files import write_text
 
     runs = not args.predictions or args.weights is not None or args.model is not None
     model = _model(args) if runs else None
@@ -73,11 +75,15 @@ def run(args: argparse.Namespace) -> int:
         predictions.append(_running(*model, args))
     require_distinct_names([each.name for each in predictions])
     evaluations = [evaluate_fully(each, dataset, args.iou) for each in predictions]
+    ranks = rank_sums(evaluations)
 
     output = args.output or new_folder("evaluate")
     for evaluation, name in zip(evaluations, _folder_names([each.name for each in evaluations]), strict=True):
         evaluation.save(output / name if len(evaluations) > 1 else output)
     print(console_table(evaluations))
+    if ranks is not None:
+        print(f"\nAmong the published entries of the GlaS challenge:\n{rank_sum_text(ranks)}\n")
+        write_text(output / CSV_FILE, rank_sum_csv(ranks))
     print(f"Scores: {output}")
     if args.report is not None:
         from nucleus.report import write_report

@@ -44,6 +44,16 @@ def read_grades(path: Path) -> dict[str, str]:
     return {row["name"]: row["grade (GlaS)"] for _, row in read_table(path, ("name", "grade (GlaS)"))}
 
 
+def challenge_part(image_id: str) -> str | None:
+    """Tells the test part of an image: "A" or "B" for "testA_1" or "testB_1", None for any other.
+
+    Args:
+        image_id: Its name in the data set.
+    """
+    match = _NAME.fullmatch(image_id)
+    return match["part"].removeprefix("test") if match and match["part"].startswith("test") else None
+
+
 def _recognises(root: Path) -> bool:
     if not root.is_dir():
         return False

@@ -14,6 +14,7 @@ from nucleus.metrics import PROPERTIES, THRESHOLDS
 from nucleus.report import figures
 from nucleus.report.gallery import Exhibit, encode
 from nucleus.report.measures import FURTHER, MAIN, Measure
+from nucleus.report.ranking import rank_sum_rows, rank_sums
 from nucleus.report.tables import Cell, Group, available, compare, count_of
 
 
@@ -49,6 +50,7 @@ def render(page: Page) -> str:
     first = page.evaluations[0]
     overall = first.summary.loc["all"]
     main, further = available(page.evaluations, MAIN), available(page.evaluations, FURTHER)
+    ranks = rank_sums(page.evaluations)
     curve = [Measure(f"AP{100 * threshold:.0f}", "more", 3, "") for threshold in THRESHOLDS]
     return environment.get_template("page.html").render(
         names=[evaluation.name for evaluation in page.evaluations],
@@ -59,6 +61,8 @@ def render(page: Page) -> str:
         nuclei=int(overall["true"]),
         modalities=[group for group in compare(page.evaluations, []) if group.name != "all"],
         tables=[_table("scores", main, page), _table("further scores", further, page)],
+        rank_columns=[] if ranks is None else [" ".join(filter(None, column)) for column in ranks.columns],
+        ranked=[] if ranks is None else rank_sum_rows(ranks, page.evaluations),
         curve=_table("average precision", curve, page),
         definitions=[_definition(measure, first.threshold) for measure in (*main, *further)],
         plots={name: data_uri(data, "image/png") for name, data in page.plots.items()},
