@@ -83,7 +83,7 @@ def training_sample(
         image, labels = augment_pair(augmentation, image, labels, seed=int(rng.integers(2**31)))
         if labels.shape != (config.IMAGE_SIZE, config.IMAGE_SIZE):
             raise ValueError(f"{name}: the augmentation must not change the size of the image. Received: {image.shape}")
-    labels = measure.label(labels, connectivity=1)
+    labels = measure.label(labels, connectivity=2)
     targets = make_targets(labels, config.TARGETS, config.BORDER_WIDTH, config.EROSION_WIDTH)
     if config.LOSS == "weighted-bce":
         targets = append_weights(targets, border_weight_map(labels, config.BORDER_WEIGHT, config.BORDER_SIGMA))

@@ -19,6 +19,8 @@ from unet.config import UNetConfig
 # Layers of published files that a segmenter has no use for: their classifiers.
 _CLASSIFIERS = r"predictions|probs|fc\d+"
 _LISTED = 5
+# A layer of the published Xception, whose file has the names and numbers that Keras 1 gave to layers without names.
+_KERAS_1_LAYER = "separableconvolution2d_1"
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -57,7 +59,8 @@ def load_encoder_weights(model: keras.Model, path: str | os.PathLike) -> list[st
         WeightsFileError: The file cannot be read, or is another encoder's: it lacks a layer, has one too many, or has
             other shapes. The message names the layers; nothing is changed then.
     """
-    found = _with_shortcut_names({name: arrays for name, arrays in read_layers(path).items() if arrays})
+    found = {name: arrays for name, arrays in read_layers(path).items() if arrays}
+    found = _with_shortcut_names(_read_in_order(path) if _KERAS_1_LAYER in found else found)
     names = encoder_layer_names(model)
     expected = {name: [tuple(weight.shape) for weight in model.get_layer(name).weights] for name in names}
     others = [name for name in found if not re.fullmatch(f"{DECODER_LAYERS}|{_CLASSIFIERS}", name)]
@@ -72,6 +75,32 @@ def load_encoder_weights(model: keras.Model, path: str | os.PathLike) -> list[st
     for name in names:
         assign(model.get_layer(name), dict(found[name]), f"{path}, layer {name}")
     return names
+
+
+def holds_an_encoder_alone(path: str | os.PathLike) -> bool:
+    """Tells whether a weights file has no decoder: whether it is, as far as that goes, one for `load_encoder_weights`.
+
+    Args:
+        path: The file.
+
+    Raises:
+        WeightsFileError: It cannot be read.
+    """
+    return not any(re.fullmatch(DECODER_LAYERS, name) for name, arrays in read_layers(path).items() if arrays)
+
+
+def _read_in_order(path: str | os.PathLike) -> dict[str, Arrays]:
+    """Reads a file of Xception in which layers are told apart by their order alone, as keras.applications does."""
+    published = keras.applications.Xception(weights=None, include_top=False)
+    try:
+        published.load_weights(path)
+    except ValueError as error:
+        raise WeightsFileError(f"{path}: no weights of Xception without its classifier ({error})") from error
+    return {
+        layer.name: {weight.name: keras.ops.convert_to_numpy(weight) for weight in layer.weights}
+        for layer in published.layers
+        if layer.weights
+    }
 
 
 def _shapes(arrays: Arrays) -> list[tuple[int, ...]]:

@@ -12,6 +12,7 @@ from nucleus.augment import make_augmentation
 from nucleus.config import NucleusUNetConfig
 from nucleus.dataset import NucleusDataset
 from unet.model import UNet
+from unet.weights import holds_an_encoder_alone
 
 # Settings of a training from random weights: the encoder's are random too.
 FROM_SCRATCH = {"ENCODER_WEIGHTS": None}
@@ -24,10 +25,11 @@ def build(config: NucleusUNetConfig, model_dir: str | os.PathLike) -> UNet:
 
 def start(config: NucleusUNetConfig, model_dir: str | os.PathLike, weights: str, path: Path | None) -> UNet:
     """Builds the model with the weights that training begins with; see `nucleus.training.start`."""
+    encoder_alone = path is not None and weights != "last" and holds_an_encoder_alone(path)
     if weights != "none":
-        config.update({"ENCODER_WEIGHTS": "imagenet" if weights == "imagenet" else None})
+        config.update({"ENCODER_WEIGHTS": str(path) if encoder_alone else "imagenet" if path is None else None})
     model = UNet(config, model_dir)
-    if path is not None:
+    if path is not None and not encoder_alone:
         model.load_weights(path, by_name=weights != "last")
     return model
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from unet.model import UNet
 
 
-def from_scratch_settings(config: NucleusConfig | NucleusUNetConfig) -> dict[str, Any]:
+def from_scratch_settings(
+    config: NucleusConfig | NucleusUNetConfig, asked: Collection[str] = frozenset()
+) -> dict[str, Any]:
     """Returns the settings that a training from random weights needs.
 
     Frozen layers of random weights teach the others nothing, and a batch normalisation whose statistics stay at
@@ -30,7 +32,13 @@ def from_scratch_settings(config: NucleusConfig | NucleusUNetConfig) -> dict[str
 
     Args:
         config: The training configuration otherwise used.
+        asked: Names of settings that a user chose.
+
+    Returns:
+        The settings; none where the user names weights for a U-Net's encoder.
     """
+    if "ENCODER_WEIGHTS" in asked and config.ENCODER_WEIGHTS is not None:
+        return {}
     own = MODELS[config.model_kind].adapter().FROM_SCRATCH
     return {**own, "STAGES": tuple(("all", *stage[1:]) for stage in config.STAGES)}
 

@@ -2,14 +2,16 @@
 
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 
-from nucleus import training
+from nucleus import cli, training
 from nucleus.augment import make_augmentation
 from nucleus.config import AUGMENTATIONS, make_config
 from nucleus.training import from_scratch_settings
 from trainkit.augmentation import augment_pair
+from trainkit.hdf5 import WeightsFileError, save_weights
 from trainkit.stages import Stage, lay_out_stages
 
 
@@ -109,3 +111,38 @@ def test_every_augmentation_changes_images_and_keeps_their_size(name):
     assert all(new.shape == image.shape and new.dtype == np.uint8 for new, _ in results)
     assert any((new != image).any() for new, _ in results)
     assert any((new != labels).any() for _, new in results)
+
+
+TINY_UNET = {"ENCODER": "plain", "DECODER": "plain", "ENCODER_FILTERS": (4, 6), "DROPOUT": 0.0, "IMAGE_SIZE": 32}
+
+
+def test_a_file_of_an_encoder_is_loaded_as_one(tmp_path):
+    config = make_config("training", "small", {**TINY_UNET, "SEED": 1}, "unet")
+    network = training.start(config, tmp_path, "none").keras_model
+    encoder = keras.Model(network.input, network.get_layer("encoder_2_conv2").output)
+    save_weights(encoder, tmp_path / "encoder.h5")
+    config = make_config("training", "small", {**TINY_UNET, "SEED": 2}, "unet")
+    begun = training.start(config, tmp_path, "file", tmp_path / "encoder.h5").keras_model
+    for name in ("encoder_1_conv1", "encoder_2_conv2"):
+        np.testing.assert_array_equal(begun.get_layer(name).kernel, network.get_layer(name).kernel)
+    assert np.any(np.asarray(begun.get_layer("logits").kernel) != np.asarray(network.get_layer("logits").kernel))
+    config = make_config("training", "small", {**TINY_UNET, "ENCODER_FILTERS": (4, 8)}, "unet")
+    with pytest.raises(WeightsFileError, match=r"encoder\.h5: weights of another encoder"):
+        training.start(config, tmp_path, "file", tmp_path / "encoder.h5")
+
+
+def test_an_encoder_that_is_not_random_keeps_its_stages():
+    config = make_config("training", "plain-bn", {"ENCODER_WEIGHTS": "some.h5"}, "unet")
+    assert from_scratch_settings(config, {"ENCODER_WEIGHTS"}) == {}
+    assert from_scratch_settings(config)["ENCODER_WEIGHTS"] is None
+    asked = make_config("training", "plain-bn", {"ENCODER_WEIGHTS": None}, "unet")
+    assert set(from_scratch_settings(asked, {"ENCODER_WEIGHTS"})) == {"ENCODER_WEIGHTS", "STAGES"}
+
+
+@pytest.mark.parametrize("weights", ["imagenet", "last"])
+def test_two_answers_to_what_the_encoder_begins_with_are_refused(tmp_path, capsys, weights):
+    arguments = ["train", "--model=unet", f"--weights={weights}", "--set", "ENCODER_WEIGHTS=some.h5"]
+    (tmp_path / "nucleus20240101T0000").mkdir()
+    (tmp_path / "nucleus20240101T0000" / "unet_nucleus_0001.h5").touch()
+    assert cli.main([*arguments, f"--logs={tmp_path}", f"--dataset={tmp_path}"]) == 1
+    assert "ENCODER_WEIGHTS belongs to --weights=none" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Nuclei recovered from perfect channels, and every step against scikit-image, SciPy or a loop."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -311,3 +312,20 @@ def test_bad_settings(settings, message):
 def test_bad_probabilities(probabilities, message):
     with pytest.raises(ValueError, match=message):
         postprocess(probabilities)
+
+
+def test_a_hole_counts_towards_the_least_area_and_what_is_dropped_leaves_none():
+    probabilities = np.zeros((12, 12, 1), np.float32)
+    probabilities[1:6, 1:6] = 0.9
+    probabilities[2:5, 2:5] = 0.1
+    settings = PostprocessSettings("mask", "components", min_area=20)
+    labels, scores = postprocess(probabilities, settings)
+    expected = np.zeros((12, 12), np.int32)
+    expected[1:6, 1:6] = 1
+    np.testing.assert_array_equal(labels, expected)
+    assert scores == pytest.approx([(16 * 0.9 + 9 * 0.1) / 25])
+    probabilities[1:8, 1:8], probabilities[2:7, 2:7], probabilities[4, 4] = 0.9, 0.1, 0.9
+    expected[1:8, 1:8] = 1
+    np.testing.assert_array_equal(postprocess(probabilities, settings)[0], expected)
+    expected[2:7, 2:7] = 0
+    np.testing.assert_array_equal(postprocess(probabilities, replace(settings, fill_holes=False))[0], expected)

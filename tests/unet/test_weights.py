@@ -1,5 +1,6 @@
 """Pretrained encoders: published files give the published features, files of other networks change nothing."""
 
+import collections
 import inspect
 from pathlib import Path
 
@@ -11,10 +12,11 @@ from keras import ops
 
 from trainkit import imagenet
 from trainkit.hdf5 import WeightsFileError, read_layers, save_weights
+from trainkit.hdf5_layout import write_groups
 from unet.architecture import build_unet, encoder_layer_names
 from unet.config import UNetConfig, make_config
 from unet.encoders import ENCODERS
-from unet.weights import encoder_weights_path, load_encoder_weights
+from unet.weights import encoder_weights_path, holds_an_encoder_alone, load_encoder_weights
 
 
 def enliven(model):
@@ -88,6 +90,42 @@ def test_shortcuts_are_found_whatever_their_numbers(xception, encoder, tmp_path)
         np.testing.assert_array_equal(encoder.get_layer(f"block{block}_shortcut").get_weights()[0], kernel)
 
 
+def test_xception_loads_from_the_published_file_whose_layers_have_numbers_for_names(xception, encoder, tmp_path):
+    published, _ = xception
+    numbers = collections.Counter()
+    old = {
+        "Conv2D": ("convolution2d", ["W"]),
+        "SeparableConv2D": ("separableconvolution2d", ["depthwise_kernel", "pointwise_kernel"]),
+        "BatchNormalization": ("batchnormalization", ["gamma", "beta", "running_mean", "running_std"]),
+    }
+    groups = []
+    for layer in published.layers:
+        if layer.weights:
+            kind, variables = old[type(layer).__name__]
+            numbers[kind] += 1
+            name = f"{kind}_{numbers[kind]}"
+            pairs = zip(variables, layer.get_weights(), strict=True)
+            groups.append((name, [(f"{name}_{variable}:0", array) for variable, array in pairs]))
+    path = tmp_path / "keras_1.h5"
+    with h5py.File(path, "w") as file:
+        write_groups(file, groups, backend="tensorflow", keras_version="1.2.0")
+    for layer in encoder.layers:
+        layer.set_weights([np.zeros_like(array) for array in layer.get_weights()])
+    assert len(load_encoder_weights(encoder, path)) == 80
+    # The shortcuts have names of their own here, and these have numbers in keras.applications.
+    ours, theirs = ({(*array.shape, float(array.sum())) for array in m.get_weights()} for m in (encoder, published))
+    assert ours == theirs
+    for name in ("block1_conv1", "block5_sepconv2_bn", "block14_sepconv2"):
+        for mine, own in zip(
+            encoder.get_layer(name).get_weights(), published.get_layer(name).get_weights(), strict=True
+        ):
+            np.testing.assert_array_equal(mine, own)
+    with h5py.File(path, "r+") as file:
+        file.attrs["layer_names"] = file.attrs["layer_names"][:-1]
+    with pytest.raises(WeightsFileError, match=r"keras_1\.h5: no weights of Xception"):
+        load_encoder_weights(encoder, path)
+
+
 def test_resnet_with_published_weights_gives_the_published_features(tmp_path):
     published = keras.applications.ResNet50(weights=None, include_top=False, input_shape=(32, 32, 3))
     enliven(published)
@@ -129,6 +167,14 @@ def test_an_encoder_comes_from_another_network_with_another_decoder(tiny, tmp_pa
         np.testing.assert_array_equal(ours, theirs)
     for after, untouched in zip(weights_of(model, others), before, strict=True):
         np.testing.assert_array_equal(after, untouched)
+
+
+def test_a_file_tells_whether_it_has_a_decoder(xception, tiny, tmp_path):
+    model = tiny()
+    save_weights(model, tmp_path / "whole.h5")
+    assert holds_an_encoder_alone(xception[1]) and not holds_an_encoder_alone(tmp_path / "whole.h5")
+    with pytest.raises(WeightsFileError, match=r"gone\.h5"):
+        holds_an_encoder_alone(tmp_path / "gone.h5")
 
 
 @pytest.mark.parametrize(

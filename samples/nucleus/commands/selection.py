@@ -80,7 +80,13 @@ def training_recipe(args: argparse.Namespace, weights: Path | None) -> Recipe:
     if args.steps:
         asked["STEPS_PER_EPOCH"] = args.steps
     if args.weights == "none":
-        asked = {**from_scratch_settings(make_config("training", base.preset, asked, base.model)), **asked}
+        config = make_config("training", base.preset, asked, base.model)
+        asked = {**from_scratch_settings(config, asked), **asked}
+    elif "ENCODER_WEIGHTS" in asked:
+        raise ValueError(
+            f"--weights={args.weights} says what all of the network begins with: ENCODER_WEIGHTS belongs to "
+            f"--weights=none, or name its file as --weights=FILE"
+        )
     return Recipe(base.preset, {**base.settings, **asked}, base.model)
 
 

@@ -80,7 +80,7 @@ class Member:
         settings = {**self.settings, "EVALUATE_EVERY": 0}
         if self.weights == FROM_SCRATCH:
             config = make_config("training", self.preset, settings, self.model)
-            settings = {**from_scratch_settings(config), **settings}
+            settings = {**from_scratch_settings(config, settings), **settings}
         return Recipe(self.preset, settings, self.model)
 
     def describe(self) -> dict[str, Any]:
