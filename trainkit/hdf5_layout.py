@@ -8,6 +8,7 @@ whose datasets are named after its inner layers: `rpn_model` lists `rpn_conv_sha
 
 import os
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -69,7 +70,9 @@ def open_for_reading(path: str | os.PathLike) -> Iterator[h5py.File]:
     except WeightsFileError:
         raise
     except (OSError, KeyError, RuntimeError) as error:
-        raise WeightsFileError(f"{path}: not a readable HDF5 file ({error})") from error
+        whole = " It is a whole model: its own class reads .keras files, and writes the weights alone as .h5."
+        hint = whole if zipfile.is_zipfile(path) else ""
+        raise WeightsFileError(f"{path}: not a readable HDF5 file ({error}).{hint}") from error
 
 
 def read_file_layers(path: str | os.PathLike) -> list[FileLayer]:

@@ -86,6 +86,8 @@ class UNetConfig(Settings):
     # "weighted-bce" only: what a border adds to a pixel's weight at most, and over how many pixels that falls off.
     BORDER_WEIGHT = 10.0
     BORDER_SIGMA = 5.0
+    # "weighted-bce" only: the weight of a background pixel and of a nucleus' pixel, before borders add to it.
+    CLASS_WEIGHTS = (1.0, 1.0)
 
     # ---- Training ------------------------------------------------------------------------------------------
     # (layers, epochs) or (layers, epochs, learning rate) of each stage, in order. Without a rate a stage takes
@@ -261,6 +263,11 @@ class UNetConfig(Settings):
             raise SettingsError(
                 f"CHANNEL_WEIGHTS needs one number of 0 or more for each of {', '.join(self.channels)}, not all 0. "
                 f"Received: {weights!r}"
+            )
+        if len(self.CLASS_WEIGHTS) != 2 or min(self.CLASS_WEIGHTS) < 0 or not any(self.CLASS_WEIGHTS):
+            raise SettingsError(
+                f"CLASS_WEIGHTS needs two numbers of 0 or more, of background and nuclei, not both 0. "
+                f"Received: {self.CLASS_WEIGHTS!r}"
             )
         if self.IMAGE_SIZE < 1 or self.IMAGE_SIZE % self.stride:
             raise SettingsError(

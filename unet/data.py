@@ -86,7 +86,8 @@ def training_sample(
     labels = measure.label(labels, connectivity=2)
     targets = make_targets(labels, config.TARGETS, config.BORDER_WIDTH, config.EROSION_WIDTH)
     if config.LOSS == "weighted-bce":
-        targets = append_weights(targets, border_weight_map(labels, config.BORDER_WEIGHT, config.BORDER_SIGMA))
+        weights = border_weight_map(labels, config.BORDER_WEIGHT, config.BORDER_SIGMA, config.CLASS_WEIGHTS)
+        targets = append_weights(targets, weights)
     return image, targets
 
 

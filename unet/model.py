@@ -201,7 +201,10 @@ class UNet(Trainee):
             config = config_class().update({**settings, "ENCODER_WEIGHTS": None})
             network = keras.saving.load_model(path, compile=False, safe_mode=True)
         except SettingsError as error:
-            raise WeightsFileError(f"{path}: no settings of a {config_class.__name__}: {error}") from error
+            raise WeightsFileError(
+                f"{path}: no settings of a {config_class.__name__}, so name the class that it was saved with "
+                f"(config_class=...): {error}"
+            ) from error
         except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
             raise WeightsFileError(f"{path}: no .keras file of a U-Net ({error})") from error
         return cls(config, model_dir, network)

@@ -77,7 +77,9 @@ def _original(**changes: Any) -> Preset:
     Their final convolution is 1 x 1, as in figure 1 of Ronneberger et al., which gives 31,031,745 weights. They train
     twice with batches of six: SGD at 0.1 with an L2 of 1e-5 for 900 epochs, then Adam at 1e-5 with an L2 of 1e-3 for
     50 epochs from those weights. An epoch is the 85 training images. Momentum is not spoken of, so there is none; He
-    initialisation is Ronneberger's (section 3). Whole images are resized, in prediction too.
+    initialisation is Ronneberger's (section 3). Whole images are resized, in prediction too: to a square, whatever
+    their shape, so images that should keep their aspect ratio are to be padded first, as `nucleus convert --fit=512`
+    does. L2 is taken as the factor of the sum of squares; PyTorch's weight decay of that value is half as strong.
     """
     return Preset(
         summary=f"64…1024 filters, zero-padded, 512 x 512, mask only, {changes.pop('summary')}",
@@ -163,7 +165,8 @@ def _fcn8s() -> Preset:
     ImageNet weights, ReLU, dropout of one half in the two fully convolutional layers, Adam at 1e-5, 12000 steps that
     they call epochs, evaluated every 2000. They started from M. Teichmann's KittiSeg, whose settings also have 12000
     steps and 1e-5: batches of one image, cross-entropy, L2 and clipped gradients are from there. Windows of 256 pixels
-    are ours.
+    are ours. The two fully convolutional layers begin with random weights: the published file of VGG16 that is loaded
+    ends before them.
     """
     return Preset(
         summary="VGG16, FCN-8s, 256 x 256 windows, mask only, morphological opening",

@@ -4,6 +4,7 @@ The references are files laid out by hand with h5py, and Keras's own reader and 
 """
 
 import logging
+import zipfile
 
 import h5py
 import keras
@@ -347,6 +348,13 @@ def test_a_file_that_is_none_is_named(tmp_path, name, content, cause):
         (tmp_path / name).write_bytes(content)
     with pytest.raises(WeightsFileError, match=f"{name}: .*{cause}"):
         load_weights(build_model(), tmp_path / name)
+
+
+def test_a_whole_model_is_told_from_weights(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.keras", "w") as archive:
+        archive.writestr("config.json", "{}")
+    with pytest.raises(WeightsFileError, match=r"a\.keras: .*It is a whole model"):
+        load_weights(build_model(), tmp_path / "a.keras")
 
 
 @pytest.mark.parametrize("keep", [0.2, 0.6, 0.95])

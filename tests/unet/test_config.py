@@ -159,6 +159,8 @@ PLAIN = {"ENCODER": "plain", "DECODER": "plain"}
         ({"GRADIENT_CLIP_NORM": 0}, "GRADIENT_CLIP_NORM must be above 0 or None"),
         ({"CHANNEL_WEIGHTS": (1, 1)}, r"CHANNEL_WEIGHTS .* mask, borderless, touching.*Received: \(1, 1\)"),
         ({"CHANNEL_WEIGHTS": (1, 1, -1)}, "CHANNEL_WEIGHTS needs one number of 0 or more"),
+        ({"CLASS_WEIGHTS": (1, 1, 1)}, "CLASS_WEIGHTS needs two numbers"),
+        ({"CLASS_WEIGHTS": (0, 0)}, "CLASS_WEIGHTS needs two numbers of 0 or more, of background and nuclei, not both"),
         ({"IMAGE_SIZE": 100}, "IMAGE_SIZE must be a multiple of 32.*Received: 100"),
         ({"IMAGE_SIZE": 0}, "IMAGE_SIZE must be a multiple of 32"),
         ({"INFERENCE_MODE": "half"}, "INFERENCE_MODE must be one of"),

@@ -99,6 +99,18 @@ def test_mirror_images_and_parts_are_nuclei_of_their_own(tiny_config):
     assert not targets[..., 1].any(), "on the edge: both are one"
 
 
+def test_a_corner_that_touches_its_nucleus_diagonally_is_no_nucleus(tiny_config):
+    labels = np.zeros((32, 32), np.int32)
+    labels[8:16, 8:16] = 1
+    labels[16, 16] = 1
+    config = tiny_config(TARGETS="mask-border")
+    _, targets = training_sample(Fixed(painted(labels), labels), config, 0, rng=np.random.default_rng(0))
+    assert targets[..., 0].sum() == 65 and not targets[..., 1].any()
+    labels[16:24, 16:24] = 2
+    _, targets = training_sample(Fixed(painted(labels), labels), config, 0, rng=np.random.default_rng(0))
+    assert targets[..., 1].any(), "another nucleus that meets it diagonally stays one"
+
+
 def test_parts_that_a_window_cuts_apart_are_two(tiny_config):
     labels = np.zeros((32, 40), np.int32)
     labels[8:24, 4:20] = 1
@@ -122,11 +134,12 @@ def test_resizing_takes_the_whole_image(tiny_config):
 
 def test_the_weighted_loss_gets_its_weights_behind_the_targets(tiny_config):
     labels = grid(32, 32)
-    config = tiny_config(LOSS="weighted-bce", TARGETS="mask", POSTPROCESS="components", BORDER_WEIGHT=7.0)
+    own = {"BORDER_WEIGHT": 7.0, "CLASS_WEIGHTS": (0.5, 2.0)}
+    config = tiny_config(LOSS="weighted-bce", TARGETS="mask", POSTPROCESS="components", **own)
     _, targets = training_sample(Fixed(painted(labels), labels), config, 0)
     assert targets.shape == (32, 32, 2) and targets.dtype == np.float32
     np.testing.assert_array_equal(targets[..., 0], labels > 0)
-    expected = border_weight_map(labels, 7.0, 5.0)
+    expected = border_weight_map(labels, 7.0, 5.0, (0.5, 2.0))
     np.testing.assert_allclose(targets[..., 1], expected)
     assert expected.max() > 3
 

@@ -19,7 +19,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
     options.add_division(
         command,
         "images with masks to score on (default: train, or the images that the run of the weights "
-        "was trained on, if it held out a fold)",
+        "was trained on, if it held out a fold: scores on images that thresholds were chosen on are too good, so "
+        "those of val are left to be scored on)",
         "score on",
     )
     command.add_argument(
