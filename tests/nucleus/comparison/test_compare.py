@@ -155,6 +155,9 @@ def test_tables_and_report_name_every_row_and_what_was_run(finished):
     for name in ROWS:
         assert f"| {name} |" in text and name in page
     assert "A quick run" in text and "scores say nothing" in text
+    (classical,) = (line for line in text.splitlines() if line.startswith("- classical: "))
+    assert "66 training images of the 2018 Data Science Bowl" in classical and "not quite out of fold" in classical
+    assert text.count("66 training images") == 1, "what is trained has learned from other folds only"
 
     about = json.loads((finished.output / "comparison.json").read_text(encoding="utf-8"))
     assert about["quick"] and about["images"] == 3 and about["folds"] == [2, 1] and about["seed"] == 0
