@@ -67,14 +67,15 @@ def test_data_loading_times_every_image_of_each_way(run):
 
 
 def test_metrics_are_faster_than_boolean_masks(run):
-    report = run("metrics", ["--size", "256", "--nuclei", "40", "--rows", "4", "--repeats", "3"])
+    report = run("metrics", ["--size", "256", "--nuclei", "100", "--rows", "4", "--repeats", "7"])
     check_environment(report, precision="float64")
-    assert report["nuclei"] == [40, 40]
+    assert report["nuclei"] == [100, 100]
     assert 0 < report["score"] < 1
     assert report["seconds_per_image"] == report["map"]["median_seconds"]
-    assert report["map"]["runs"] == report["overlaps"]["runs"] == report["glas"]["runs"] == 3
+    assert report["map"]["runs"] == report["overlaps"]["runs"] == report["glas"]["runs"] == 7
     assert report["boolean_masks"]["rows"] == 4
-    assert report["speedup"] > 1
+    # About 400 at this size, also where much else runs.
+    assert report["speedup"] > 20
 
 
 def test_seconds_are_of_an_image_not_of_a_batch(monkeypatch):

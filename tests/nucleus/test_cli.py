@@ -77,6 +77,22 @@ def test_evaluate_prints_and_saves_the_scores(tmp_path, model, weights, add_samp
 
 
 @pytest.mark.parametrize(
+    ("names", "known", "hint"), [("ab", "", True), ("a", "", False), ("ab", "a", False), ("ab", "ab", False)]
+)
+def test_evaluate_says_where_modalities_come_from_if_it_knows_none(
+    tmp_path, model, weights, add_sample, rectangle, capsys, names, known, hint
+):
+    for name in names:
+        add_sample(name, [rectangle(1, 1, 5, 5)])
+    if known:
+        rows = "".join(f"{name},fluorescence\n" for name in known)
+        (tmp_path / "classes.csv").write_text(f"ImageId,modality\n{rows}")
+    arguments = ("--dataset", tmp_path, "--subset=train", "--weights", weights, "--output", tmp_path / "out")
+    assert run("evaluate", *arguments) == 0
+    assert (f"`nucleus modality --dataset={tmp_path}`" in capsys.readouterr().out) == hint
+
+
+@pytest.mark.parametrize(
     ("options", "expected"),
     [
         ((), "flips"),

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from nucleus.commands import options
 from nucleus.commands.division import require_unseen
-from nucleus.commands.selection import load_dataset, new_folder
+from nucleus.commands.selection import inference_config, load_dataset, new_folder
 from nucleus.commands.status import report_failures
 from nucleus.folds import make_folds, read_folds
 from nucleus.quiet import import_keras
+from nucleus.weights import find_recipe
 
 if TYPE_CHECKING:
     from nucleus.ensemble.examples import Source
@@ -89,6 +90,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fits or predicts; see `nucleus ensemble --help`."""
+    _check_views(args.members, args.settings)
     return args.step(args)
 
 
@@ -115,10 +117,11 @@ def _fit(args: argparse.Namespace) -> int:
         folds = read_folds(args.folds)
     else:
         folds = make_folds({info["id"]: info["modality"] for info in dataset.image_info}, args.folds, args.seed)
-    examples = make_examples(dataset, _sources(args.members), groups)
+    examples = make_examples(dataset, _sources(args.members, args.settings), groups)
     fitted = fit(examples, folds.ids, settings)
     told = report(examples, fitted)
-    replace(fitted.ensemble, about={**fitted.ensemble.about, **told.values()}).save(args.output)
+    about = {**fitted.ensemble.about, **told.values(), **dict(args.settings)}
+    replace(fitted.ensemble, about=about).save(args.output)
     print(told)
     print(f"\nLeast predicted IoU {fitted.ensemble.rules.threshold:g}: {args.output}")
     if args.predictions is None:
@@ -143,22 +146,36 @@ def _predict(args: argparse.Namespace) -> int:
     if dataset.num_images == 0:
         return report_failures(failures)
     output = args.output or new_folder("ensemble")
-    done, picks = run_ensemble(ensemble, _sources(args.members), dataset, output, args.label_format)
+    done, picks = run_ensemble(ensemble, _sources(args.members, args.settings), dataset, output, args.label_format)
     done.failures[:0] = failures
     print(done)
     print("Picked:", ", ".join(f"{row.Index} {row.nuclei} ({row.part:.0%})" for row in picks.itertuples()))
     return report_failures(done.failures)
 
 
-def _sources(members: Sequence[tuple[str, Path]]) -> dict[str, Source]:
+def _check_views(members: Sequence[tuple[str, Path]], settings: Sequence[tuple[str, str]]) -> None:
+    """Refuses test-time augmentation where no member is run, and tells which of them are not."""
+    if not settings:
+        return
+    run = {name for name, path in members if path.is_file()}
+    if not run:
+        raise ValueError(
+            "--tta needs a member that is run, a weights file: what is in folders has been predicted, by `nucleus "
+            f"detect --tta` or without. Received: {', '.join(f'{name}={path}' for name, path in members)}"
+        )
+    for name in dict.fromkeys(name for name, _ in members if name not in run):
+        print(f"{name}: taken as it was predicted; --tta is for weights files")
+
+
+def _sources(members: Sequence[tuple[str, Path]], settings: Sequence[tuple[str, str]]) -> dict[str, Source]:
     """Returns, by name, what finds the nuclei of an image: folders of predictions are read, weights are run."""
     return {
-        name: _source(name, [path for other, path in members if other == name])
+        name: _source(name, [path for other, path in members if other == name], settings)
         for name in dict.fromkeys(name for name, _ in members)
     }
 
 
-def _source(name: str, paths: Sequence[Path]) -> Source:
+def _source(name: str, paths: Sequence[Path], settings: Sequence[tuple[str, str]]) -> Source:
     from nucleus.ensemble.predictions import PredictionFolders
 
     if not any(path.is_file() for path in paths):
@@ -171,7 +188,8 @@ def _source(name: str, paths: Sequence[Path]) -> Source:
     import_keras()
     from nucleus.inference import load_model, predict
 
-    model = load_model(paths[0])
+    recipe = find_recipe(paths[0])
+    model = load_model(paths[0], None if recipe is None else inference_config(recipe, settings))
     return lambda _, image: predict(model, image)
 
 
@@ -193,6 +211,9 @@ def _add_members(command: argparse.ArgumentParser) -> None:
         help="a model and what it found: the folder that detect wrote, a folder of label images, or the weights "
         "file of a model to run. Repeat for more models, and with the same NAME for more folders of one model, such "
         "as those of its folds",
+    )
+    options.add_views(
+        command, "; of the members that are weights files, and for an ensemble that was fitted to such predictions"
     )
     options.add_label_format(command)
 

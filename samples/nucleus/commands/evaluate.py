@@ -12,6 +12,7 @@ from nucleus.commands import options
 from nucleus.commands.division import load_images
 from nucleus.commands.selection import inference_config, new_folder, trained_weights, weights_recipe
 from nucleus.config import ModelConfig
+from nucleus.layouts.base import UNKNOWN_MODALITY
 from nucleus.quiet import import_keras
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
     for evaluation, name in zip(evaluations, _folder_names([each.name for each in evaluations]), strict=True):
         evaluation.save(output / name if len(evaluations) > 1 else output)
     print(console_table(evaluations))
+    if dataset.num_images > 1 and {info["modality"] for info in dataset.image_info} == {UNKNOWN_MODALITY}:
+        print(f"No image's modality is known: `nucleus modality --dataset={args.dataset}` estimates them.")
     if ranks is not None:
         print(f"\nAmong the published entries of the GlaS challenge:\n{rank_sum_text(ranks)}\n")
         write_text(output / CSV_FILE, rank_sum_csv(ranks))

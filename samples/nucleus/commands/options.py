@@ -129,6 +129,17 @@ def add_trained(command: argparse.ArgumentParser) -> None:
         help="the last checkpoint in --logs, or a file (default: the weights that come with the project; "
         "classical has none)",
     )
+    add_views(command, ", as --set TEST_TIME_AUGMENTATION=...; --set 'TEST_TIME_SCALES=(0.8,1)' adds sizes")
+    command.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help=f"where the results go (default: results/nucleus/{command.prog.split()[-1]}_<time>)",
+    )
+
+
+def add_views(command: argparse.ArgumentParser, remark: str = "") -> None:
+    """Adds the option for test-time augmentation, one of the settings; `remark` ends its help."""
     command.add_argument(
         "--tta",
         dest="settings",
@@ -137,13 +148,7 @@ def add_trained(command: argparse.ArgumentParser) -> None:
         default=[],
         metavar=f"{{{','.join(SYMMETRIES)}}}",
         help="test-time augmentation: predict every image in 1, 4 or 8 flipped and turned views and merge what they "
-        "show, as --set TEST_TIME_AUGMENTATION=...; --set 'TEST_TIME_SCALES=(0.8,1)' adds sizes",
-    )
-    command.add_argument(
-        "--output",
-        type=Path,
-        metavar="FOLDER",
-        help=f"where the results go (default: results/nucleus/{command.prog.split()[-1]}_<time>)",
+        f"show{remark}",
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from nucleus.classical.presets import CHOSEN_ON
 from nucleus.comparison.members import FROM_SCRATCH, Member
 from nucleus.comparison.plan import ENSEMBLE, PLAIN, Plan
 from nucleus.comparison.steps import Record, environment
@@ -77,7 +78,12 @@ def _effective(member: Member) -> dict[str, str]:
 
 
 def _summary(member: Member) -> str:
-    settings = "".join(f", {name}={value}" for name, value in member.settings.items())
-    start = f", from {'random weights' if member.file is None and member.weights == FROM_SCRATCH else member.weights}"
-    epochs = f", {count_of(member.epochs, 'epoch')}" if member.epochs else ", the epochs of its STAGES"
-    return f"{member.model} {member.preset}{settings}{start + epochs if member.learns else ', not trained'}."
+    about = f"{member.model} {member.preset}" + "".join(f", {name}={value}" for name, value in member.settings.items())
+    if not member.learns:
+        return (
+            f"{about}, not trained. Its preset's settings were chosen by tuning on {CHOSEN_ON}: where these are among "
+            "the images of this data set, they are scored all the same, and its scores are not quite out of fold."
+        )
+    start = "random weights" if member.file is None and member.weights == FROM_SCRATCH else member.weights
+    epochs = count_of(member.epochs, "epoch") if member.epochs else "the epochs of its STAGES"
+    return f"{about}, from {start}, {epochs}."

@@ -8,12 +8,13 @@ from pathlib import Path
 import pandas as pd
 
 from nucleus.evaluation import Evaluation
-from nucleus.report.measures import MAIN
+from nucleus.report.measures import MAIN, Measure
 from nucleus.report.tables import compare, count_of
 from trainkit.files import write_text
 
 CSV_FILE, MARKDOWN_FILE = "table.csv", "table.md"
-_SHOWN = ("mAP", "AP50", "F1", "IoU")
+# With those of table 5.1 of Vuola, Nuclei segmentation using computer vision, 2019.
+_SHOWN = ("mAP", "AP50", "F1", "precision", "recall", "Dice", "IoU", "oseg", "useg")
 
 
 def write_table(folder: Path, evaluations: Sequence[Evaluation], notes: Sequence[str]) -> None:
@@ -38,22 +39,29 @@ def write_table(folder: Path, evaluations: Sequence[Evaluation], notes: Sequence
 
 
 def as_markdown(evaluations: Sequence[Evaluation], notes: Sequence[str]) -> str:
-    """Returns a table for each of mAP, AP50, F1 and IoU: a row for each model, a column for each modality.
+    """Returns a table for all images and for each modality: a row for each model, a column for each main score.
 
     Args:
         evaluations: Of the same images; at least one.
-        notes: Lines below.
+        notes: Lines below, after the definitions of the scores.
     """
+    by_key = {measure.key: measure for measure in MAIN}
+    measures = [by_key[key] for key in _SHOWN]
     lines = []
-    for measure in (measure for measure in MAIN if measure.key in _SHOWN):
-        groups = compare(evaluations, [measure])
-        definition = measure.definition.replace("{threshold}", f"{evaluations[0].threshold:g}")
-        heads = [f"{group.name} ({count_of(group.images, 'image')})" for group in groups]
-        lines += [f"{measure.key}, {definition}:", ""]
-        lines += ["| | " + " | ".join(heads) + " |", "|" + " --- |" * (len(heads) + 1)]
-        for number, evaluation in enumerate(evaluations):
-            cells = [group.rows[number][0] for group in groups]
-            texts = [f"**{cell.text}**" if cell.best else cell.text for cell in cells]
-            lines.append(f"| {evaluation.name} | " + " | ".join(texts) + " |")
+    for group in compare(evaluations, measures):
+        lines += [f"{group.name}, {count_of(group.images, 'image')}, {count_of(group.nuclei, 'nucleus')}:", ""]
+        lines.append(_row(["", *(f"{measure.key} {measure.arrow}" for measure in measures)]))
+        lines.append("|" + " --- |" * (len(measures) + 1))
+        for evaluation, cells in zip(evaluations, group.rows, strict=True):
+            lines.append(_row([evaluation.name, *(f"**{cell.text}**" if cell.best else cell.text for cell in cells)]))
         lines.append("")
-    return "\n".join([*lines, *(f"- {note}" for note in notes)]) + "\n"
+    definitions = [_definition(measure, evaluations[0].threshold) for measure in measures]
+    return "\n".join([*lines, *(f"- {line}" for line in (*definitions, *notes))]) + "\n"
+
+
+def _row(texts: Sequence[str]) -> str:
+    return f"| {' | '.join(texts)} |"
+
+
+def _definition(measure: Measure, threshold: float) -> str:
+    return f"{measure.key}, {measure.definition.replace('{threshold}', f'{threshold:g}')}."

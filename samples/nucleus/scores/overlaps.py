@@ -1,17 +1,18 @@
 """The overlaps of two label images, from which all scores are computed.
 
 Both label images are disjoint, so the overlaps of all pairs are one histogram over the pixels: O(H W) time, and
-memory for the pairs that touch only. Labels need not be consecutive; 0 is background.
+memory for the pairs that touch only. Labels are of any integer type and need not be consecutive; 0 is background.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 # Bins up to which a dense histogram of label pairs is faster than sorting the pixels (32 MB of counts).
 _DENSE_BINS = 1 << 22
+_HIGHEST = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,9 @@ class Overlaps:
     Attributes:
         truth: Integer `[H, W]`, the label image of the ground truth, not copied.
         predicted: Integer `[H, W]`, the label image of the prediction, not copied.
-        truth_ids: int64 `[T]`, labels of the ground truth, ascending.
+        truth_ids: int64 `[T]`, labels of the ground truth, ascending; uint64 where int64 cannot hold them.
         truth_areas: int64 `[T]`, pixels of each.
-        predicted_ids: int64 `[P]`, labels of the prediction, ascending.
+        predicted_ids: int64 `[P]`, labels of the prediction, ascending; uint64 where int64 cannot hold them.
         predicted_areas: int64 `[P]`, pixels of each.
         truth_index: int64 `[K]`, index into truth_ids of each pair that shares pixels.
         predicted_index: int64 `[K]`, index into predicted_ids of each such pair.
@@ -74,25 +75,65 @@ def overlaps(truth: np.ndarray, predicted: np.ndarray) -> Overlaps:
     """Measures the overlaps of every pair of instances, once for all scores.
 
     Args:
-        truth: Integer `[H, W]` label image.
-        predicted: Integer `[H, W]` label image.
+        truth: Integer `[H, W]` label image of any integer type, with labels of any size.
+        predicted: Integer `[H, W]` label image; its type may be another.
 
     Returns:
         The `Overlaps`.
 
     Raises:
-        ValueError: The shapes differ, or an argument is no label image.
+        ValueError: The shapes differ, or an argument is no label image: not of integers, not `[H, W]`, or with
+            negative labels.
     """
     truth, predicted = _checked(truth, "truth"), _checked(predicted, "predicted")
     if truth.shape != predicted.shape:
         raise ValueError(
             f"Label images must have one shape. Received: truth {truth.shape}, predicted {predicted.shape}"
         )
-    columns = int(predicted.max(initial=0)) + 1
-    bins = (int(truth.max(initial=0)) + 1) * columns
+    if _rows(truth) * _rows(predicted) <= _HIGHEST:
+        return _count(truth, predicted)
+    # Pairs of such labels have no number in int64; pairs of their indices do.
+    (truth_ids, truth_indices), (predicted_ids, predicted_indices) = map(instance_indices, (truth, predicted))
+    found = _count(truth_indices + 1, predicted_indices + 1)
+    return replace(found, truth=truth, predicted=predicted, truth_ids=truth_ids, predicted_ids=predicted_ids)
+
+
+def instance_indices(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers the instances of a label image consecutively.
+
+    Args:
+        labels: Integer `[H, W]` label image of any integer type, with labels of any size, none negative.
+
+    Returns:
+        ids: int64 `[N]`, the labels that occur, ascending; uint64 where int64 cannot hold them.
+        indices: int32 `[H, W]`, index into ids of each pixel; -1 for background.
+    """
+    rows = _rows(labels)
+    if rows > _DENSE_BINS:
+        ids, inverse = np.unique(labels, return_inverse=True)
+        background = int(ids[0] == 0)
+        ids = ids[background:].astype(np.int64 if rows - 1 <= _HIGHEST else np.uint64)
+        return ids, (inverse.reshape(labels.shape) - background).astype(np.int32)
+    # NumPy counts no uint64.
+    ids = np.flatnonzero(np.bincount(labels.ravel().astype(np.intp, copy=False), minlength=1)[1:]) + 1
+    table = np.full(rows, -1, np.int32)
+    table[ids] = np.arange(len(ids))
+    return ids, table[labels]
+
+
+def _rows(labels: np.ndarray) -> int:
+    """Returns how many rows a histogram over all labels up to the highest has, as a number of unlimited size."""
+    return int(labels.max(initial=0)) + 1
+
+
+def _count(truth: np.ndarray, predicted: np.ndarray) -> Overlaps:
+    """Measures overlaps of label images whose pairs of labels can be numbered in int64."""
+    columns = _rows(predicted)
+    bins = _rows(truth) * columns
     pairs = truth.ravel().astype(np.int64)
     pairs *= columns
-    pairs += predicted.ravel()
+    # With uint64, NumPy would add in float64.
+    np.add(pairs, predicted.ravel(), out=pairs, dtype=np.int64, casting="unsafe")
     if bins <= _DENSE_BINS:
         histogram = np.bincount(pairs, minlength=bins)
         keys = np.flatnonzero(histogram)
@@ -114,27 +155,6 @@ def overlaps(truth: np.ndarray, predicted: np.ndarray) -> Overlaps:
         predicted_index=np.searchsorted(predicted_ids, predicted_labels[both]),
         intersections=counts[both],
     )
-
-
-def instance_indices(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers the instances of a label image consecutively.
-
-    Args:
-        labels: Integer `[H, W]` label image.
-
-    Returns:
-        ids: int64 `[N]`, the labels that occur, ascending.
-        indices: int32 `[H, W]`, index into ids of each pixel; -1 for background.
-    """
-    highest = int(labels.max(initial=0))
-    if highest >= _DENSE_BINS:
-        ids, inverse = np.unique(labels, return_inverse=True)
-        background = int(ids.size > 0 and ids[0] == 0)
-        return ids[background:].astype(np.int64), (inverse.reshape(labels.shape) - background).astype(np.int32)
-    ids = np.flatnonzero(np.bincount(labels.ravel(), minlength=1)[1:]) + 1
-    table = np.full(highest + 1, -1, np.int32)
-    table[ids] = np.arange(len(ids))
-    return ids, table[labels]
 
 
 def _checked(labels: np.ndarray, name: str) -> np.ndarray:

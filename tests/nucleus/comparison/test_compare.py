@@ -4,6 +4,7 @@ One tiny comparison is run, interrupted in its last training and started again; 
 """
 
 import json
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -149,12 +150,38 @@ def test_the_table_holds_the_scores_of_the_written_label_images(finished):
     assert table.loc[("classical", "all"), "mAP"] > 0.1
 
 
+def test_the_main_scores_stand_in_a_table_for_each_group_of_images(finished):
+    table = pd.read_csv(finished.output / "table.csv").set_index(["group", "predictions"])
+    text = (finished.output / "table.md").read_text(encoding="utf-8")
+    blocks = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
+    titles = [line for line in text.splitlines() if line.endswith((" nuclei:", " nucleus:"))]
+    assert [title.partition(",")[0] for title in titles] == list(dict.fromkeys(table.index.get_level_values(0)))
+    assert titles[0].startswith("all, 3 images, ")
+    columns = ["mAP", "AP50", "F1", "precision", "recall", "Dice", "IoU", "oseg", "useg"]
+    for title, (head, _, *rows) in zip(titles, blocks, strict=True):
+        assert re.findall(r"\w+", head) == columns
+        found = {name: values for name, *values in (row.strip("| ").split(" | ") for row in rows)}
+        assert list(found) == ROWS
+        for name, values in found.items():
+            expected = table.loc[(title.partition(",")[0], name), columns]
+            assert [float(value.strip("*")) for value in values] == pytest.approx(expected.tolist(), abs=6e-4)
+        for column in range(len(columns)):
+            shown = {name: float(values[column].strip("*")) for name, values in found.items()}
+            best = (min if columns[column].endswith("seg") else max)(shown.values())
+            assert all((values[column][0] == "*") == (shown[name] == best) for name, values in found.items())
+    for name in columns:
+        assert f"\n- {name}, " in text
+
+
 def test_tables_and_report_name_every_row_and_what_was_run(finished):
     text = (finished.output / "table.md").read_text(encoding="utf-8")
     page = (finished.output / "report" / "report.html").read_text(encoding="utf-8")
     for name in ROWS:
         assert f"| {name} |" in text and name in page
     assert "A quick run" in text and "scores say nothing" in text
+    (classical,) = (line for line in text.splitlines() if line.startswith("- classical: "))
+    assert "66 training images of the 2018 Data Science Bowl" in classical and "not quite out of fold" in classical
+    assert text.count("66 training images") == 1, "what is trained has learned from other folds only"
 
     about = json.loads((finished.output / "comparison.json").read_text(encoding="utf-8"))
     assert about["quick"] and about["images"] == 3 and about["folds"] == [2, 1] and about["seed"] == 0
@@ -243,7 +270,8 @@ def test_without_learning_and_views_there_is_one_row(tmp_path):
     everything.load_nucleus(shipped_data(), "val")
     folds = make_folds({info["id"]: info["modality"] for info in everything.image_info[:2]}, 2)
     text = compare(Plan([Member("otsu", "classical", "otsu")], folds, views="none"), load, tmp_path)
-    assert text.count("| otsu |") == 4 and "tta" not in text and "ensemble" not in text
+    groups = pd.read_csv(tmp_path / "table.csv")["group"]
+    assert text.count("| otsu |") == len(groups) and "tta" not in text and "ensemble" not in text
 
 
 @pytest.mark.parametrize(

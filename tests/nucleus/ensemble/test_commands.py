@@ -1,12 +1,15 @@
 """`nucleus ensemble fit` and `predict`, from folders of predictions to files."""
 
 import json
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import ndimage
 
+from nucleus import inference
 from nucleus.cli import main
 from nucleus.ensemble import boosting, fitting
 from nucleus.ensemble.model import read_ensemble
@@ -14,6 +17,7 @@ from nucleus.export import write_labels
 from nucleus.folds import Folds
 from nucleus.images import read_labels
 from nucleus.metrics import average_precision
+from nucleus.weights import Recipe
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +139,63 @@ def test_weights_that_learned_from_the_images_are_refused(project, members, tmp_
     message = capsys.readouterr().err
     assert f"{weights}: was trained on 2 of these 8 images" in message and "held out fold 2 of 2" in message
     assert not (tmp_path / "ensemble.json").exists()
+
+
+@pytest.fixture
+def run_weights(monkeypatch, tmp_path):
+    """A weights file that loads as a threshold, what it was configured to, and the shapes it was shown."""
+    noted = SimpleNamespace(weights=tmp_path / "unet_nucleus_best.h5", configs=[], shown=[])
+    noted.weights.touch()
+    Recipe("small", {"MASK_THRESHOLD": "0.4"}, "unet").save_beside(noted.weights)
+
+    class Threshold:
+        def __init__(self, config):
+            self.config = config
+
+        def predict_labels(self, image):
+            noted.shown.append(image.copy())
+            labels, count = ndimage.label(image.mean(axis=2) > 127)
+            return labels.astype(np.int32), np.full(count, 0.8, np.float32)
+
+    def load(weights, config):
+        assert weights == noted.weights
+        noted.configs.append(config)
+        return Threshold(config)
+
+    monkeypatch.setattr(inference, "load_model", load)
+    return noted
+
+
+@pytest.mark.parametrize(("options", "views"), [((), 1), (("--tta=flips",), 4), (("--tta=none",), 1)])
+def test_weights_are_run_in_the_views_asked_for_and_folders_stay(
+    options, views, project, fitted_file, run_weights, tmp_path, capsys
+):
+    image = project / "data" / "images" / "0.png"
+    members = ["--member", f"big={project / 'big'}", "--member", f"small={run_weights.weights}"]
+    arguments = [str(image), f"--ensemble={fitted_file}", *members, f"--output={tmp_path / 'o'}", *options]
+    assert main(["ensemble", "predict", *arguments]) == 0
+    (config,) = run_weights.configs
+    assert config.model_kind == "unet" and config.MASK_THRESHOLD == 0.4
+    assert ("big: taken as it was predicted" in capsys.readouterr().out) == bool(options)
+    pixels = cv2.imread(str(image))[..., ::-1]
+    flipped = [pixels, pixels[:, ::-1], pixels[::-1], pixels[::-1, ::-1]][:views]
+    assert sorted(shown.tobytes() for shown in run_weights.shown) == sorted(each.tobytes() for each in flipped)
+
+
+def test_fitting_runs_weights_in_views_too_and_notes_it(project, members, run_weights, lightgbm, tmp_path, monkeypatch):
+    monkeypatch.setattr(fitting, "grow", lambda *args: boosting.grow(*args[:2], args[2][:1], *args[3:]))
+    path = tmp_path / "ensemble.json"
+    data = [f"--dataset={project / 'data'}", "--subset=all", "--folds=2", "--threshold=0.3", f"--output={path}"]
+    own = ["--member", f"own={run_weights.weights}", "--tta=flips-rotations"]
+    assert main(["ensemble", "fit", *data, *members, *own]) == 0
+    assert len(run_weights.shown) == 8 * 8
+    assert read_ensemble(path).about["TEST_TIME_AUGMENTATION"] == "flips-rotations"
+
+
+@pytest.mark.parametrize("step", ["fit", "predict"])
+def test_views_of_folders_of_predictions_are_refused(step, members, tmp_path, capsys):
+    path = tmp_path / "ensemble.json"
+    arguments = [f"--output={path}"] if step == "fit" else [f"--ensemble={path}", "image.png"]
+    assert main(["ensemble", step, *arguments, *members, "--tta=flips"]) == 1
+    message = capsys.readouterr().err
+    assert "--tta needs a member that is run" in message and members[1] in message
