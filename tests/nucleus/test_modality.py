@@ -12,6 +12,7 @@ from nucleus.appearance import contrast_histogram, look
 from nucleus.dataset import DatasetError, NucleusDataset, shipped_data
 from nucleus.layouts.tables import read_modalities, write_modalities
 from nucleus.modality import agreement, cluster, estimate_modalities
+from nucleus.recipes.measure import modality_parts
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,17 @@ def test_four_clusters_of_the_shipped_images_are_those_of_classes_csv(shipped, k
     found = agreement([estimated[name] for name in known], list(known.values()))
     assert (found.purity, found.adjusted_rand) == (1, 1)
     assert Counter(estimated.values()) == {"fluorescence": 7, "histology-1": 3, "histology-2": 3, "brightfield": 3}
+
+
+@pytest.mark.parametrize("count", [3, 4, 8])
+def test_parts_of_table_5_1_are_found_by_estimated_modalities_as_by_known_ones(shipped, known, count):
+    estimated = estimate_modalities(shipped, count, progress=False)
+    for name, modality in estimated.items():
+        parts = modality_parts({"modality": modality})
+        assert parts == modality_parts({"modality": known[name]}), (modality, known[name])
+        assert set(parts[1:]) == {modality.split("-")[0]} - {"brightfield"}
+    if count == 8:
+        assert {"fluorescence-2", "histology-2"} <= set(estimated.values())
 
 
 def test_clusters_depend_on_the_seed_alone(shipped):

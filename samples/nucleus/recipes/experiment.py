@@ -11,10 +11,11 @@ from nucleus.weights import Recipe
 
 # Where a training begins that begins with what the one before it has learned.
 PREVIOUS = "previous"
-# Parts of a data set that scores are told of separately, besides the parts of a test set: by modality.
+# Parts of a data set that scores are told of separately, besides the parts of a test set: by modality, as the data set
+# names it ("h&e-purple") or as `nucleus modality` does ("histology", "histology-1", "fluorescence-2").
 GROUPS: dict[str, Callable[[str], bool]] = {
-    "fluorescence": lambda modality: modality == "fluorescence",
-    "histology": lambda modality: modality.startswith("h&e"),
+    "fluorescence": lambda modality: modality.startswith("fluorescence"),
+    "histology": lambda modality: modality.startswith(("h&e", "histology")),
 }
 
 
