@@ -32,10 +32,10 @@ def default_augmentation() -> iaa.Augmenter:
 def strong_augmentation(mirror: bool = False) -> iaa.Augmenter:
     """A richer recipe for small training sets and for images unlike those trained on.
 
-    What Rocha de Andrade ("Nuclei detection based on fully convolutional networks") trained with, section 5.1, and
-    would have added, section 8. Every image is flipped and turned by right angles at random; half of them are
-    rotated freely, zoomed by 0.7 to 1.4, sheared and shifted; some are bent elastically; contrast, brightness and
-    the order of the colour channels vary; some images are blurred or get noise.
+    What Rocha de Andrade ("Nuclei detection based on fully convolutional networks") trained with, section 5.1
+    (`channel_augmentation`), and would have added, section 8. Every image is flipped and turned by right angles at
+    random; half of them are rotated freely, zoomed by 0.7 to 1.4, sheared and shifted; some are bent elastically;
+    contrast, brightness and the order of the colour channels vary; some images are blurred or get noise.
 
     Args:
         mirror: What is brought in from outside is the mirror image, in the label image too, where a mirrored nucleus
@@ -92,6 +92,32 @@ def gentle_augmentation(mirror: bool = False) -> iaa.Augmenter:
     return iaa.Sequential([iaa.Fliplr(0.5), iaa.Flipud(0.5), iaa.Rot90((0, 3)), iaa.Sometimes(0.5, moved)])
 
 
+def channel_augmentation(mirror: bool = False) -> iaa.Augmenter:
+    """Flips, rotations, zoom, shear and channel shuffle, and nothing else.
+
+    What Rocha de Andrade ("Nuclei detection based on fully convolutional networks", 2018, section 5.1) trained with,
+    which gives no ranges: right angles, and for half of the images any angle up to 45 degrees, a zoom of 0.7 to 1.4 and
+    a shear of up to 12 degrees, and for half of them another order of the colour channels are ours.
+
+    Args:
+        mirror: See `strong_augmentation`.
+
+    Returns:
+        An augmenter for uint8 RGB images that keeps an image's size.
+    """
+    moved = iaa.Affine(rotate=(-45, 45), scale=(0.7, 1.4), shear=(-12, 12), **_fill(mirror))
+    _mirror_labels(mirror, moved)
+    return iaa.Sequential(
+        [
+            iaa.Fliplr(0.5),
+            iaa.Flipud(0.5),
+            iaa.Rot90((0, 3)),
+            iaa.Sometimes(0.5, moved),
+            iaa.ChannelShuffle(0.5),
+        ]
+    )
+
+
 def crop_augmentation() -> iaa.Augmenter:
     """Flips and random crops, each for half of the images, brought back to the size that the image had.
 
@@ -111,7 +137,7 @@ def make_augmentation(name: str, mirror: bool = False) -> iaa.Augmenter | None:
     Args:
         name: "lineage" (matterport's nucleus sample), "strong", "flips-rotations" (right angles; the MLP report),
             "flips-brightness" (Zhang, Wei and Yue, section 3.1), "gentle" (Vuola), "flips-crops" (Lehmann, Agarwal
-            and Lund), or "none".
+            and Lund), "affine-channels" (Rocha de Andrade), or "none".
         mirror: See `strong_augmentation`.
 
     Returns:
@@ -123,6 +149,7 @@ def make_augmentation(name: str, mirror: bool = False) -> iaa.Augmenter | None:
         "strong": lambda: strong_augmentation(mirror),
         "gentle": lambda: gentle_augmentation(mirror),
         "flips-crops": crop_augmentation,
+        "affine-channels": lambda: channel_augmentation(mirror),
         "flips-rotations": lambda: iaa.Sequential([iaa.Fliplr(0.5), iaa.Flipud(0.5), iaa.Rot90((0, 3))]),
         "flips-brightness": lambda: iaa.Sequential([iaa.Fliplr(0.5), iaa.Flipud(0.5), iaa.Multiply((0.8, 1.2))]),
     }

@@ -16,7 +16,16 @@ from trainkit.settings import SettingsError, parse_stages
 from unet.config import UNetConfig
 from unet.config import make_config as make_unet_config
 
-AUGMENTATIONS = ("none", "lineage", "strong", "gentle", "flips-rotations", "flips-brightness", "flips-crops")
+AUGMENTATIONS = (
+    "none",
+    "lineage",
+    "strong",
+    "gentle",
+    "flips-rotations",
+    "flips-brightness",
+    "flips-crops",
+    "affine-channels",
+)
 # Training images of DSB2018 that the lineage counts on, and its customary validation images among them.
 _IMAGES, _VALIDATION_IMAGES = 657, 25
 # The batch of a training says nothing about detection, which runs image by image; nor does what training began with.

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from nucleus.augment import default_augmentation, strong_augmentation
+from nucleus.augment import channel_augmentation, default_augmentation, strong_augmentation
 from trainkit.augmentation import augment_pair
 from trainkit.imgaug_compat import ia, iaa
 
@@ -26,7 +26,9 @@ def pair():
     return np.repeat(np.where(labels > 0, 200, 20)[..., None], 3, axis=2).astype(np.uint8), labels
 
 
-@pytest.mark.parametrize("make", [default_augmentation, strong_augmentation, mirroring_augmentation])
+@pytest.mark.parametrize(
+    "make", [default_augmentation, strong_augmentation, mirroring_augmentation, channel_augmentation]
+)
 def test_labels_follow_their_pixels_and_are_never_mixed(pair, make):
     image, labels = pair
     changed = 0
@@ -75,6 +77,19 @@ def test_the_recipe_reaches_every_step(pair):
     assert any(np.array_equal(new, image) for new, _ in results), "nothing at all is among the draws"
     levels = [new.max() for new, _ in results]
     assert min(levels) < 195 and max(levels) > 230, "brightness goes down and up"
+
+
+def test_channels_change_places_and_no_pixel_changes_its_values(pair):
+    colour = (30, 110, 220)
+    image = np.full((64, 64, 3), colour, np.uint8)
+    squares = np.zeros((64, 64), np.int32)
+    squares[20:44, 20:44] = 1
+    results = [augment_pair(channel_augmentation(mirror=True), image, squares, seed) for seed in range(60)]
+    orders = {tuple(new[0, 0].tolist()) for new, _ in results}
+    assert all(sorted(order) == sorted(colour) for order in orders) and len(orders) == 6
+    assert all((new == new[0, 0]).all() for new, _ in results), "neither blur nor noise"
+    sizes = [np.count_nonzero(labels) / 24**2 for _, labels in results]
+    assert min(sizes) < 0.7 and max(sizes) > 1.5, "zoom"
 
 
 @pytest.mark.parametrize("make", [default_augmentation, strong_augmentation, mirroring_augmentation])

@@ -186,6 +186,17 @@ def test_names_of_the_thesis_rows_say_their_settings(name):
         assert config.OVERLAP_RULE == "nearest-centroid" and experiment.trainings[0].weights == "imagenet"
 
 
+@pytest.mark.parametrize("name", [name for name in TRAINED if name.startswith("andrade")])
+def test_what_all_rows_of_rocha_de_andrade_have_in_common(name):
+    config = last_config(EXPERIMENTS[name])
+    # Section 5.1, without the blur, noise, brightness and contrast that section 8 had no time for.
+    assert config.AUGMENTATION == "affine-channels"
+    assert (config.IMAGE_MODE, config.IMAGE_SIZE, config.INFERENCE_MODE) == ("resize", 256, "resize")
+    assert config.TARGETS == "mask-borderless-touching" and config.POSTPROCESS == "watershed"
+    assert not config.FILL_HOLES and not EXPERIMENTS[name].inference_config().FILL_HOLES
+    assert (config.OPTIMIZER, config.LEARNING_RATE_DECAY, config.DECAY_EPOCHS) == ("Adam", 0.25, 3)
+
+
 def test_the_first_training_of_the_glas_u_net_is_that_of_the_text():
     first, second = EXPERIMENTS["lehmann-unet"].trainings
     config = make_config("training", first.preset, first.settings, "unet")
