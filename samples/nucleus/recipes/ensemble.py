@@ -1,25 +1,32 @@
-"""Scores an ensemble of models that were cross-validated, each image by what has seen neither it nor its fold."""
+"""Fits the thesis' ensemble to models that were cross-validated, and scores it on images that none of them has seen."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from nucleus.dataset import NucleusDataset
 from nucleus.ensemble.boosting import import_lightgbm
-from nucleus.ensemble.examples import Source, make_examples
-from nucleus.ensemble.fitting import FitSettings, fit
-from nucleus.ensemble.model import Rules
+from nucleus.ensemble.examples import Example, Source, make_examples
+from nucleus.ensemble.fitting import FitSettings, Fitted, fit
+from nucleus.ensemble.model import Combination, Ensemble, Rules
 from nucleus.ensemble.predictions import PredictionFolders
 from nucleus.folds import Folds
 from nucleus.metrics import overlaps, score
 from nucleus.recipes.measure import add, modality_parts
 from nucleus.scores.sums import Sums
 
-# Vuola, 2019, section 4.3: structural properties alone as features; suppression and least predicted IoU at 0.3.
+# Vuola, 2019, section 4.3: structural properties alone as features; suppression and least predicted IoU at 0.3, and
+# nothing that would drop what better masks leave of one.
 _FEATURES = ("shape",)
-_RULES = Rules(threshold=0.3, nms_threshold=0.3)
+_RULES = Rules(threshold=0.3, nms_threshold=0.3, least_visible=0.0)
+FIT_SETTINGS = FitSettings(groups=_FEATURES, rules=_RULES, choose_threshold=False)
+
+# Part -> `Scores` of its images together; and as `picked_<model>` the share of the nuclei picked from each model.
+Measured = tuple[dict[str, list[Sums]], dict[str, float]]
 
 
 def require_ensembles() -> None:
@@ -31,10 +38,10 @@ def require_ensembles() -> None:
     import_lightgbm()
 
 
-def measure_ensemble(
+def fit_ensemble(
     dataset: NucleusDataset, members: Mapping[str, Sequence[Path]], folds: Folds
-) -> tuple[dict[str, list[Sums]], dict[str, float]]:
-    """Fits ensembles to all folds but one, scores each on that one, and adds the scores up.
+) -> tuple[list[Example], Fitted]:
+    """Fits one ensemble to all folds, and one to all but each.
 
     Args:
         dataset: Prepared, with masks and without preprocessing.
@@ -42,25 +49,72 @@ def measure_ensemble(
         folds: Which images are in which fold.
 
     Returns:
-        Part -> `Scores` of its images together; and as `picked_<model>` the share of the nuclei that were picked from
-        each model.
+        The images with their predictions, and what came of them.
 
     Raises:
-        ValueError: A prediction is missing, or there is nothing to learn from.
+        nucleus.ensemble.fitting.NothingToLearnError: The members found nothing in all folds but one.
+        ValueError: A prediction is missing.
     """
-    sources = {name: _source(PredictionFolders(paths)) for name, paths in members.items()}
-    examples = make_examples(dataset, sources, _FEATURES)
-    fitted = fit(examples, folds.ids, FitSettings(groups=_FEATURES, rules=_RULES, choose_threshold=False))
+    examples = make_examples(dataset, _sources(members), _FEATURES)
+    return examples, fit(examples, folds.ids, FIT_SETTINGS)
+
+
+def measure_out_of_fold(examples: Sequence[Example], fitted: Fitted) -> Measured:
+    """Scores each image by the ensemble that was fitted to the other folds, and adds the scores up.
+
+    Args:
+        examples: From `fit_ensemble`.
+        fitted: Likewise.
+
+    Returns:
+        See `Measured`.
+    """
+    rows = zip(examples, fitted.quality, fitted.rules, strict=True)
+    return _measure(
+        fitted.ensemble.members,
+        ((each.truth, each.modality, rules.combine(each.candidates, quality)) for each, quality, rules in rows),
+    )
+
+
+def measure_test(ensemble: Ensemble, dataset: NucleusDataset, members: Mapping[str, Sequence[Path]]) -> Measured:
+    """Scores the ensemble that was fitted to all folds on other images.
+
+    Args:
+        ensemble: Of `fit_ensemble`.
+        dataset: The images; prepared, with masks and without preprocessing.
+        members: Model -> folders of what it found in them.
+
+    Returns:
+        See `Measured`.
+
+    Raises:
+        ValueError: A prediction is missing or does not fit its image.
+    """
+    sources = _sources(members)
+
+    def combine(index: int) -> tuple[np.ndarray, str, Combination]:
+        image, info = dataset.load_image(index), dataset.image_info[index]
+        found = {name: source(info["id"], image) for name, source in sources.items()}
+        return dataset.load_labels(index)[0], info["modality"], ensemble.combine(image, found)
+
+    return _measure(ensemble.members, map(combine, dataset.image_ids))
+
+
+def _measure(members: Sequence[str], found: Iterable[tuple[np.ndarray, str, Combination]]) -> Measured:
+    """Scores (truth, modality, combination) of each image."""
     totals: dict[str, list[Sums]] = {}
     picks: Counter[str] = Counter()
-    for example, quality, rules in zip(examples, fitted.quality, fitted.rules, strict=True):
-        combination = rules.combine(example.candidates, quality)
+    for truth, modality, combination in found:
         picks.update(combination.picked)
-        measured = [score(overlaps(example.truth, combination.labels))]
-        for part in modality_parts({"modality": example.modality}):
+        measured = [score(overlaps(truth, combination.labels))]
+        for part in modality_parts({"modality": modality}):
             totals[part] = add(totals.get(part), measured)
     count = max(1, picks.total())
     return totals, {f"picked_{name}": picks[name] / count for name in members}
+
+
+def _sources(members: Mapping[str, Sequence[Path]]) -> dict[str, Source]:
+    return {name: _source(PredictionFolders(paths)) for name, paths in members.items()}
 
 
 def _source(found: PredictionFolders) -> Source:

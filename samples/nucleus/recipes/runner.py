@@ -130,7 +130,7 @@ def _train_and_score(
 
 def _train_and_score_ensemble(experiment: Experiment, images: Images, options: Options, measured: _Measured) -> None:
     """Trains the members, or goes on with what their own experiments trained, and scores what is picked of theirs."""
-    from nucleus.recipes.ensemble import measure_ensemble, require_ensembles
+    from nucleus.recipes.ensemble import fit_ensemble, measure_out_of_fold, require_ensembles
 
     if options.weights or options.test or options.held_out or options.settings:
         raise ValueError(
@@ -153,7 +153,7 @@ def _train_and_score_ensemble(experiment: Experiment, images: Images, options: O
     if any(other.ids != folds.ids for other in others):
         raise ValueError(f"{options.output}: the members' folds.json differ. Choose another output folder.")
     dataset = images.load("train+val", {name for fold in folds.ids for name in fold})
-    parts, measured.shares = measure_ensemble(dataset, found, folds)
+    parts, measured.shares = measure_out_of_fold(*fit_ensemble(dataset, found, folds))
     measured.on = _HELD_OUT
     measured.add(parts)
 
