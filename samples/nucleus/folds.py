@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from nucleus.layouts.base import DatasetError
+from nucleus.layouts.base import UNKNOWN_MODALITY, DatasetError
 from trainkit.files import write_text
 
 FOLDS_FILE = "folds.json"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,32 @@ def make_folds(modalities: Mapping[str, str], count: int, seed: int = 0) -> Fold
     # Dealt in one go, so that the next modality begins where the last one ended.
     dealt = [name for modality in sorted(groups) for name in rng.permutation(groups[modality]).tolist()]
     return Folds(tuple(tuple(sorted(dealt[start::count])) for start in range(count)))
+
+
+def divide_images(infos: Iterable[Mapping[str, Any]], count: int, seed: int = 0) -> Folds:
+    """Deals the images of a data set out to folds, see `make_folds`; warns where folds cannot be stratified.
+
+    Args:
+        infos: entries of `NucleusDataset.image_info`.
+        count: see `make_folds`.
+        seed: see `make_folds`.
+
+    Raises:
+        DatasetError: see `make_folds`.
+    """
+    modalities = {info["id"]: info["modality"] for info in infos}
+    folds = make_folds(modalities, count, seed)
+    unknown = sum(modality == UNKNOWN_MODALITY for modality in modalities.values())
+    if unknown:
+        _log.warning(
+            "The modality of %d of %d images is not known: these go to the %d folds at random, not stratified "
+            "by it. `nucleus modality --dataset=PATH` estimates modalities and writes classes.csv into the data set, "
+            "or with --output=FILE another file, which --classes=FILE names",
+            unknown,
+            len(modalities),
+            count,
+        )
+    return folds
 
 
 def find_folds(weights: str | os.PathLike) -> Folds | None:

@@ -9,6 +9,7 @@ import pytest
 from nucleus import cli
 from nucleus.folds import Folds, make_folds, read_folds
 from nucleus.layouts.base import DatasetError
+from nucleus.layouts.tables import write_modalities
 
 MODALITIES = {f"{number:03d}": ("fluorescence", "h&e", "brightfield")[min(number % 7, 2)] for number in range(97)}
 
@@ -112,6 +113,22 @@ def test_train_holds_a_fold_out_and_saves_the_folds(train, tmp_path):
 
     Folds((("a", "b", "c"), ("d", "e"))).save(tmp_path / "mine.json")
     assert train("--weights=none", "--fold=2", "--folds", tmp_path / "mine.json")[:2] == [set("abc"), set("de")]
+
+
+def test_folds_that_are_not_stratified_are_told(train, tmp_path, caplog):
+    assert train("--weights=none") is not None
+    assert not caplog.text, "no folds are made"
+    assert train("--weights=none", "--fold=1", "--folds=2") is not None
+    (message,) = caplog.messages
+    assert "of 4 of 8 images is not known" in message and "2 folds at random, not stratified" in message
+    assert all(name in message for name in ("`nucleus modality --dataset", "--output", "--classes"))
+    caplog.clear()
+
+    write_modalities(tmp_path / "mine.csv", dict.fromkeys("abcdefgh", "one"))
+    assert train("--weights=none", "--fold=1", "--classes", tmp_path / "mine.csv") is not None
+    Folds((("a", "b", "c"), ("d", "e"))).save(tmp_path / "mine.json")
+    assert train("--weights=none", "--fold=2", "--folds", tmp_path / "mine.json") is not None
+    assert not caplog.text, "all are known, or the folds are given"
 
 
 def test_a_run_that_goes_on_keeps_its_fold(train, tmp_path):

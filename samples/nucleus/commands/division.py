@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nucleus.commands.selection import load_dataset
-from nucleus.folds import Folds, find_folds, make_folds, read_folds
+from nucleus.folds import Folds, divide_images, find_folds, read_folds
 from nucleus.layouts.base import DatasetError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def choose_folds(args: argparse.Namespace, subset: str, seed: int, only: Collect
     Args:
         args: With `folds` and what `load_dataset` takes.
         subset: The images to divide.
-        seed: See `make_folds`.
+        seed: See `divide_images`.
         only: Ids of those of the images that are divided; by default all.
 
     Raises:
@@ -39,8 +39,7 @@ def choose_folds(args: argparse.Namespace, subset: str, seed: int, only: Collect
     """
     if isinstance(args.folds, Path):
         return read_folds(args.folds)
-    infos = load_dataset(args, subset, only=only).image_info
-    return make_folds({info["id"]: info["modality"] for info in infos}, args.folds or DEFAULT_COUNT, seed)
+    return divide_images(load_dataset(args, subset, only=only).image_info, args.folds or DEFAULT_COUNT, seed)
 
 
 def load_images(

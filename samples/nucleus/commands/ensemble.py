@@ -13,7 +13,7 @@ from nucleus.commands import options
 from nucleus.commands.division import require_unseen
 from nucleus.commands.selection import inference_config, load_dataset, new_folder
 from nucleus.commands.status import report_failures
-from nucleus.folds import make_folds, read_folds
+from nucleus.folds import divide_images, read_folds
 from nucleus.quiet import import_keras
 from nucleus.weights import find_recipe
 
@@ -116,7 +116,7 @@ def _fit(args: argparse.Namespace) -> int:
     if isinstance(args.folds, Path):
         folds = read_folds(args.folds)
     else:
-        folds = make_folds({info["id"]: info["modality"] for info in dataset.image_info}, args.folds, args.seed)
+        folds = divide_images(dataset.image_info, args.folds, args.seed)
     examples = make_examples(dataset, _sources(args.members, args.settings), groups)
     fitted = fit(examples, folds.ids, settings)
     told = report(examples, fitted)

@@ -32,6 +32,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--layout", choices=LAYOUTS, help="how they are laid out (default: told by what is there)")
     command.add_argument(
+        "--classes",
+        type=Path,
+        metavar="FILE",
+        help="CSV file with the modality of every image (ImageId,modality), as `nucleus modality` writes it: folds are "
+        "stratified by it (default: what the data set says, or classes.csv in it)",
+    )
+    command.add_argument(
         "--test",
         type=Path,
         metavar="PATH",
@@ -89,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
         output=args.output or (_QUICK_OUTPUT if args.quick else _OUTPUT),
         dataset=args.dataset,
         layout=args.layout,
+        classes=args.classes,
         test=args.test,
         test_subset=args.test_subset,
         weights=None if args.weights is None else existing_file(args.weights),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleus.dataset import DatasetError, NucleusDataset
-from nucleus.folds import FOLDS_FILE, Folds, make_folds, read_folds
+from nucleus.folds import FOLDS_FILE, Folds, divide_images, read_folds
 from nucleus.mixing import Mixing
 from nucleus.recipes.experiment import Source
 
@@ -40,11 +40,13 @@ class Images:
         source: What the experiment says of it.
         root: Its folder, or its one CSV or JSON file.
         layout: A name in `nucleus.layouts.LAYOUTS`; None to be told by what is there.
+        classes: CSV file with the images' modalities; None for what the data set says. See `NucleusDataset`.
     """
 
     source: Source
     root: Path
     layout: str | None = None
+    classes: Path | None = None
 
     def load(
         self,
@@ -72,7 +74,7 @@ class Images:
         """
         dataset = NucleusDataset(preprocessing=preprocessing, fit=fit, mixing=mixing)
         try:
-            dataset.load_nucleus(self.root, subset, layout=self.layout)
+            dataset.load_nucleus(self.root, subset, layout=self.layout, classes=self.classes)
         except DatasetError as error:
             raise DatasetError(f"{error}. {self.source.obtain}") from error
         if only is None:
@@ -107,8 +109,7 @@ class Images:
     def _folds(self, path: Path, subset: str) -> Folds:
         if path.is_file():
             return read_folds(path)
-        infos = self.load(subset).image_info
-        folds = make_folds({info["id"]: info["modality"] for info in infos}, self.source.folds)
+        folds = divide_images(self.load(subset).image_info, self.source.folds)
         folds.save(path)
         return folds
 

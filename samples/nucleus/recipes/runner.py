@@ -36,6 +36,7 @@ class Options:
         output: Folder of the table and of the runs.
         dataset: Where the images are; None for where they are expected.
         layout: Of them; None to be told by what is there.
+        classes: CSV file with their modalities; None for what the data set says.
         test: Another data set, whose images are scored instead of those held out; None for none.
         test_subset: Subset of it.
         weights: File to be scored instead of training; None trains.
@@ -47,6 +48,7 @@ class Options:
     output: Path
     dataset: Path | None = None
     layout: str | None = None
+    classes: Path | None = None
     test: Path | None = None
     test_subset: str = "all"
     weights: Path | None = None
@@ -87,7 +89,8 @@ def reproduce(experiment: Experiment, options: Options) -> list[Row]:
     """
     start = time.perf_counter()
     read_table(options.output)
-    images = Images(experiment.source, options.dataset or Path(experiment.source.default), options.layout)
+    root = options.dataset or Path(experiment.source.default)
+    images = Images(experiment.source, root, options.layout, options.classes)
     folder = options.output / experiment.name
     measured = _Measured()
     if experiment.members:

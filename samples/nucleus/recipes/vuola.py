@@ -23,8 +23,10 @@ _VIEWS = {"TEST_TIME_AUGMENTATION": "flips", "TEST_TIME_SCALES": (0.8, 1.0, 1.25
 _FROM_RANDOM = {"ENCODER_WEIGHTS": None, "STAGES": (("all", 5, 0.001), ("all", 15, 0.0001))}
 _METRICS = ("mAP", "Dice", "precision", "recall", "oseg", "useg")
 _COMMON = (
-    "Folds are stratified by modality (section 4.4.2). Measured is every image by the model that was not trained on "
-    "it; published is a test set, predicted by the four models together.",
+    "Folds are stratified by modality, which the thesis finds by clustering (section 4.4.2); where a data set does not "
+    "say it, `nucleus modality` does that here.",
+    "Measured is every image by the model that was not trained on it; published is a test set, predicted by the four "
+    "models together, as --test does.",
     "The thesis adds images of five other sources to those of the contest, and does not say which are tested on.",
     "Learning rates, epochs, batches and widths are not given: see the preset. How often colours are transferred "
     "between histology images is not given either: half of the time here, by Reinhard's method.",

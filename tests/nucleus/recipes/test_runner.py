@@ -9,6 +9,7 @@ import pytest
 
 from nucleus import cli, training
 from nucleus.dataset import shipped_data
+from nucleus.layouts.tables import write_modalities
 from nucleus.metrics import overlaps, score
 from nucleus.recipes import find_experiment, runner
 from nucleus.recipes.images import Images, spread
@@ -163,6 +164,19 @@ def test_folds_are_held_out_in_turn_and_kept(tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == ["fold1", "fold2", "folds.json"]
 
 
+def test_folds_go_by_the_modalities_of_a_given_file(tmp_path, add_sample, rectangle, caplog):
+    for name in "abcdefgh":
+        add_sample(name, [rectangle(1, 1, 5, 5)])
+    write_modalities(tmp_path / "mine.csv", {name: "one" if name in "abcd" else "other" for name in "abcdefgh"})
+    source = find_experiment("vuola-unet-gentle-plain").source
+    divisions = list(Images(source, tmp_path, classes=tmp_path / "mine.csv").divisions(tmp_path / "stratified"))
+    held_out = [division.val[1] for division in divisions]
+    assert [len(ids & set("abcd")) for ids in held_out] == [len(ids - set("abcd")) for ids in held_out] == [1] * 4
+    assert not caplog.text
+    assert len(list(Images(source, tmp_path).divisions(tmp_path / "random"))) == 4
+    assert "of 8 of 8 images is not known" in caplog.text and "nucleus modality" in caplog.text
+
+
 def test_views_belong_to_the_model_that_is_scored_alone():
     experiment = find_experiment("vuola-mask-rcnn-gentle-resnet50")
     assert len(experiment.inference_config().make_views()) == 12
@@ -209,6 +223,10 @@ def test_lists_and_descriptions_are_printed(capsys):
         (("lehmann-unet", "--dataset", "{tmp}/gone"), ("gone", "Warwick", "https://warwick.ac.uk")),
         (("mlp-unet-128", "--dataset", "{tmp}/gone"), ("gone", "stage1_train", "bbbc.broadinstitute.org")),
         (("mlp-unet-128", "--weights", "{tmp}/gone.h5"), ("gone.h5",)),
+        (
+            ("zhang-final", "--dataset", str(shipped_data()), "--classes", "{tmp}/gone.csv"),
+            ("gone.csv", "no such file"),
+        ),
         (("mlp-unet-128", "--set", "CLAHEE=True"), ("CLAHEE", "CLAHE")),
         (("mlp-unet-128", "--fold=1", "--quick"), ("mlp-unet-128", "no folds")),
         (("zhang-fcn8s", "--fold=11", "--dataset", str(shipped_data())), ("folds 1 to 10", "11")),
