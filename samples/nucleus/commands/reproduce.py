@@ -42,8 +42,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--test",
         type=Path,
         metavar="PATH",
-        help="another data set with masks to score on, such as the folder with stage1_solution.csv (default: the test "
-        "parts of GlaS; else the images held out)",
+        help="another data set with masks to score on, by the networks of all folds together, such as the folder with "
+        "stage1_solution.csv (default: the test parts of GlaS; else the images held out)",
     )
     command.add_argument("--test-subset", default="all", help="images of --test (default: %(default)s)")
     command.add_argument(
@@ -56,7 +56,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="hold out this fold only, where an experiment has folds; repeat for more (default: those it held out)",
     )
     command.add_argument(
-        "--weights", metavar="PATH", help="score this file instead of training (the experiment says of which network)"
+        "--weights",
+        metavar="PATH",
+        help="score this file instead of training (the experiment says of which network), on what its run held out "
+        "where that is known",
     )
     command.add_argument(
         "--set",

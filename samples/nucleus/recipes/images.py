@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from nucleus.mixing import Mixing
 from nucleus.recipes.experiment import Source
 
 # The customary division of a data set, see `nucleus.layouts.subsets`.
-_TRAIN, _VAL = "train", "val"
+TRAIN, VAL = "train", "val"
+# The images that are divided into folds.
+ALL_FOLDS = f"{TRAIN}+{VAL}"
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,13 @@ class Division:
         name: Of its folder: "fold1", or "run" where there are no folds.
         train: Subset, and ids in it or None for all, to train on.
         val: Likewise, held out.
+        folds: Of the data set, with the one held out; None where there are no folds.
     """
 
     name: str
     train: tuple[str, frozenset[str] | None]
     val: tuple[str, frozenset[str] | None]
+    folds: Folds | None = None
 
 
 @dataclass(frozen=True)
@@ -98,18 +102,18 @@ class Images:
             DatasetError: See `load`.
         """
         if not self.source.folds:
-            yield Division("run", (_TRAIN, None), (_VAL, None))
+            yield Division("run", (TRAIN, None), (VAL, None))
             return
-        both = f"{_TRAIN}+{_VAL}"
-        folds = self._folds(folder / FOLDS_FILE, both)
+        folds = self._folds(folder / FOLDS_FILE)
         for number in held_out or self.source.held_out:
-            train_ids, val_ids = folds.split(number)
-            yield Division(f"fold{number}", (both, frozenset(train_ids)), (both, frozenset(val_ids)))
+            train_ids, val_ids = map(frozenset, folds.split(number))
+            own = replace(folds, held_out=number)
+            yield Division(f"fold{number}", (ALL_FOLDS, train_ids), (ALL_FOLDS, val_ids), own)
 
-    def _folds(self, path: Path, subset: str) -> Folds:
+    def _folds(self, path: Path) -> Folds:
         if path.is_file():
             return read_folds(path)
-        folds = divide_images(self.load(subset).image_info, self.source.folds)
+        folds = divide_images(self.load(ALL_FOLDS).image_info, self.source.folds)
         folds.save(path)
         return folds
 

@@ -12,13 +12,14 @@ from typing import Any
 import keras
 
 from nucleus.config import make_config
+from nucleus.dataset import NucleusDataset
 from nucleus.detection import detect
-from nucleus.folds import FOLDS_FILE, read_folds
+from nucleus.folds import FOLDS_FILE, find_folds, read_folds
 from nucleus.inference import Predictor, load_model, preprocessing
 from nucleus.metrics import Scores
 from nucleus.mixing import Mixing
 from nucleus.recipes.experiment import PREVIOUS, Experiment, Figure, Training
-from nucleus.recipes.images import Division, Images
+from nucleus.recipes.images import ALL_FOLDS, VAL, Division, Images
 from nucleus.recipes.joint import joint
 from nucleus.recipes.measure import FittedPredictor, add, glas_rank_sum, measure, modality_parts, values
 from nucleus.recipes.table import Row, append_rows, read_table
@@ -55,6 +56,11 @@ class Options:
     held_out: tuple[int, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     quick: bool = False
+
+    @property
+    def test_name(self) -> str:
+        """Which images of which test set are scored."""
+        return f"{self.test} {self.test_subset}"
 
 
 @dataclass
@@ -106,12 +112,20 @@ def reproduce(experiment: Experiment, options: Options) -> list[Row]:
 
 
 def _score_file(experiment: Experiment, images: Images, options: Options, measured: _Measured) -> None:
-    if experiment.source.folds and options.test is None:
+    """Scores weights on the images that their training held out, as far as that is known, or on a test set."""
+    if options.held_out:
+        raise ValueError("--fold is for trainings: --weights are scored on the images that their own run held out.")
+    held_out, on = (VAL, None), _HELD_OUT
+    folds = find_folds(options.weights)
+    if folds is not None and folds.held_out is not None:
+        held_out = (ALL_FOLDS, frozenset(folds.split(folds.held_out)[1]))
+        on = f"fold {folds.held_out} of {len(folds.ids)}, which the weights' training held out"
+    elif experiment.source.folds and options.test is None:
         raise ValueError(
             f"{experiment.name} holds {experiment.source.folds} folds out in turn, and which images {options.weights} "
-            f"was trained on is not known: name other ones to score (--test=PATH)."
+            f"was trained on is not known (no {FOLDS_FILE} is beside it): name other ones to score (--test=PATH)."
         )
-    _measure(experiment, _predictor(experiment, options.weights, options), images, ("val", None), options, measured)
+    _measure(experiment, _predictor(experiment, options.weights, options), images, held_out, options, measured, on)
 
 
 def _train_and_score(
@@ -132,33 +146,66 @@ def _train_and_score(
 
 
 def _train_and_score_ensemble(experiment: Experiment, images: Images, options: Options, measured: _Measured) -> None:
-    """Trains the members, or goes on with what their own experiments trained, and scores what is picked of theirs."""
-    from nucleus.recipes.ensemble import fit_ensemble, measure_out_of_fold, require_ensembles
+    """Trains the members, or goes on with what their own experiments trained, and scores what is picked of theirs.
 
-    if options.weights or options.test or options.held_out or options.settings:
+    The ensemble learns from what they find in the images held out of their trainings. On a test set the networks of a
+    member's folds predict together.
+    """
+    from nucleus.ensemble.fitting import NothingToLearnError
+    from nucleus.recipes.ensemble import fit_ensemble, measure_out_of_fold, measure_test, require_ensembles
+
+    if options.weights or options.held_out or options.settings:
         raise ValueError(
-            f"{experiment.name} needs every fold of its members as their experiments have them, and scores these: "
-            f"--weights, --test, --fold and --set have no place in it."
+            f"{experiment.name} needs every fold of its members as their experiments have them: --weights, --fold and "
+            f"--set have no place in it."
         )
     require_ensembles()
+    test = None if options.test is None else _test_images(experiment, options)
     found: dict[str, list[Path]] = {}
+    found_in_test: dict[str, list[Path]] = {}
     for member in experiment.members:
-        folder = options.output / member.name
-        for division in images.divisions(folder):
-            weights = _train(member, images, division, folder / division.name, {})
-            to = folder / division.name / "predictions"
-            detections = detect(_predictor(member, weights, options), images.load(*division.val), to)
-            if detections.failures:
-                raise ValueError(detections.failures[0])
-            found.setdefault(member.model, []).append(to)
+        weights, found[member.model] = _predict_out_of_fold(member, images, options)
+        if test is not None:
+            together = joint([_predictor(member, path, options) for path in weights])
+            found_in_test[member.model] = [_detect(together, test, options.output / experiment.name / member.name)]
             keras.utils.clear_session()
     folds, *others = (read_folds(options.output / member.name / FOLDS_FILE) for member in experiment.members)
     if any(other.ids != folds.ids for other in others):
         raise ValueError(f"{options.output}: the members' folds.json differ. Choose another output folder.")
-    dataset = images.load("train+val", {name for fold in folds.ids for name in fold})
-    parts, measured.shares = measure_out_of_fold(*fit_ensemble(dataset, found, folds))
-    measured.on = _HELD_OUT
+    dataset = images.load(ALL_FOLDS, {name for fold in folds.ids for name in fold})
+    try:
+        examples, fitted = fit_ensemble(dataset, found, folds)
+    except NothingToLearnError as error:
+        if not options.quick:
+            raise ValueError(f"{experiment.name}: {error}") from error
+        # Networks that were trained for a step may well find nothing.
+        measured.on = f"nothing ({error})"
+        return
+    if test is None:
+        measured.on, (parts, measured.shares) = _HELD_OUT, measure_out_of_fold(examples, fitted)
+    else:
+        measured.on, (parts, measured.shares) = options.test_name, measure_test(fitted.ensemble, test, found_in_test)
     measured.add(parts)
+
+
+def _predict_out_of_fold(member: Experiment, images: Images, options: Options) -> tuple[list[Path], list[Path]]:
+    """Trains a member for every fold; returns the weights, and the folders of what they find in the images held out."""
+    folder = options.output / member.name
+    weights, found = [], []
+    for division in images.divisions(folder):
+        weights.append(_train(member, images, division, folder / division.name, {}))
+        predictor = _predictor(member, weights[-1], options)
+        found.append(_detect(predictor, images.load(*division.val), folder / division.name / "predictions"))
+        keras.utils.clear_session()
+    return weights, found
+
+
+def _detect(predictor: Predictor, dataset: NucleusDataset, to: Path) -> Path:
+    """Writes what is found in images; one that is missing would be missing in the scores."""
+    detections = detect(predictor, dataset, to)
+    if detections.failures:
+        raise ValueError(detections.failures[0])
+    return to
 
 
 def _predictor(experiment: Experiment, weights: Path, options: Options) -> Predictor:
@@ -185,6 +232,8 @@ def _train(
         run = folder / f"{number}-{training.preset}"
         print(f"{experiment.name}, {division.name}, training {number} of {len(experiment.trainings)}: {run}")
         weights = _train_one(experiment, training, images, division, run, settings, weights)
+        if division.folds is not None:
+            division.folds.save(weights.parent / FOLDS_FILE)
     return weights
 
 
@@ -217,21 +266,25 @@ def _measure(
     held_out: tuple[str, frozenset[str] | None] | None,
     options: Options,
     measured: _Measured,
+    on: str = _HELD_OUT,
 ) -> None:
-    """Adds a model's scores on the test set, if there is one, else on the images that were held out."""
+    """Adds a model's scores on the test set, if there is one, else on the images held out, which `on` names."""
     entropy = any(figure.metric == "BCE" for figure in experiment.figures) and experiment.model == "unet"
     if options.test is not None:
-        test = Images(experiment.source, options.test)
-        measured.on = f"{options.test} {options.test_subset}"
-        measured.add(measure(predictor, test.load(options.test_subset), modality_parts, entropy))
+        measured.on = options.test_name
+        measured.add(measure(predictor, _test_images(experiment, options), modality_parts, entropy))
     elif experiment.source.tests:
         measured.on = "+".join(experiment.source.tests.values())
         for part, subset in experiment.source.tests.items():
             measured.add(measure(predictor, images.load(subset), lambda _, part=part: [part], entropy))
     else:
         subset, ids = held_out
-        measured.on = subset if ids is None else _HELD_OUT
+        measured.on = subset if ids is None else on
         measured.add(measure(predictor, images.load(subset, ids), modality_parts, entropy))
+
+
+def _test_images(experiment: Experiment, options: Options) -> NucleusDataset:
+    return Images(experiment.source, options.test).load(options.test_subset)
 
 
 def _rows(experiment: Experiment, measured: _Measured, options: Options, seconds: float) -> Iterator[Row]:

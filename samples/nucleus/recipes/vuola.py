@@ -123,7 +123,8 @@ def _ensemble(rows: Sequence[Experiment], *members: str) -> Experiment:
             "4.3).",
             "The members' trainings are those of their own rows: what these have trained in the same output folder is "
             "used.",
-            "Each image is scored by trees that were grown on the other folds.",
+            "Each image is scored by trees that were grown on the other folds; a test set by trees that were grown on "
+            "all, from what the four networks of each member find together.",
             *_COMMON,
         ),
         members=tuple(by_name[name] for name in members),

@@ -6,12 +6,16 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import ndimage
 
 from nucleus import cli, training
-from nucleus.dataset import shipped_data
+from nucleus.dataset import VAL_IMAGE_IDS, shipped_data
+from nucleus.ensemble.model import Rules
+from nucleus.folds import find_folds
+from nucleus.labels import drop_small
 from nucleus.layouts.tables import write_modalities
 from nucleus.metrics import overlaps, score
-from nucleus.recipes import find_experiment, runner
+from nucleus.recipes import ensemble, find_experiment, runner
 from nucleus.recipes.images import Images, spread
 from nucleus.recipes.measure import CrossEntropy, FittedPredictor, measure
 from nucleus.recipes.quick import quick, uncompiled
@@ -88,7 +92,14 @@ def test_images_seen_in_a_square_come_back_at_their_size(threshold_predictor):
     assert score(overlaps((image[..., 0] > 0).astype(np.int32), labels)).values()["IoU"] > 0.95
 
 
-class FakeProbabilities:
+class Blank:
+    """Finds nothing."""
+
+    def predict_labels(self, image):
+        return np.zeros(image.shape[:2], np.int32), np.zeros(0, np.float32)
+
+
+class FakeProbabilities(Blank):
     """Says the same of every pixel."""
 
     def __init__(self, value):
@@ -96,9 +107,6 @@ class FakeProbabilities:
 
     def predict_probabilities(self, image):
         return np.full((*image.shape[:2], 1), self.value, np.float32)
-
-    def predict_labels(self, image):
-        return np.zeros(image.shape[:2], np.int32), np.zeros(0, np.float32)
 
 
 def test_cross_entropy_is_the_mean_over_images():
@@ -175,6 +183,82 @@ def test_folds_go_by_the_modalities_of_a_given_file(tmp_path, add_sample, rectan
     assert not caplog.text
     assert len(list(Images(source, tmp_path).divisions(tmp_path / "random"))) == 4
     assert "of 8 of 8 images is not known" in caplog.text and "nucleus modality" in caplog.text
+
+
+class Brighter:
+    """Finds what is brighter than an image's mean and has some pixels."""
+
+    def predict_labels(self, image):
+        grey = image.mean(axis=2)
+        labels, kept = drop_small(ndimage.label(grey > grey.mean())[0], 50)
+        return labels, np.ones(len(kept), np.float32)
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """Lets trainings write an empty file, whose model finds what is bright; returns a function to exchange it."""
+
+    def train(recipe, weights, path, folder, *_):
+        file = folder / "nucleus20240101T0000" / "weights.h5"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        return file
+
+    def use(predictor):
+        monkeypatch.setattr(runner, "load_model", lambda *_: predictor)
+
+    monkeypatch.setattr(runner, "train_or_resume", train)
+    use(Brighter())
+    return use
+
+
+def test_weights_of_a_fold_are_scored_on_what_it_held_out(untrained, tmp_path, capsys):
+    experiment = quick(find_experiment("vuola-unet-gentle-plain"))
+    reproduce(experiment, Options(tmp_path, quick=True))
+    weights = sorted((tmp_path / experiment.name).glob("fold*/1-*/*/weights.h5"))
+    divided = [find_folds(path) for path in weights]
+    assert [folds.held_out for folds in divided] == [1, 2] and divided[0].ids == divided[1].ids
+    alone = reproduce(experiment, Options(tmp_path, held_out=(2,), quick=True))[0]
+    for name in ("vuola-unet-gentle-plain", "mlp-unet-128"):
+        assert run(name, "--dataset", shipped_data(), "--weights", weights[1], "--output", tmp_path / name) == 0
+        table = pd.read_csv(tmp_path / name / CSV_FILE)
+        assert (table["measured_on"] == "fold 2 of 2, which the weights' training held out").all()
+        assert table["images"][0] == 1 and table["measured"][0] == pytest.approx(alone.measured, abs=1e-6)
+    capsys.readouterr()
+    assert run("mlp-unet-128", "--weights", weights[1], "--fold=2", "--output", tmp_path / "other") == 1
+    assert "--fold is for trainings" in capsys.readouterr().err
+
+
+def test_the_ensemble_is_scored_on_a_test_set_by_the_networks_of_all_folds(untrained, tmp_path, monkeypatch):
+    pytest.importorskip("lightgbm", exc_type=OSError)
+    # What is found by brightness is predicted to be so bad that none of it would stay.
+    everything = replace(ensemble.FIT_SETTINGS, rules=Rules(threshold=0.0))
+    monkeypatch.setattr(ensemble, "FIT_SETTINGS", everything)
+    together = []
+    monkeypatch.setattr(runner, "joint", lambda predictors: together.append(len(predictors)) or predictors[0])
+    experiment = quick(find_experiment("vuola-ensemble"))
+    rows = reproduce(experiment, Options(tmp_path, test=shipped_data(), test_subset="val", quick=True))
+    assert together == [2, 2], "two members of two folds"
+    by_figure = {(row.metric, row.part): row for row in rows}
+    assert by_figure["mAP", ""].images == 2 and 0 <= by_figure["mAP", ""].measured <= 1
+    assert {row.measured_on for row in rows} == {f"{shipped_data()} val"}
+    shares = [by_figure[f"picked_{model}", ""].measured for model in ("unet", "mask_rcnn")]
+    assert sum(shares) == pytest.approx(1)
+    ids = {path.stem for path in (tmp_path / "vuola-ensemble").glob("*/labels/*.png")}
+    assert len(ids) == 2 and ids <= set(VAL_IMAGE_IDS)
+
+
+def test_an_ensemble_of_members_that_find_nothing_is_told(untrained, tmp_path, capsys):
+    pytest.importorskip("lightgbm", exc_type=OSError)
+    untrained(Blank())
+    assert run("vuola-ensemble", "--quick", "--output", tmp_path / "quick") == 0
+    table = pd.read_csv(tmp_path / "quick" / CSV_FILE)
+    assert table["measured"].isna().all() and (table["images"] == 0).all()
+    assert table["measured_on"].str.contains("no predicted mask to learn from").all()
+    assert "vuola-ensemble on nothing (There is no predicted mask" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="vuola-ensemble: There is no predicted mask"):
+        reproduce(quick(find_experiment("vuola-ensemble")), Options(tmp_path / "full"))
+    assert not (tmp_path / "full" / CSV_FILE).exists()
 
 
 def test_views_belong_to_the_model_that_is_scored_alone():
