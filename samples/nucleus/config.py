@@ -114,6 +114,8 @@ class NucleusConfig(ApplicationSettings, Config):
     STAGES = (("heads", 20), ("all", 20))
     # One of labels.OVERLAP_RULES: who gets the pixels that several instances claim.
     OVERLAP_RULE = "score"
+    # Whether holes that lie inside a single nucleus are filled in the result, as U-Nets' are.
+    FILL_HOLES = False
 
     def validate(self) -> None:
         """Checks the settings; see `Config.validate`.

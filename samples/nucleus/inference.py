@@ -38,8 +38,8 @@ class MaskRCNNPredictor:
 
     Args:
         model: A `MaskRCNN` in inference mode.
-        config: Settings of preprocessing (CLAHE...), test-time augmentation, OVERLAP_RULE and MIN_AREA; the model's own
-            by default.
+        config: Settings of preprocessing (CLAHE...), test-time augmentation, OVERLAP_RULE, MIN_AREA and FILL_HOLES; the
+            model's own by default.
     """
 
     def __init__(self, model: MaskRCNN, config: NucleusConfig | None = None):
@@ -54,7 +54,7 @@ class MaskRCNNPredictor:
             return merge_and_paint(self.find_in_views(image), image.shape[:2], self.config)
         found = self.model.detect_instances([self._prepare(image)])[0]
         instances = found.boxes, [found.crop(index) for index in range(len(found.boxes))], found.scores
-        return _paint(instances, image.shape[:2], self.config.OVERLAP_RULE, self.config.MIN_AREA)
+        return _paint(instances, image.shape[:2], self.config)
 
     def find_in_views(self, image: np.ndarray) -> Iterator[Found]:
         """Finds instances in each of the views of an image; see `nucleus.tta.instances_of_views`."""
@@ -131,13 +131,13 @@ def merge_and_paint(
     Args:
         found: For each view, and each model, boxes, probabilities and scores; see `nucleus.voting.merge_views`.
         shape: (height, width) of the image.
-        config: Settings TEST_TIME_VOTES, DETECTION_MASK_THRESHOLD, OVERLAP_RULE and MIN_AREA.
+        config: Settings TEST_TIME_VOTES, DETECTION_MASK_THRESHOLD, OVERLAP_RULE, MIN_AREA and FILL_HOLES.
 
     Returns:
         See `predict`.
     """
     instances = merge_views(found, config.TEST_TIME_VOTES, config.DETECTION_MASK_THRESHOLD)
-    return _paint(instances, shape, config.OVERLAP_RULE, config.MIN_AREA)
+    return _paint(instances, shape, config)
 
 
 def preprocessing(config: PredictionSettings) -> Callable[[np.ndarray], np.ndarray] | None:
@@ -230,13 +230,19 @@ def _recipe_config(weights: str | os.PathLike) -> ModelConfig:
 
 
 def _paint(
-    instances: Found, shape: tuple[int, int], rule: str = "score", min_area: int = 0
+    instances: Found, shape: tuple[int, int], config: NucleusConfig | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Paints instances into a label image; returns it and the scores of those that have pixels enough."""
+    """Paints instances into a label image as settings say, or as they are; returns it and the scores of those in it."""
     boxes, masks, scores = instances
-    labels, kept = paint(boxes, masks, scores, shape, rule)
+    labels, kept = paint(boxes, masks, scores, shape, "score" if config is None else config.OVERLAP_RULE)
     scores = np.asarray(scores, np.float32)[kept]
-    if min_area > 1:
-        labels, large = drop_small(labels, min_area)
+    if config is None:
+        return labels, scores
+    if config.MIN_AREA > 1:
+        labels, large = drop_small(labels, config.MIN_AREA)
         scores = scores[large]
+    if config.FILL_HOLES:
+        from unet.postprocess import fill_holes
+
+        labels = fill_holes(labels)
     return labels, scores

@@ -53,6 +53,16 @@ def test_small_instances_go_with_their_scores(image):
     np.testing.assert_allclose(scores, [0.6])
 
 
+def test_holes_of_a_nucleus_are_filled_where_asked_for(image):
+    ring = np.ones((10, 10), bool)
+    ring[3:6, 4:7] = ring[0, 5] = False
+    for fill, pixels in ((False, 90), (True, 99)):
+        model = FakeMaskRCNN([BOXES[0]], [0.9], FILL_HOLES=fill)
+        model._found.crop = lambda index: ring
+        labels, _ = predict(model, image)
+        assert np.count_nonzero(labels == 1) == np.count_nonzero(labels) == pixels, "what is open stays open"
+
+
 def test_an_image_without_nuclei(image):
     labels, scores = predict(FakeMaskRCNN([], [], MIN_AREA=5), image)
     assert labels.shape == (40, 50) and not labels.any() and scores.shape == (0,)

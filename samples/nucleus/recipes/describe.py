@@ -122,10 +122,11 @@ def _preprocessing(config: NucleusConfig | NucleusUNetConfig) -> str:
 
 
 def _postprocessing(config: NucleusConfig | NucleusUNetConfig) -> str:
-    least = f", nuclei of {config.MIN_AREA} pixels at least" if config.MIN_AREA else ""
+    rest = ", holes filled" if config.FILL_HOLES else ""
+    rest += f", nuclei of {config.MIN_AREA} pixels at least" if config.MIN_AREA else ""
     if isinstance(config, NucleusUNetConfig):
-        return f"{config.POSTPROCESS}{', holes filled' if config.FILL_HOLES else ''}{least}"
+        return f"{config.POSTPROCESS}{rest}"
     return (
-        f"confidence from {config.DETECTION_MIN_CONFIDENCE:g}, NMS {config.DETECTION_NMS_THRESHOLD:g}, overlaps by "
-        f"{config.OVERLAP_RULE}{least}"
+        f"confidence from {config.DETECTION_MIN_CONFIDENCE:g}, NMS {config.DETECTION_NMS_THRESHOLD:g}, "
+        f"{config.DETECTION_MAX_INSTANCES} instances at most, overlaps by {config.OVERLAP_RULE}{rest}"
     )

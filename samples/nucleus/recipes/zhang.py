@@ -35,6 +35,7 @@ def _mask_rcnn(
         notes=(
             "603 images to train on and 67 to validate on (section 3.1): here nine folds of ten and the tenth.",
             "Channel means are those of COCO's images (section 3.1).",
+            "Of an image 100 masks are predicted, as in section 3.4.1: what has more nuclei is not found in full.",
             "The RPN learns together with the rest; the report speaks of two separate trainings with one backbone.",
             *notes,
         ),
@@ -54,6 +55,8 @@ def _fcn(source: Source) -> Experiment:
         notes=(
             "The 12000 epochs of the text are steps of one image each; see the preset.",
             "Figure 4 draws IoU and mAP over the ten folds without numbers. " + _TEST,
+            "Windows of 256 x 256 pixels are ours: the text trains on images of all sizes, unchanged (section 3.1). "
+            "Predicted are whole images.",
             "The radius of the opening is not given; OPENING_RADIUS is 2 pixels.",
             "Augmentation is described for Mask R-CNN, instead of cross-validation (section 3.1): none here.",
         ),

@@ -183,7 +183,11 @@ def test_names_of_the_thesis_rows_say_their_settings(name):
         frozen = config.STAGES[0][0] == "decoder"
         assert frozen == ("pretrained" in name), "random weights are not frozen"
     else:
-        assert config.OVERLAP_RULE == "nearest-centroid" and experiment.trainings[0].weights == "imagenet"
+        assert (
+            config.OVERLAP_RULE == "nearest-centroid"
+            and config.FILL_HOLES
+            and experiment.trainings[0].weights == "imagenet"
+        )
 
 
 @pytest.mark.parametrize("name", [name for name in TRAINED if name.startswith("andrade")])
@@ -195,6 +199,23 @@ def test_what_all_rows_of_rocha_de_andrade_have_in_common(name):
     assert config.TARGETS == "mask-borderless-touching" and config.POSTPROCESS == "watershed"
     assert not config.FILL_HOLES and not EXPERIMENTS[name].inference_config().FILL_HOLES
     assert (config.OPTIMIZER, config.LEARNING_RATE_DECAY, config.DECAY_EPOCHS) == ("Adam", 0.25, 3)
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINED if name.startswith("zhang") and name != "zhang-fcn8s"])
+def test_mask_rcnns_of_zhang_predict_a_hundred_masks(name):
+    assert EXPERIMENTS[name].inference_config().DETECTION_MAX_INSTANCES == 100, "section 3.4.1"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("vuola-unet-hc-plain", "What the more advanced augmentations marked HC are is not said"),
+        ("zhang-fcn8s", "Windows of 256 x 256 pixels are ours"),
+        ("lehmann-unet", "images were normalised (section 5.3), it is not said how"),
+    ],
+)
+def test_what_a_text_leaves_open_is_told(name, said):
+    assert said in " ".join(describe(EXPERIMENTS[name]).split())
 
 
 def test_the_first_training_of_the_glas_u_net_is_that_of_the_text():
