@@ -51,7 +51,7 @@ EXPERIMENTS = (
         notes=(
             "Images are scaled into 512 x 512 with their aspect ratio (section 3); what the network finds is brought "
             "back to the size of the original.",
-            "The images were normalised (section 5.3), it is not said how: pixels are brought to 0..1 here, and neither "
+            "The images were normalised (section 5.3), it is not said how: pixels are brought to 0..1 here, neither "
             "centred nor divided by their deviation.",
             "BCE is the cross-entropy of the pixels' probabilities, mean over images.",
             "The learning rates were found by a random search of 50 trials and a narrower one of 50 more, 20 epochs "

@@ -34,8 +34,6 @@ _COMMON = (
     "over four flips at 0.8, 1 and 1.25 of its size, without crops. Instances of Mask R-CNN vote instead.",
     "Over- and under-segmentation are numbers of errors in all images together, so they grow with their number.",
 )
-
-
 _HC = (
     "What the more advanced augmentations marked HC are is not said; section 4.4.1 names shearing, CLAHE, elastic "
     "deformation and noise as tried. Here it is `strong`: flips, rotations, zoom, shear, shifts, elastic deformation, "
