@@ -29,7 +29,7 @@ def commands(tmp_path, monkeypatch, add_sample, rectangle):
 
     def score(predictions, dataset, threshold):
         note(None, dataset)
-        return SimpleNamespace(name=predictions.name, save=lambda folder: None)
+        return SimpleNamespace(name=predictions.name, glas_parts=None, save=lambda folder: None)
 
     monkeypatch.setattr("nucleus.inference.load_model", lambda *_: None)
     monkeypatch.setattr("nucleus.detection.detect", note)
