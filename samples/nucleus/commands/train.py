@@ -27,7 +27,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         metavar="{coco,imagenet,last,none,PATH}",
         help="start from COCO (mask_rcnn only) or ImageNet weights (downloaded if needed), from the last checkpoint in "
         "--logs (goes on where it stopped), from random weights (trains all layers and batch normalisation), or from "
-        "a file",
+        "a file (of a U-Net, also of its encoder alone)",
     )
     command.add_argument("--subset", default="train", help="images to train on (default: %(default)s)")
     command.add_argument("--val-subset", default="val", help="images to validate on (default: %(default)s)")
