@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,7 +21,10 @@ from nucleus.weights import find_recipe
 if TYPE_CHECKING:
     from nucleus.ensemble.examples import Source
 
+_log = logging.getLogger(__name__)
+
 SUMMARY = "choose among the nuclei that several models found"
+_VIEWS = "TEST_TIME_AUGMENTATION"
 _FIT = "learn from images with masks how good each model's nuclei are"
 _PREDICT = "find nuclei with a fitted ensemble, write what detect writes"
 
@@ -120,8 +124,8 @@ def _fit(args: argparse.Namespace) -> int:
     examples = make_examples(dataset, _sources(args.members, args.settings), groups)
     fitted = fit(examples, folds.ids, settings)
     told = report(examples, fitted)
-    about = {**fitted.ensemble.about, **told.values(), **dict(args.settings)}
-    replace(fitted.ensemble, about=about).save(args.output)
+    about = {**fitted.ensemble.about, **told.values()}
+    replace(fitted.ensemble, about={**about, _VIEWS: _views(args)}).save(args.output)
     print(told)
     print(f"\nLeast predicted IoU {fitted.ensemble.rules.threshold:g}: {args.output}")
     if args.predictions is None:
@@ -138,6 +142,9 @@ def _predict(args: argparse.Namespace) -> int:
 
     ensemble = read_ensemble(args.ensemble)
     check_members(ensemble.members, dict(args.members))
+    fitted, views = ensemble.about.get(_VIEWS), _views(args)
+    if None not in (fitted, views) and fitted != views:
+        _log.warning("%s: was fitted to what weights find with --tta=%s, not %s", args.ensemble, fitted, views)
     failures: list[str] = []
     if args.images:
         dataset, failures = collect_images(args.images)
@@ -151,6 +158,13 @@ def _predict(args: argparse.Namespace) -> int:
     print(done)
     print("Picked:", ", ".join(f"{row.Index} {row.nuclei} ({row.part:.0%})" for row in picks.itertuples()))
     return report_failures(done.failures)
+
+
+def _views(args: argparse.Namespace) -> str | None:
+    """Returns the views in which members are run; None where all are folders of predictions."""
+    if not any(path.is_file() for _, path in args.members):
+        return None
+    return dict(args.settings).get(_VIEWS, "none")
 
 
 def _check_views(members: Sequence[tuple[str, Path]], settings: Sequence[tuple[str, str]]) -> None:

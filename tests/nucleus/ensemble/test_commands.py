@@ -182,7 +182,9 @@ def test_weights_are_run_in_the_views_asked_for_and_folders_stay(
     assert sorted(shown.tobytes() for shown in run_weights.shown) == sorted(each.tobytes() for each in flipped)
 
 
-def test_fitting_runs_weights_in_views_too_and_notes_it(project, members, run_weights, lightgbm, tmp_path, monkeypatch):
+def test_fitting_runs_weights_in_views_too_and_notes_it(
+    project, members, run_weights, lightgbm, tmp_path, monkeypatch, caplog
+):
     monkeypatch.setattr(fitting, "grow", lambda *args: boosting.grow(*args[:2], args[2][:1], *args[3:]))
     path = tmp_path / "ensemble.json"
     data = [f"--dataset={project / 'data'}", "--subset=all", "--folds=2", "--threshold=0.3", f"--output={path}"]
@@ -190,6 +192,12 @@ def test_fitting_runs_weights_in_views_too_and_notes_it(project, members, run_we
     assert main(["ensemble", "fit", *data, *members, *own]) == 0
     assert len(run_weights.shown) == 8 * 8
     assert read_ensemble(path).about["TEST_TIME_AUGMENTATION"] == "flips-rotations"
+    image, output = str(project / "data" / "images" / "0.png"), f"--output={tmp_path / 'found'}"
+    for views, warned in (("flips-rotations", 0), ("none", 1)):
+        caplog.clear()
+        arguments = [image, f"--ensemble={path}", *members, *own[:2], f"--tta={views}", output]
+        assert main(["ensemble", "predict", *arguments]) == 0
+        assert sum("was fitted to what weights find" in text for text in caplog.messages) == warned
 
 
 @pytest.mark.parametrize("step", ["fit", "predict"])
