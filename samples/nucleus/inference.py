@@ -238,11 +238,18 @@ def _paint(
     scores = np.asarray(scores, np.float32)[kept]
     if config is None:
         return labels, scores
+    # As in a U-Net's post-processing: a hole is part of the area, and what is dropped may leave one.
+    labels = _without_holes(labels, config)
     if config.MIN_AREA > 1:
         labels, large = drop_small(labels, config.MIN_AREA)
         scores = scores[large]
-    if config.FILL_HOLES:
-        from unet.postprocess import fill_holes
-
-        labels = fill_holes(labels)
+        labels = _without_holes(labels, config)
     return labels, scores
+
+
+def _without_holes(labels: np.ndarray, config: NucleusConfig) -> np.ndarray:
+    if not config.FILL_HOLES:
+        return labels
+    from unet.postprocess import fill_holes
+
+    return fill_holes(labels)

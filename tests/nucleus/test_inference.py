@@ -56,8 +56,8 @@ def test_small_instances_go_with_their_scores(image):
 def test_holes_of_a_nucleus_are_filled_where_asked_for(image):
     ring = np.ones((10, 10), bool)
     ring[3:6, 4:7] = ring[0, 5] = False
-    for fill, pixels in ((False, 90), (True, 99)):
-        model = FakeMaskRCNN([BOXES[0]], [0.9], FILL_HOLES=fill)
+    for fill, least, pixels in ((False, 0, 90), (True, 0, 99), (True, 99, 99), (True, 100, 0), (False, 99, 0)):
+        model = FakeMaskRCNN([BOXES[0]], [0.9], FILL_HOLES=fill, MIN_AREA=least)
         model._found.crop = lambda index: ring
         labels, _ = predict(model, image)
         assert np.count_nonzero(labels == 1) == np.count_nonzero(labels) == pixels, "what is open stays open"
