@@ -51,6 +51,9 @@ class ApplicationSettings(PredictionSettings):
     EVALUATE_EVERY = 5
     # Instances of fewer pixels are dropped from the result; 0 keeps all.
     MIN_AREA = 0
+    # Megabytes (2^20 bytes) of decoded images and label images that a training keeps of each subset; with 0 only the
+    # images of the batches in flight are in memory.
+    IMAGE_CACHE_MB = 256
 
     def validate(self) -> None:
         """Checks the settings; see `Settings.validate`.
@@ -60,7 +63,7 @@ class ApplicationSettings(PredictionSettings):
         """
         super().validate()
         self.require_choice("AUGMENTATION", AUGMENTATIONS)
-        self.require_at_least(0, "EVALUATE_EVERY", "MIN_AREA")
+        self.require_at_least(0, "EVALUATE_EVERY", "MIN_AREA", "IMAGE_CACHE_MB")
         self.require_share("COPY_PASTE_SHARE")
         self.require_probability("COLOUR_TRANSFER", "COPY_PASTE", "COPY_PASTE_TOUCHING")
 

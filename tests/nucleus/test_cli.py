@@ -10,6 +10,7 @@ import pytest
 
 from nucleus import cli, inference
 from nucleus.config import NucleusConfig
+from nucleus.dataset import NucleusDataset
 from nucleus.weights import Recipe, find_recipe
 
 
@@ -245,6 +246,17 @@ def test_training_from_coco_leaves_out_what_depends_on_the_classes(train):
     assert model.config.STEPS_PER_EPOCH == 3
     assert all(dataset.preprocessing is not None for dataset in model.datasets)
     assert [dataset.image_info[0]["id"] for dataset in model.datasets] == ["a", "b"]
+
+
+def test_images_stay_in_memory_as_long_as_asked_for(train, monkeypatch):
+    reads = []
+    monkeypatch.setattr(NucleusDataset, "_read_plain", lambda self, index: reads.append(index) or np.zeros((8, 8, 3)))
+    for megabytes, expected in ((256, 1), (0, 3)):
+        reads.clear()
+        for dataset in train("--weights=none", "--set", f"IMAGE_CACHE_MB={megabytes}").datasets:
+            for _ in range(3):
+                dataset.load_image(0)
+        assert len(reads) == 2 * expected
 
 
 def test_training_from_imagenet_takes_the_backbones_file(train):

@@ -24,6 +24,7 @@ def load_dataset(
     preprocessing=None,
     fit: int | None = None,
     mixing: Mixing | None = None,
+    memory_limit: int | None = None,
     **options: Any,
 ) -> NucleusDataset:
     """Reads images of --dataset.
@@ -35,6 +36,7 @@ def load_dataset(
         preprocessing: See `NucleusDataset`.
         fit: See `NucleusDataset`.
         mixing: See `NucleusDataset`.
+        memory_limit: See `NucleusDataset`, whose own is taken by default.
         options: What else `NucleusDataset.load_nucleus` takes.
 
     Returns:
@@ -45,7 +47,8 @@ def load_dataset(
     """
     from nucleus.dataset import NucleusDataset
 
-    dataset = NucleusDataset(preprocessing=preprocessing, fit=fit, mixing=mixing)
+    limit = {} if memory_limit is None else {"memory_limit": memory_limit}
+    dataset = NucleusDataset(preprocessing=preprocessing, fit=fit, mixing=mixing, **limit)
     dataset.load_nucleus(args.dataset, subset, layout=args.layout, classes=args.classes, **options)
     if only is not None:
         dataset.keep_images(only, f"{args.dataset}, {subset}")

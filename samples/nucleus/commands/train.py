@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from nucleus.commands import options
@@ -66,8 +67,9 @@ def run(args: argparse.Namespace) -> int:
 
     folds = _folds(args, weights, config.SEED)
     train_images, val_images = _division(args, folds)
-    train_dataset = load_dataset(args, *train_images, preprocessing=preprocessing(config), mixing=Mixing.of(config))
-    val_dataset = load_dataset(args, *val_images, preprocessing=preprocessing(config))
+    load = partial(load_dataset, args, memory_limit=config.IMAGE_CACHE_MB * 2**20)
+    train_dataset = load(*train_images, preprocessing=preprocessing(config), mixing=Mixing.of(config))
+    val_dataset = load(*val_images, preprocessing=preprocessing(config))
     train_dataset.cache_labels()
     val_dataset.cache_labels()
 
@@ -81,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         train_dataset,
         val_dataset,
         inference_config=detection_config,
-        evaluation_dataset=load_dataset(args, *val_images),
+        evaluation_dataset=load(*val_images),
         epochs=args.epochs,
     )
     print(f"Trained {model.epoch} epochs: {model.log_dir}")
