@@ -17,6 +17,8 @@ _SIDE = 64
 # Filters of a plain encoder's level are divided by this.
 _NARROWER = 16
 _DECODER_FILTERS = 16
+# An ensemble trains every member for every fold: there, of deep residual networks the least deep.
+_DEEP, _LEAST_DEEP = ("resnet101", "resnet152"), "resnet50"
 
 _TINY_UNET = {
     "IMAGE_SIZE": _SIDE,
@@ -53,8 +55,9 @@ def quick(experiment: Experiment) -> Experiment:
     """Returns an experiment with everything in it, and all of it tiny.
 
     Data, division, kind of network, losses, stages, post-processing and metrics are the experiment's; images are two
-    shipped ones a subset, folds are two, epochs are one a stage, sizes and widths are small, and trainings begin with
-    random weights instead of downloaded ones. Its scores say nothing.
+    shipped ones a subset, folds are two, epochs are one a stage, sizes and widths are small, trainings begin with
+    random weights instead of downloaded ones, and ResNets of an ensemble's members have 50 layers. Its scores say
+    nothing.
 
     Args:
         experiment: Any.
@@ -63,7 +66,7 @@ def quick(experiment: Experiment) -> Experiment:
         experiment,
         source=_quick_source(experiment.source),
         trainings=tuple(_quick_training(experiment, training) for training in experiment.trainings),
-        members=tuple(map(quick, experiment.members)),
+        members=tuple(_less_deep(quick(member)) for member in experiment.members),
         inference=_quick_views(experiment.inference),
     )
 
@@ -117,6 +120,23 @@ def _quick_training(experiment: Experiment, training: Training) -> Training:
     if training.weights == PREVIOUS:
         return replace(training, settings=settings)
     return Training(training.preset, {**settings, **MODELS[experiment.model].adapter().FROM_SCRATCH})
+
+
+def _less_deep(member: Experiment) -> Experiment:
+    """Returns an ensemble's member with ResNet-50 for ResNets of more layers."""
+    return replace(
+        member,
+        trainings=tuple(
+            replace(
+                training,
+                settings={
+                    name: _LEAST_DEEP if name in ("ENCODER", "BACKBONE") and value in _DEEP else value
+                    for name, value in training.settings.items()
+                },
+            )
+            for training in member.trainings
+        ),
+    )
 
 
 def _quick_views(inference: Mapping[str, Any]) -> Mapping[str, Any]:

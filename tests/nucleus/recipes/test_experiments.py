@@ -295,6 +295,9 @@ def test_the_ensemble_is_that_of_table_5_1():
     assert all(member.source == ensemble.source for member in ensemble.members)
     small = quick(ensemble)
     assert [member.source for member in small.members] == [small.source] * 2
+    encoders = {"unet": "ENCODER", "mask_rcnn": "BACKBONE"}
+    for members, depth in ((ensemble.members, "resnet101"), (small.members, "resnet50")):
+        assert [member.trainings[0].settings[encoders[member.model]] for member in members] == [depth] * 2
     text = " ".join(describe(ensemble).split())
     assert all(member.name in text for member in ensemble.members) and "picked_mask_rcnn 0.59" in text
 
