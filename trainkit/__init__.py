@@ -1,1 +1,1 @@
-"""What every model here needs around its training: files, downloads, weights, checkpoints, callbacks."""
+"""What every model here needs around its training: files, downloads, weights, checkpoints, label images."""

@@ -18,6 +18,7 @@ import numpy as np
 from scipy import ndimage
 from skimage import segmentation
 
+from trainkit.label_images import drop_small
 from unet.random_walk import random_walk
 from unet.targets import CHANNELS, disk
 
@@ -109,16 +110,16 @@ def postprocess(
     probability = np.ascontiguousarray(probabilities[..., 0], dtype=np.float32)
     mask = probability > settings.mask_threshold
     if settings.method == "components":
-        labels, count = label_components(mask)
+        labels, _ = label_components(mask)
     else:
         markers = find_markers(probabilities, settings)
         grow = random_walk if settings.method == "random-walker" else grow_watershed
-        labels, count = grow_markers(probability, markers, mask, grow, settings.keep_unmarked)
+        labels, _ = grow_markers(probability, markers, mask, grow, settings.keep_unmarked)
     if settings.fill_holes:
         # A hole is part of the area that is asked for, and what is dropped may leave one.
-        labels = fill_holes(drop_small(fill_holes(labels), count, settings.min_area))
+        labels = fill_holes(drop_small(fill_holes(labels), settings.min_area)[0])
     else:
-        labels = drop_small(labels, count, settings.min_area)
+        labels, _ = drop_small(labels, settings.min_area)
     return labels, mean_scores(labels, probability)
 
 
@@ -209,23 +210,6 @@ def label_components(mask: np.ndarray) -> tuple[np.ndarray, int]:
     """
     count, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
     return labels, count - 1
-
-
-def drop_small(labels: np.ndarray, count: int, min_area: int) -> np.ndarray:
-    """Drops nuclei of few pixels, and numbers the others 1...N in their order.
-
-    Args:
-        labels: Integer `[H, W]`, 0 background, none above `count`.
-        count: The highest label.
-        min_area: Nuclei of fewer pixels go, and labels without one.
-
-    Returns:
-        int32 `[H, W]`.
-    """
-    areas = np.bincount(labels.ravel(), minlength=count + 1)
-    kept = areas >= max(min_area, 1)
-    kept[0] = False
-    return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[labels]
 
 
 def fill_holes(labels: np.ndarray) -> np.ndarray:

@@ -13,6 +13,24 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
+from trainkit.label_images import areas, drop_small, relabel_sequential
+
+__all__ = [
+    "OVERLAP_RULES",
+    "areas",
+    "bounding_boxes",
+    "centroids",
+    "drop_small",
+    "labels_to_masks",
+    "labels_to_rle",
+    "masks_to_labels",
+    "paint",
+    "relabel_sequential",
+    "rle_decode",
+    "rle_encode",
+    "rle_runs",
+]
+
 OVERLAP_RULES = ("score", "largest", "nearest-centroid")
 
 
@@ -46,36 +64,6 @@ def labels_to_masks(labels: np.ndarray, count: int | None = None) -> np.ndarray:
     return labels[..., None] == np.arange(1, count + 1)
 
 
-def relabel_sequential(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Closes the gaps in a label image's numbers and keeps their order.
-
-    Args:
-        labels: int [H, W], none negative.
-
-    Returns:
-        (int32 [H, W] with labels 1...N, int64 [N] kept): new label k + 1 was label kept[k] + 1, so that
-        `scores[kept]` goes with the new labels.
-    """
-    used = np.bincount(labels.ravel(), minlength=1) > 0
-    used[0] = False
-    new = np.cumsum(used, dtype=np.int32) * used
-    return new[labels], np.flatnonzero(used) - 1
-
-
-def drop_small(labels: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray]:
-    """Removes what has too few pixels and closes the gaps in the numbers.
-
-    Args:
-        labels: int [H, W], none negative.
-        least: Pixels that a label needs to stay.
-
-    Returns:
-        As `relabel_sequential`.
-    """
-    keep = np.concatenate([[False], areas(labels) >= least])
-    return relabel_sequential(np.where(keep[labels], labels, 0))
-
-
 def bounding_boxes(labels: np.ndarray) -> np.ndarray:
     """Boxes around all labels.
 
@@ -91,11 +79,6 @@ def bounding_boxes(labels: np.ndarray) -> np.ndarray:
         for found in ndimage.find_objects(labels)
     ]
     return np.array(boxes, np.int32).reshape(-1, 4)
-
-
-def areas(labels: np.ndarray) -> np.ndarray:
-    """Pixels of each label: int64 [N], N the highest label."""
-    return np.bincount(labels.ravel(), minlength=1)[1:]
 
 
 def centroids(labels: np.ndarray) -> np.ndarray:
