@@ -17,7 +17,7 @@ _SIDE = 64
 # Filters of a plain encoder's level are divided by this.
 _NARROWER = 16
 _DECODER_FILTERS = 16
-# An ensemble trains every member for every fold: there, of deep residual networks the least deep.
+# Of residual networks the least deep is taken: what they are built of is the same.
 _DEEP, _LEAST_DEEP = ("resnet101", "resnet152"), "resnet50"
 
 _TINY_UNET = {
@@ -56,8 +56,7 @@ def quick(experiment: Experiment) -> Experiment:
 
     Data, division, kind of network, losses, stages, post-processing and metrics are the experiment's; images are two
     shipped ones a subset, folds are two, epochs are one a stage, sizes and widths are small, trainings begin with
-    random weights instead of downloaded ones, and ResNets of an ensemble's members have 50 layers. Its scores say
-    nothing.
+    random weights instead of downloaded ones, and ResNets have 50 layers. Its scores say nothing.
 
     Args:
         experiment: Any.
@@ -66,7 +65,7 @@ def quick(experiment: Experiment) -> Experiment:
         experiment,
         source=_quick_source(experiment.source),
         trainings=tuple(_quick_training(experiment, training) for training in experiment.trainings),
-        members=tuple(_less_deep(quick(member)) for member in experiment.members),
+        members=tuple(map(quick, experiment.members)),
         inference=_quick_views(experiment.inference),
     )
 
@@ -82,7 +81,7 @@ def quick_settings(model: str, preset: str, settings: Mapping[str, Any]) -> dict
     config = make_config("training", preset, settings, model)
     stages = tuple((layers, 1, *rate) for layers, _, *rate in config.STAGES)
     tiny = {**_TINY_UNET, **_narrow(config)} if isinstance(config, NucleusUNetConfig) else _TINY_MASK_RCNN
-    return {**settings, **tiny, "STAGES": stages}
+    return {**settings, **tiny, **_less_deep(config), "STAGES": stages}
 
 
 @contextmanager
@@ -122,26 +121,14 @@ def _quick_training(experiment: Experiment, training: Training) -> Training:
     return Training(training.preset, {**settings, **MODELS[experiment.model].adapter().FROM_SCRATCH})
 
 
-def _less_deep(member: Experiment) -> Experiment:
-    """Returns an ensemble's member with ResNet-50 for ResNets of more layers."""
-    return replace(
-        member,
-        trainings=tuple(
-            replace(
-                training,
-                settings={
-                    name: _LEAST_DEEP if name in ("ENCODER", "BACKBONE") and value in _DEEP else value
-                    for name, value in training.settings.items()
-                },
-            )
-            for training in member.trainings
-        ),
-    )
-
-
 def _quick_views(inference: Mapping[str, Any]) -> Mapping[str, Any]:
     """Returns settings with views of one size, where there are views."""
     return {name: value for name, value in inference.items() if name != "TEST_TIME_SCALES"}
+
+
+def _less_deep(config: Any) -> Mapping[str, Any]:
+    """Returns ResNet-50 for a ResNet of more layers."""
+    return {name: _LEAST_DEEP for name in ("ENCODER", "BACKBONE") if getattr(config, name, None) in _DEEP}
 
 
 def _narrow(config: NucleusUNetConfig) -> Mapping[str, Any]:
