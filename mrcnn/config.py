@@ -17,6 +17,7 @@ RESIZE_MODES = ("none", "square", "pad64", "crop")
 PRECISIONS = ("float32", "mixed_bfloat16")
 BACKBONES = ("resnet50", "resnet101")
 OPTIMIZERS = ("SGD", "Adam")
+REDUCTIONS = ("mean", "sum")
 
 
 # Settings that count something, and settings that are 0 at least.
@@ -173,6 +174,9 @@ class Config(Settings):
     MASK_CHANNELS = 256
     # "SGD" with momentum as in the lineage, or "Adam".
     OPTIMIZER = "SGD"
+    # WEIGHT_DECAY is the factor of the "mean" of each weight's squares as in the lineage, or of their "sum" as L2 is
+    # elsewhere, stronger by the number of the weight's elements (PyTorch's weight_decay of a value is half of that).
+    WEIGHT_DECAY_REDUCTION = "mean"
     # Seeds the shuffling, augmentation and sampling of training.
     SEED = 0
     # Threads that prepare training batches.
@@ -198,6 +202,7 @@ class Config(Settings):
         self.require_choice("IMAGE_RESIZE_MODE", RESIZE_MODES)
         self.require_choice("PRECISION", PRECISIONS)
         self.require_choice("OPTIMIZER", OPTIMIZERS)
+        self.require_choice("WEIGHT_DECAY_REDUCTION", REDUCTIONS)
         if not callable(self.BACKBONE) and self.BACKBONE not in BACKBONES:
             raise ConfigError(f"BACKBONE must be one of {BACKBONES} or a callable. Received: {self.BACKBONE!r}")
         if callable(self.BACKBONE) and not callable(self.COMPUTE_BACKBONE_SHAPE):

@@ -60,10 +60,11 @@ class TrainingModel(LegacyModel):
         }
 
     def weight_decay(self) -> Any:
-        """L2 of the trainable weights, each divided by its size as in the lineage; batch norm is spared."""
+        """L2 of the trainable weights, by default each divided by its size as in the lineage; batch norm is spared."""
         factor = self.settings.WEIGHT_DECAY
+        reduce = ops.mean if self.settings.WEIGHT_DECAY_REDUCTION == "mean" else ops.sum
         terms = [
-            ops.mean(ops.square(ops.cast(weight, "float32")))
+            reduce(ops.square(ops.cast(weight, "float32")))
             for weight in self.trainable_variables
             if weight.path.rsplit("/", 1)[-1] not in ("gamma", "beta")
         ]

@@ -111,6 +111,7 @@ def _glas() -> Preset:
     """Section 6 of Lehmann, Agarwal and Lund: ResNet-50-FPN for the glands of the GlaS challenge.
 
     Given are SGD with momentum at 0.005, an L2 of 0.0005, batches of two, 500 epochs and 256 channels in the mask head.
+    L2 is taken as the factor of the sum of squares; PyTorch's weight decay of that value is half as strong.
     The other values began as those of PyTorch's tutorial on Mask R-CNN (its reference 18): anchors, proposals, RoIs and
     detections are torchvision's defaults, as are the layers up to C2 that stay frozen. An epoch is the 85 training
     images. The confidence of 0.5 is ours, and so is the side of 1024, near to torchvision's 800 to 1333.
@@ -143,6 +144,7 @@ def _glas() -> Preset:
             "DETECTION_MIN_CONFIDENCE": 0.5,
             "LEARNING_RATE": 0.005,
             "WEIGHT_DECAY": 0.0005,
+            "WEIGHT_DECAY_REDUCTION": "sum",
             "STAGES": (("3+", 500, 0.005),),
         },
     )

@@ -196,6 +196,7 @@ def test_a_refused_update_changes_nothing():
         ({"IMAGE_RESIZE_MODE": "stretch"}, "IMAGE_RESIZE_MODE must be one of .*'stretch'"),
         ({"PRECISION": "float16"}, "PRECISION must be one of"),
         ({"OPTIMIZER": "Lion"}, "OPTIMIZER must be"),
+        ({"WEIGHT_DECAY_REDUCTION": "max"}, "WEIGHT_DECAY_REDUCTION must be"),
         ({"BACKBONE": "vgg16"}, "BACKBONE must be one of .*'vgg16'"),
         ({"BACKBONE": lambda *_, **__: None}, "COMPUTE_BACKBONE_SHAPE"),
         ({"RPN_ANCHOR_SCALES": (8, 16)}, "RPN_ANCHOR_SCALES needs one scale a pyramid level"),

@@ -198,13 +198,16 @@ def test_loss_weights_and_weight_decay(tiny_config, shapes, tmp_path, eager):
     history = model.train(shapes(), shapes(), 0.001, epochs=1, layers="all").history
     assert history["val_loss"][0] == pytest.approx(2 * history["val_mrcnn_mask_loss"][0], rel=1e-5)
     decayed = new_model(tiny_config(WEIGHT_DECAY=0.5), tmp_path).keras_model
-    expected = 0.5 * sum(
-        float(np.mean(np.square(keras.ops.convert_to_numpy(weight))))
+    squares = [
+        np.square(keras.ops.convert_to_numpy(weight))
         for layer in decayed.layers
         for weight in layer.trainable_weights
         if not isinstance(layer, keras.layers.BatchNormalization)
-    )
-    assert float(decayed.weight_decay()) == pytest.approx(expected, rel=1e-4)
+    ]
+    for name, reduce in (("mean", np.mean), ("sum", np.sum)):
+        decayed.settings.WEIGHT_DECAY_REDUCTION = name
+        expected = 0.5 * sum(float(reduce(square)) for square in squares)
+        assert float(decayed.weight_decay()) == pytest.approx(expected, rel=1e-4)
 
 
 def test_custom_callbacks_and_augmentation_are_used(tiny_config, shapes, tmp_path, eager):

@@ -83,6 +83,7 @@ SETTINGS = {
         "OPTIMIZER": "SGD",
         "LEARNING_RATE": 0.005,
         "WEIGHT_DECAY": 0.0005,
+        "WEIGHT_DECAY_REDUCTION": "sum",
         "BATCH_SIZE": 2,
         "MASK_CHANNELS": 256,
         "STAGES": (("3+", 500, 0.005),),
