@@ -31,6 +31,7 @@ from nucleus.metrics import (
     nucleus_table,
     overlaps,
     score,
+    score_average_precision,
     scores_by_group,
 )
 from nucleus.predictions import ModelPredictions, PredictionFolder, Predictions
@@ -87,9 +88,11 @@ class Evaluation:
         images: One row an image: ImageId, modality, and what `nucleus.metrics.Scores.values` names, but `images`.
         summary: Index: "all", then, where there are several, each modality. Columns: what
             `nucleus.metrics.Scores.values` names; `detection_IoU`, the threshold; and, where the predictions have
-            scores, COCO_AP, COCO_AP50, COCO_AP75 and COCO_AR (see `nucleus.metrics.coco_scores`).
+            scores, COCO_AP, COCO_AP50, COCO_AP75 and COCO_AR (see `nucleus.metrics.coco_scores`) and VOC_AP50 (the
+            mean over images of `nucleus.metrics.score_average_precision`).
         nuclei: One row a true nucleus: ImageId, modality, and the columns of `nucleus.metrics.nucleus_table`.
-        glas_parts: What the images of test parts A and B of the GlaS challenge add up to; None of other images.
+        glas_parts: What the images of test parts A and B of the GlaS challenge add up to; None of other images, and of
+            these where they are scaled: the challenge's distances are in pixels of its own files.
     """
 
     name: str
@@ -129,12 +132,12 @@ def evaluate_fully(
     for info, pair, confidences in _pairs(predictions, dataset, progress):
         scored.append((info, score(pair, threshold)))
         nuclei.append(nucleus_table(pair).assign(ImageId=info["id"], modality=info["modality"]))
-        # COCO's score is one of all images together, and takes no pixels.
+        # COCO's score is one of all images together, and neither it nor the lineage's takes pixels.
         ranked.append((info["modality"], replace(pair, truth=_NO_PIXELS, predicted=_NO_PIXELS), confidences))
     rows = [{"ImageId": info["id"], "modality": info["modality"], **scores.values()} for info, scores in scored]
     groups = scores_by_group((info["modality"], scores) for info, scores in scored)
     summary = {
-        name: {**scores.values(), "detection_IoU": threshold, **_coco(ranked, None if name == "all" else name)}
+        name: {**scores.values(), "detection_IoU": threshold, **_ranked(ranked, None if name == "all" else name)}
         for name, scores in groups.items()
     }
     columns = ["ImageId", "modality"]
@@ -145,7 +148,7 @@ def evaluate_fully(
         images=pd.DataFrame(rows).drop(columns="images"),
         summary=_whole_numbers(pd.DataFrame.from_dict(summary, orient="index"), next(iter(summary.values()))),
         nuclei=table[columns + [name for name in table if name not in columns]],
-        glas_parts=_glas_parts((info["id"], scores) for info, scores in scored),
+        glas_parts=_glas_parts((info["masks"], scores) for info, scores in scored) if dataset.fit is None else None,
     )
 
 
@@ -185,9 +188,9 @@ def save_scores(scores: pd.DataFrame, folder: str | os.PathLike, summary: pd.Dat
     write_text(folder / "summary.json", json.dumps(groups, indent=2) + "\n")
 
 
-def _glas_parts(scored: Iterable[tuple[str, Scores]]) -> tuple[Glas, Glas] | None:
+def _glas_parts(scored: Iterable[tuple[str | os.PathLike | None, Scores]]) -> tuple[Glas, Glas] | None:
     """Adds up the images of each test part of the GlaS challenge, if all are of these parts and both are there."""
-    parts = scores_by_group((challenge_part(name) or "", scores) for name, scores in scored)
+    parts = scores_by_group((challenge_part(path and Path(path)) or "", scores) for path, scores in scored)
     return (parts["A"].glas, parts["B"].glas) if parts.keys() == {"all", "A", "B"} else None
 
 
@@ -230,12 +233,19 @@ def _main_scores(predictions: Predictions, dataset: NucleusDataset, progress: bo
     return pd.DataFrame(rows)
 
 
-def _coco(images: list[tuple[str, Overlaps, np.ndarray | None]], modality: str | None = None) -> dict[str, float]:
-    """Returns COCO's scores of the images of a modality, or of all; none where a prediction has no scores."""
+def _ranked(images: list[tuple[str, Overlaps, np.ndarray | None]], modality: str | None = None) -> dict[str, float]:
+    """Returns the scores of ranked predictions of a modality's images, or of all; none where one has no scores."""
     if any(confidences is None for _, _, confidences in images):
         return {}
-    found = coco_scores((pair, confidences) for name, pair, confidences in images if modality in (None, name))
-    return {"COCO_AP": found.ap, "COCO_AP50": found.ap50, "COCO_AP75": found.ap75, "COCO_AR": found.ar}
+    chosen = [(pair, confidences) for name, pair, confidences in images if modality in (None, name)]
+    found = coco_scores(chosen)
+    return {
+        "COCO_AP": found.ap,
+        "COCO_AP50": found.ap50,
+        "COCO_AP75": found.ap75,
+        "COCO_AR": found.ar,
+        "VOC_AP50": float(np.mean([score_average_precision(pair, confidences) for pair, confidences in chosen])),
+    }
 
 
 def _whole_numbers(table: pd.DataFrame, example: dict[str, Any]) -> pd.DataFrame:

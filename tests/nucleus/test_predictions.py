@@ -9,7 +9,7 @@ import pytest
 from nucleus.dataset import DatasetError, NucleusDataset
 from nucleus.evaluation import evaluate_fully
 from nucleus.export import write_labels
-from nucleus.metrics import coco_scores, overlaps
+from nucleus.metrics import coco_scores, overlaps, score_average_precision
 from nucleus.predictions import KeptPredictions, PredictionFolder
 
 
@@ -58,6 +58,10 @@ def test_scores_are_those_of_detect(dataset, folder):
     expected = coco_scores((overlaps(truths[name], labels), scores) for name, (labels, scores) in read.items())
     assert evaluation.summary.loc["all", "COCO_AP"] == expected.ap
     assert evaluation.summary.loc["all", "COCO_AR"] == expected.ar
+    ranked = [
+        score_average_precision(overlaps(truths[name], labels), scores) for name, (labels, scores) in read.items()
+    ]
+    assert evaluation.summary.loc["all", "VOC_AP50"] == pytest.approx(np.mean(ranked))
     assert 0 < expected.ap < 1
 
 

@@ -44,14 +44,19 @@ def read_grades(path: Path) -> dict[str, str]:
     return {row["name"]: row["grade (GlaS)"] for _, row in read_table(path, ("name", "grade (GlaS)"))}
 
 
-def challenge_part(image_id: str) -> str | None:
-    """Tells the test part of an image: "A" or "B" for "testA_1" or "testB_1", None for any other.
+def challenge_part(annotation: Path | None) -> str | None:
+    """Tells the test part that an image is of: "A" or "B" for "testA_1_anno.bmp" or "testB_1_anno.bmp".
 
     Args:
-        image_id: Its name in the data set.
+        annotation: File that its labels come from, as `NucleusDataset.image_info` has it under "masks".
+
+    Returns:
+        None for any other file, one of a converted data set too: its images need not have the size, in pixels, of the
+        challenge's.
     """
-    match = _NAME.fullmatch(image_id)
-    return match["part"].removeprefix("test") if match and match["part"].startswith("test") else None
+    match = _NAME.fullmatch(annotation.stem) if annotation else None
+    is_test = match and match["annotation"] and match["part"].startswith("test")
+    return match["part"].removeprefix("test") if is_test else None
 
 
 def _recognises(root: Path) -> bool:

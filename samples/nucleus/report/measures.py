@@ -13,6 +13,7 @@ LEHMANN = (
 PANOPTIC = "Kirillov et al., Panoptic segmentation, 2019, section 4.2"
 GLAS = "Sirinukunwattana et al., Gland segmentation in colon histology images, 2017, section 5"
 COCO = "cocodataset.org/#detection-eval, by pycocotools"
+LINEAGE = "compute_ap of matterport's Mask_RCNN, as PASCAL VOC without its eleven points"
 
 
 @dataclass(frozen=True)
@@ -114,4 +115,11 @@ FURTHER = (
     _coco("COCO_AP50", "average precision at an IoU of 0.5"),
     _coco("COCO_AP75", "average precision at an IoU of 0.75"),
     _coco("COCO_AR", "average recall, mean over IoU 0.5 to 0.95"),
+    Measure(
+        "VOC_AP50",
+        "more",
+        3,
+        "mean over images of the area under precision against recall at an IoU of 0.5, nuclei ranked by score",
+        LINEAGE,
+    ),
 )

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from nucleus import cli
+from nucleus.convert import convert
 from nucleus.dataset import NucleusDataset
 from nucleus.evaluation import evaluate_fully
 from nucleus.export import write_labels
@@ -28,16 +29,30 @@ def glas(tmp_path):
     return tmp_path
 
 
-def evaluate(root, subset):
-    dataset = NucleusDataset(cache_dir=root / "cache")
+def load(root, subset, **options):
+    dataset = NucleusDataset(cache_dir=root / "cache", **options)
     dataset.load_nucleus(root, subset)
     dataset.prepare()
-    return evaluate_fully(PredictionFolder(root / "found", "mine"), dataset, progress=False)
+    return dataset
+
+
+def evaluate(root, subset):
+    return evaluate_fully(PredictionFolder(root / "found", "mine"), load(root, subset), progress=False)
 
 
 def test_images_of_other_parts_have_no_rank(glas):
     for subset in ("testA", "testB", "all"):
         assert rank_sums([evaluate(glas, subset)]) is None
+
+
+def test_images_that_were_scaled_have_no_rank(glas, tmp_path):
+    fitted = load(glas, "testA+testB", fit=60)
+    for name, labels in {fitted.image_info[index]["id"]: fitted.load_labels(index)[0] for index in range(3)}.items():
+        write_labels(tmp_path / "fitted" / f"{name}.png", labels)
+    convert(fitted, "labels", tmp_path / "converted", progress=False)
+    for dataset in (fitted, load(tmp_path / "converted", "all")):
+        evaluation = evaluate_fully(PredictionFolder(tmp_path / "fitted"), dataset, progress=False)
+        assert evaluation.summary.loc["all", "mAP"] == 1 and rank_sums([evaluation]) is None
 
 
 def test_a_model_is_ranked_by_what_its_parts_add_up_to(glas):
