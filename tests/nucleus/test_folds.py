@@ -10,6 +10,7 @@ from nucleus import cli
 from nucleus.folds import Folds, make_folds, read_folds
 from nucleus.layouts.base import DatasetError
 from nucleus.layouts.tables import write_modalities
+from nucleus.weights import Recipe
 
 MODALITIES = {f"{number:03d}": ("fluorescence", "h&e", "brightfield")[min(number % 7, 2)] for number in range(97)}
 
@@ -138,7 +139,65 @@ def test_a_run_that_goes_on_keeps_its_fold(train, tmp_path):
     checkpoint = tmp_path / "logs" / "nucleus20240101T0000" / "mask_rcnn_nucleus_0001.h5"
     checkpoint.touch()
     assert train("--weights=last") == first
-    assert train("--weights", checkpoint)[0] == set("abcdef"), "another training that begins with its weights"
+    assert train("--weights", checkpoint) == first, "the checkpoint of an epoch takes its run up too"
+    assert train("--weights=last", "--fold=2") == first, "its own fold may be named"
+    assert train("--weights=last", "--fold=2", "--folds=2") == first
+    assert train("--weights=last", "--fold=2", "--folds", checkpoint.with_name("folds.json")) == first
+
+
+def test_a_run_that_goes_on_refuses_another_fold(train, tmp_path, capsys):
+    assert train("--weights=none", "--fold=1", "--folds=2") is not None
+    run = tmp_path / "logs" / "nucleus20240101T0000"
+    (run / "mask_rcnn_nucleus_0001.h5").touch()
+    before = (run / "folds.json").read_bytes()
+    checkpoint = f"--weights={run / 'mask_rcnn_nucleus_0001.h5'}"
+    for weights in ("--weights=last", checkpoint):
+        for other in (["--fold=2"], ["--fold=2", f"--folds={run / 'folds.json'}"], ["--fold=1", "--folds=4"]):
+            assert train(weights, *other) is None
+            error = capsys.readouterr().err
+            assert "this run held out fold 1 of 2, other images than" in error and " ".join(other) in error
+    assert train("--weights=last", "--fold=3") is None
+    assert "There are folds 1 to 2. Received: fold 3" in capsys.readouterr().err
+    assert (run / "folds.json").read_bytes() == before
+
+    (run / "folds.json").unlink()
+    assert train("--weights=last", "--fold=1") is None
+    assert "this run held no fold out. Received: --fold=1" in capsys.readouterr().err
+    assert not (run / "folds.json").exists()
+    assert train("--weights=last")[0] == set("abcdef")
+
+
+def test_a_training_that_begins_with_a_runs_weights_holds_out_what_they_have_not_learned(
+    train, tmp_path, capsys, caplog
+):
+    begin = tmp_path / "elsewhere" / "mask_rcnn_nucleus_best.h5"
+    begin.parent.mkdir()
+    begin.touch()
+    folds = Folds((("a", "c", "g"), ("b", "d", "e", "f", "h")), held_out=1)
+    folds.save(begin.parent / "folds.json")
+    assert train("--weights", begin, "--fold=2", f"--folds={begin.parent / 'folds.json'}") is None
+    error = capsys.readouterr().err
+    assert "mask_rcnn_nucleus_best.h5: was trained on 5 of these 5 images; it held out fold 1 of 2. Hold out" in error
+    assert not (tmp_path / "logs" / "nucleus20240101T0000" / "folds.json").exists()
+    assert train("--weights", begin, "--fold=1", f"--folds={begin.parent / 'folds.json'}")[1] == set("acg")
+    assert not caplog.text
+
+    assert train("--weights", begin)[1] == set("gh"), "as asked for, but not without a word"
+    assert "was trained on 1 of the 2 images to validate on" in caplog.text
+    caplog.clear()
+
+    (begin.parent / "folds.json").unlink()
+    Folds((("a",), ("b", "c"))).save(tmp_path / "mine.json")
+    assert train("--weights", begin, "--fold=1", f"--folds={tmp_path / 'mine.json'}")[1] == {"a"}
+    assert not caplog.text, "weights of no run, such as published ones"
+    Recipe("small").save(begin.parent)
+    assert train("--weights", begin, "--fold=1", f"--folds={tmp_path / 'mine.json'}")[1] == {"a"}
+    assert "whether it was trained on images of fold 1 is not known" in caplog.text
+
+
+def test_folds_are_of_no_use_without_the_fold(train, capsys):
+    assert train("--weights=none", "--folds=2") is None
+    assert "say with --fold=K which part" in capsys.readouterr().err
 
 
 def test_folds_of_another_data_set_are_named(train, tmp_path, capsys):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from nucleus.dataset import NucleusDataset
 
 DEFAULT_COUNT = 4
+# For `warn_if_seen`, of a training that begins with weights.
+VALIDATION = "the {} images to validate on: how it scores on them says little of new images"
 # What `nucleus train` divides unless told otherwise.
 _POOL = "train+val"
 
@@ -40,6 +42,16 @@ def choose_folds(args: argparse.Namespace, subset: str, seed: int, only: Collect
     if isinstance(args.folds, Path):
         return read_folds(args.folds)
     return divide_images(load_dataset(args, subset, only=only).image_info, args.folds or DEFAULT_COUNT, seed)
+
+
+def refuse_folds_alone(args: argparse.Namespace) -> None:
+    """Refuses --folds without --fold, which would have no effect.
+
+    Raises:
+        DatasetError: It is so.
+    """
+    if args.fold is None and args.folds is not None:
+        raise DatasetError("--folds divides the images: say with --fold=K which part of them to take")
 
 
 def load_images(
@@ -73,8 +85,7 @@ def load_images(
         divided = None
     if args.fold is not None:
         return _load_fold(args, weights, divided, seed, **options)
-    if args.folds is not None:
-        raise DatasetError("--folds divides the images: say with --fold=K which part of them to take")
+    refuse_folds_alone(args)
     if divided is None:
         return load_dataset(args, args.subset or default, **options), args.subset or default
     fold = f"fold {divided.held_out} of {len(divided.ids)}"
@@ -83,9 +94,7 @@ def load_images(
         print(f"The training of {weights} held out {fold}: --fold={divided.held_out} takes its images")
     if args.subset is not None or own == "none":
         dataset = load_dataset(args, args.subset or default, **options)
-        count = len(learned & {info["id"] for info in dataset.image_info})
-        if count:
-            _log.warning("%s: was trained on %d of these %d images", weights, count, dataset.num_images)
+        warn_if_seen(weights, [info["id"] for info in dataset.image_info])
         return dataset, args.subset or default
     dataset = load_dataset(args, _POOL, only=held_out if own == "held out" else learned, **options)
     which = fold if own == "held out" else f"all but {fold}"
@@ -94,24 +103,41 @@ def load_images(
     return dataset, which
 
 
-def require_unseen(weights: Path, ids: Collection[str]) -> None:
+def require_unseen(weights: Path, ids: Collection[str], advice: str) -> None:
     """Makes sure that weights were not trained on images, as far as their run's folds tell.
 
     Args:
         weights: The weights file.
         ids: Of the images.
+        advice: What to do instead, a sentence without its full stop.
 
     Raises:
         DatasetError: They were trained on some of them.
     """
-    divided = find_folds(weights)
-    learned = set() if divided is None else divided.learned() & set(ids)
+    divided, learned = _learned(weights, ids)
     if learned:
         raise DatasetError(
             f"{weights}: was trained on {len(learned)} of these {len(ids)} images; it held out fold "
-            f"{divided.held_out} of {len(divided.ids)}. Detect each fold with the weights that held it out, and give "
-            f"all these folders of predictions under one name"
+            f"{divided.held_out} of {len(divided.ids)}. {advice}"
         )
+
+
+def warn_if_seen(weights: Path, ids: Collection[str], which: str = "these {} images") -> None:
+    """Warns where weights were trained on some of the images, as far as their run's folds tell.
+
+    Args:
+        weights: The weights file.
+        ids: Of the images.
+        which: What the warning calls them, with {} for their number.
+    """
+    _, learned = _learned(weights, ids)
+    if learned:
+        _log.warning("%s: was trained on %d of %s", weights, len(learned), which.format(len(ids)))
+
+
+def _learned(weights: Path, ids: Collection[str]) -> tuple[Folds | None, set[str]]:
+    divided = find_folds(weights)
+    return divided, set() if divided is None else divided.learned() & set(ids)
 
 
 def _load_fold(

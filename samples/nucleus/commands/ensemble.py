@@ -25,6 +25,9 @@ _log = logging.getLogger(__name__)
 
 SUMMARY = "choose among the nuclei that several models found"
 _VIEWS = "TEST_TIME_AUGMENTATION"
+_EACH_FOLD = (
+    "Detect each fold with the weights that held it out, and give all these folders of predictions under one name"
+)
 _FIT = "learn from images with masks how good each model's nuclei are"
 _PREDICT = "find nuclei with a fitted ensemble, write what detect writes"
 
@@ -116,7 +119,7 @@ def _fit(args: argparse.Namespace) -> int:
     settings = FitSettings(groups, rules, choose_threshold=args.threshold is None, seed=args.seed, threads=args.threads)
     dataset = load_dataset(args, args.subset)
     for path in (path for _, path in args.members if path.is_file()):
-        require_unseen(path, [info["id"] for info in dataset.image_info])
+        require_unseen(path, [info["id"] for info in dataset.image_info], _EACH_FOLD)
     if isinstance(args.folds, Path):
         folds = read_folds(args.folds)
     else:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from nucleus.commands import options
+from nucleus.commands.division import VALIDATION, warn_if_seen
 from nucleus.commands.selection import load_dataset, new_folder, start_weights, training_recipe
 from nucleus.config import make_config
 from nucleus.models import LEARNING_MODELS
@@ -78,7 +79,10 @@ def run(args: argparse.Namespace) -> int:
     if len(set(names)) != len(names):
         raise ValueError(f"--try {max(names, key=names.count)} is there twice.")
     load = partial(load_dataset, args)
-    load(args.subset), load(args.val_subset)
+    load(args.subset)
+    val_ids = [info["id"] for info in load(args.val_subset).image_info]
+    if path is not None:
+        warn_if_seen(path, val_ids, VALIDATION)
     base = {"recipe": asdict(recipe), "weights": args.weights, "epochs": args.epochs}
     base |= {"dataset": str(args.dataset), "train": args.subset, "val": args.val_subset}
     output = args.output or new_folder("search")
