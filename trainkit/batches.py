@@ -106,6 +106,7 @@ class Batches(keras.utils.PyDataset, ABC):
         self.steps = steps
         self.seed = seed
         self.epoch = 0
+        self.failure: Exception | None = None
         self._order = order
         self._ahead = workers + 1 if workers else 0
         self._pool = ThreadPoolExecutor(workers, "batches") if workers else None
@@ -134,7 +135,11 @@ class Batches(keras.utils.PyDataset, ABC):
         if not 0 <= index < self.steps:
             raise IndexError(f"An epoch has {self.steps} batches. Received: index={index}")
         self._finished |= index == self.steps - 1
-        batch = self.batch(self.epoch, index) if self._pool is None else self._prefetch(index).result()
+        try:
+            batch = self.batch(self.epoch, index) if self._pool is None else self._prefetch(index).result()
+        except Exception as error:
+            self.failure = error
+            raise
         return batch if isinstance(batch, tuple) else (batch,)
 
     def on_epoch_begin(self) -> None:

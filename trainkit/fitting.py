@@ -127,11 +127,12 @@ def fit(
 
     Raises:
         TrainingDivergedError: The loss became infinite or NaN; the epoch is not written then.
+        Exception: What preparing a batch raised, as it was raised.
     """
     resume(trainee, stage)
     for batches in (training, validation):
         if batches is not None:
-            batches.epoch = trainee.epoch
+            batches.epoch, batches.failure = trainee.epoch, None
     log_dir = Path(trainee.log_dir)
     log_dir.mkdir(parents=True, exist_ok=True)
     print(f"Checkpoint path: {trainee.checkpoint_path}")
@@ -144,18 +145,26 @@ def fit(
         EpochCounter(trainee),
         EpochCheckpoint(trainee.checkpoint_path, seed=seed, stage=stage),
     ]
-    return trainee.keras_model.fit(
-        training,
-        # Keras would ask for the batches in an order of its own, drawn from Python's global generator: a resumed run
-        # would see another one, and none of the batches prepared ahead would be the next. They are shuffled already.
-        shuffle=False,
-        initial_epoch=trainee.epoch,
-        epochs=epochs,
-        steps_per_epoch=training.steps,
-        validation_data=validation,
-        validation_steps=None if validation is None else validation.steps,
-        callbacks=[callback for callback in every if callback is not None],
-    )
+    try:
+        return trainee.keras_model.fit(
+            training,
+            # Keras would ask for the batches in an order of its own, drawn from Python's global generator: a resumed
+            # run would see another one, and none of the batches prepared ahead would be the next. They are shuffled
+            # already.
+            shuffle=False,
+            initial_epoch=trainee.epoch,
+            epochs=epochs,
+            steps_per_epoch=training.steps,
+            validation_data=validation,
+            validation_steps=None if validation is None else validation.steps,
+            callbacks=[callback for callback in every if callback is not None],
+        )
+    except Exception as error:
+        for batches in (training, validation):
+            # TensorFlow makes of what its input raises an error of its own, with the traceback in its text.
+            if batches is not None and batches.failure not in (None, error):
+                raise batches.failure from error
+        raise
 
 
 class TrainingDivergedError(ValueError):

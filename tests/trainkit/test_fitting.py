@@ -87,6 +87,20 @@ def test_a_training_leaves_its_files_and_is_resumed_from_them(tmp_path):
     assert_equal(resumed, whole)
 
 
+@pytest.mark.backend
+def test_what_preparing_a_batch_raises_arrives_as_it_is(tmp_path, monkeypatch):
+    def vanish_after_the_first(batches, item, rng, sample=Points.sample):
+        if batches.epoch:
+            raise FileNotFoundError("gone.png")
+        return sample(batches, item, rng)
+
+    monkeypatch.setattr(Points, "sample", vanish_after_the_first)
+    model = Tiny(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"^gone\.png$"):
+        model.train(2)
+    assert model.epoch == 1 and Path(model.find_last()).name == "tiny_points_0001.h5"
+
+
 def test_a_new_stage_takes_the_random_generators_but_not_the_optimizer(tmp_path):
     second = {**STAGE, "learning_rate": 0.01}
     whole = Tiny(tmp_path / "whole")
