@@ -2,16 +2,20 @@
 
 import importlib.util
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from nucleus import cli
 from nucleus.config import make_config
-from nucleus.search import TRIALS_FILE, Dimension, Plan, parse_dimension, search
-from nucleus.trials import searchable
+from nucleus.layouts.base import DatasetError
+from nucleus.search import TRIALS_FILE, Dimension, Plan, SearchStoppedError, parse_dimension, search
+from nucleus.trials import TrainingTrial, searchable
 from nucleus.tuning import split_values
 from nucleus.weights import Recipe
+from trainkit.download import DownloadError
+from trainkit.fitting import TrainingDivergedError
 
 pytest.importorskip("optuna")
 
@@ -101,6 +105,72 @@ def test_a_stopped_search_ends_as_one_that_was_not(tmp_path):
     assert search(plan, stop_at_the_third, tmp_path / "stopped") == resumed and len(calls) == 7
 
 
+def test_a_narrow_search_stays_in_its_space_when_more_trials_are_asked_for(tmp_path, capsys):
+    first = search(Plan(SPACE, trials=4, narrow=3), near_a_thousandth, tmp_path)
+    narrowed = [trial for trial in first if trial.stage == "narrow"]
+    capsys.readouterr()
+    calls = []
+
+    def count(settings, folder):
+        calls.append(folder.name)
+        return near_a_thousandth(settings, folder)
+
+    more = search(Plan(SPACE, trials=12, narrow=3), count, tmp_path)
+    assert calls == [f"broad-{number:03d}" for number in range(5, 13)]
+    assert "8 more broad trials: the narrow search has begun, and stays" in capsys.readouterr().out
+    assert len(more) == 15 and all(trial in more for trial in first)
+
+    assert search(Plan(SPACE, trials=4, narrow=3), count, tmp_path) == more, "none is run again, none is left out"
+    assert search(Plan(SPACE, trials=12), count, tmp_path) == more
+    assert len(pd.read_csv(tmp_path / TRIALS_FILE)) == 15
+
+    longer = search(Plan(SPACE, trials=4, narrow=5), count, tmp_path)
+    best = [trial.settings for trial in first if trial.stage == "broad"][:3]
+    for trial in longer:
+        if trial.stage == "narrow":
+            for name in ("LEARNING_RATE", "BATCH_SIZE"):
+                low, *_, high = sorted(settings[name] for settings in best)
+                assert low <= trial.settings[name] <= high
+    at_once = search(Plan(SPACE, trials=4, narrow=5), near_a_thousandth, tmp_path / "at once")
+    assert len(narrowed) == 3 and [trial.settings for trial in longer if trial.stage == "narrow"] == [
+        trial.settings for trial in at_once if trial.stage == "narrow"
+    ]
+    assert len(calls) == 10 and capsys.readouterr().out.count("more broad trials") == 0
+
+
+def test_more_broad_trials_before_the_narrow_search_narrow_it(tmp_path):
+    search(Plan(SPACE, trials=4), near_a_thousandth, tmp_path / "raised")
+    raised = search(Plan(SPACE, trials=8, narrow=2), near_a_thousandth, tmp_path / "raised")
+    assert raised == [
+        replace(trial, seconds=again.seconds)
+        for trial, again in zip(
+            search(Plan(SPACE, trials=8, narrow=2), near_a_thousandth, tmp_path / "whole"), raised, strict=True
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("no space left"), DownloadError("no network"), MemoryError("images"), DatasetError("no masks")]
+)
+def test_what_settings_have_no_part_in_stops_the_search_and_is_tried_again(tmp_path, error):
+    calls = []
+
+    def fail_at_first(settings, folder):
+        calls.append((dict(settings), folder.name))
+        if len(calls) == 2:
+            raise error
+        return near_a_thousandth(settings, folder)
+
+    with pytest.raises(
+        SearchStoppedError, match=rf"broad trial 2 could not be run \({type(error).__name__}: {error}\)"
+    ):
+        search(Plan(SPACE, trials=3), fail_at_first, tmp_path)
+    assert len(pd.read_csv(tmp_path / TRIALS_FILE)) == 1
+    trials = search(Plan(SPACE, trials=3), fail_at_first, tmp_path)
+    assert calls[1] == calls[2] and [name for _, name in calls[2:]] == ["broad-002", "broad-003"]
+    assert len(trials) == 3 and all(trial.value is not None for trial in trials)
+
+
 def test_another_seed_tries_other_settings(tmp_path):
     one, two = (
         search(Plan(SPACE, trials=1, seed=seed), near_a_thousandth, tmp_path / str(seed))[0].settings for seed in (1, 2)
@@ -168,6 +238,25 @@ def test_the_command_trains_and_prints_the_best(tmp_path, capsys, eager):
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("Best:") and "STAGES=(('all', 50),)" in last and '--set "LEARNING_RATE=0.00' in last
     assert not list((tmp_path / "out").rglob("*.h5")), "weights of trials are not kept"
+
+
+def test_the_command_fails_where_no_trial_succeeds(tmp_path, capsys, monkeypatch, add_sample, rectangle):
+    errors = [OSError("no network"), RuntimeError("shapes"), TrainingDivergedError("NaN")]
+
+    def fail(*_):
+        raise errors.pop(0)
+
+    monkeypatch.setattr(TrainingTrial, "__call__", fail)
+    add_sample("a", [rectangle(1, 1, 5, 5)])
+    arguments = ["search", "--model=unet", "--preset=small", f"--dataset={tmp_path}", "--subset=all"]
+    arguments += ["--val-subset=all", "--try=BATCH_SIZE=1,2", "--trials=2", f"--output={tmp_path / 'out'}"]
+    assert cli.main(arguments) == 1
+    error = capsys.readouterr().err
+    assert "broad trial 1 could not be run (OSError: no network)" in error and "goes on with it" in error
+    assert not (tmp_path / "out" / TRIALS_FILE).exists() and len(errors) == 2
+    assert cli.main(arguments) == 1
+    assert "Every trial failed, the last with: TrainingDivergedError: NaN" in capsys.readouterr().err
+    assert len(pd.read_csv(tmp_path / "out" / TRIALS_FILE)) == 2 and not errors
 
 
 @pytest.mark.parametrize(

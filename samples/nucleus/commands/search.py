@@ -39,7 +39,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
         type=options.positive,
         default=0,
         metavar="N",
-        help="then as many in the part of the space that the best quarter of these spans (default: none)",
+        help="then as many in the part of the space that the best quarter of these spans (default: none). Once it has "
+        "begun, it stays in that part, also if the search is called again with more --trials",
     )
     command.add_argument(
         "--epochs", type=options.positive, default=20, help="epochs of each training (default: %(default)s)"
@@ -61,7 +62,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="FOLDER",
-        help="where the search is kept; one that was stopped goes on there (default: results/nucleus/search_<time>)",
+        help="where the search is kept; one that was stopped goes on there, and a trial that could not be run for want "
+        "of a file, a download or memory is run again (default: results/nucleus/search_<time>)",
     )
 
 
@@ -92,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"{len(trials)} tried; all: {output / TRIALS_FILE}")
     best = trials[0]
     if best.value is None:
-        raise ValueError(f"Every trial failed, the first with: {best.error}")
+        raise ValueError(f"Every trial failed, the last with: {trials[-1].error}")
     chosen = {**{name: recipe.settings[name] for name in ("STAGES",) if name in recipe.settings}, **best.settings}
     print("Best:", *(f'--set "{name}={value}"' for name, value in chosen.items()))
     return 0
