@@ -10,6 +10,9 @@ from skimage.filters import threshold_multiotsu, threshold_otsu
 CHANNELS = ("luminance", "red", "green", "blue", "haematoxylin")
 POLARITIES = ("auto", "bright", "dark")
 _RGB = ("red", "green", "blue")
+# What differs by less is one grey level with rounding errors, as a Gaussian leaves them, and too little for Otsu's
+# histogram of 256 bins in float32. Two levels of an 8-bit image differ by a hundred times as much.
+_LEAST_RANGE = 256 * np.finfo(np.float32).eps
 # Second derivative along both axes: what is even along either vanishes, noise stays.
 _LAPLACIAN_DIFFERENCE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 
@@ -60,14 +63,14 @@ def nuclear_levels(
             cells are stained too, their nuclei stand out from them. The polarity is still that of two classes.
 
     Returns:
-        float32 `[H, W]`, nuclei above 0.5, or None if there is no such contrast.
+        float32 `[H, W]`, nuclei above 0.5, or None if there is no such contrast, or all levels are within 3.1e-5.
 
     Raises:
         ValueError: An unknown polarity.
     """
     if polarity not in POLARITIES:
         raise ValueError(f"The polarity must be one of {', '.join(POLARITIES)}. Received: {polarity!r}")
-    if grey.min() == grey.max():
+    if grey.max() - grey.min() < _LEAST_RANGE:
         return None
     bright = grey > threshold_otsu(grey)
     light, dark = float(grey[bright].mean()), float(grey[~bright].mean())

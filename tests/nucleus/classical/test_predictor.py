@@ -40,6 +40,22 @@ def test_every_preset_finds_bright_and_dark_nuclei(disks, preset, nucleus, backg
     assert scores.min() > 0.7
 
 
+@pytest.mark.parametrize("preset", ALL)
+@pytest.mark.parametrize("shape", [(1, 1), (64, 64), (100, 101), (33, 257)])
+def test_one_colour_holds_no_nuclei_whatever_a_gaussian_rounds(preset, shape):
+    for value in (0, 1, 25, 100, 200, 254, 255):
+        image = np.full((*shape, 3), value, np.uint8)
+        for settings in ({}, {"SMOOTHING": 1.0}, {"SMOOTHING": 4.0, "CLASSES": 3}, {"CHANNEL": "haematoxylin"}):
+            assert found(preset, image, **settings)[0].max() == 0
+    image = np.full((*shape, 3), (200, 25, 101), np.uint8)
+    assert found(preset, image, SMOOTHING=1.0, CHANNEL="haematoxylin")[0].max() == 0
+
+
+def test_one_level_above_the_background_is_enough(disks):
+    image, truth = disks(nucleus=26, background=25, noise=0)
+    assert average_precision(truth, found("watershed", image, SMOOTHING=1.0, MIN_CONTRAST=0.0)[0]) > 0.7
+
+
 def test_one_nucleus_and_polarity_by_hand(disks):
     image, truth = disks(circles=((48, 50, 55),))
     labels, _ = found("otsu", image, POLARITY="bright")
