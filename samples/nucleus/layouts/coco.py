@@ -77,12 +77,10 @@ def _files(root: Path) -> list[Path]:
 
 def _parts(root: Path) -> Mapping[str, Part]:
     if root.is_file():
-        return {"all": partial(_read, root.parent, root, "all")}
+        return {_part_name(root): partial(_read, root.parent, root, _part_name(root))}
     files = _files(root)
     if not files:
         raise DatasetError(f"{root}: expected a JSON file with images and annotations, here or in {ANNOTATION_FOLDER}")
-    if len(files) == 1:
-        return {"all": partial(_read, root, files[0], _part_name(files[0]))}
     named: dict[str, Path] = {}
     for path in files:
         first = named.setdefault(_part_name(path), path)
