@@ -88,6 +88,6 @@ def test_predictions_that_cannot_be_scored_are_named(dataset, tmp_path):
     write_labels(folder / "b.png", np.zeros((12, 16), int))
     with pytest.raises(DatasetError, match=r"a\.png: has \(3, 3\) pixels"):
         evaluate_predictions(folder, dataset, progress=False)
-    cv2.imwrite(str(folder / "a.png"), np.zeros((12, 16, 3), np.uint8))
+    cv2.imwrite(str(folder / "a.png"), (np.arange(576) % 256).reshape(12, 16, 3).astype(np.uint8))
     with pytest.raises(ImageFileError, match=r"a\.png: no label image"):
         evaluate_predictions(folder, dataset, progress=False)

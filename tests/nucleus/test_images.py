@@ -10,7 +10,7 @@ import skimage.data
 import tifffile
 from PIL import Image
 
-from nucleus.images import ImageFileError, list_images, read_image, read_mask
+from nucleus.images import ImageFileError, list_images, read_image, read_labels, read_mask
 
 COLOUR = skimage.data.astronaut()[::8, ::6]
 GREY = COLOUR[..., 1].copy()
@@ -201,3 +201,137 @@ def test_listing_is_sorted_and_leaves_other_files_out(tmp_path):
         (tmp_path / name).touch()
     (tmp_path / "e.png").mkdir()
     assert [path.name for path in list_images(tmp_path)] == ["a.tiff", "b.PNG"]
+
+
+# --- label images ----------------------------------------------------------------------------------------------------
+
+# The numbers of a label image, some of them apart, none above 15.
+NUMBERS = (np.arange(11 * 13).reshape(11, 13) * 7 % 16).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("name", "bits", "options"),
+    [
+        ("a.png", 8, {}),
+        ("a.png", 4, {}),
+        ("a.png", 8, {"transparency": 3}),
+        ("a.tif", 8, {}),
+        ("a.tif", 8, {"compression": "tiff_lzw"}),
+        ("a.tif", 8, {"compression": "tiff_deflate"}),
+    ],
+)
+def test_the_indices_of_a_palette_are_the_labels(tmp_path, name, bits, options):
+    image = Image.new("P", NUMBERS.shape[::-1])
+    image.putdata(NUMBERS.ravel().tolist())
+    image.putpalette(np.random.default_rng(0).integers(0, 256, 48).tolist())
+    image.save(tmp_path / name, **options, **({"bits": bits} if name == "a.png" else {}))
+    np.testing.assert_array_equal(read_labels(tmp_path / name), NUMBERS)
+
+
+@pytest.mark.parametrize("bits", [1, 2])
+def test_the_indices_of_a_small_palette_are_the_labels(tmp_path, bits):
+    image = Image.new("P", NUMBERS.shape[::-1])
+    image.putdata((NUMBERS % 2**bits).ravel().tolist())
+    image.putpalette([9, 8, 7, 200, 100, 50, 1, 2, 3, 4, 5, 6][: 3 * 2**bits])
+    image.save(tmp_path / "a.png", bits=bits)
+    assert (tmp_path / "a.png").read_bytes()[24] == bits
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.png"), NUMBERS % 2**bits)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_equal_channels_and_alpha_are_read_as_one(tmp_path, name, channels):
+    colour = [NUMBERS] * (channels if channels == 3 else channels - 1)
+    alpha = [] if channels == 3 else [255 - NUMBERS]
+    path = _save(tmp_path, np.stack(colour + alpha, axis=2), name)
+    np.testing.assert_array_equal(read_labels(path), NUMBERS)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, bool, np.int16])
+def test_whole_numbers_may_be_stored_in_other_types(tmp_path, dtype):
+    tifffile.imwrite(tmp_path / "a.tif", NUMBERS.astype(dtype))
+    labels = read_labels(tmp_path / "a.tif")
+    assert labels.dtype == np.int32
+    np.testing.assert_array_equal(labels, NUMBERS.astype(dtype))
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "tiff_lzw"}])
+def test_labels_are_the_stored_numbers_where_a_tiffs_zero_is_white(tmp_path, options):
+    path = _save(tmp_path, NUMBERS, "a.tif", **options)
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        at = file.pages[0].tags["PhotometricInterpretation"].valueoffset
+    assert data[at : at + 2] == b"\x01\x00"
+    data[at] = 0
+    path.write_bytes(data)
+    np.testing.assert_array_equal(read_labels(path), NUMBERS)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "cause"),
+    [
+        (NUMBERS / np.float32(2), "which are no whole numbers"),
+        (np.where(NUMBERS == 3, np.nan, NUMBERS).astype(np.float32), "which are no whole numbers"),
+        (-NUMBERS.astype(np.float32), "of which some are negative"),
+        (COLOUR, "whose channels differ"),
+        (NUMBERS * np.float32(1e12), "a label is above 2147483647"),
+    ],
+)
+def test_what_is_no_label_image_is_named(tmp_path, pixels, cause):
+    tifffile.imwrite(tmp_path / "a.tif", pixels)
+    with pytest.raises(ImageFileError, match=rf"a\.tif: .*{cause}"):
+        read_labels(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("a.jpg", {}), ("a.png", {"format": "jpeg"}), ("a.tif", {"compression": "jpeg"})]
+)
+def test_labels_with_losses_are_refused(tmp_path, name, options):
+    path = _save(tmp_path, NUMBERS, name, **options)
+    with pytest.raises(ImageFileError, match=r"JPEG.*, (since its|whose) losses change"):
+        read_labels(path)
+    assert read_image(path).shape == (11, 13, 3)
+
+
+# --- channels and compressions of TIFF -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["imagej", "ome"])
+@pytest.mark.parametrize("count", [2, 3])
+def test_two_or_three_channels_are_red_green_and_blue(tmp_path, kind, count):
+    planes = np.moveaxis(COLOUR[..., :count], 2, 0)
+    tifffile.imwrite(tmp_path / "a.tif", planes, **{kind: True}, metadata={"axes": "CYX"}, photometric="minisblack")
+    image = read_image(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image[..., :count], COLOUR[..., :count])
+    assert image.shape == COLOUR.shape and not image[..., count:].any()
+
+
+def test_a_missing_third_channel_does_not_count_towards_the_scale(tmp_path):
+    planes = np.moveaxis(COLOUR[..., :2], 2, 0).astype(np.uint16) + 1000
+    tifffile.imwrite(tmp_path / "a.tif", planes, imagej=True, metadata={"axes": "CYX"})
+    low, high = np.percentile(planes, [0.1, 99.9])
+    expected = np.round(np.clip((np.moveaxis(planes, 0, -1) - low) / (high - low), 0, 1) * 255)
+    image = read_image(tmp_path / "a.tif")
+    np.testing.assert_allclose(image[..., :2], expected, atol=1)
+    assert not image[..., 2].any()
+
+
+@pytest.mark.parametrize("axes", ["ZYX", "TYX"])
+def test_planes_that_are_no_channels_are_a_stack(tmp_path, axes):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 8, 9), np.uint8), imagej=True, metadata={"axes": axes})
+    with pytest.raises(ImageFileError, match="the TIFF holds a stack"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_lzma_is_read_and_a_compression_that_is_not_is_named(tmp_path, capfd):
+    tifffile.imwrite(tmp_path / "a.tif", GREY)
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        at = file.pages[0].tags["Compression"].valueoffset
+    data[at : at + 2] = (34887).to_bytes(2, "little")
+    (tmp_path / "a.tif").write_bytes(data)
+    with pytest.raises(ImageFileError, match=r"a\.tif: the TIFF's compression LERC cannot be read here .*imagecodecs"):
+        read_image(tmp_path / "a.tif")
+    assert "OpenCV" not in capfd.readouterr().err
+    tifffile.imwrite(tmp_path / "b.tif", GREY, compression="lzma")
+    np.testing.assert_array_equal(read_image(tmp_path / "b.tif")[..., 1], GREY)
