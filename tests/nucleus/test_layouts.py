@@ -608,3 +608,32 @@ def test_instances_of_another_shape_than_the_image_are_named(tmp_path):
     one_image(tmp_path, height=16, width=12)
     with pytest.raises(DatasetError, match=r"annotations\.json: .*\(16, 12\), the image .*a\.png has \(12, 16\)"):
         load(tmp_path).load_labels(0)
+
+
+def test_annotations_that_draw_nothing_are_skipped_among_others_and_counted(tmp_path, caplog):
+    square, short = [1, 1, 8, 1, 8, 8, 1, 8], [1, 1, 2, 2]
+    one_image(tmp_path, [], [square], None, [short], [[9, 9, 12, 9, 12, 11], short])
+    labels = load(tmp_path).load_labels(0)[0]
+    first, second = reference_mask([square]), reference_mask([[9, 9, 12, 9, 12, 11]])
+    np.testing.assert_array_equal(labels, np.where(first, 1, np.where(second, 2, 0)))
+    assert caplog.text.count("annotations.json: ") == 1
+    assert "4 annotations have no segmentation or a polygon of fewer" in caplog.text and "3 nuclei" in caplog.text
+
+
+@pytest.mark.parametrize("folder", ["", "images", "train2017", "images/train2017"])
+def test_images_are_looked_for_beside_the_folder_of_a_named_json_file(tmp_path, folder):
+    write_image(tmp_path / folder / "a.png")
+    path = tmp_path / "annotations/instances_train2017.json"
+    write_json(path, {"images": [{"id": 1, "file_name": "a.png"}], "annotations": []})
+    assert ids(path) == ids(tmp_path) == ids(path, "train2017") == ["a"]
+
+
+def test_backslashes_in_a_file_name_may_be_slashes(tmp_path):
+    write_image(tmp_path / "images/more/a.png")
+    content = {"images": [{"id": 1, "file_name": "more\\a.png"}], "annotations": []}
+    write_json(tmp_path / "annotations.json", content)
+    assert ids(tmp_path) == ["more_a"]
+    content["images"][0]["file_name"] = "..\\a.png"
+    write_json(tmp_path / "annotations.json", content)
+    with pytest.raises(DatasetError, match="image 1: expected a relative file_name"):
+        load(tmp_path)

@@ -4,15 +4,18 @@
                                                                          "instances_"
 <root>/<file_name>, or <root>/images/<file_name>, or in a folder of the part's name
 
-A data set is a folder with such files, or one JSON file with the images beside it. Every category counts as nucleus.
-Crowds (iscrowd) are skipped; polygons and both forms of run-length codes are read. An image's id is its file_name
-without suffix, "/" written as "_". If `annotations` is missing altogether, the images have no labels; an image without
-an annotation has no nuclei.
+A data set is a folder with such files, or one JSON file with the images beside it or beside its folder `annotations`;
+backslashes in a file_name may be meant as slashes. Every category counts as nucleus. Crowds (iscrowd) are skipped;
+polygons and both forms of run-length codes are read. Annotations without a segmentation and polygons of fewer than
+three points are skipped and counted in a warning, unless there is nothing else. An image's id is its file_name without
+suffix, "/" written as "_". If `annotations` is missing altogether, the images have no labels; an image without an
+annotation has no nuclei.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +32,9 @@ from nucleus.layouts.painting import image_shape, paint_in_order
 ANNOTATION_FOLDER = "annotations"
 IMAGE_FOLDER = "images"
 _PREFIX = "instances_"
+_FEWEST_NUMBERS = 6
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,8 @@ def _read(root: Path, path: Path, part: str, report: Report) -> list[Sample]:
     content = _load(path)
     images = _by_id(path, content, "images")
     annotations = _by_id(path, content, "annotations") if "annotations" in content else None
+    if annotations:
+        annotations = _drawn(path, annotations)
     of_image: dict[Any, list[dict]] = defaultdict(list)
     for number, annotation in (annotations or {}).items():
         image_id = annotation.get("image_id")
@@ -104,17 +112,20 @@ def _read(root: Path, path: Path, part: str, report: Report) -> list[Sample]:
             raise DatasetError(f"{path}, annotation {number}: there is no image {image_id!r}")
         if not annotation.get("iscrowd"):
             of_image[image_id].append(annotation)
-    folders = [root, root / IMAGE_FOLDER, root / part, root / IMAGE_FOLDER / part]
+    roots = [root, root.parent] if path.parent == root and root.name == ANNOTATION_FOLDER else [root]
+    folders = [
+        folder for base in roots for folder in (base, base / IMAGE_FOLDER, base / part, base / IMAGE_FOLDER / part)
+    ]
     samples = []
     for number, image in images.items():
         try:
-            file = _image_file(path, image, folders)
+            file, name = _image_file(path, image, folders)
             truth = None if annotations is None else _instances(path, image, of_image[number])
         except DatasetError as error:
             report(error)
             continue
-        name = "_".join(PurePosixPath(image["file_name"]).with_suffix("").parts)
-        samples.append(Sample(name, file, truth, path.stem, str(image.get("modality", UNKNOWN_MODALITY))))
+        image_id = "_".join(name.with_suffix("").parts)
+        samples.append(Sample(image_id, file, truth, path.stem, str(image.get("modality") or UNKNOWN_MODALITY)))
     return samples
 
 
@@ -145,15 +156,47 @@ def _by_id(path: Path, content: Mapping[str, Any], key: str) -> dict[Any, dict]:
     return found
 
 
-def _image_file(path: Path, image: Mapping[str, Any], folders: list[Path]) -> Path:
-    name = image.get("file_name")
-    if not isinstance(name, str) or not name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-        raise DatasetError(f"{path}, image {image['id']}: expected a relative file_name; found {name!r}")
-    found = next((folder / name for folder in folders if (folder / name).is_file()), None)
-    if found is None:
-        looked = ", ".join(map(str, dict.fromkeys(folders)))
-        raise DatasetError(f"{path}, image {image['id']}: there is no {name} in {looked}")
-    return found
+def _drawn(path: Path, annotations: Mapping[Any, dict]) -> Mapping[Any, dict]:
+    """Leaves out annotations without a segmentation, and polygons of fewer than three points, unless all are so."""
+    kept, skipped = {}, []
+    for number, annotation in annotations.items():
+        segmentation = annotation.get("segmentation")
+        if isinstance(segmentation, list):
+            segmentation = [polygon for polygon in segmentation if not _is_short(polygon)]
+        if segmentation != annotation.get("segmentation") or not segmentation:
+            skipped.append(number)
+        if segmentation:
+            kept[number] = {**annotation, "segmentation": segmentation}
+    if not kept:
+        return annotations
+    if skipped:
+        _log.warning(
+            "%s: %d annotations have no segmentation or a polygon of fewer than three points (first: %s); what they "
+            "lack is skipped, and with it %d nuclei",
+            path,
+            len(skipped),
+            skipped[0],
+            len(annotations) - len(kept),
+        )
+    return kept
+
+
+def _is_short(polygon: Any) -> bool:
+    return isinstance(polygon, list) and len(polygon) < _FEWEST_NUMBERS and len(polygon) % 2 == 0
+
+
+def _image_file(path: Path, image: Mapping[str, Any], folders: list[Path]) -> tuple[Path, PurePosixPath]:
+    """The image's file, and its name with slashes."""
+    told = image.get("file_name")
+    names = [PurePosixPath(told), PurePosixPath(told.replace("\\", "/"))] if isinstance(told, str) and told else []
+    if not names or any(name.is_absolute() or ".." in name.parts for name in names):
+        raise DatasetError(f"{path}, image {image['id']}: expected a relative file_name; found {told!r}")
+    for name in names:
+        for folder in folders:
+            if (folder / name).is_file():
+                return folder / name, name
+    looked = ", ".join(map(str, dict.fromkeys(folders)))
+    raise DatasetError(f"{path}, image {image['id']}: there is no {told} in {looked}")
 
 
 def _instances(path: Path, image: Mapping[str, Any], annotations: list[dict]) -> CocoInstances:
