@@ -102,9 +102,17 @@ def test_a_mask_of_another_shape_names_both_files_and_shapes(add_sample, rectang
         _load(tmp_path).load_labels(0)
 
 
-@pytest.mark.parametrize("masks", [None, []])
-def test_missing_masks_are_allowed_for_detection_only(add_sample, tmp_path, masks):
-    add_sample("a", masks)
+def test_an_empty_folder_of_masks_means_that_there_are_no_nuclei(add_sample, tmp_path):
+    masks = add_sample("a", []) / "masks"
+    dataset = _load(tmp_path)
+    assert not dataset.load_labels(0)[0].any() and len(dataset.load_labels(0)[1]) == 0
+    (masks / "0.npy").touch()
+    with pytest.raises(DatasetError, match=r"a\.png: it has no mask file"):
+        _load(tmp_path)
+
+
+def test_missing_masks_are_allowed_for_detection_only(add_sample, tmp_path):
+    add_sample("a", None)
     with pytest.raises(DatasetError, match="no mask file"):
         _load(tmp_path)
     dataset = _load(tmp_path, require_masks=False)

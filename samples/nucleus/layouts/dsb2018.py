@@ -4,6 +4,8 @@
 <root>/stage1_train/<ImageId>/masks/*.png              one mask a nucleus
 <root>/classes.csv                                     optional: ImageId,foreground,background
 
+An empty folder `masks` says that the image has no nuclei; without that folder the image has no labels.
+
 Each folder in <root> is a part of its name. Of stage1_train, "val" are the customary `VAL_IMAGE_IDS`, "train" is the
 rest and "all" is both.
 """
@@ -136,9 +138,13 @@ def _read(root: Path, folder: str, customary: bool | None, report: Report) -> li
             report(error)
             continue
         masks = root / folder / name / "masks"
-        truth = MaskFolder(masks) if masks.is_dir() and list_images(masks) else None
+        truth = MaskFolder(masks) if masks.is_dir() and (list_images(masks) or _is_empty(masks)) else None
         samples.append(Sample(name, image, truth, folder, modalities.get(name, UNKNOWN_MODALITY)))
     return samples
+
+
+def _is_empty(folder: Path) -> bool:
+    return all(path.name[0] == "." for path in folder.iterdir())
 
 
 def _folders(root: Path) -> list[str]:
