@@ -22,6 +22,7 @@ from nucleus.labels import labels_to_masks, relabel_sequential
 from nucleus.layouts import read_samples
 from nucleus.layouts.base import UNKNOWN_MODALITY, DatasetError, Sample, raise_error
 from nucleus.layouts.dsb2018 import TRAIN_FOLDER, VAL_IMAGE_IDS
+from nucleus.layouts.label_files import BinaryMaskWatch, LabelFile
 from nucleus.layouts.tables import CLASSES_FILE, MODALITIES, read_modalities
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class NucleusDataset(Dataset):
         self.mixing = mixing
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self._memory = ArrayCache(memory_limit)
+        self._binary_masks = BinaryMaskWatch()
         self.add_class(SOURCE, 1, "nucleus")
 
     def load_nucleus(
@@ -192,7 +194,8 @@ class NucleusDataset(Dataset):
 
         Labels are in the order of the data set: of mask files by name, of rows, of annotations, of the values in a
         label image. A pixel in several masks belongs to the first of them; a mask without a pixel is left out. Both
-        are counted in a warning when the label image is made.
+        are counted in a warning when the label image is made. The first file of labels that looks like a binary mask
+        of several nuclei is named in a warning, too.
 
         Args:
             image_id: index into `image_info`.
@@ -285,7 +288,10 @@ class NucleusDataset(Dataset):
         image, truth = Path(info["path"]), info["truth"]
         if truth is None:
             raise DatasetError(f"{image}: the image has no masks")
-        return info["label_cache"].get(info["id"], [image, *truth.files()], lambda: truth.read(image))
+        labels = info["label_cache"].get(info["id"], [image, *truth.files()], lambda: truth.read(image))
+        if isinstance(truth, LabelFile):
+            self._binary_masks.look(truth.path, labels)
+        return labels
 
 
 def _with_modalities(samples: list[Sample], folder: Path, classes: str | os.PathLike | None) -> list[Sample]:

@@ -7,7 +7,8 @@ import math
 import os
 import zlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,9 +17,10 @@ import numpy as np
 from nucleus.dataset import DatasetError, NucleusDataset
 from nucleus.images import read_labels
 from nucleus.inference import predict
+from nucleus.label_index import LabelIndex
+from nucleus.layouts.label_files import BinaryMaskWatch
 from nucleus.layouts.tables import read_table
 
-SUFFIXES = (".png", ".tif", ".tiff")
 # Where `nucleus detect` puts label images, and the table beside that folder that holds their scores.
 LABELS_FOLDER, NUCLEI_FILE = "labels", "nuclei.csv"
 
@@ -72,7 +74,7 @@ class ModelPredictions:
 
 
 class PredictionFolder:
-    """Label images `<ImageId>.png`, `.tif` or `.tiff`, written by this project or by any other.
+    """Label images, written by this project or by any other; `nucleus.label_index.LabelIndex` tells their names.
 
     Those of `nucleus detect` have scores, in its `nuclei.csv`. Where the labels there are others than those of an
     image, a warning says so, and no image has scores.
@@ -94,36 +96,38 @@ class PredictionFolder:
         whole = self.folder.resolve()
         written_by_detect = whole.name == LABELS_FOLDER and whole.parent.name != ""
         self.name = name or (whole.parent.name if written_by_detect else whole.name)
+        self._binary_masks = BinaryMaskWatch()
         self._table = whole.parent / NUCLEI_FILE
         self._scores = read_scores(self._table) if written_by_detect and self._table.is_file() else None
 
     def require(self, dataset: NucleusDataset) -> None:
-        """Names the first image without a label image."""
+        """Names the first image that has not one label image."""
         if not self.folder.is_dir():
             raise DatasetError(f"{self.folder}: there is no such folder")
-        for index in dataset.image_ids:
-            self._path(dataset.image_info[index]["id"])
+        ids = _ids(dataset)
+        for image_id in ids:
+            self._index.find(image_id, ids)
 
     def read(self, dataset: NucleusDataset, index: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Reads a label image; see `Predictions.read`.
 
         Raises:
-            DatasetError: There is none, or it has another size than its image.
+            DatasetError: There is none or several, or it has another size than its image.
             nucleus.images.ImageFileError: It cannot be read.
         """
         image_id = dataset.image_info[index]["id"]
-        path = self._path(image_id)
+        path = self._index.find(image_id, _ids(dataset))
         labels = read_labels(path)
+        if self._scores is None:
+            self._binary_masks.look(path, labels)
         truth, _ = dataset.load_labels(index)
         if labels.shape != truth.shape:
             raise DatasetError(f"{path}: has {labels.shape} pixels, its image {truth.shape}")
         return labels, self._scores_of(image_id, labels)
 
-    def _path(self, image_id: str) -> Path:
-        for suffix in SUFFIXES:
-            if (self.folder / f"{image_id}{suffix}").is_file():
-                return self.folder / f"{image_id}{suffix}"
-        raise DatasetError(f"{self.folder}: no label image {image_id}.png (or {', '.join(SUFFIXES[1:])})")
+    @cached_property
+    def _index(self) -> LabelIndex:
+        return LabelIndex(self.folder)
 
     def _scores_of(self, image_id: str, labels: np.ndarray) -> np.ndarray | None:
         if self._scores is None:
@@ -162,6 +166,10 @@ class KeptPredictions:
             self._kept[index] = zlib.compress(np.ascontiguousarray(labels), 1), labels.dtype, labels.shape, scores
         packed, dtype, shape, scores = self._kept[index]
         return np.frombuffer(zlib.decompress(packed), dtype).reshape(shape), scores
+
+
+def _ids(dataset: NucleusDataset) -> Collection[str]:
+    return dict.fromkeys(info["id"] for info in dataset.image_info)
 
 
 def require_distinct_names(names: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from nucleus.dataset import DatasetError, NucleusDataset
 from nucleus.evaluation import evaluate_fully
 from nucleus.export import write_labels
+from nucleus.label_index import LabelIndex
 from nucleus.metrics import coco_scores, overlaps, score_average_precision
 from nucleus.predictions import KeptPredictions, PredictionFolder
 
@@ -95,3 +96,41 @@ def test_what_is_kept_is_what_was_read(dataset, folder):
         np.testing.assert_array_equal(labels, expected)
         np.testing.assert_array_equal(scores, confidences)
     assert (kept.name, kept.source) == ("mine", str(folder))
+
+
+@pytest.mark.parametrize("name", ["a.PNG", "a.TIFF", "a_cp_masks.png", "A.png", "a_masks.TIF", "a_label.png"])
+def test_label_images_are_found_as_other_programs_name_them(dataset, tmp_path, name):
+    folder = tmp_path / "theirs"
+    for target in (name, "NA_cp_masks.png"):
+        path = write_labels(folder / "new.tif" if "TIF" in target else folder / "new.png", np.eye(12, 16, dtype=int))
+        (path or folder / ("new.tif" if "TIF" in target else "new.png")).rename(folder / target)
+    (folder / "a_flows.tif").touch()
+    predictions = PredictionFolder(folder)
+    predictions.require(dataset)
+    for index in dataset.image_ids:
+        np.testing.assert_array_equal(predictions.read(dataset, index)[0], np.eye(12, 16))
+
+
+def test_names_that_could_mean_one_image_or_another_are_not_guessed(tmp_path):
+    for name in ("a.png", "a_cp_masks.png", "b_mask.png", "b.tif", "C.png", "c.png", ".d.png", "E.png"):
+        (tmp_path / name).touch()
+    index = LabelIndex(tmp_path)
+    with pytest.raises(DatasetError, match=r"a\.png, a_cp_masks\.png could all be the label image of a; keep one"):
+        index.find("a")
+    assert index.find("b", ["b", "b_mask"]).name == "b.tif" and index.find("b_mask", ["b", "b_mask"]).suffix == ".png"
+    assert index.find("c").name == "c.png" and index.find("C").name == "C.png"
+    for name in "de":
+        with pytest.raises(DatasetError, match=f"no label image {name}.png"):
+            index.find(name, ["d", "e", "E"])
+    assert index.find("e").name == "E.png"
+
+
+def test_a_binary_mask_is_not_silently_one_nucleus(dataset, tmp_path, caplog):
+    labels = np.zeros((12, 16), int)
+    labels[1:4, 1:4] = labels[6:9, 6:9] = 255
+    for name in ("a", "NA"):
+        write_labels(tmp_path / "theirs" / f"{name}.png", labels)
+    predictions = PredictionFolder(tmp_path / "theirs")
+    for index in dataset.image_ids:
+        predictions.read(dataset, index)
+    assert len(caplog.records) == 1 and ".png: its 2 separate regions have one value" in caplog.text

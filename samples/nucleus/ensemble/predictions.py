@@ -10,8 +10,10 @@ import numpy as np
 
 from nucleus.dataset import DatasetError
 from nucleus.images import read_labels
+from nucleus.label_index import LabelIndex
 from nucleus.labels import relabel_sequential
-from nucleus.predictions import LABELS_FOLDER, NUCLEI_FILE, SUFFIXES, read_scores
+from nucleus.layouts.label_files import BinaryMaskWatch
+from nucleus.predictions import LABELS_FOLDER, NUCLEI_FILE, read_scores
 
 
 class PredictionFolders:
@@ -19,9 +21,9 @@ class PredictionFolders:
 
     Args:
         folders: What `nucleus detect` wrote (`labels/<ImageId>.png` or .tif, and `nuclei.csv` with their scores; its
-            folder `labels` means the same), or folders of label images `<ImageId>.png` or .tif by any program, whose
-            nuclei all count as scored 1. Several are those of one model, such as one for each fold of a
-            cross-validation: each image is in one of them.
+            folder `labels` means the same), or folders of label images by any program (named as
+            `nucleus.label_index` tells), whose nuclei all count as scored 1. Several are those of one model, such as
+            one for each fold of a cross-validation: each image is in one of them.
 
     Raises:
         DatasetError: A folder is missing, or its table of nuclei is missing or malformed.
@@ -29,6 +31,7 @@ class PredictionFolders:
 
     def __init__(self, folders: Sequence[str | os.PathLike]):
         self.folders = [_Folder(Path(folder)) for folder in folders]
+        self._binary_masks = BinaryMaskWatch()
 
     def find(self, image_id: str) -> tuple[np.ndarray, np.ndarray]:
         """Reads the prediction for an image.
@@ -43,7 +46,7 @@ class PredictionFolders:
             DatasetError: There is none, there are several, or its nuclei are not those of the table.
             nucleus.images.ImageFileError: The label image cannot be read.
         """
-        found = [(folder, path) for folder in self.folders for path in folder.files(image_id)]
+        found = [(folder, path) for folder in self.folders for path in folder.index.files(image_id)]
         if not found:
             names = ", ".join(str(folder.images) for folder in self.folders)
             raise DatasetError(f"{names}: no label image {image_id}.png (or .tif, .tiff)")
@@ -51,6 +54,8 @@ class PredictionFolders:
             raise DatasetError(f"{found[0][1]}: the same image is predicted by {found[1][1]} too")
         folder, path = found[0]
         labels = read_labels(path)
+        if not folder.written_by_detect:
+            self._binary_masks.look(path, labels)
         numbers = np.flatnonzero(np.bincount(labels.ravel(), minlength=1)[1:]) + 1
         return relabel_sequential(labels)[0], folder.scores(image_id, numbers, path)
 
@@ -65,10 +70,8 @@ class _Folder:
         self.written_by_detect = (path / LABELS_FOLDER).is_dir()
         self.images = path / LABELS_FOLDER if self.written_by_detect else path
         self.table = path / NUCLEI_FILE
+        self.index = LabelIndex(self.images)
         self._scores = read_scores(self.table) if self.written_by_detect else {}
-
-    def files(self, image_id: str) -> list[Path]:
-        return [path for suffix in SUFFIXES if (path := self.images / f"{image_id}{suffix}").is_file()]
 
     def scores(self, image_id: str, numbers: np.ndarray, path: Path) -> np.ndarray:
         if not self.written_by_detect:

@@ -1,15 +1,22 @@
-"""A label image in a file of its own."""
+"""A label image in a file of its own: its usual names, how it is read, and what it may turn out to be."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from nucleus.images import read_image, read_labels
 from nucleus.labels import relabel_sequential
 from nucleus.layouts.base import DatasetError
+
+# What follows an image's name in that of its label image; Cellpose writes the first.
+LABEL_ENDINGS = ("_cp_masks", "_masks", "_mask", "_labels", "_label")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,41 @@ class LabelFile:
         if labels.shape != shape:
             raise DatasetError(f"{self.path}: the label image has shape {labels.shape}, its image {image} has {shape}")
         return close_gaps(labels)
+
+
+class BinaryMaskWatch:
+    """Warns of the first label image that looks like a binary mask of several nuclei, and is silent from then on."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def look(self, path: Path, labels: np.ndarray) -> None:
+        """Looks at a label image.
+
+        Args:
+            path: its file, for the warning.
+            labels: int32 [H, W].
+        """
+        if self._told:
+            return
+        nuclei = labels > 0
+        if not nuclei.any() or (labels[nuclei] != labels.max()).any():
+            return
+        regions = cv2.connectedComponents(nuclei.astype(np.uint8))[0] - 1
+        if regions > 1:
+            self._told = True
+            _log.warning(
+                "%s: its %d separate regions have one value and count as one nucleus. If they are several, this is a "
+                "binary mask: number the nuclei, here and in the other files (of nuclei that do not touch, "
+                "scipy.ndimage.label makes a label image)",
+                path,
+                regions,
+            )
+
+
+def without_label_ending(stem: str) -> str:
+    """The name of the image that a label image's name, without suffix, means; the same where it has no such ending."""
+    return next((stem.removesuffix(ending) for ending in LABEL_ENDINGS if stem.endswith(ending)), stem)
 
 
 def close_gaps(labels: np.ndarray) -> np.ndarray:

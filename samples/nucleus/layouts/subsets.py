@@ -46,7 +46,10 @@ def read_subset(parts: Mapping[str, Part], subset: str, root: Path, report: Repo
     for sample in samples:
         first = seen.setdefault(sample.id, sample)
         if first is not sample:
-            raise DatasetError(f"{sample.image}: its id {sample.id!r} is also that of {first.image}")
+            raise DatasetError(
+                f"{sample.image}: its id {sample.id!r} is also that of {first.image}; an id names one image in tables, "
+                f"folds and predictions. Rename one{_one_part_at_a_time(parts)}"
+            )
     return samples
 
 
@@ -74,6 +77,15 @@ def _read(parts: Mapping[str, Part], name: str, root: Path, report: Report) -> l
         raise DatasetError(f"{root}: {len(samples)} images cannot be split into train and val")
     aside = held_out(samples)
     return [sample for sample in samples if (sample.id in aside) == (name == "val")]
+
+
+def _one_part_at_a_time(parts: Mapping[str, Part]) -> str:
+    if len(parts) < 2:
+        return ""
+    # A fifth is set aside from "train" if no part stands for "val".
+    split = "train" in parts and "val" not in map(role, parts)
+    names = ("train+val" if split and part == "train" else part for part in parts)
+    return " or take one part at a time: " + ", ".join(f"--subset={name}" for name in names)
 
 
 def _standing_for(parts: Mapping[str, Part], name: str, root: Path) -> str | None:

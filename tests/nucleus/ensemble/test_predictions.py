@@ -44,6 +44,7 @@ def test_each_image_is_in_one_of_the_folders_of_a_model(detected, tmp_path):
     with pytest.raises(DatasetError, match=r"run.labels, .*second: no label image c\.png"):
         folders.find("c")
     write_labels(tmp_path / "second" / "one.png", np.ones((4, 4), np.int32))
+    folders = PredictionFolders([detected, tmp_path / "second"])
     with pytest.raises(DatasetError, match=r"run.labels.one\.png: the same image is predicted by .*second.one\.png"):
         folders.find("one")
 
