@@ -20,7 +20,7 @@ from nucleus.cache import ArrayCache, LabelCache, label_cache_folder
 from nucleus.images import IMAGE_SUFFIXES, list_images, read_image
 from nucleus.labels import labels_to_masks, relabel_sequential
 from nucleus.layouts import read_samples
-from nucleus.layouts.base import UNKNOWN_MODALITY, DatasetError, Sample, raise_error
+from nucleus.layouts.base import EVERY_MODALITY, UNKNOWN_MODALITY, DatasetError, Sample, raise_error
 from nucleus.layouts.dsb2018 import TRAIN_FOLDER, VAL_IMAGE_IDS
 from nucleus.layouts.label_files import BinaryMaskWatch, LabelFile
 from nucleus.layouts.tables import CLASSES_FILE, MODALITIES, read_modalities
@@ -106,8 +106,8 @@ class NucleusDataset(Dataset):
 
         Raises:
             DatasetError: the data set or the subset is missing, empty, or not in the layout; a file of it is
-                malformed; `classes` is missing or names none of the images; or an image cannot be used because there
-                is none or several or it lacks labels.
+                malformed; `classes` is missing or names none of the images; a modality is called
+                "all"; or an image cannot be used because there is none or several or it lacks labels.
         """
         root = Path(dataset_dir)
         report = raise_error if failures is None else lambda error: failures.append(str(error))
@@ -305,7 +305,14 @@ def _with_modalities(samples: list[Sample], folder: Path, classes: str | os.Path
         told = read_modalities(classes)
         if samples and not any(sample.id in told for sample in samples):
             raise DatasetError(f"{classes}: names none of the images, such as {samples[0].id}")
-    return [replace(sample, modality=told.get(sample.id, sample.modality)) for sample in samples]
+    samples = [replace(sample, modality=told.get(sample.id, sample.modality)) for sample in samples]
+    mistaken = next((sample.id for sample in samples if sample.modality == EVERY_MODALITY), None)
+    if mistaken is not None:
+        raise DatasetError(
+            f"{classes or folder}: the modality of {mistaken} is called {EVERY_MODALITY!r}, as the scores of all "
+            "images are; give it another name"
+        )
+    return samples
 
 
 def _image_files(path: Path) -> list[Path]:

@@ -273,3 +273,17 @@ def test_modalities_by_colours(tmp_path):
     path.write_text("ImageId,colour\na,white\n")
     with pytest.raises(DatasetError, match=r"classes\.csv: expected the columns"):
         read_modalities(path)
+
+
+def test_a_modality_that_tables_would_take_for_all_images_is_refused(add_sample, rectangle, tmp_path):
+    add_sample("a", [rectangle(1, 1, 4, 4)])
+    (tmp_path / "classes.csv").write_text("ImageId,modality\na,all\n")
+    with pytest.raises(DatasetError, match="the modality of a is called 'all'"):
+        _load(tmp_path)
+
+
+@pytest.mark.parametrize("table", ["ImageId,modality\na,\n", "ImageId,foreground,background\na,,\n"])
+def test_an_empty_modality_is_not_known(add_sample, rectangle, tmp_path, table):
+    add_sample("a", [rectangle(1, 1, 4, 4)])
+    (tmp_path / "classes.csv").write_text(table)
+    assert _load(tmp_path).image_info[0]["modality"] == "unknown"

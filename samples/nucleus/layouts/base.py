@@ -10,6 +10,8 @@ from typing import Protocol
 import numpy as np
 
 UNKNOWN_MODALITY = "unknown"
+# Under this name tables have the scores of all images.
+EVERY_MODALITY = "all"
 
 
 class DatasetError(ValueError):

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nucleus.layouts.base import DatasetError
+from nucleus.layouts.base import UNKNOWN_MODALITY, DatasetError
 from trainkit.files import write_text
 
 CLASSES_FILE = "classes.csv"
@@ -62,7 +62,7 @@ def read_modalities(path: str | os.PathLike) -> dict[str, str]:
 
     Returns:
         ImageId -> modality: that of the file, or of the colours one of the names in `MODALITIES`, or
-        "<foreground>-on-<background>" for other colours.
+        "<foreground>-on-<background>" for other colours; `UNKNOWN_MODALITY` where a field is empty.
 
     Raises:
         DatasetError: the file cannot be read as CSV, or a column is missing.
@@ -71,10 +71,15 @@ def read_modalities(path: str | os.PathLike) -> dict[str, str]:
     if not path.is_file():
         return {}
     if "modality" in read_header(path):
-        return {row["ImageId"]: row["modality"] for _, row in read_table(path, ("ImageId", "modality"))}
+        return {
+            row["ImageId"]: row["modality"] or UNKNOWN_MODALITY for _, row in read_table(path, ("ImageId", "modality"))
+        }
     rows = read_table(path, ("ImageId", "foreground", "background"))
     colours = {row["ImageId"]: (row["foreground"], row["background"]) for _, row in rows}
-    return {name: MODALITIES.get(pair, f"{pair[0]}-on-{pair[1]}") for name, pair in colours.items()}
+    return {
+        name: MODALITIES.get(pair, f"{pair[0]}-on-{pair[1]}") if all(pair) else UNKNOWN_MODALITY
+        for name, pair in colours.items()
+    }
 
 
 def write_modalities(path: str | os.PathLike, modalities: Mapping[str, str]) -> None:

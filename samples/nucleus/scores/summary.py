@@ -122,12 +122,14 @@ def scores_by_group(images: Iterable[tuple[str, Scores]]) -> dict[str, Scores]:
         their names. (A data set whose only group is called otherwise has "all" alone.)
 
     Raises:
-        ValueError: There is no image.
+        ValueError: There is no image, or a group is itself called "all".
     """
     groups: dict[str, list[Scores]] = {}
     for name, scores in images:
         groups.setdefault(name, []).append(scores)
     if not groups:
         raise ValueError("There is no image to score.")
+    if "all" in groups:
+        raise ValueError("A group is called 'all', as the scores of all images are. Give it another name.")
     everything = {"all": sum(scores for group in groups.values() for scores in group)}
     return everything | ({name: sum(groups[name]) for name in sorted(groups)} if len(groups) > 1 else {})

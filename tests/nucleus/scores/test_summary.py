@@ -87,3 +87,5 @@ def test_groups_add_up_to_all(images, edge_cases):
     assert list(scores_by_group([("dark", scored[0])])) == ["all"]
     with pytest.raises(ValueError, match="no image"):
         scores_by_group([])
+    with pytest.raises(ValueError, match="A group is called 'all'"):
+        scores_by_group([("all", scored[0]), ("dark", scored[1])])
