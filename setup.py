@@ -52,6 +52,7 @@ setup(
         "nucleus.classical",
         "nucleus.commands",
         "nucleus.comparison",
+        "nucleus.decoding",
         "nucleus.ensemble",
         "nucleus.layouts",
         "nucleus.recipes",

@@ -194,6 +194,14 @@ def test_masks_are_whatever_is_not_zero(tmp_path):
     assert (read_mask(_save(tmp_path, np.stack([zeros, pixels, zeros, alpha], axis=2))) == expected).all()
     tifffile.imwrite(tmp_path / "deep.tif", pixels.astype(np.uint16))
     assert (read_mask(tmp_path / "deep.tif") == expected).all()
+    # tifffile writes truth values, and ImageJ binary images, as a TIFF in which 0 is white.
+    tifffile.imwrite(tmp_path / "truth.tif", expected)
+    for compression in ("raw", "tiff_deflate", "tiff_lzw"):
+        path = _save(tmp_path, pixels, "binary.tif", compression=compression)
+        with tifffile.TiffFile(path, mode="r+b") as file:
+            file.pages[0].tags["PhotometricInterpretation"].overwrite(0)
+        assert (read_mask(path) == expected).all()
+    assert (read_mask(tmp_path / "truth.tif") == expected).all()
 
 
 def test_listing_is_sorted_and_leaves_other_files_out(tmp_path):

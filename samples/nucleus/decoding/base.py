@@ -1,0 +1,35 @@
+"""What the decoders of all formats share."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import cv2
+import numpy as np
+
+# What an image file is read as. Of an image what is shown counts, of a mask or labels the numbers that are stored.
+Meaning = Literal["image", "mask", "labels"]
+
+
+class ImageFileError(ValueError):
+    """An image file that cannot be used; the message names the file and the cause."""
+
+
+def decode_with_opencv(data: bytes) -> np.ndarray:
+    """Decodes what OpenCV can: [H, W] grey or [H, W, 3] RGB, alpha dropped."""
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise ImageFileError(f"cannot be decoded ({error.err or error})") from error
+    if pixels is None:
+        raise ImageFileError("cannot be decoded: the file is truncated or damaged")
+    if pixels.ndim == 2:
+        return pixels
+    # IMREAD_UNCHANGED gives BGR or BGRA; grey with alpha comes as BGRA too.
+    return cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+
+
+def check_size(height: int, width: int) -> None:
+    """Refuses an image without pixels."""
+    if height <= 0 or width <= 0:
+        raise ImageFileError(f"the image has no pixels (height {height}, width {width})")
