@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import keras
 from nucleus import training
 from nucleus.config import inference_settings, make_config
 from nucleus.dataset import NucleusDataset
+from nucleus.fingerprint import check_images, fingerprint, note_images
 from nucleus.models import MODELS, last_checkpoint
 from nucleus.weights import Recipe, find_recipe
 from trainkit.files import atomic_path
@@ -54,6 +56,8 @@ def train_or_resume(
 ) -> Path:
     """Trains a model to the end of its stages, or what is left of that after an earlier call was stopped.
 
+    The training's folder gets `images.json`, which tells the images from others, so that it goes on with the same.
+
     Args:
         recipe: Model and settings.
         weights: What to begin with; see `nucleus.training.start`.
@@ -69,17 +73,20 @@ def train_or_resume(
         The last checkpoint.
 
     Raises:
-        ValueError: The folder holds a training with other settings, or an image or setting cannot be used.
+        ValueError: The folder holds a training with other settings or on other images, or an image or setting cannot
+            be used.
         DownloadError: Published weights could not be fetched.
     """
     config = make_config("training", recipe.preset, recipe.settings, recipe.model)
     kind = MODELS[recipe.model]
-    last = _last(folder, config.NAME, recipe)
+    images = {"train": fingerprint(train_dataset.image_info), "val": fingerprint(val_dataset.image_info)}
+    last = _last(folder, config.NAME, recipe, images)
     until = lay_out_stages(config.STAGES, config.LEARNING_RATE, epochs)[-1].until
     if last is None or kind.run_files.run_of(last).epoch < until:
         begin = ("last", last) if last else (weights, path and _copied(path, folder / _BEGIN))
         model = training.start(config, folder, *begin)
         recipe.save(model.log_dir)
+        note_images(Path(model.log_dir), images)
         training.train(
             model,
             train_dataset,
@@ -100,7 +107,7 @@ def _copied(weights: Path, to: Path) -> Path:
     return to
 
 
-def _last(folder: Path, name: str, recipe: Recipe) -> Path | None:
+def _last(folder: Path, name: str, recipe: Recipe, images: Mapping[str, str]) -> Path | None:
     """Returns the checkpoint to go on from, if there is one."""
     try:
         last = last_checkpoint(folder, name, [recipe.model])
@@ -110,6 +117,7 @@ def _last(folder: Path, name: str, recipe: Recipe) -> Path | None:
         raise ValueError(
             f"{last.parent}: holds a training with other settings (see recipe.json). Choose another output folder."
         )
+    check_images(last.parent, images)
     return last
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleus.config import inference_settings, make_config
+from nucleus.fingerprint import sha256
 from nucleus.models import MODELS
 from nucleus.weights import DOWNLOADABLE, Recipe, existing_file
 
@@ -109,9 +109,3 @@ def quick_member(member: Member) -> Member:
     settings = quick_settings(member.model, member.preset, member.settings)
     settings = {"MIN_AREA": _QUICK_MIN_AREA, **settings}
     return replace(member, settings=settings, weights=FROM_SCRATCH, epochs=1)
-
-
-def sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from nucleus.comparison.members import Member, sha256
+from nucleus.comparison.members import Member
 from nucleus.comparison.plan import ENSEMBLE, PLAIN, REPORT_FOLDER, Plan
 from nucleus.comparison.steps import Record, Steps
 from nucleus.comparison.summary import about, notes, title
@@ -24,6 +24,7 @@ from nucleus.ensemble import FitSettings, PredictionFolders, fit, make_examples,
 from nucleus.ensemble import report as tell
 from nucleus.ensemble.fitting import NothingToLearnError
 from nucleus.evaluation import evaluate_fully
+from nucleus.fingerprint import check_images, fingerprint, note_images, sha256
 from nucleus.folds import FOLDS_FILE, read_folds
 from nucleus.inference import Predictor, as_predictor, load_model, preprocessing
 from nucleus.mixing import Mixing
@@ -86,12 +87,16 @@ class _Run:
         self.dataset = load(only=self.ids)
 
     def settle(self) -> None:
-        """Notes folds and members in the folder of the results, or makes sure that those there are the same."""
+        """Notes folds, images and members in the folder of the results, or makes sure that those are the same."""
         path = self.output / FOLDS_FILE
+        images = {"images": fingerprint(self.dataset.image_info)}
         if not path.is_file():
+            note_images(self.output, images)
             self.plan.folds.save(path)
         elif read_folds(path).ids != self.plan.folds.ids:
             raise DatasetError(f"{path}: other folds than those asked for. Choose another output folder.")
+        else:
+            check_images(self.output, images)
         for member in self.plan.members:
             _settle_member(self.output / member.name / MEMBER_FILE, member)
 

@@ -99,7 +99,7 @@ class Images:
             The divisions.
 
         Raises:
-            DatasetError: See `load`.
+            DatasetError: See `load`; or the folds that the run keeps are of other images.
         """
         if not self.source.folds:
             yield Division("run", (TRAIN, None), (VAL, None))
@@ -111,9 +111,15 @@ class Images:
             yield Division(f"fold{number}", (ALL_FOLDS, train_ids), (ALL_FOLDS, val_ids), own)
 
     def _folds(self, path: Path) -> Folds:
+        infos = self.load(ALL_FOLDS).image_info
         if path.is_file():
-            return read_folds(path)
-        folds = divide_images(self.load(ALL_FOLDS).image_info, self.source.folds)
+            folds = read_folds(path)
+            if {name for fold in folds.ids for name in fold} != {info["id"] for info in infos}:
+                raise DatasetError(
+                    f"{path}: these are folds of other images than those of {self.root}. Choose another output folder."
+                )
+            return folds
+        folds = divide_images(infos, self.source.folds)
         folds.save(path)
         return folds
 

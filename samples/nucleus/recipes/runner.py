@@ -296,6 +296,7 @@ def _rows(experiment: Experiment, measured: _Measured, options: Options, seconds
             experiment=experiment.name,
             metric=figure.metric,
             part=figure.part,
+            dataset=_dataset(experiment, options),
             published=figure.value,
             measured=_value(experiment, figure, measured, parts),
             images=_images(figure, parts),
@@ -307,6 +308,13 @@ def _rows(experiment: Experiment, measured: _Measured, options: Options, seconds
             seconds=round(seconds, 1),
             citation=f"{experiment.citation} {experiment.place}",
         )
+
+
+def _dataset(experiment: Experiment, options: Options) -> str:
+    """Returns where the images are; empty where only those of a test set are used."""
+    if options.weights is not None and options.test is not None:
+        return ""
+    return str(options.dataset or experiment.source.default)
 
 
 def _value(

@@ -24,6 +24,8 @@ class Row:
         experiment: Its name.
         metric: See `nucleus.recipes.experiment.Figure`.
         part: Likewise.
+        dataset: Where the images are that were trained on, or that given weights are scored on; empty if those are a
+            test set's, which `measured_on` names.
         published: The published value; None where it is drawn only.
         measured: That of this run; None where it cannot be measured.
         images: Images that it was measured on.
@@ -40,6 +42,7 @@ class Row:
     experiment: str
     metric: str
     part: str
+    dataset: str
     published: float | None
     measured: float | None
     images: int
@@ -53,6 +56,8 @@ class Row:
 
 
 COLUMNS = [field.name for field in fields(Row)]
+# Tables that were begun before there was this column lack it.
+_LATER = "dataset"
 
 
 def read_table(folder: str | os.PathLike) -> pd.DataFrame:
@@ -62,7 +67,8 @@ def read_table(folder: str | os.PathLike) -> pd.DataFrame:
         folder: Of the table.
 
     Returns:
-        One row a figure, columns as `Row`, values as they stand in the file.
+        One row a figure, columns as `Row`, values as they stand in the file; `dataset` is empty in a table that was
+        begun before it was noted.
 
     Raises:
         ValueError: The file is another one; the message names it.
@@ -74,6 +80,8 @@ def read_table(folder: str | os.PathLike) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (ValueError, OSError) as error:
         raise ValueError(f"{path}: no table of reproduced figures ({error})") from error
+    if list(table.columns) == [name for name in COLUMNS if name != _LATER]:
+        table.insert(COLUMNS.index(_LATER), _LATER, "")
     if list(table.columns) != COLUMNS:
         raise ValueError(f"{path}: no table of reproduced figures (expected the columns {', '.join(COLUMNS)})")
     return table

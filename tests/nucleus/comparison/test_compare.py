@@ -15,9 +15,9 @@ import pytest
 
 from nucleus import cli
 from nucleus.comparison import Member, Plan, compare, runner
-from nucleus.comparison.members import sha256
 from nucleus.dataset import NucleusDataset, shipped_data
 from nucleus.ensemble.fitting import NothingToLearnError
+from nucleus.fingerprint import sha256
 from nucleus.folds import make_folds, read_folds
 from nucleus.metrics import count_matches, overlaps
 
@@ -272,6 +272,27 @@ def test_without_learning_and_views_there_is_one_row(tmp_path):
     text = compare(Plan([Member("otsu", "classical", "otsu")], folds, views="none"), load, tmp_path)
     groups = pd.read_csv(tmp_path / "table.csv")["group"]
     assert text.count("| otsu |") == len(groups) and "tta" not in text and "ensemble" not in text
+
+
+def test_other_images_of_the_same_names_are_refused(add_sample, rectangle, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "write_report", lambda *_: None)
+    for name in ("first", "second"):
+        add_sample(name, [rectangle(1, 1, 5, 5)])
+
+    def load(only=None, **_):
+        dataset = NucleusDataset()
+        dataset.load_nucleus(tmp_path, "stage1_train")
+        dataset.prepare()
+        return dataset
+
+    plan = Plan([Member("otsu", "classical", "otsu")], make_folds({"first": "", "second": ""}, 2), views="none")
+    compare(plan, load, tmp_path / "out")
+    before = (tmp_path / "out" / "table.csv").read_bytes()
+    image = next(tmp_path.rglob("first.png"))
+    image.write_bytes(image.read_bytes() + b"\0")
+    with pytest.raises(ValueError, match=r"images\.json: made of other images"):
+        compare(plan, load, tmp_path / "out")
+    assert (tmp_path / "out" / "table.csv").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
 """Running experiments: what is trained and measured, what a stopped run goes on with, and what is refused."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -9,7 +12,7 @@ import pytest
 from scipy import ndimage
 
 from nucleus import cli, training
-from nucleus.dataset import VAL_IMAGE_IDS, shipped_data
+from nucleus.dataset import VAL_IMAGE_IDS, DatasetError, shipped_data
 from nucleus.ensemble.model import Rules
 from nucleus.folds import find_folds
 from nucleus.labels import drop_small
@@ -157,6 +160,45 @@ def test_a_tiny_u_net_in_two_trainings_goes_on_where_it_was_stopped(tmp_path, mo
     assert all(len(list(path.glob("nucleus*/unet_nucleus_0001.h5"))) == 1 for path in runs)
     with pytest.raises(ValueError, match=r"1-original.*other settings"):
         reproduce(experiment, Options(tmp_path, settings={"LEARNING_RATE": 0.5}, quick=True))
+
+
+def copy_shipped(to, alter):
+    """Copies the shipped data set without its cache, and adds a byte to the files of its images if told."""
+    shutil.copytree(shipped_data(), to, ignore=shutil.ignore_patterns(".*"))
+    for path in to.glob("stage1_train/*/images/*.png") if alter else ():
+        path.write_bytes(path.read_bytes() + b"\0")
+    return to
+
+
+def test_a_training_on_other_images_is_not_taken_for_one_on_these(tmp_path, monkeypatch, threshold_predictor, capsys):
+    def start(config, folder, *_):
+        return SimpleNamespace(log_dir=str(folder / "nucleus20240101T0000"))
+
+    def train(model, *_, **__):
+        (Path(model.log_dir) / "unet_nucleus_0001.h5").touch()
+
+    monkeypatch.setattr(training, "start", start)
+    monkeypatch.setattr(training, "train", train)
+    monkeypatch.setattr(runner, "load_model", lambda *_: threshold_predictor)
+    same, other = copy_shipped(tmp_path / "same", False), copy_shipped(tmp_path / "other", True)
+    arguments = ("mlp-unet-128", "--quick", "--output", tmp_path / "out")
+    assert run(*arguments) == 0 and run(*arguments, "--dataset", same) == 0
+    table = pd.read_csv(tmp_path / "out" / CSV_FILE)
+    assert table["dataset"].tolist() == [str(shipped_data()), str(same)]
+    capsys.readouterr()
+    assert run(*arguments, "--dataset", other) == 1
+    assert "images.json: made of other images" in capsys.readouterr().err
+    assert len(pd.read_csv(tmp_path / "out" / CSV_FILE)) == len(table)
+
+
+def test_kept_folds_are_those_of_the_same_images(tmp_path, add_sample, rectangle):
+    for name in "abcd":
+        add_sample(name, [rectangle(1, 1, 5, 5)])
+    images = Images(find_experiment("vuola-unet-gentle-plain").source, tmp_path)
+    assert len(list(images.divisions(tmp_path / "out"))) == len(list(images.divisions(tmp_path / "out"))) == 4
+    add_sample("e", [rectangle(1, 1, 5, 5)])
+    with pytest.raises(DatasetError, match=r"folds\.json.*other images"):
+        list(images.divisions(tmp_path / "out"))
 
 
 def test_folds_are_held_out_in_turn_and_kept(tmp_path):

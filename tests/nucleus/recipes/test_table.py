@@ -12,6 +12,7 @@ ROW = Row(
     experiment="some",
     metric="mAP",
     part="",
+    dataset="images",
     published=0.42,
     measured=0.5,
     images=3,
@@ -41,6 +42,16 @@ def test_runs_add_up_in_both_files(tmp_path):
     assert [line.count(" | ") for line in lines[:5]] == [len(COLUMNS) - 2] * 5
     assert lines[-1] == f"- some: {ROW.citation}" and "| 0.42 | 0.5 | 3 |" in lines[2]
     assert sorted(path.name for path in tmp_path.iterdir()) == [CSV_FILE, MARKDOWN_FILE]
+
+
+def test_a_table_that_was_begun_without_data_sets_goes_on(tmp_path):
+    append_rows(tmp_path, [ROW])
+    old = pd.read_csv(tmp_path / CSV_FILE, dtype=str).drop(columns="dataset")
+    old.to_csv(tmp_path / CSV_FILE, index=False)
+    append_rows(tmp_path, [ROW])
+    table = pd.read_csv(tmp_path / CSV_FILE, keep_default_na=False)
+    assert list(table.columns) == COLUMNS and table["dataset"].tolist() == ["", "images"]
+    assert table["metric"].tolist() == ["mAP", "mAP"] and table["citation"].unique().tolist() == [ROW.citation]
 
 
 @pytest.mark.parametrize("content", ["a,b\n1,2\n", "", '"never closed'])
