@@ -93,7 +93,7 @@ class Images:
 
         Args:
             folder: Of the run, which keeps the folds for when it goes on.
-            held_out: Folds to hold out, instead of the source's; empty for the source's.
+            held_out: Folds to hold out, instead of the source's, each once; empty for the source's.
 
         Yields:
             The divisions.
@@ -105,7 +105,7 @@ class Images:
             yield Division("run", (TRAIN, None), (VAL, None))
             return
         folds = self._folds(folder / FOLDS_FILE)
-        for number in held_out or self.source.held_out:
+        for number in dict.fromkeys(held_out or self.source.held_out):
             train_ids, val_ids = map(frozenset, folds.split(number))
             own = replace(folds, held_out=number)
             yield Division(f"fold{number}", (ALL_FOLDS, train_ids), (ALL_FOLDS, val_ids), own)

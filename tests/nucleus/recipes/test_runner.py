@@ -191,6 +191,11 @@ def test_a_training_on_other_images_is_not_taken_for_one_on_these(tmp_path, monk
     assert len(pd.read_csv(tmp_path / "out" / CSV_FILE)) == len(table)
 
 
+def test_a_fold_that_is_named_twice_is_held_out_once(tmp_path):
+    images = Images(quick(find_experiment("vuola-unet-gentle-plain")).source, shipped_data())
+    assert [division.name for division in images.divisions(tmp_path, (2, 1, 2))] == ["fold2", "fold1"]
+
+
 def test_kept_folds_are_those_of_the_same_images(tmp_path, add_sample, rectangle):
     for name in "abcd":
         add_sample(name, [rectangle(1, 1, 5, 5)])
