@@ -77,6 +77,8 @@ EXPERIMENTS = (
             "became 0.54 is not said, so none is measured here.",
             "The paper considers only the mask loss in training and evaluation; without the other losses nothing would "
             "be proposed, so all are trained here.",
+            "The networks for classification and masks begin untrained (section 6.3). Here only their last layers do, "
+            "whose shape goes with the number of classes, as in the samples of the public implementation (matterport).",
             "The public COCO weights are those of a ResNet-101: layers of the same name begin with them.",
             *_COMMON,
         ),

@@ -36,6 +36,9 @@ def _mask_rcnn(
             "603 images to train on and 67 to validate on (section 3.1): here nine folds of ten and the tenth.",
             "Channel means are those of COCO's images (section 3.1).",
             "Of an image 100 masks are predicted, as in section 3.4.1: what has more nuclei is not found in full.",
+            "Weights are COCO's except for the head structure (section 3.4.2). Here only the last layers of the heads "
+            "begin untrained, whose shape goes with the number of classes, as in the samples of the code that the "
+            "report modified.",
             "The RPN learns together with the rest; the report speaks of two separate trainings with one backbone.",
             *notes,
         ),

@@ -307,3 +307,9 @@ def test_the_ensemble_is_that_of_table_5_1():
 def test_an_unknown_name_is_answered_with_the_nearest():
     with pytest.raises(ValueError, match=r"'zhang-finale'.*zhang-final"):
         find_experiment("zhang-finale")
+
+
+@pytest.mark.parametrize(("prefix", "section"), [("zhang-", "section 3.4.2"), ("lehmann-", "section 6.3")])
+def test_what_begins_with_less_of_coco_in_a_publication_than_here_is_told(prefix, section):
+    begun = [e for name, e in EXPERIMENTS.items() if name.startswith(prefix) and e.trainings[0].weights == "coco"]
+    assert begun and all(any(section in note and "begin untrained" in note for note in e.notes) for e in begun)
