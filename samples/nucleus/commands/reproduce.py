@@ -36,16 +36,20 @@ def add_options(command: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="CSV file with the modality of every image (ImageId,modality), as `nucleus modality` writes it: folds are "
-        "stratified by it (default: what the data set says, or classes.csv in it)",
+        "stratified by it, and scores of --test told by it (default: what a data set says, or classes.csv in it)",
     )
     command.add_argument(
         "--test",
         type=Path,
         metavar="PATH",
         help="another data set with masks to score on, by the networks of all folds together, such as the folder with "
-        "stage1_solution.csv (default: the test parts of GlaS; else the images held out)",
+        "stage1_solution.csv; for an experiment on GlaS with both test parts in it (default: the test parts of GlaS; "
+        "else the images held out)",
     )
-    command.add_argument("--test-subset", default="all", help="images of --test (default: %(default)s)")
+    command.add_argument("--test-subset", help="images of --test (default: all; of GlaS its test parts)")
+    command.add_argument(
+        "--test-layout", choices=LAYOUTS, help="how --test is laid out (default: told by what is there)"
+    )
     command.add_argument(
         "--fold",
         dest="folds",
@@ -102,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
         classes=args.classes,
         test=args.test,
         test_subset=args.test_subset,
+        test_layout=args.test_layout,
         weights=None if args.weights is None else existing_file(args.weights),
         held_out=tuple(args.folds),
         settings=dict(args.settings),

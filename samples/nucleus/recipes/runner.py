@@ -22,6 +22,7 @@ from nucleus.recipes.experiment import PREVIOUS, Experiment, Figure, Training
 from nucleus.recipes.images import ALL_FOLDS, VAL, Division, Images
 from nucleus.recipes.joint import joint
 from nucleus.recipes.measure import FittedPredictor, add, glas_rank_sum, measure, modality_parts, values
+from nucleus.recipes.scored import Scored, as_test_set
 from nucleus.recipes.table import Row, append_rows, read_table
 from nucleus.runs import train_or_resume
 from nucleus.scores.sums import Sums
@@ -37,9 +38,10 @@ class Options:
         output: Folder of the table and of the runs.
         dataset: Where the images are; None for where they are expected.
         layout: Of them; None to be told by what is there.
-        classes: CSV file with their modalities; None for what the data set says.
-        test: Another data set, whose images are scored instead of those held out; None for none.
-        test_subset: Subset of it.
+        classes: CSV file with the modalities of images, of those of `test` too; None for what the data sets say.
+        test: Another data set, whose images are scored instead of those held out or of the test parts; None for none.
+        test_subset: Subset of it; None for all, or for the test parts.
+        test_layout: Of it; None to be told by what is there.
         weights: File to be scored instead of training; None trains.
         held_out: Folds to hold out, instead of the experiment's; empty for the experiment's.
         settings: Settings that differ from the experiment's.
@@ -51,16 +53,12 @@ class Options:
     layout: str | None = None
     classes: Path | None = None
     test: Path | None = None
-    test_subset: str = "all"
+    test_subset: str | None = None
+    test_layout: str | None = None
     weights: Path | None = None
     held_out: tuple[int, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     quick: bool = False
-
-    @property
-    def test_name(self) -> str:
-        """Which images of which test set are scored."""
-        return f"{self.test} {self.test_subset}"
 
 
 @dataclass
@@ -78,6 +76,8 @@ class _Measured:
 
 def reproduce(experiment: Experiment, options: Options) -> list[Row]:
     """Trains an experiment's models, or takes weights, scores them, and adds the figures to the table.
+
+    Test images are looked for, and labels made of their masks, before anything is trained.
 
     Every training has a folder `<output>/<name>/<run or fold>/<number>-<preset>`; a call that finds trainings there
     goes on with them. `<output>/reproduced.csv` and `.md` get a row for every published figure.
@@ -99,19 +99,35 @@ def reproduce(experiment: Experiment, options: Options) -> list[Row]:
     images = Images(experiment.source, root, options.layout, options.classes)
     folder = options.output / experiment.name
     measured = _Measured()
+    scored = _find_scored(experiment, images, options)
     if experiment.members:
-        _train_and_score_ensemble(experiment, images, options, measured)
+        _train_and_score_ensemble(experiment, images, scored, options, measured)
     elif options.weights is not None:
-        _score_file(experiment, images, options, measured)
+        _score_file(experiment, images, scored, options, measured)
     else:
         experiment.inference_config(options.settings)
-        _train_and_score(experiment, images, folder, options, measured)
+        _train_and_score(experiment, images, scored, folder, options, measured)
     rows = list(_rows(experiment, measured, options, time.perf_counter() - start))
     append_rows(options.output, rows)
     return rows
 
 
-def _score_file(experiment: Experiment, images: Images, options: Options, measured: _Measured) -> None:
+def _find_scored(experiment: Experiment, images: Images, options: Options) -> Scored | None:
+    """Returns the images of a test set; None where images held out of the trainings are scored instead."""
+    source = experiment.source
+    if options.test is not None:
+        test = as_test_set(source, options.test, options.test_subset, options.test_layout, options.classes)
+    elif options.test_subset or options.test_layout:
+        raise ValueError("--test-subset and --test-layout are those of another data set: name it (--test=PATH).")
+    else:
+        test = images if source.tests else None
+    scored = None if test is None else Scored.of(test, "" if test is images else f"{options.test} ")
+    return scored
+
+
+def _score_file(
+    experiment: Experiment, images: Images, scored: Scored | None, options: Options, measured: _Measured
+) -> None:
     """Scores weights on the images that their training held out, as far as that is known, or on a test set."""
     if options.held_out:
         raise ValueError("--fold is for trainings: --weights are scored on the images that their own run held out.")
@@ -120,32 +136,34 @@ def _score_file(experiment: Experiment, images: Images, options: Options, measur
     if folds is not None and folds.held_out is not None:
         held_out = (ALL_FOLDS, frozenset(folds.split(folds.held_out)[1]))
         on = f"fold {folds.held_out} of {len(folds.ids)}, which the weights' training held out"
-    elif experiment.source.folds and options.test is None:
+    elif experiment.source.folds and scored is None:
         raise ValueError(
             f"{experiment.name} holds {experiment.source.folds} folds out in turn, and which images {options.weights} "
             f"was trained on is not known (no {FOLDS_FILE} is beside it): name other ones to score (--test=PATH)."
         )
-    _measure(experiment, _predictor(experiment, options.weights, options), images, held_out, options, measured, on)
+    _measure(experiment, _predictor(experiment, options.weights, options), images, scored, held_out, measured, on)
 
 
 def _train_and_score(
-    experiment: Experiment, images: Images, folder: Path, options: Options, measured: _Measured
+    experiment: Experiment, images: Images, scored: Scored | None, folder: Path, options: Options, measured: _Measured
 ) -> None:
     """Trains every division's model, and scores it on the images that it has not seen; on a test set all together."""
     predictors = []
     for division in _divisions(experiment, images, folder, options):
         weights = _train(experiment, images, division, folder / division.name, options.settings)
         predictor = _predictor(experiment, weights, options)
-        if options.test is not None:
+        if scored is not None:
             predictors.append(predictor)
             continue
-        _measure(experiment, predictor, images, division.val, options, measured)
+        _measure(experiment, predictor, images, None, division.val, measured)
         keras.utils.clear_session()
     if predictors:
-        _measure(experiment, joint(predictors), images, None, options, measured)
+        _measure(experiment, joint(predictors), images, scored, None, measured)
 
 
-def _train_and_score_ensemble(experiment: Experiment, images: Images, options: Options, measured: _Measured) -> None:
+def _train_and_score_ensemble(
+    experiment: Experiment, images: Images, scored: Scored | None, options: Options, measured: _Measured
+) -> None:
     """Trains the members, or goes on with what their own experiments trained, and scores what is picked of theirs.
 
     The ensemble learns from what they find in the images held out of their trainings. On a test set the networks of a
@@ -160,7 +178,7 @@ def _train_and_score_ensemble(experiment: Experiment, images: Images, options: O
             f"--set have no place in it."
         )
     require_ensembles()
-    test = None if options.test is None else _test_images(experiment, options)
+    test = None if scored is None else scored.parts[""]
     found: dict[str, list[Path]] = {}
     found_in_test: dict[str, list[Path]] = {}
     for member in experiment.members:
@@ -181,10 +199,10 @@ def _train_and_score_ensemble(experiment: Experiment, images: Images, options: O
         # Networks that were trained for a step may well find nothing.
         measured.on = f"nothing ({error})"
         return
-    if test is None:
+    if scored is None:
         measured.on, (parts, measured.shares) = _HELD_OUT, measure_out_of_fold(examples, fitted)
     else:
-        measured.on, (parts, measured.shares) = options.test_name, measure_test(fitted.ensemble, test, found_in_test)
+        measured.on, (parts, measured.shares) = scored.on, measure_test(fitted.ensemble, test, found_in_test)
     measured.add(parts)
 
 
@@ -263,28 +281,20 @@ def _measure(
     experiment: Experiment,
     predictor: Predictor,
     images: Images,
+    scored: Scored | None,
     held_out: tuple[str, frozenset[str] | None] | None,
-    options: Options,
     measured: _Measured,
     on: str = _HELD_OUT,
 ) -> None:
     """Adds a model's scores on the test set, if there is one, else on the images held out, which `on` names."""
     entropy = any(figure.metric == "BCE" for figure in experiment.figures) and experiment.model == "unet"
-    if options.test is not None:
-        measured.on = options.test_name
-        measured.add(measure(predictor, _test_images(experiment, options), modality_parts, entropy))
-    elif experiment.source.tests:
-        measured.on = "+".join(experiment.source.tests.values())
-        for part, subset in experiment.source.tests.items():
-            measured.add(measure(predictor, images.load(subset), lambda _, part=part: [part], entropy))
+    if scored is not None:
+        measured.on = scored.on
+        measured.add(scored.measure(predictor, entropy))
     else:
         subset, ids = held_out
         measured.on = subset if ids is None else on
         measured.add(measure(predictor, images.load(subset, ids), modality_parts, entropy))
-
-
-def _test_images(experiment: Experiment, options: Options) -> NucleusDataset:
-    return Images(experiment.source, options.test).load(options.test_subset)
 
 
 def _rows(experiment: Experiment, measured: _Measured, options: Options, seconds: float) -> Iterator[Row]:

@@ -73,6 +73,59 @@ def test_given_weights_are_scored_on_both_parts_of_glas(glas, bright, tmp_path, 
     assert "published" in capsys.readouterr().out
 
 
+def test_the_parts_of_glas_are_those_of_another_test_set_too(glas, bright, tmp_path, capsys):
+    output = tmp_path / "out"
+    arguments = ("lehmann-mask-rcnn", "--weights", bright, "--test", glas, "--output", output)
+    assert run(*arguments) == 0
+    table = pd.read_csv(output / CSV_FILE).fillna({"part": "", "dataset": ""}).set_index(["metric", "part"])
+    assert table["measured"]["object_F1", "A"] == 1 and 0 < table["measured"]["object_F1", "B"] < 1
+    assert table["images"].loc[["object_F1"]].tolist() == [2, 1] and table["measured"]["rank_sum", ""] >= 6
+    assert table["measured_on"].unique().tolist() == [f"{glas} testA+testB"]
+    assert table["dataset"].unique().tolist() == [""], "nothing of the experiment's own was used"
+    assert run(*arguments, "--test-subset=testA") == 1
+    assert "testA and testB are scored, each by itself" in capsys.readouterr().err
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    """Fails a test in which a training is begun."""
+    monkeypatch.setattr(runner, "train_or_resume", lambda *_: pytest.fail("a training was begun"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "causes"),
+    [
+        (("mlp-unet-128", "--quick", "--test={tmp}/gone"), ("{tmp}/gone: there is no such", "This is the test set")),
+        (("vuola-ensemble", "--quick", "--test={tmp}/gone"), ("{tmp}/gone: there is no such", "This is the test set")),
+        (("mlp-unet-128", "--quick", "--test={glas}", "--test-subset=testC"), ("no subset 'testC'", "--test-subset")),
+        (
+            ("mlp-unet-128", "--quick", "--test={glas}", "--test-layout=coco"),
+            ("expected a JSON file", "--test-layout"),
+        ),
+        (("mlp-unet-128", "--quick", "--test-subset=testC"), ("--test-subset", "--test=PATH")),
+        (("lehmann-unet", "--dataset={glas}", "--test={shipped}"), ("{shipped}: there is no subset 'testA'", "testB")),
+        (("lehmann-unet", "--dataset={glas}"), ("{glas}: there is no subset 'testB'", "warwick.ac.uk")),
+    ],
+)
+def test_missing_test_images_are_named_before_anything_is_trained(
+    no_training, glas, tmp_path, capsys, arguments, causes
+):
+    for path in glas.glob("testB*"):
+        path.unlink()
+    names = {"tmp": tmp_path, "glas": glas, "shipped": shipped_data()}
+    assert run(*(part.format(**names) for part in arguments), "--output", tmp_path / "out") == 1
+    message = capsys.readouterr().err
+    assert all(cause.format(**names) in message for cause in causes), message
+    assert ("warwick" in message) == ("warwick.ac.uk" in causes), "where training images are is another matter"
+    assert not (tmp_path / "out").exists()
+
+
+def test_masks_of_a_test_set_are_read_before_anything_is_trained(no_training, add_sample, rectangle, tmp_path, capsys):
+    add_sample("a", [rectangle(1, 1, 5, 5, shape=(5, 5))])
+    assert run("mlp-unet-128", "--quick", "--test", tmp_path, "--output", tmp_path / "out") == 1
+    assert "the mask has shape (5, 5)" in capsys.readouterr().err
+
+
 def test_scores_by_modality_are_those_of_its_images(threshold_predictor):
     source = replace(find_experiment("mlp-unet-128").source, limit=3)
     dataset = Images(source, shipped_data()).load("val")
