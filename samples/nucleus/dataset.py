@@ -89,6 +89,7 @@ class NucleusDataset(Dataset):
         failures: list[str] | None = None,
         layout: str | None = None,
         classes: str | os.PathLike | None = None,
+        require_classes: bool = True,
     ) -> None:
         """Adds a subset of a data set in any of `nucleus.layouts.LAYOUTS`; `prepare()` comes after it.
 
@@ -103,16 +104,17 @@ class NucleusDataset(Dataset):
             layout: a name in `nucleus.layouts.LAYOUTS`; by default told by what the folder holds.
             classes: CSV file with the images' modalities (see `nucleus.layouts.tables.read_modalities`), which counts
                 instead of what the data set says. By default `classes.csv` in the data set's folder fills the gaps.
+            require_classes: whether it is an error that `classes` names none of the images.
 
         Raises:
             DatasetError: the data set or the subset is missing, empty, or not in the layout; a file of it is
-                malformed; `classes` is missing or names none of the images; a modality is called
+                malformed; `classes` is missing, or names none of the images where it must; a modality is called
                 "all"; or an image cannot be used because there is none or several or it lacks labels.
         """
         root = Path(dataset_dir)
         report = raise_error if failures is None else lambda error: failures.append(str(error))
         folder = root if root.is_dir() else root.parent
-        samples = _with_modalities(read_samples(root, subset, layout, report), folder, classes)
+        samples = _with_modalities(read_samples(root, subset, layout, report), folder, classes, require_classes)
         cache_folder = self.cache_dir or label_cache_folder(folder)
         for sample in samples:
             if require_masks and sample.truth is None:
@@ -294,7 +296,9 @@ class NucleusDataset(Dataset):
         return labels
 
 
-def _with_modalities(samples: list[Sample], folder: Path, classes: str | os.PathLike | None) -> list[Sample]:
+def _with_modalities(
+    samples: list[Sample], folder: Path, classes: str | os.PathLike | None, require_classes: bool
+) -> list[Sample]:
     if classes is None:
         told = read_modalities(folder / CLASSES_FILE)
         unknown = (sample.id for sample in samples if sample.modality == UNKNOWN_MODALITY)
@@ -303,7 +307,7 @@ def _with_modalities(samples: list[Sample], folder: Path, classes: str | os.Path
         raise DatasetError(f"{classes}: there is no such file")
     else:
         told = read_modalities(classes)
-        if samples and not any(sample.id in told for sample in samples):
+        if require_classes and samples and not any(sample.id in told for sample in samples):
             raise DatasetError(f"{classes}: names none of the images, such as {samples[0].id}")
     samples = [replace(sample, modality=told.get(sample.id, sample.modality)) for sample in samples]
     mistaken = next((sample.id for sample in samples if sample.modality == EVERY_MODALITY), None)

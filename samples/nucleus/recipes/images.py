@@ -44,7 +44,8 @@ class Images:
         source: What the experiment says of it.
         root: Its folder, or its one CSV or JSON file.
         layout: A name in `nucleus.layouts.LAYOUTS`; None to be told by what is there.
-        classes: CSV file with the images' modalities; None for what the data set says. See `NucleusDataset`.
+        classes: CSV file with the images' modalities, of other images too; None for what the data set says. See
+            `NucleusDataset`.
     """
 
     source: Source
@@ -77,16 +78,19 @@ class Images:
                 where the data set is to be had.
         """
         dataset = NucleusDataset(preprocessing=preprocessing, fit=fit, mixing=mixing)
-        try:
-            dataset.load_nucleus(self.root, subset, layout=self.layout, classes=self.classes)
-        except DatasetError as error:
-            raise DatasetError(f"{error}. {self.source.obtain}") from error
+        self._read(dataset, subset)
         if only is None:
             dataset.image_info = spread(dataset.image_info, self.source.limit)
         else:
             dataset.keep_images(only, f"{self.root}, {subset}")
         dataset.prepare()
         return dataset
+
+    def ids(self, subset: str) -> set[str]:
+        """Returns the ids of all images of a subset; see `load`."""
+        dataset = NucleusDataset()
+        self._read(dataset, subset)
+        return {info["id"] for info in dataset.image_info}
 
     def divisions(self, folder: Path, held_out: Sequence[int] = ()) -> Iterator[Division]:
         """Divides the images into those to train on and those held out, once for every fold that is held out.
@@ -109,6 +113,12 @@ class Images:
             train_ids, val_ids = map(frozenset, folds.split(number))
             own = replace(folds, held_out=number)
             yield Division(f"fold{number}", (ALL_FOLDS, train_ids), (ALL_FOLDS, val_ids), own)
+
+    def _read(self, dataset: NucleusDataset, subset: str) -> None:
+        try:
+            dataset.load_nucleus(self.root, subset, layout=self.layout, classes=self.classes, require_classes=False)
+        except DatasetError as error:
+            raise DatasetError(f"{error}. {self.source.obtain}") from error
 
     def _folds(self, path: Path) -> Folds:
         infos = self.load(ALL_FOLDS).image_info

@@ -18,11 +18,11 @@ from nucleus.folds import FOLDS_FILE, find_folds, read_folds
 from nucleus.inference import Predictor, load_model, preprocessing
 from nucleus.metrics import Scores
 from nucleus.mixing import Mixing
-from nucleus.recipes.experiment import PREVIOUS, Experiment, Figure, Training
+from nucleus.recipes.experiment import GROUPS, PREVIOUS, Experiment, Figure, Training
 from nucleus.recipes.images import ALL_FOLDS, VAL, Division, Images
 from nucleus.recipes.joint import joint
 from nucleus.recipes.measure import FittedPredictor, add, glas_rank_sum, measure, modality_parts, values
-from nucleus.recipes.scored import Scored, as_test_set
+from nucleus.recipes.scored import Scored, as_test_set, require_named, warn_of_unknown_modalities
 from nucleus.recipes.table import Row, append_rows, read_table
 from nucleus.runs import train_or_resume
 from nucleus.scores.sums import Sums
@@ -121,7 +121,15 @@ def _find_scored(experiment: Experiment, images: Images, options: Options) -> Sc
         raise ValueError("--test-subset and --test-layout are those of another data set: name it (--test=PATH).")
     else:
         test = images if source.tests else None
+    if options.classes is not None:
+        chosen = [(test, subset) for subset in test.source.tests.values()] if test else []
+        chosen += [(images, ALL_FOLDS)] if options.weights is None or test in (None, images) else []
+        require_named(options.classes, chosen)
     scored = None if test is None else Scored.of(test, "" if test is images else f"{options.test} ")
+    if any(figure.part in GROUPS for figure in experiment.figures):
+        held_out = ALL_FOLDS if source.folds else VAL
+        infos = scored.infos if scored is not None else images.load(held_out).image_info
+        warn_of_unknown_modalities(experiment, infos)
     return scored
 
 

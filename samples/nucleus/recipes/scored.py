@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nucleus.dataset import NucleusDataset
-from nucleus.recipes.experiment import Source
+from nucleus.dataset import DatasetError, NucleusDataset, read_modalities
+from nucleus.layouts.base import UNKNOWN_MODALITY
+from nucleus.recipes.experiment import GROUPS, Experiment, Source
 from nucleus.recipes.images import Images
 from nucleus.recipes.measure import measure, modality_parts
 from nucleus.scores.sums import Sums
+
+_log = logging.getLogger(__name__)
 
 
 def as_test_set(
@@ -68,6 +72,11 @@ class Scored:
             dataset.cache_labels()
         return cls(on + "+".join(images.source.tests.values()), parts)
 
+    @property
+    def infos(self) -> list[dict[str, Any]]:
+        """The entries of `image_info` of all parts."""
+        return [info for dataset in self.parts.values() for info in dataset.image_info]
+
     def measure(self, model: Any, entropy: bool) -> dict[str, list[Sums]]:
         """Scores a model on every part; see `nucleus.recipes.measure.measure`."""
         measured: dict[str, list[Sums]] = {}
@@ -75,3 +84,41 @@ class Scored:
             named = (lambda _, part=part: [part]) if part else modality_parts
             measured.update(measure(model, dataset, named, entropy))
         return measured
+
+
+def require_named(classes: Path, chosen: Iterable[tuple[Images, str]]) -> None:
+    """Makes sure that a file with modalities is one of the images in use.
+
+    Args:
+        classes: The file.
+        chosen: Data sets with a subset of each; those after the first of which it names an image are not read.
+
+    Raises:
+        DatasetError: It is missing or malformed, or names none of the images; or these cannot be read.
+    """
+    if not classes.is_file():
+        raise DatasetError(f"{classes}: there is no such file")
+    told = read_modalities(classes)
+    if not any(told.keys() & images.ids(subset) for images, subset in chosen):
+        raise DatasetError(f"{classes}: names none of the images")
+
+
+def warn_of_unknown_modalities(experiment: Experiment, infos: list[dict[str, Any]]) -> None:
+    """Says which figures stay empty because it is not known of which modality the images are.
+
+    Args:
+        experiment: Whose figures are measured.
+        infos: Entries of `image_info` of the images to be scored.
+    """
+    groups = dict.fromkeys(figure.part for figure in experiment.figures if figure.part in GROUPS)
+    empty = [name for name in groups if not any(GROUPS[name](info["modality"]) for info in infos)]
+    unknown = sum(info["modality"] == UNKNOWN_MODALITY for info in infos)
+    if empty and unknown:
+        _log.warning(
+            "%s: the figures of %s stay empty, as the modality of %d of the %d images that are scored is not known. "
+            "--classes=FILE names it; `nucleus modality --dataset=PATH` estimates it",
+            experiment.name,
+            " and ".join(empty),
+            unknown,
+            len(infos),
+        )

@@ -19,10 +19,13 @@ from nucleus.labels import drop_small
 from nucleus.layouts.tables import write_modalities
 from nucleus.metrics import overlaps, score
 from nucleus.recipes import ensemble, find_experiment, runner
+from nucleus.recipes.experiment import Figure
 from nucleus.recipes.images import Images, spread
 from nucleus.recipes.measure import CrossEntropy, FittedPredictor, measure
 from nucleus.recipes.quick import quick, uncompiled
 from nucleus.recipes.runner import Options, reproduce
+from nucleus.recipes.scored import require_named
+from nucleus.recipes.sources import DSB2018
 from nucleus.recipes.table import CSV_FILE
 from nucleus.scores.ranking import PUBLISHED
 
@@ -124,6 +127,36 @@ def test_masks_of_a_test_set_are_read_before_anything_is_trained(no_training, ad
     add_sample("a", [rectangle(1, 1, 5, 5, shape=(5, 5))])
     assert run("mlp-unet-128", "--quick", "--test", tmp_path, "--output", tmp_path / "out") == 1
     assert "the mask has shape (5, 5)" in capsys.readouterr().err
+
+
+def test_modalities_of_a_test_set_are_told_by_a_given_file(add_sample, rectangle, bright, tmp_path, caplog, capsys):
+    for name in "ab":
+        add_sample(name, [rectangle(1, 1, 5, 5)], folder="test/stage1_test")
+    classes = tmp_path / "mine.csv"
+    figures = (Figure("mAP", 0.5), Figure("mAP", 0.5, "fluorescence"))
+    experiment = replace(find_experiment("vuola-unet-gentle-plain"), figures=figures)
+    options = Options(tmp_path / "out", tmp_path / "gone", test=tmp_path / "test", weights=bright)
+    assert [row.images for row in reproduce(experiment, options)] == [2, 0]
+    assert "figures of fluorescence stay empty, as the modality of 2 of the 2 images" in caplog.text
+    caplog.clear()
+    write_modalities(classes, {"b": "fluorescence"})
+    assert [row.images for row in reproduce(experiment, replace(options, classes=classes))] == [2, 1]
+    assert not caplog.text
+    write_modalities(classes, {"c": "fluorescence"})
+    with pytest.raises(DatasetError, match=r"mine\.csv: names none of the images"):
+        reproduce(experiment, replace(options, classes=classes))
+
+
+def test_a_given_file_may_tell_the_modalities_of_one_of_two_data_sets(add_sample, rectangle, tmp_path):
+    classes = tmp_path / "mine.csv"
+    for name in "ab":
+        add_sample(name, [rectangle(1, 1, 5, 5)], folder=f"{name}/stage1_train")
+    both = [(Images(DSB2018, tmp_path / name, classes=classes), "all") for name in "ab"]
+    for name, other in ("ab", "ba"):
+        write_modalities(classes, {name: "phase"})
+        require_named(classes, both)
+        told = {info["id"]: info["modality"] for images, subset in both for info in images.load(subset).image_info}
+        assert told == {name: "phase", other: "unknown"}
 
 
 def test_scores_by_modality_are_those_of_its_images(threshold_predictor):
