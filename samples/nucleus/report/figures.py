@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from nucleus.evaluation import Evaluation
 from nucleus.metrics import PROPERTIES, THRESHOLDS, iou_histogram, recall_by
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222", "#8C564B")
 RECALL_BINS, IOU_BINS = 6, 20
 _MARKERS, _LINES = "osD^vPX*", ("-", "--", ":", "-.")
 _TITLES = {"area": "Area (pixels)", "eccentricity": "Eccentricity", "cluster_size": "Nuclei in the cluster"}
