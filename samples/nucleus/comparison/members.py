@@ -16,8 +16,6 @@ from nucleus.weights import DOWNLOADABLE, Recipe, existing_file
 # Names of a member are those of its folder too.
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 FROM_SCRATCH = "none"
-# Of --quick: speckles, of which there are many before anything is learned, take long to score.
-_QUICK_MIN_AREA = 100
 
 
 @dataclass(frozen=True)
@@ -107,5 +105,4 @@ def quick_member(member: Member) -> Member:
     from nucleus.recipes.quick import quick_settings
 
     settings = quick_settings(member.model, member.preset, member.settings)
-    settings = {"MIN_AREA": _QUICK_MIN_AREA, **settings}
     return replace(member, settings=settings, weights=FROM_SCRATCH, epochs=1)

@@ -20,23 +20,25 @@ _DECODER_FILTERS = 16
 # Of residual networks the least deep is taken: what they are built of is the same.
 _DEEP, _LEAST_DEEP = ("resnet101", "resnet152"), "resnet50"
 
-_TINY_UNET = {
-    "IMAGE_SIZE": _SIDE,
-    "BATCH_SIZE": 1,
-    "STEPS_PER_EPOCH": 1,
-    "VALIDATION_STEPS": 1,
-    "EVALUATE_EVERY": 0,
-    "DATA_WORKERS": 0,
-}
-_TINY_MASK_RCNN = {
-    "IMAGE_MIN_DIM": 2 * _SIDE,
-    "IMAGE_MAX_DIM": 2 * _SIDE,
-    "IMAGE_MIN_SCALE": 0,
-    "IMAGES_PER_GPU": 1,
+_TINY = {
     "STEPS_PER_EPOCH": 1,
     "VALIDATION_STEPS": 0,
     "EVALUATE_EVERY": 0,
     "DATA_WORKERS": 0,
+    # Speckles, of which there are many before anything is learned, take long to score.
+    "MIN_AREA": 100,
+}
+_TINY_UNET = {
+    **_TINY,
+    "IMAGE_SIZE": _SIDE,
+    "BATCH_SIZE": 1,
+}
+_TINY_MASK_RCNN = {
+    **_TINY,
+    "IMAGE_MIN_DIM": 2 * _SIDE,
+    "IMAGE_MAX_DIM": 2 * _SIDE,
+    "IMAGE_MIN_SCALE": 0,
+    "IMAGES_PER_GPU": 1,
     "TOP_DOWN_PYRAMID_SIZE": 32,
     "FPN_CLASSIF_FC_LAYERS_SIZE": 32,
     "RPN_CHANNELS": 32,
