@@ -16,114 +16,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from nucleus.images import ImageFileError
 from nucleus.layouts.base import DatasetError
-from nucleus.tuning import parse_values, split_values
+from nucleus.search_space import Dimension, Trial, as_table, narrowed, ranked
 from trainkit.download import DownloadError
 from trainkit.files import write_text
 
 if TYPE_CHECKING:
     import optuna
 
-    from nucleus.config import NucleusConfig, NucleusUNetConfig
-
 STORAGE_FILE = "search.sqlite3"
 TRIALS_FILE = "trials.csv"
 STAGES = ("broad", "narrow")
-# Share of the broad search's trials, the best ones, that span the space of the narrow one, and how many at least.
-_PROMISING, _LEAST = 0.25, 3
-_LOG = ":log"
 # What a trial's settings have no part in, so that it is worth to run it again.
 _OUTSIDE = (OSError, DownloadError, MemoryError, ImageFileError, DatasetError)
-
-
-@dataclass(frozen=True)
-class Dimension:
-    """What is tried of one setting: some values, or a range.
-
-    Attributes:
-        name: Of the setting.
-        values: As texts; empty for a range.
-        low: Of a range, inclusive.
-        high: Likewise.
-        log: Whether a range is searched by its logarithm.
-        whole: Whether it consists of whole numbers.
-    """
-
-    name: str
-    values: tuple[str, ...] = ()
-    low: float = 0.0
-    high: float = 0.0
-    log: bool = False
-    whole: bool = False
-
-    def narrowed(self, tried: Sequence[Any]) -> Dimension:
-        """Returns what is left of it between, or of, the values that did best.
-
-        Args:
-            tried: These values, one at least.
-        """
-        if self.values:
-            return Dimension(self.name, tuple(value for value in self.values if value in tried))
-        return Dimension(self.name, (), min(tried), max(tried), self.log, self.whole)
-
-    def distribution(self) -> optuna.distributions.BaseDistribution:
-        """Returns it as Optuna has it."""
-        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-        if self.values:
-            return CategoricalDistribution(self.values)
-        if self.whole:
-            return IntDistribution(int(self.low), int(self.high), log=self.log)
-        return FloatDistribution(self.low, self.high, log=self.log)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One combination that was tried.
-
-    Attributes:
-        stage: One of STAGES.
-        number: In its stage, from 1.
-        settings: Name -> value.
-        value: Its score; None where it failed.
-        seconds: That it took.
-        error: Why it failed; empty where it did not.
-    """
-
-    stage: str
-    number: int
-    settings: Mapping[str, Any]
-    value: float | None
-    seconds: float
-    error: str = ""
-
-
-def parse_dimension(config: NucleusConfig | NucleusUNetConfig, name: str, text: str) -> Dimension:
-    """Reads what is to be tried of a setting.
-
-    Args:
-        config: Says of which type the setting is, and which values it may have.
-        name: Of the setting.
-        text: Values separated by commas, such as `SGD,Adam`, or a range `LOW..HIGH` with `:log` behind it for a
-            logarithmic one, such as `1e-5..0.1:log`.
-
-    Raises:
-        ValueError: The setting is unknown, or cannot have a value.
-    """
-    low, dots, high = text.removesuffix(_LOG).partition("..")
-    if not dots:
-        parse_values(config, name, text)
-        return Dimension(name, tuple(split_values(text)))
-    ends = [*parse_values(config, name, low), *parse_values(config, name, high)]
-    if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends) or len(ends) != 2:
-        raise ValueError(f"{name} needs numbers on both sides of the two dots. Received: {text!r}")
-    log = text.endswith(_LOG)
-    if not ends[0] < ends[1] or (log and ends[0] <= 0):
-        raise ValueError(f"{name} needs a lower and a higher number{', above 0' if log else ''}. Received: {text!r}")
-    return Dimension(name, (), *ends, log=log, whole=all(isinstance(end, int) for end in ends))
 
 
 @dataclass(frozen=True)
@@ -188,7 +94,7 @@ def search(plan: Plan, score: Callable[[Mapping[str, Any], Path], float], folder
     done = [trial for trial in stages[0].trials() if trial.value is not None]
     if plan.narrow and done:
         if kept is None:
-            space = _narrowed(plan.space, done)
+            space = narrowed(plan.space, done)
             stages.append(_Stage(STAGES[1], space, _open_study(STAGES[1], space, plan, path)))
         _run_stage(stages, 1, plan.narrow, plan.seed, score, folder)
     return ranked(_all_trials(stages))
@@ -202,36 +108,6 @@ def require_optuna() -> None:
     """
     if importlib.util.find_spec("optuna") is None:
         raise ValueError('A search needs Optuna, which is not installed: pip install optuna (or ".[search]")')
-
-
-def ranked(trials: Sequence[Trial]) -> list[Trial]:
-    """Returns trials with the best first and failed ones last."""
-    return sorted(trials, key=lambda trial: (trial.value is None, -(trial.value or 0.0)))
-
-
-def as_table(trials: Sequence[Trial]) -> pd.DataFrame:
-    """Returns trials as a table: stage, number, mAP, seconds, one column a setting, error.
-
-    Args:
-        trials: In the order wanted.
-    """
-    rows = [
-        {
-            "stage": trial.stage,
-            "number": trial.number,
-            "mAP": trial.value,
-            "seconds": round(trial.seconds, 1),
-            **trial.settings,
-            "error": trial.error,
-        }
-        for trial in trials
-    ]
-    return pd.DataFrame(rows)
-
-
-def _narrowed(space: Sequence[Dimension], done: Sequence[Trial]) -> tuple[Dimension, ...]:
-    best = ranked(done)[: max(_LEAST, math.ceil(_PROMISING * len(done)))]
-    return tuple(dimension.narrowed([trial.settings[dimension.name] for trial in best]) for dimension in space)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import pytest
 from nucleus import cli
 from nucleus.config import make_config
 from nucleus.layouts.base import DatasetError
-from nucleus.search import TRIALS_FILE, Dimension, Plan, SearchStoppedError, parse_dimension, search
+from nucleus.search import TRIALS_FILE, Plan, SearchStoppedError, search
+from nucleus.search_space import Dimension, parse_dimension
 from nucleus.trials import TrainingTrial, searchable
 from nucleus.tuning import split_values
 from nucleus.weights import Recipe

@@ -70,7 +70,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Searches settings of a training; see `nucleus search --help`."""
     import_keras()
-    from nucleus.search import TRIALS_FILE, Plan, as_table, parse_dimension, search
+    from nucleus.search import TRIALS_FILE, Plan, search
+    from nucleus.search_space import as_table, parse_dimension
     from nucleus.trials import TrainingTrial, searchable
 
     names = [name for name, _ in args.space]
