@@ -55,9 +55,10 @@ def convert(dataset: NucleusDataset, target: str, output: str | os.PathLike, pro
         raise ValueError(f"Expected a target of {', '.join(TARGETS)}. Received: {target!r}")
     with _atomic_folder(Path(output)) as folder:
         (folder / "images").mkdir()
-        bar = tqdm(dataset.image_ids, f"convert to {target}", unit="image", disable=not progress)
-        images = ((index, _write_image(dataset, index, folder / "images")) for index in bar)
-        TARGETS[target](dataset, images, folder)
+        # Closed also where an image cannot be used, so that the error is on a line of its own.
+        with tqdm(dataset.image_ids, f"convert to {target}", unit="image", disable=not progress) as bar:
+            images = ((index, _write_image(dataset, index, folder / "images")) for index in bar)
+            TARGETS[target](dataset, images, folder)
 
 
 def coco_annotations(labels: np.ndarray, image_id: int, first_id: int) -> list[dict[str, Any]]:

@@ -97,6 +97,8 @@ class PredictionFolder:
         written_by_detect = whole.name == LABELS_FOLDER and whole.parent.name != ""
         self.name = name or (whole.parent.name if written_by_detect else whole.name)
         self._binary_masks = BinaryMaskWatch()
+        self._dataset: NucleusDataset | None = None
+        self._known: Collection[str] = ()
         self._table = whole.parent / NUCLEI_FILE
         self._scores = read_scores(self._table) if written_by_detect and self._table.is_file() else None
 
@@ -104,7 +106,7 @@ class PredictionFolder:
         """Names the first image that has not one label image."""
         if not self.folder.is_dir():
             raise DatasetError(f"{self.folder}: there is no such folder")
-        ids = _ids(dataset)
+        ids = self._ids(dataset)
         for image_id in ids:
             self._index.find(image_id, ids)
 
@@ -116,7 +118,7 @@ class PredictionFolder:
             nucleus.images.ImageFileError: It cannot be read.
         """
         image_id = dataset.image_info[index]["id"]
-        path = self._index.find(image_id, _ids(dataset))
+        path = self._index.find(image_id, self._ids(dataset))
         labels = read_labels(path)
         if self._scores is None:
             self._binary_masks.look(path, labels)
@@ -124,6 +126,12 @@ class PredictionFolder:
         if labels.shape != truth.shape:
             raise DatasetError(f"{path}: has {labels.shape} pixels, its image {truth.shape}")
         return labels, self._scores_of(image_id, labels)
+
+    def _ids(self, dataset: NucleusDataset) -> Collection[str]:
+        """Returns the names of all images, collected once and not for every image."""
+        if self._dataset is not dataset or len(self._known) != len(dataset.image_info):
+            self._dataset, self._known = dataset, dict.fromkeys(info["id"] for info in dataset.image_info)
+        return self._known
 
     @cached_property
     def _index(self) -> LabelIndex:
@@ -166,10 +174,6 @@ class KeptPredictions:
             self._kept[index] = zlib.compress(np.ascontiguousarray(labels), 1), labels.dtype, labels.shape, scores
         packed, dtype, shape, scores = self._kept[index]
         return np.frombuffer(zlib.decompress(packed), dtype).reshape(shape), scores
-
-
-def _ids(dataset: NucleusDataset) -> Collection[str]:
-    return dict.fromkeys(info["id"] for info in dataset.image_info)
 
 
 def require_distinct_names(names: Sequence[str]) -> None:
