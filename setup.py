@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
@@ -49,21 +49,13 @@ setup(
         "unet",
         "trainkit",
         "nucleus",
-        "nucleus.classical",
-        "nucleus.commands",
-        "nucleus.comparison",
-        "nucleus.decoding",
-        "nucleus.ensemble",
-        "nucleus.layouts",
-        "nucleus.recipes",
-        "nucleus.report",
-        "nucleus.scores",
+        *(f"nucleus.{name}" for name in find_packages("samples/nucleus")),
         "nucleus_weights",
     ],
     package_dir={"nucleus": "samples/nucleus", "nucleus_weights": "weights"},
     package_data={
         "nucleus": [*sample_files(), "*.ipynb"],
-        "nucleus.report": ["page.html"],
+        "nucleus.evaluation.report": ["page.html"],
         "nucleus_weights": ["nucleus_*.h5", "*.json", "*.md"],
     },
     include_package_data=False,

@@ -10,20 +10,20 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    "NucleusConfig": "config",
-    "NucleusInferenceConfig": "config",
-    "make_config": "config",
+    "NucleusConfig": "models.config",
+    "NucleusInferenceConfig": "models.config",
+    "make_config": "models.config",
     "EnsemblePredictor": "ensemble",
-    "NucleusDataset": "dataset",
-    "VAL_IMAGE_IDS": "dataset",
-    "shipped_data": "dataset",
-    "evaluate": "evaluation",
-    "load_model": "inference",
-    "predict": "inference",
+    "NucleusDataset": "datasets.dataset",
+    "VAL_IMAGE_IDS": "datasets.dataset",
+    "shipped_data": "datasets.dataset",
+    "evaluate": "evaluation.evaluation",
+    "load_model": "models.inference",
+    "predict": "models.inference",
     "read_ensemble": "ensemble",
-    "read_image": "images",
-    "rle_encode": "labels",
-    "rle_decode": "labels",
+    "read_image": "images.reading",
+    "rle_encode": "images.labels",
+    "rle_decode": "images.labels",
 }
 __all__ = list(_HOMES)
 

@@ -8,8 +8,8 @@ import pytest
 from scipy import ndimage
 from skimage import segmentation
 
-from nucleus.dataset import NucleusDataset, shipped_data
-from nucleus.metrics import average_precision
+from nucleus.datasets.dataset import NucleusDataset, shipped_data
+from nucleus.evaluation.metrics import average_precision
 from unet.postprocess import (
     METHODS,
     PostprocessSettings,

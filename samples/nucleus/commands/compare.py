@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from nucleus.commands import options
 from nucleus.commands.division import DEFAULT_COUNT, choose_folds
 from nucleus.commands.selection import load_dataset, new_folder
-from nucleus.models import MODELS
+from nucleus.models.registry import MODELS
+from nucleus.models.views import SYMMETRIES
 from nucleus.quiet import import_keras
-from nucleus.views import SYMMETRIES
 
 if TYPE_CHECKING:
-    from nucleus.comparison import Member
+    from nucleus.experiments.comparison import Member
 
 SUMMARY = "train and score models out of fold, with and without test-time augmentation, and their ensemble"
 _EPILOG = """\
@@ -101,10 +101,10 @@ def run(args: argparse.Namespace) -> int:
     """Compares models out of fold; see `nucleus compare --help`."""
     members = _members(args)
     import_keras()
-    from nucleus.comparison import Plan, compare, quick_member
-    from nucleus.dataset import shipped_data
-    from nucleus.recipes.images import spread
-    from nucleus.recipes.quick import uncompiled
+    from nucleus.datasets.dataset import shipped_data
+    from nucleus.experiments.comparison import Plan, compare, quick_member
+    from nucleus.experiments.publications.images import spread
+    from nucleus.experiments.publications.quick import uncompiled
 
     output = args.output or new_folder("compare")
     only = None
@@ -133,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _members(args: argparse.Namespace) -> list[Member]:
     """Returns the members with what the options say of each."""
-    from nucleus.comparison.members import DEFAULT_MEMBERS
+    from nucleus.experiments.comparison.members import DEFAULT_MEMBERS
 
     members = {member.name: member for member in args.members or DEFAULT_MEMBERS}
     if len(members) < len(args.members or DEFAULT_MEMBERS):
@@ -180,7 +180,7 @@ def _add_for_member(command: argparse.ArgumentParser, option: str, read: Any, su
 
 def _member(text: str) -> Member:
     """Reads NAME=MODEL or NAME=MODEL/PRESET."""
-    from nucleus.comparison.members import Member
+    from nucleus.experiments.comparison.members import Member
 
     name, value = options.setting(text)
     model, _, preset = value.partition("/")

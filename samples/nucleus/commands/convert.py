@@ -24,7 +24,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes a data set as label images or as COCO JSON; see `nucleus convert --help`."""
-    from nucleus.convert import convert
+    from nucleus.datasets.convert import convert
 
     dataset = load_dataset(args, args.subset, fit=args.fit)
     convert(dataset, args.to, args.output)

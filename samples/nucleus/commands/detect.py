@@ -28,8 +28,8 @@ def run(args: argparse.Namespace) -> int:
     weights = trained_weights(args)
     if weights is not None:
         import_keras()
-    from nucleus.detection import collect_images, detect
-    from nucleus.inference import load_model
+    from nucleus.models.inference import load_model
+    from nucleus.prediction.detection import collect_images, detect
 
     config = inference_config(weights_recipe(args, weights), args.settings)
     failures: list[str] = []

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nucleus.commands.selection import load_dataset
-from nucleus.folds import Folds, divide_images, find_folds, read_folds
-from nucleus.layouts.base import DatasetError
+from nucleus.datasets.folds import Folds, divide_images, find_folds, read_folds
+from nucleus.datasets.layouts.base import DatasetError
 
 if TYPE_CHECKING:
-    from nucleus.dataset import NucleusDataset
+    from nucleus.datasets.dataset import NucleusDataset
 
 DEFAULT_COUNT = 4
 # For `warn_if_seen`, of a training that begins with weights.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from mrcnn.config import BACKBONES
-from nucleus.weights import DOWNLOADABLE
+from nucleus.models.weights import DOWNLOADABLE
 from trainkit.imagenet import NETWORKS
 
 SUMMARY = "fetch pretrained weights"

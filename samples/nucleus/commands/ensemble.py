@@ -14,9 +14,9 @@ from nucleus.commands import options
 from nucleus.commands.division import require_unseen
 from nucleus.commands.selection import inference_config, load_dataset, new_folder
 from nucleus.commands.status import report_failures
-from nucleus.folds import divide_images, read_folds
+from nucleus.datasets.folds import divide_images, read_folds
+from nucleus.models.weights import find_recipe
 from nucleus.quiet import import_keras
-from nucleus.weights import find_recipe
 
 if TYPE_CHECKING:
     from nucleus.ensemble.examples import Source
@@ -139,9 +139,9 @@ def _fit(args: argparse.Namespace) -> int:
 
 
 def _predict(args: argparse.Namespace) -> int:
-    from nucleus.detection import collect_images
     from nucleus.ensemble.model import check_members, read_ensemble
     from nucleus.ensemble.running import run_ensemble
+    from nucleus.prediction.detection import collect_images
 
     ensemble = read_ensemble(args.ensemble)
     check_members(ensemble.members, dict(args.members))
@@ -203,7 +203,7 @@ def _source(name: str, paths: Sequence[Path], settings: Sequence[tuple[str, str]
             f"{name}: a member is one weights file or folders of predictions. Received: {len(paths)} paths"
         )
     import_keras()
-    from nucleus.inference import load_model, predict
+    from nucleus.models.inference import load_model, predict
 
     recipe = find_recipe(paths[0])
     model = load_model(paths[0], None if recipe is None else inference_config(recipe, settings))

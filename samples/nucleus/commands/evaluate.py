@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from nucleus.commands import options
 from nucleus.commands.division import load_images
 from nucleus.commands.selection import inference_config, new_folder, trained_weights, weights_recipe
-from nucleus.config import ModelConfig
-from nucleus.layouts.base import UNKNOWN_MODALITY
+from nucleus.datasets.layouts.base import UNKNOWN_MODALITY
+from nucleus.models.config import ModelConfig
 from nucleus.quiet import import_keras
 
 if TYPE_CHECKING:
-    from nucleus.predictions import Predictions
+    from nucleus.prediction.predictions import Predictions
 
 SUMMARY = "score models on images with masks, and compare them"
 
@@ -58,10 +58,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Scores models on images with masks; see `nucleus evaluate --help`."""
-    from nucleus.evaluation import evaluate_fully
-    from nucleus.predictions import PredictionFolder, require_distinct_names
-    from nucleus.report.ranking import CSV_FILE, rank_sum_csv, rank_sum_text, rank_sums
-    from nucleus.report.tables import console_table
+    from nucleus.evaluation.evaluation import evaluate_fully
+    from nucleus.evaluation.report.ranking import CSV_FILE, rank_sum_csv, rank_sum_text, rank_sums
+    from nucleus.evaluation.report.tables import console_table
+    from nucleus.prediction.predictions import PredictionFolder, require_distinct_names
     from trainkit.files import write_text
 
     runs = not args.predictions or args.weights is not None or args.model is not None
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         write_text(output / CSV_FILE, rank_sum_csv(ranks))
     print(f"Scores: {output}")
     if args.report is not None:
-        from nucleus.report import write_report
+        from nucleus.evaluation.report import write_report
 
         description = f"{which} of {args.dataset}"
         print(f"Report: {write_report(args.report, dataset, evaluations, predictions, description)}")
@@ -106,8 +106,8 @@ def _model(args: argparse.Namespace) -> tuple[Path | None, ModelConfig]:
 
 def _running(weights: Path | None, config: ModelConfig, args: argparse.Namespace) -> Predictions:
     """Loads a model, and names it after its weights or, where it has none, after its preset."""
-    from nucleus.inference import load_model
-    from nucleus.predictions import KeptPredictions, ModelPredictions
+    from nucleus.models.inference import load_model
+    from nucleus.prediction.predictions import KeptPredictions, ModelPredictions
 
     name = weights_recipe(args, None).preset if weights is None else weights.stem
     model = ModelPredictions(load_model(weights, config, args.logs), name, weights or "")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from nucleus.commands import options
 from nucleus.commands.selection import load_dataset
-from nucleus.layouts.base import UNKNOWN_MODALITY
-from nucleus.layouts.tables import CLASSES_FILE, write_modalities
+from nucleus.datasets.layouts.base import UNKNOWN_MODALITY
+from nucleus.datasets.layouts.tables import CLASSES_FILE, write_modalities
 
 SUMMARY = "group images by their looks and write classes.csv, for data sets without one"
 
@@ -33,7 +33,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Estimates the modality of every image; see `nucleus modality --help`."""
-    from nucleus.modality import agreement, estimate_modalities
+    from nucleus.datasets.modality import agreement, estimate_modalities
 
     output = args.output or (args.dataset if args.dataset.is_dir() else args.dataset.parent) / CLASSES_FILE
     if output.exists():

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nucleus.layouts import LAYOUTS
-from nucleus.models import LEARNING_MODELS, MODELS
-from nucleus.views import SYMMETRIES
-from nucleus.weights import DOWNLOADABLE
+from nucleus.datasets.layouts import LAYOUTS
+from nucleus.models.registry import LEARNING_MODELS, MODELS
+from nucleus.models.views import SYMMETRIES
+from nucleus.models.weights import DOWNLOADABLE
 
 
 def add_debug(command: argparse.ArgumentParser, default: Any = False) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from nucleus.commands import options
 from nucleus.commands.selection import inference_config, trained_weights, weights_recipe
-from nucleus.folds import find_folds, folds_beside
-from nucleus.models import LEARNING_MODELS
+from nucleus.datasets.folds import find_folds, folds_beside
+from nucleus.models.registry import LEARNING_MODELS
+from nucleus.models.weights import Recipe
 from nucleus.quiet import import_keras
-from nucleus.weights import Recipe
 
 SUMMARY = "write trained weights as a small file with its settings, --set included, beside it"
 

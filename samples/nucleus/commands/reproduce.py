@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from nucleus.commands import options
-from nucleus.layouts import LAYOUTS
+from nucleus.datasets.layouts import LAYOUTS
+from nucleus.models.weights import existing_file
 from nucleus.quiet import import_keras
-from nucleus.weights import existing_file
 
 SUMMARY = "repeat experiments of publications, and note what is measured beside what was published"
 _OUTPUT = Path("results", "nucleus", "reproduce")
@@ -85,8 +85,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Repeats experiments; see `nucleus reproduce --help`."""
-    from nucleus.recipes import EXPERIMENTS, find_experiment
-    from nucleus.recipes.describe import describe, list_experiments
+    from nucleus.experiments.publications import EXPERIMENTS, find_experiment
+    from nucleus.experiments.publications.describe import describe, list_experiments
 
     experiments = [find_experiment(name) for name in args.names]
     if args.list:
@@ -95,9 +95,9 @@ def run(args: argparse.Namespace) -> int:
     if not experiments:
         raise ValueError("Name an experiment; `nucleus reproduce --list` lists them.")
     import_keras()
-    from nucleus.recipes.quick import quick, uncompiled
-    from nucleus.recipes.runner import Options, reproduce
-    from nucleus.recipes.table import MARKDOWN_FILE
+    from nucleus.experiments.publications.quick import quick, uncompiled
+    from nucleus.experiments.publications.runner import Options, reproduce
+    from nucleus.experiments.publications.table import MARKDOWN_FILE
 
     chosen = Options(
         output=args.output or (_QUICK_OUTPUT if args.quick else _OUTPUT),

@@ -10,8 +10,8 @@ from pathlib import Path
 from nucleus.commands import options
 from nucleus.commands.division import VALIDATION, warn_if_seen
 from nucleus.commands.selection import load_dataset, new_folder, start_weights, training_recipe
-from nucleus.config import make_config
-from nucleus.models import LEARNING_MODELS
+from nucleus.models.config import make_config
+from nucleus.models.registry import LEARNING_MODELS
 from nucleus.quiet import import_keras
 
 SUMMARY = "search settings of a training at random, then more narrowly, by short trainings"
@@ -70,9 +70,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Searches settings of a training; see `nucleus search --help`."""
     import_keras()
-    from nucleus.search import TRIALS_FILE, Plan, search
-    from nucleus.search_space import as_table, parse_dimension
-    from nucleus.trials import TrainingTrial, searchable
+    from nucleus.experiments.search.space import as_table, parse_dimension
+    from nucleus.experiments.search.studies import TRIALS_FILE, Plan, search
+    from nucleus.experiments.search.trials import TrainingTrial, searchable
 
     names = [name for name, _ in args.space]
     path = start_weights(args)

@@ -8,13 +8,13 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nucleus.config import ApplicationSettings, ModelConfig, inference_settings, make_config
-from nucleus.models import DEFAULT_MODEL, LEARNING_MODELS, MODELS, last_checkpoint
-from nucleus.weights import DOWNLOADABLE, Recipe, choose_recipe, existing_file, find_recipe, shipped_weights
+from nucleus.models.config import ApplicationSettings, ModelConfig, inference_settings, make_config
+from nucleus.models.registry import DEFAULT_MODEL, LEARNING_MODELS, MODELS, last_checkpoint
+from nucleus.models.weights import DOWNLOADABLE, Recipe, choose_recipe, existing_file, find_recipe, shipped_weights
 
 if TYPE_CHECKING:
-    from nucleus.dataset import NucleusDataset
-    from nucleus.mixing import Mixing
+    from nucleus.augmentation.mixing import Mixing
+    from nucleus.datasets.dataset import NucleusDataset
 
 
 def load_dataset(
@@ -45,7 +45,7 @@ def load_dataset(
     Raises:
         DatasetError: An image is missing, or an id of `only`.
     """
-    from nucleus.dataset import NucleusDataset
+    from nucleus.datasets.dataset import NucleusDataset
 
     limit = {} if memory_limit is None else {"memory_limit": memory_limit}
     dataset = NucleusDataset(preprocessing=preprocessing, fit=fit, mixing=mixing, **limit)
@@ -76,7 +76,7 @@ def start_weights(args: argparse.Namespace) -> Path | None:
 
 def training_recipe(args: argparse.Namespace, weights: Path | None) -> Recipe:
     """Returns the configuration of a training, --set and --steps included."""
-    from nucleus.training import from_scratch_settings
+    from nucleus.training.training import from_scratch_settings
 
     base = weights_recipe(args, weights)
     asked = dict(args.settings)

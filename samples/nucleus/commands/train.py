@@ -18,12 +18,12 @@ from nucleus.commands.division import (
     warn_if_seen,
 )
 from nucleus.commands.selection import inference_config, load_dataset, start_weights, training_recipe
-from nucleus.config import make_config
-from nucleus.folds import FOLDS_FILE, Folds, find_folds, read_folds
-from nucleus.layouts.base import DatasetError
-from nucleus.models import LEARNING_MODELS, MODELS
+from nucleus.datasets.folds import FOLDS_FILE, Folds, find_folds, read_folds
+from nucleus.datasets.layouts.base import DatasetError
+from nucleus.models.config import make_config
+from nucleus.models.registry import LEARNING_MODELS, MODELS
+from nucleus.models.weights import find_recipe
 from nucleus.quiet import import_keras
-from nucleus.weights import find_recipe
 
 _log = logging.getLogger(__name__)
 
@@ -68,9 +68,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Trains a model; see `nucleus train --help`."""
     import_keras()
-    from nucleus import training
-    from nucleus.inference import preprocessing
-    from nucleus.mixing import Mixing
+    from nucleus.augmentation.mixing import Mixing
+    from nucleus.models.inference import preprocessing
+    from nucleus.training import training
 
     weights = start_weights(args)
     recipe = training_recipe(args, weights)

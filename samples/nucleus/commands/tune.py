@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         import_keras()
     import pandas as pd
 
-    from nucleus.tuning import parse_values
+    from nucleus.training.tuning import parse_values
     from trainkit.files import write_text
 
     config = inference_config(weights_recipe(args, weights), args.settings)
@@ -58,12 +58,12 @@ def run(args: argparse.Namespace) -> int:
     grid = {name: parse_values(config, name, values) for name, values in args.grid}
     dataset, _ = load_images(args, weights, config.SEED, "train", own="learned")
     if config.model_kind == "classical":
-        from nucleus.classical.tuning import tune_classical
+        from nucleus.models.classical.tuning import tune_classical
 
         report = tune_classical(config, dataset, grid, args.search)
     else:
-        from nucleus.inference import load_model
-        from nucleus.tuning import tune_postprocessing
+        from nucleus.models.inference import load_model
+        from nucleus.training.tuning import tune_postprocessing
 
         report = tune_postprocessing(load_model(weights, config, args.logs), dataset, grid, args.search)
     output = args.output or new_folder("tune")

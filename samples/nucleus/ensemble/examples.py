@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from nucleus.dataset import DatasetError, NucleusDataset
+from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.ensemble.candidates import Candidates, Prediction, gather, true_iou
 from nucleus.ensemble.features import GROUPS, describe, feature_names
 

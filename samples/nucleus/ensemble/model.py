@@ -18,7 +18,7 @@ from nucleus.ensemble.trees import Tree, predict_mean
 from trainkit.files import write_text
 
 if TYPE_CHECKING:
-    from nucleus.inference import Predictor
+    from nucleus.models.inference import Predictor
 
 _FORMAT = "nucleus ensemble"
 # To be raised when the file changes, or what a feature means.
@@ -111,7 +111,7 @@ class Ensemble:
         """Chooses among the nuclei that the members found in an image.
 
         Args:
-            image: uint8 `[H, W, 3]` RGB, as `nucleus.images.read_image` returns it.
+            image: uint8 `[H, W, 3]` RGB, as `nucleus.images.reading.read_image` returns it.
             predictions: (labels, scores) by member, see `nucleus.ensemble.candidates.gather`.
 
         Returns:
@@ -152,7 +152,7 @@ class EnsemblePredictor:
 
     Args:
         ensemble: From `read_ensemble` or `nucleus.ensemble.fitting.fit`.
-        members: Name -> what `nucleus.inference.predict` takes.
+        members: Name -> what `nucleus.models.inference.predict` takes.
 
     Raises:
         ValueError: The members are not the ensemble's.
@@ -164,13 +164,13 @@ class EnsemblePredictor:
         self.members = dict(members)
 
     def predict_labels(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Finds nuclei; see `nucleus.inference.predict`. Scores are predicted IoU."""
+        """Finds nuclei; see `nucleus.models.inference.predict`. Scores are predicted IoU."""
         found = self.combine(image)
         return found.labels, found.scores
 
     def combine(self, image: np.ndarray) -> Combination:
         """Finds nuclei, and tells which member each is from."""
-        from nucleus.inference import predict
+        from nucleus.models.inference import predict
 
         return self.ensemble.combine(image, {name: predict(model, image) for name, model in self.members.items()})
 

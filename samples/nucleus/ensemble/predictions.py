@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from nucleus.dataset import DatasetError
-from nucleus.images import read_labels
-from nucleus.label_index import LabelIndex
-from nucleus.labels import relabel_sequential
-from nucleus.layouts.label_files import BinaryMaskWatch
-from nucleus.predictions import LABELS_FOLDER, NUCLEI_FILE, read_scores
+from nucleus.datasets.dataset import DatasetError
+from nucleus.datasets.label_index import LabelIndex
+from nucleus.datasets.layouts.label_files import BinaryMaskWatch
+from nucleus.images.labels import relabel_sequential
+from nucleus.images.reading import read_labels
+from nucleus.prediction.predictions import LABELS_FOLDER, NUCLEI_FILE, read_scores
 
 
 class PredictionFolders:
@@ -22,7 +22,7 @@ class PredictionFolders:
     Args:
         folders: What `nucleus detect` wrote (`labels/<ImageId>.png` or .tif, and `nuclei.csv` with their scores; its
             folder `labels` means the same), or folders of label images by any program (named as
-            `nucleus.label_index` tells), whose nuclei all count as scored 1. Several are those of one model, such as
+            `nucleus.datasets.label_index` tells), whose nuclei all count as scored 1. Several are those of one model, such as
             one for each fold of a cross-validation: each image is in one of them.
 
     Raises:
@@ -44,7 +44,7 @@ class PredictionFolders:
 
         Raises:
             DatasetError: There is none, there are several, or its nuclei are not those of the table.
-            nucleus.images.ImageFileError: The label image cannot be read.
+            nucleus.images.reading.ImageFileError: The label image cannot be read.
         """
         found = [(folder, path) for folder in self.folders for path in folder.index.files(image_id)]
         if not found:

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nucleus.dataset import NucleusDataset
-from nucleus.detection import DetectionRun, write_detections
+from nucleus.datasets.dataset import NucleusDataset
 from nucleus.ensemble.examples import Example, Source
 from nucleus.ensemble.fitting import Fitted
 from nucleus.ensemble.model import Combination, Ensemble, check_members
 from nucleus.ensemble.report import share
+from nucleus.prediction.detection import DetectionRun, write_detections
 from trainkit.files import write_text
 
 PICKS_COLUMNS = ("ImageId", "label", "member")
@@ -34,7 +34,7 @@ def run_ensemble(
         ensemble: Fitted with these members.
         members: By name, what finds the nuclei of an image.
         dataset: Prepared, without preprocessing.
-        output: Folder that gets what `nucleus.detection.write_detections` writes, with predicted IoU as scores, and
+        output: Folder that gets what `nucleus.prediction.detection.write_detections` writes, with predicted IoU as scores, and
             `picks.csv`: ImageId, label and member of each nucleus.
         label_format: Of the label images.
         progress: Shows a progress bar.

@@ -9,15 +9,15 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
-from nucleus import inference
 from nucleus.cli import main
+from nucleus.datasets.folds import Folds
 from nucleus.ensemble import boosting, fitting
 from nucleus.ensemble.model import read_ensemble
-from nucleus.export import write_labels
-from nucleus.folds import Folds
-from nucleus.images import read_labels
-from nucleus.metrics import average_precision
-from nucleus.weights import Recipe
+from nucleus.evaluation.metrics import average_precision
+from nucleus.images.reading import read_labels
+from nucleus.models import inference
+from nucleus.models.weights import Recipe
+from nucleus.prediction.export import write_labels
 
 
 @pytest.fixture(scope="module")

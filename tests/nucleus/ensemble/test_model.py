@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from nucleus.ensemble.model import EnsemblePredictor, Rules, read_ensemble
-from nucleus.inference import predict
-from nucleus.metrics import average_precision
+from nucleus.evaluation.metrics import average_precision
+from nucleus.models.inference import predict
 
 
 class Answer:

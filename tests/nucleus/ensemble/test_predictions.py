@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from nucleus.dataset import DatasetError
-from nucleus.detection import collect_images, detect
+from nucleus.datasets.dataset import DatasetError
 from nucleus.ensemble.predictions import PredictionFolders
-from nucleus.export import write_labels
+from nucleus.prediction.detection import collect_images, detect
+from nucleus.prediction.export import write_labels
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Experiments: publications, comparisons and search."""

@@ -1,0 +1,87 @@
+"""What is compared, and whether it can be."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nucleus.datasets.folds import Folds, find_folds
+from nucleus.ensemble.boosting import import_lightgbm
+from nucleus.evaluation.metrics import DETECTION_IOU
+from nucleus.experiments.comparison.members import Member
+from nucleus.models.views import make_views
+from nucleus.models.weights import find_recipe
+from nucleus.prediction.predictions import require_distinct_names
+
+ENSEMBLE, REPORT_FOLDER = "ensemble", "report"
+# Views of a prediction without test-time augmentation.
+PLAIN = "none"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is compared.
+
+    Attributes:
+        members: The models; those of two or more that learn make an ensemble too.
+        folds: A division of the images; images in none of the folds are left out.
+        views: Test-time augmentation, a name in `nucleus.models.views.SYMMETRIES`; "none" leaves it out.
+        seed: Chooses what is random in the ensemble's trees; that of the trainings is their setting SEED.
+        iou: Above which a nucleus counts as found, for precision, recall and F1.
+        about: What else is to be noted of it, such as the data set, as JSON holds it.
+    """
+
+    members: Sequence[Member]
+    folds: Folds
+    views: str = "flips-rotations"
+    seed: int = 0
+    iou: float = DETECTION_IOU
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Makes sure, before long work, that it can be carried out.
+
+        Raises:
+            ValueError: A member or the folds cannot be used, or LightGBM is missing.
+        """
+        make_views(self.views)
+        if not self.members:
+            raise ValueError("There is no member to compare.")
+        for member in self.members:
+            member.check()
+        require_distinct_names([member.name.lower() for member in self.members])
+        if any(member.name.lower() in (ENSEMBLE, REPORT_FOLDER) for member in self.members):
+            raise ValueError(
+                f"A member cannot be called {ENSEMBLE} or {REPORT_FOLDER}: these folders have another use."
+            )
+        if len(self.folds.ids) < 2 or not all(self.folds.ids):
+            raise ValueError("A comparison needs two or more folds with images in each.")
+        for member in self.members:
+            _refuse_learned(member, {name for fold in self.folds.ids for name in fold})
+        if self.combined:
+            import_lightgbm()
+
+    @property
+    def combined(self) -> tuple[Member, ...]:
+        """The members of the ensemble; none where fewer than two learn."""
+        learning = tuple(member for member in self.members if member.learns)
+        return learning if len(learning) > 1 else ()
+
+
+def _refuse_learned(member: Member, ids: set[str]) -> None:
+    """Refuses to begin with weights that have learned images which they are to be scored on."""
+    if member.file is None:
+        return
+    divided = find_folds(member.file)
+    learned = set() if divided is None else divided.learned() & ids
+    if learned:
+        raise ValueError(
+            f"{member.name}: {member.file} was trained on {len(learned)} of the images that are scored, such as "
+            f"{min(learned)}."
+        )
+    if divided is None and find_recipe(member.file) is not None:
+        _log.warning("%s: whether it was trained on images that are scored is not known", member.file)

@@ -1,0 +1,136 @@
+"""Label images that were written before: their names, and the scores that belong to them."""
+
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nucleus.datasets.dataset import DatasetError, NucleusDataset
+from nucleus.datasets.label_index import LabelIndex
+from nucleus.evaluation.evaluation import evaluate_fully
+from nucleus.evaluation.metrics import coco_scores, overlaps, score_average_precision
+from nucleus.prediction.export import write_labels
+from nucleus.prediction.predictions import KeptPredictions, PredictionFolder
+
+
+@pytest.fixture
+def dataset(tmp_path, add_sample, rectangle):
+    """Image "a" with two nuclei, and "NA" with one."""
+    add_sample("a", [rectangle(1, 1, 5, 5), rectangle(7, 7, 10, 12)])
+    add_sample("NA", [rectangle(2, 2, 6, 9)])
+    dataset = NucleusDataset(cache_dir=tmp_path / "cache")
+    dataset.load_nucleus(tmp_path, "train")
+    dataset.prepare()
+    return dataset
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """What `detect` leaves: label images with gaps between the labels, and a table of scores in another order."""
+    labels = np.zeros((12, 16), int)
+    labels[1:5, 1:5], labels[7:10, 6:12] = 7, 2
+    other = np.zeros((12, 16), int)
+    other[2:6, 2:8] = 1
+    write_labels(tmp_path / "mine" / "labels" / "a.png", labels)
+    write_labels(tmp_path / "mine" / "labels" / "NA.tif", other)
+    rows = [("a", 7, 0.25, 16), ("NA", 1, 0.5, 24), ("a", 2, 0.75, 18)]
+    table = pd.DataFrame(rows, columns=["ImageId", "label", "score", "area"])
+    table.to_csv(tmp_path / "mine" / "nuclei.csv", index=False)
+    return tmp_path / "mine" / "labels"
+
+
+def test_folders_are_called_by_their_names(tmp_path, folder, monkeypatch):
+    assert PredictionFolder(folder).name == PredictionFolder(folder.parent).name == "mine"
+    assert PredictionFolder(tmp_path / "theirs").name == "theirs"
+    assert PredictionFolder(folder, "yours").name == "yours"
+    monkeypatch.chdir(folder)
+    assert PredictionFolder(".").name == "mine"
+
+
+def test_scores_are_those_of_detect(dataset, folder):
+    predictions = PredictionFolder(folder.parent)
+    read = {dataset.image_info[index]["id"]: predictions.read(dataset, index) for index in dataset.image_ids}
+    np.testing.assert_array_equal(read["a"][1], [0.75, 0.25])
+    np.testing.assert_array_equal(read["NA"][1], [0.5])
+
+    evaluation = evaluate_fully(predictions, dataset, progress=False)
+    truths = {dataset.image_info[index]["id"]: dataset.load_labels(index)[0] for index in dataset.image_ids}
+    expected = coco_scores((overlaps(truths[name], labels), scores) for name, (labels, scores) in read.items())
+    assert evaluation.summary.loc["all", "COCO_AP"] == expected.ap
+    assert evaluation.summary.loc["all", "COCO_AR"] == expected.ar
+    ranked = [
+        score_average_precision(overlaps(truths[name], labels), scores) for name, (labels, scores) in read.items()
+    ]
+    assert evaluation.summary.loc["all", "VOC_AP50"] == pytest.approx(np.mean(ranked))
+    assert 0 < expected.ap < 1
+
+
+def test_scores_of_other_label_images_are_not_used(dataset, folder, caplog):
+    write_labels(folder / "NA.tif", np.full((12, 16), 3))
+    with caplog.at_level(logging.WARNING):
+        evaluation = evaluate_fully(PredictionFolder(folder), dataset, progress=False)
+    assert "COCO_AP" not in evaluation.summary
+    assert len(caplog.records) == 1 and "those of NA in " in caplog.text
+
+
+def test_tables_that_are_none_are_named(folder):
+    for content in ("ImageId,label\na,1\n", "ImageId,label,score\na,1,high\n", "ImageId,label,score\na,1,\n"):
+        (folder.parent / "nuclei.csv").write_text(content)
+        with pytest.raises(DatasetError, match=r"nuclei\.csv"):
+            PredictionFolder(folder)
+
+
+def test_a_table_beside_another_folder_is_not_looked_at(folder, tmp_path, dataset):
+    moved = folder.rename(folder.parent / "pictures")
+    _, scores = PredictionFolder(moved).read(dataset, 0)
+    assert scores is None
+
+
+def test_what_is_kept_is_what_was_read(dataset, folder):
+    predictions = PredictionFolder(folder)
+    kept = KeptPredictions(predictions)
+    for index in (*dataset.image_ids, *dataset.image_ids):
+        labels, scores = kept.read(dataset, index)
+        expected, confidences = predictions.read(dataset, index)
+        np.testing.assert_array_equal(labels, expected)
+        np.testing.assert_array_equal(scores, confidences)
+    assert (kept.name, kept.source) == ("mine", str(folder))
+
+
+@pytest.mark.parametrize("name", ["a.PNG", "a.TIFF", "a_cp_masks.png", "A.png", "a_masks.TIF", "a_label.png"])
+def test_label_images_are_found_as_other_programs_name_them(dataset, tmp_path, name):
+    folder = tmp_path / "theirs"
+    for target in (name, "NA_cp_masks.png"):
+        path = write_labels(folder / "new.tif" if "TIF" in target else folder / "new.png", np.eye(12, 16, dtype=int))
+        (path or folder / ("new.tif" if "TIF" in target else "new.png")).rename(folder / target)
+    (folder / "a_flows.tif").touch()
+    predictions = PredictionFolder(folder)
+    predictions.require(dataset)
+    for index in dataset.image_ids:
+        np.testing.assert_array_equal(predictions.read(dataset, index)[0], np.eye(12, 16))
+
+
+def test_names_that_could_mean_one_image_or_another_are_not_guessed(tmp_path):
+    for name in ("a.png", "a_cp_masks.png", "b_mask.png", "b.tif", "C.png", "c.png", ".d.png", "E.png"):
+        (tmp_path / name).touch()
+    index = LabelIndex(tmp_path)
+    with pytest.raises(DatasetError, match=r"a\.png, a_cp_masks\.png could all be the label image of a; keep one"):
+        index.find("a")
+    assert index.find("b", ["b", "b_mask"]).name == "b.tif" and index.find("b_mask", ["b", "b_mask"]).suffix == ".png"
+    assert index.find("c").name == "c.png" and index.find("C").name == "C.png"
+    for name in "de":
+        with pytest.raises(DatasetError, match=f"no label image {name}.png"):
+            index.find(name, ["d", "e", "E"])
+    assert index.find("e").name == "E.png"
+
+
+def test_a_binary_mask_is_not_silently_one_nucleus(dataset, tmp_path, caplog):
+    labels = np.zeros((12, 16), int)
+    labels[1:4, 1:4] = labels[6:9, 6:9] = 255
+    for name in ("a", "NA"):
+        write_labels(tmp_path / "theirs" / f"{name}.png", labels)
+    predictions = PredictionFolder(tmp_path / "theirs")
+    for index in dataset.image_ids:
+        predictions.read(dataset, index)
+    assert len(caplog.records) == 1 and ".png: its 2 separate regions have one value" in caplog.text
