@@ -5,24 +5,9 @@ Every entry says which settings its source states; what a source leaves open is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Preset:
-    """Settings that differ from the defaults.
-
-    Attributes:
-        summary: One line for the command line's help.
-        source: Publication that the settings come from.
-        settings: Settings of `unet.config.UNetConfig`.
-    """
-
-    summary: str
-    source: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
+from trainkit.presets import Preset
 
 
 _ANDRADE = "Nuclei detection based on fully convolutional networks, Rocha de Andrade, UNICAMP"

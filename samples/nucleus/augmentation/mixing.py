@@ -13,7 +13,7 @@ from nucleus.augmentation.copy_paste import paste_nuclei
 from nucleus.images.appearance import look
 
 if TYPE_CHECKING:
-    from nucleus.models.config import ApplicationSettings
+    from nucleus.models.settings import ApplicationSettings
 
 # Images that are looked at for one that is alike and has what fits.
 _TRIES = 3
@@ -21,7 +21,7 @@ _TRIES = 3
 
 @dataclass(frozen=True)
 class Mixing:
-    """How often and how much images are mixed; see `nucleus.models.config.ApplicationSettings`, which has the defaults.
+    """How often and how much images are mixed; see `nucleus.models.settings.ApplicationSettings`, which has the defaults.
 
     Attributes:
         colour_transfer: Probability that an image of a stained section takes on the colours of another.

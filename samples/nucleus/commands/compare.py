@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nucleus.commands import options
-from nucleus.commands.division import DEFAULT_COUNT, choose_folds
-from nucleus.commands.selection import load_dataset, new_folder
+from nucleus.commands.arguments import image_source, new_folder
+from nucleus.datasets.division import DEFAULT_FOLDS, choose_folds
 from nucleus.models.registry import MODELS
 from nucleus.models.views import SYMMETRIES
 from nucleus.quiet import import_keras
@@ -42,7 +42,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         type=options.folds,
         metavar="{N,FILE}",
         help="how many folds, stratified by modality, or the folds.json of a run, whose images are taken then "
-        f"(default: {DEFAULT_COUNT}, with --quick {_QUICK_FOLDS})",
+        f"(default: {DEFAULT_FOLDS}, with --quick {_QUICK_FOLDS})",
     )
     command.add_argument(
         "--seed", type=options.number, default=0, help="chooses folds and all that is random (default: %(default)s)"
@@ -111,17 +111,18 @@ def run(args: argparse.Namespace) -> int:
     if args.quick:
         args.dataset, args.layout, args.classes = shipped_data(), None, None
         args.folds = args.folds or _QUICK_FOLDS
-        only = {info["id"] for info in spread(load_dataset(args, args.subset).image_info, _QUICK_IMAGES)}
+        only = {info["id"] for info in spread(image_source(args).load(args.subset).image_info, _QUICK_IMAGES)}
         members = [quick_member(member) for member in members]
+    source = image_source(args)
     plan = Plan(
         members=members,
-        folds=choose_folds(args, args.subset, args.seed, only),
+        folds=choose_folds(source, args.subset, args.folds, args.seed, only),
         views=args.tta,
         seed=args.seed,
         iou=args.iou,
         about={"dataset": str(args.dataset), "subset": args.subset, "quick": args.quick},
     )
-    load = partial(load_dataset, args, args.subset)
+    load = partial(source.load, args.subset)
     if args.quick:
         with uncompiled():
             table = compare(plan, load, output)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from mrcnn.config import BACKBONES
-from nucleus.models.weights import DOWNLOADABLE
+from nucleus.models.network import PUBLISHED
 from trainkit.imagenet import NETWORKS
 
 SUMMARY = "fetch pretrained weights"
@@ -17,7 +17,7 @@ and unpack each into a folder of its name: datasets/nucleus/stage1_train/<ImageI
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    """Adds what it takes."""
+    """Adds the options."""
     command.epilog = _DATASET_HELP
     command.add_argument(
         "what",
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _downloadable(text: str) -> str:
-    choices = (*DOWNLOADABLE, *NETWORKS, "dataset")
+    choices = (*PUBLISHED, *NETWORKS, "dataset")
     if text not in choices:
         raise argparse.ArgumentTypeError(f"expected one of {', '.join(choices)}, received {text!r}")
     return text

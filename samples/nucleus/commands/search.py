@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 from nucleus.commands import options
-from nucleus.commands.division import VALIDATION, warn_if_seen
-from nucleus.commands.selection import load_dataset, new_folder, start_weights, training_recipe
-from nucleus.models.config import make_config
-from nucleus.models.registry import LEARNING_MODELS
+from nucleus.commands.arguments import base_recipe, first_weights, image_source, new_folder
+from nucleus.datasets.division import VALIDATION, warn_if_seen
+from nucleus.models.registry import NETWORKS, make_config
 from nucleus.quiet import import_keras
 
 SUMMARY = "search settings of a training at random, then more narrowly, by short trainings"
@@ -20,7 +18,7 @@ SUMMARY = "search settings of a training at random, then more narrowly, by short
 def add_options(command: argparse.ArgumentParser) -> None:
     """Adds what it takes."""
     options.add_dataset(command)
-    options.add_configuration(command, LEARNING_MODELS)
+    options.add_configuration(command, tuple(NETWORKS))
     command.add_argument(
         "--try",
         dest="space",
@@ -73,23 +71,25 @@ def run(args: argparse.Namespace) -> int:
     from nucleus.experiments.search.space import as_table, parse_dimension
     from nucleus.experiments.search.studies import TRIALS_FILE, Plan, search
     from nucleus.experiments.search.trials import TrainingTrial, searchable
+    from nucleus.training.recipes import training_recipe
 
     names = [name for name, _ in args.space]
-    path = start_weights(args)
-    recipe = searchable(training_recipe(args, path), names)
+    path = first_weights(args)
+    asked = training_recipe(base_recipe(args, path), args.weights, dict(args.settings), args.steps)
+    recipe = searchable(asked, names)
     config = make_config("training", recipe.preset, recipe.settings, recipe.model)
     space = tuple(parse_dimension(config, name, text) for name, text in args.space)
     if len(set(names)) != len(names):
         raise ValueError(f"--try {max(names, key=names.count)} is there twice.")
-    load = partial(load_dataset, args)
-    load(args.subset)
-    val_ids = [info["id"] for info in load(args.val_subset).image_info]
+    source = image_source(args)
+    source.load(args.subset)
+    val_ids = [info["id"] for info in source.load(args.val_subset).image_info]
     if path is not None:
         warn_if_seen(path, val_ids, VALIDATION)
     base = {"recipe": asdict(recipe), "weights": args.weights, "epochs": args.epochs}
     base |= {"dataset": str(args.dataset), "train": args.subset, "val": args.val_subset}
     output = args.output or new_folder("search")
-    trial = TrainingTrial(recipe, args.weights, path, args.epochs, load, args.subset, args.val_subset)
+    trial = TrainingTrial(recipe, args.weights, path, args.epochs, source, args.subset, args.val_subset)
     trials = search(Plan(space, args.trials, args.narrow, args.seed, base), trial, output)
     print(as_table(trials[:10]).to_string(index=False, na_rep=""))
     print(f"{len(trials)} tried; all: {output / TRIALS_FILE}")

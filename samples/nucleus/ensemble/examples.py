@@ -9,8 +9,9 @@ import numpy as np
 from tqdm import tqdm
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
-from nucleus.ensemble.candidates import Candidates, Prediction, gather, true_iou
+from nucleus.ensemble.candidates import Candidates, gather, true_iou
 from nucleus.ensemble.features import GROUPS, describe, feature_names
+from nucleus.models.base import Prediction
 
 # Finds the nuclei of an image, given its id and its pixels, uint8 [H, W, 3] RGB.
 Source = Callable[[str, np.ndarray], Prediction]

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from nucleus.datasets.fingerprint import sha256
-from nucleus.models.config import inference_settings, make_config
-from nucleus.models.registry import MODELS
-from nucleus.models.weights import DOWNLOADABLE, Recipe, existing_file
+from nucleus.models.network import PUBLISHED, RANDOM
+from nucleus.models.recipe import Recipe
+from nucleus.models.registry import NETWORKS, ModelConfig, detection_config, make_config
+from nucleus.models.weights import existing_file
+from nucleus.training.recipes import scratch_recipe
 
 # Names of a member are those of its folder too.
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
-FROM_SCRATCH = "none"
 
 
 @dataclass(frozen=True)
@@ -35,18 +36,18 @@ class Member:
     model: str
     preset: str
     settings: Mapping[str, Any] = field(default_factory=dict)
-    weights: str = FROM_SCRATCH
+    weights: str = RANDOM
     epochs: int | None = None
 
     @property
     def learns(self) -> bool:
         """Whether it is trained; a classical method is not."""
-        return MODELS[self.model].learns
+        return self.model in NETWORKS
 
     @property
     def file(self) -> Path | None:
         """The file that its trainings begin with, if they begin with one."""
-        return None if self.weights in (*DOWNLOADABLE, FROM_SCRATCH) else Path(self.weights)
+        return None if self.weights in (*PUBLISHED, RANDOM) else Path(self.weights)
 
     def check(self) -> None:
         """Makes sure, before long work, that it can be trained and can predict.
@@ -56,30 +57,31 @@ class Member:
         """
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"A member's name has letters, digits, '_', '-' and '.'. Received: {self.name!r}")
-        make_config("inference", self.preset, inference_settings(self.settings), self.model)
+        self.detection_config()
         if not self.learns:
-            if self.weights != FROM_SCRATCH or self.epochs is not None:
+            if self.weights != RANDOM or self.epochs is not None:
                 raise ValueError(f"{self.name}: a {self.model} is not trained: it has no weights and no epochs.")
             return
         make_config("training", self.preset, self.settings, self.model)
         if self.file is not None:
             existing_file(self.file)
-        elif self.weights in DOWNLOADABLE and self.weights not in MODELS[self.model].pretrained:
-            choices = ", ".join((*MODELS[self.model].pretrained, FROM_SCRATCH))
+        elif self.weights in PUBLISHED and self.weights not in NETWORKS[self.model].pretrained:
+            choices = ", ".join((*NETWORKS[self.model].pretrained, RANDOM))
             raise ValueError(f"{self.name}: a {self.model} cannot begin with {self.weights}, but {choices} or a file.")
 
     def recipe(self) -> Recipe:
-        """Returns the configuration of its trainings; needs Keras.
+        """Returns the recipe of the member's trainings.
 
         Held-out images choose nothing: there is no scoring meanwhile, and the last epoch's weights are taken.
         """
-        from nucleus.training.training import from_scratch_settings
-
         settings = {**self.settings, "EVALUATE_EVERY": 0}
-        if self.weights == FROM_SCRATCH:
-            config = make_config("training", self.preset, settings, self.model)
-            settings = {**from_scratch_settings(config, settings), **settings}
+        if self.weights == RANDOM:
+            return scratch_recipe(Recipe(self.preset, model=self.model), settings)
         return Recipe(self.preset, settings, self.model)
+
+    def detection_config(self) -> ModelConfig:
+        """Returns the configuration that detects with what the member's trainings learn."""
+        return detection_config(self.recipe() if self.learns else Recipe(self.preset, self.settings, self.model))
 
     def describe(self) -> dict[str, Any]:
         """Returns all that its results depend on, as JSON holds it; of a file also what it contains."""
@@ -105,4 +107,4 @@ def quick_member(member: Member) -> Member:
     from nucleus.experiments.publications.quick import quick_settings
 
     settings = quick_settings(member.model, member.preset, member.settings)
-    return replace(member, settings=settings, weights=FROM_SCRATCH, epochs=1)
+    return replace(member, settings=settings, weights=RANDOM, epochs=1)

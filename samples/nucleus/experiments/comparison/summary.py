@@ -12,7 +12,7 @@ from nucleus.experiments.comparison.members import FROM_SCRATCH, Member
 from nucleus.experiments.comparison.plan import ENSEMBLE, PLAIN, Plan
 from nucleus.experiments.comparison.steps import Record, environment
 from nucleus.models.classical.presets import CHOSEN_ON
-from nucleus.models.config import make_config
+from nucleus.models.registry import make_config
 
 
 def about(plan: Plan, modalities: Sequence[str], records: Sequence[Record]) -> dict[str, Any]:

@@ -6,8 +6,7 @@ import textwrap
 from collections.abc import Iterable
 
 from nucleus.experiments.publications.experiment import PREVIOUS, Experiment, Figure, Training
-from nucleus.models.config import NucleusConfig, NucleusUNetConfig, make_config
-from nucleus.models.registry import MODELS
+from nucleus.models.registry import MODELS, ModelConfig, make_config
 
 _WIDTH = 110
 
@@ -82,13 +81,13 @@ def _data(experiment: Experiment) -> str:
     return f"{source.name}; {division}{tests}{fit}"
 
 
-def _training(training: Training, config: NucleusConfig | NucleusUNetConfig) -> str:
+def _training(training: Training, config: ModelConfig) -> str:
     begin = {"none": "random weights", PREVIOUS: "the weights of the training before"}
     changed = "".join(f" {name}={value}" for name, value in training.settings.items())
     return f"preset {training.preset}{changed}, from {begin.get(training.weights, training.weights + ' weights')}"
 
 
-def _architecture(config: NucleusConfig | NucleusUNetConfig) -> str:
+def _architecture(config: ModelConfig) -> str:
     if isinstance(config, NucleusUNetConfig):
         return (
             f"{config.ENCODER} encoder, {config.DECODER} decoder, {config.ACTIVATION}, channels "
@@ -101,7 +100,7 @@ def _architecture(config: NucleusConfig | NucleusUNetConfig) -> str:
     )
 
 
-def _stages(config: NucleusConfig | NucleusUNetConfig) -> str:
+def _stages(config: ModelConfig) -> str:
     stages = (
         f"{layers} for {epochs} epochs at {rate[0] if rate else config.LEARNING_RATE:g}"
         for layers, epochs, *rate in config.STAGES
@@ -113,7 +112,7 @@ def _stages(config: NucleusConfig | NucleusUNetConfig) -> str:
     )
 
 
-def _preprocessing(config: NucleusConfig | NucleusUNetConfig) -> str:
+def _preprocessing(config: ModelConfig) -> str:
     clahe = "CLAHE" if config.CLAHE else "none"
     if isinstance(config, NucleusUNetConfig):
         whole = f"images resized to {config.IMAGE_SIZE} x {config.IMAGE_SIZE}"
@@ -121,7 +120,7 @@ def _preprocessing(config: NucleusConfig | NucleusUNetConfig) -> str:
     return f"{clahe}; images {config.IMAGE_RESIZE_MODE}, {config.IMAGE_MIN_DIM} to {config.IMAGE_MAX_DIM} pixels"
 
 
-def _postprocessing(config: NucleusConfig | NucleusUNetConfig) -> str:
+def _postprocessing(config: ModelConfig) -> str:
     rest = ", holes filled" if config.FILL_HOLES else ""
     rest += f", nuclei of {config.MIN_AREA} pixels at least" if config.MIN_AREA else ""
     if isinstance(config, NucleusUNetConfig):

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nucleus.models.config import NucleusConfig, NucleusUNetConfig, inference_settings, make_config
-from nucleus.models.weights import Recipe
+from nucleus.models.recipe import Recipe
+from nucleus.models.registry import ModelConfig, detection_config
 
 # Where a training begins that begins with what the one before it has learned.
 PREVIOUS = "previous"
@@ -69,7 +69,7 @@ class Training:
 
     Attributes:
         preset: A name in the model's presets.
-        settings: Settings that differ from the preset; see `nucleus.models.config.make_config`.
+        settings: Settings that differ from the preset; see `nucleus.models.registry.make_config`.
         weights: What it begins with: "coco", "imagenet", "none", or PREVIOUS.
     """
 
@@ -133,7 +133,7 @@ class Experiment:
         """
         return Recipe(training.preset, {**training.settings, **(settings or {})}, self.model)
 
-    def inference_config(self, settings: Mapping[str, Any] | None = None) -> NucleusConfig | NucleusUNetConfig:
+    def inference_config(self, settings: Mapping[str, Any] | None = None) -> ModelConfig:
         """Returns the configuration of the model that is scored.
 
         Args:
@@ -142,8 +142,7 @@ class Experiment:
         Raises:
             SettingsError: A setting cannot be used.
         """
-        recipe = self.recipe(self.trainings[-1], {**self.inference, **(settings or {})})
-        return make_config("inference", recipe.preset, inference_settings(recipe.settings), recipe.model)
+        return detection_config(self.recipe(self.trainings[-1], {**self.inference, **(settings or {})}))
 
 
 def figures(part: str = "", **values: float | None) -> tuple[Figure, ...]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nucleus.augmentation.mixing import Mixing
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.datasets.folds import FOLDS_FILE, Folds, divide_images, read_folds
 from nucleus.experiments.publications.experiment import Source
@@ -57,18 +56,14 @@ class Images:
         self,
         subset: str,
         only: Collection[str] | None = None,
-        preprocessing: Callable | None = None,
         fit: int | None = None,
-        mixing: Mixing | None = None,
     ) -> NucleusDataset:
         """Reads a subset.
 
         Args:
             subset: See `nucleus.datasets.layouts.subsets`.
             only: Ids of the images that are taken; None for as many as the source's limit allows.
-            preprocessing: See `NucleusDataset`.
             fit: See `NucleusDataset`.
-            mixing: See `NucleusDataset`.
 
         Returns:
             The data set, prepared.
@@ -77,7 +72,7 @@ class Images:
             DatasetError: There is no such data set or subset, or an image of it cannot be used; the message says
                 where the data set is to be had.
         """
-        dataset = NucleusDataset(preprocessing=preprocessing, fit=fit, mixing=mixing)
+        dataset = NucleusDataset(fit=fit)
         self._read(dataset, subset)
         if only is None:
             dataset.image_info = spread(dataset.image_info, self.source.limit)

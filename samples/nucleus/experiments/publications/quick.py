@@ -9,8 +9,8 @@ from typing import Any
 
 from nucleus.datasets.dataset import shipped_data
 from nucleus.experiments.publications.experiment import PREVIOUS, Experiment, Source, Training
-from nucleus.models.config import NucleusUNetConfig, make_config
-from nucleus.models.registry import MODELS
+from nucleus.models.registry import NETWORKS, make_config
+from nucleus.models.unet import NucleusUNetConfig
 
 _IMAGES, _FOLDS = 2, 2
 _SIDE = 64
@@ -120,7 +120,7 @@ def _quick_training(experiment: Experiment, training: Training) -> Training:
     settings = quick_settings(experiment.model, training.preset, training.settings)
     if training.weights == PREVIOUS:
         return replace(training, settings=settings)
-    return Training(training.preset, {**settings, **MODELS[experiment.model].adapter().FROM_SCRATCH})
+    return Training(training.preset, {**settings, **NETWORKS[experiment.model].from_scratch})
 
 
 def _quick_views(inference: Mapping[str, Any]) -> Mapping[str, Any]:

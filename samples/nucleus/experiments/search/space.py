@@ -14,7 +14,7 @@ from nucleus.training.tuning import parse_values, split_values
 if TYPE_CHECKING:
     import optuna
 
-    from nucleus.models.config import NucleusConfig, NucleusUNetConfig
+    from nucleus.models.registry import ModelConfig
 
 # Share of the trials, the best ones, that span a narrowed space, and how many at least.
 _PROMISING, _LEAST = 0.25, 3
@@ -83,7 +83,7 @@ class Trial:
     error: str = ""
 
 
-def parse_dimension(config: NucleusConfig | NucleusUNetConfig, name: str, text: str) -> Dimension:
+def parse_dimension(config: ModelConfig, name: str, text: str) -> Dimension:
     """Reads what is to be tried of a setting.
 
     Args:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nucleus.augmentation.mixing import Mixing
-from nucleus.datasets.dataset import NucleusDataset
+from nucleus.datasets.source import ImageSource
 from nucleus.evaluation.evaluation import evaluate, summarise
-from nucleus.models.config import inference_settings, make_config
-from nucleus.models.inference import load_model, preprocessing
-from nucleus.models.weights import Recipe
+from nucleus.models.loading import load_model
+from nucleus.models.recipe import Recipe
+from nucleus.models.registry import detection_config, make_config
 from nucleus.training.runs import train_or_resume
 
 
@@ -22,10 +21,10 @@ class TrainingTrial:
 
     Attributes:
         recipe: Model and settings that are not searched.
-        weights: What each training begins with; see `nucleus.training.training.start`.
+        weights: What each training begins with; see `NetworkModel.begin`.
         path: The file of these weights, if they are in one.
         epochs: Of each training.
-        load: (subset, preprocessing, mixing) -> data set; see `NucleusDataset`.
+        source: The data set.
         train: Subset to train on.
         val: Subset to score on.
     """
@@ -34,7 +33,7 @@ class TrainingTrial:
     weights: str
     path: Path | None
     epochs: int
-    load: Callable[..., NucleusDataset]
+    source: ImageSource
     train: str
     val: str
 
@@ -53,19 +52,13 @@ class TrainingTrial:
         import keras
 
         # Scored once, at the end.
-        recipe = Recipe(
-            self.recipe.preset, {**self.recipe.settings, **settings, "EVALUATE_EVERY": 0}, self.recipe.model
-        )
-        config = make_config("training", recipe.preset, recipe.settings, recipe.model)
-        inference = make_config("inference", recipe.preset, inference_settings(recipe.settings), recipe.model)
-        prepare = preprocessing(config)
-        train = self.load(self.train, preprocessing=prepare, mixing=Mixing.of(config))
-        val = self.load(self.val, preprocessing=prepare)
+        recipe = self.recipe.with_settings({**settings, "EVALUATE_EVERY": 0})
+        train, val = self.source.load(self.train), self.source.load(self.val)
         train.cache_labels(progress=False)
         val.cache_labels(progress=False)
         try:
             last = train_or_resume(recipe, self.weights, self.path, folder, train, val, epochs=self.epochs)
-            scores = evaluate(load_model(last, inference, str(folder)), self.load(self.val))
+            scores = evaluate(load_model(last, detection_config(recipe), model_dir=folder), val)
         finally:
             keras.utils.clear_session()
         for weights in folder.rglob("*.h5"):
@@ -86,4 +79,4 @@ def searchable(recipe: Recipe, names: list[str]) -> Recipe:
         return recipe
     config = make_config("training", recipe.preset, recipe.settings, recipe.model)
     stages = tuple((layers, epochs) for layers, epochs, *_ in config.STAGES)
-    return Recipe(recipe.preset, {**recipe.settings, "STAGES": stages}, recipe.model)
+    return recipe.with_settings({"STAGES": stages})

@@ -1,31 +1,12 @@
-"""Named presets: settings that belong together, and where they come from."""
+"""Presets of Mask R-CNN: networks and trainings of this project, of the lineage and of publications."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 from mrcnn.config import Config
-
-
-@dataclass(frozen=True)
-class Preset:
-    """Settings that differ from the defaults.
-
-    Attributes:
-        summary: One line for the command line's help.
-        source: Publication that the settings come from.
-        training: Settings of `NucleusConfig`. They hold in inference as well, except for the batch size and for
-            cropping (see `nucleus.models.config.make_config`).
-        inference: Settings that differ in inference.
-    """
-
-    summary: str
-    source: str
-    training: Mapping[str, Any] = field(default_factory=dict)
-    inference: Mapping[str, Any] = field(default_factory=dict)
-
+from trainkit.presets import Preset
 
 _MLP_SOURCE = "Mask R-CNN for nuclei, MLP coursework 4 G1, 2018"
 _LEHMANN_SOURCE = (
@@ -45,7 +26,7 @@ def _mlp(side: int, nms: float, smallest_anchor: int) -> Preset:
     return Preset(
         summary=f"ResNet-101, CLAHE, {side} x {side}, NMS {nms}, anchors {anchors[0]} to {anchors[-1]}",
         source=_MLP_SOURCE,
-        training={
+        settings={
             "BACKBONE": "resnet101",
             "CLAHE": True,
             "AUGMENTATION": "flips-rotations",
@@ -80,7 +61,7 @@ def _zhang(rpn_anchors: int = 256, rois: int = 200, nms: float = 0.7) -> Preset:
     return Preset(
         summary=f"ResNet-101, 512 x 512, {rpn_anchors} RPN anchors, {rois} RoIs, RPN NMS {nms}, heads then C4/C5",
         source=_ZHANG_SOURCE,
-        training={
+        settings={
             "BACKBONE": "resnet101",
             "AUGMENTATION": "flips-brightness",
             "OVERLAP_RULE": "largest",
@@ -119,7 +100,7 @@ def _glas() -> Preset:
     return Preset(
         summary="ResNet-50, 1024 x 1024, anchors 32 to 512, for glands",
         source=_LEHMANN_SOURCE,
-        training={
+        settings={
             "BACKBONE": "resnet50",
             "AUGMENTATION": "flips-crops",
             "IMAGE_RESIZE_MODE": "square",
@@ -167,7 +148,7 @@ def _small() -> Preset:
     return Preset(
         summary="a small network for CPUs, CLAHE, 256 x 256 windows, trains from random weights",
         source="this project",
-        training={
+        settings={
             "BACKBONE": backbone,
             "COMPUTE_BACKBONE_SHAPE": shapes,
             "TOP_DOWN_PYRAMID_SIZE": 96,
