@@ -136,18 +136,17 @@ def postprocess(
     Examples:
         Two nuclei share an edge; the channel `touching` keeps their markers apart.
 
-        >>> probabilities = np.zeros((4, 8, 3))
-        >>> probabilities[1:3, 1:4, :2] = 0.9
-        >>> probabilities[1:3, 4:7, :2] = 0.7
-        >>> probabilities[1:3, 3:5, 2] = 1.0
+        >>> probabilities = np.zeros((2, 9, 3))
+        >>> probabilities[:, 1:4, :2] = 0.875
+        >>> probabilities[:, 4, 0] = 0.625
+        >>> probabilities[:, 4, 2] = 1.0
+        >>> probabilities[:, 5:8, :2] = 0.75
         >>> labels, scores = postprocess(probabilities)
         >>> labels
-        array([[0, 0, 0, 0, 0, 0, 0, 0],
-               [0, 1, 1, 1, 2, 2, 2, 0],
-               [0, 1, 1, 1, 2, 2, 2, 0],
-               [0, 0, 0, 0, 0, 0, 0, 0]], dtype=int32)
-        >>> scores.round(2).tolist()
-        [0.9, 0.7]
+        array([[0, 1, 1, 1, 1, 2, 2, 2, 0],
+               [0, 1, 1, 1, 1, 2, 2, 2, 0]], dtype=int32)
+        >>> scores.tolist()
+        [0.8125, 0.75]
         >>> one, _ = postprocess(probabilities, PostprocessSettings(method="components"))
         >>> int(one.max())
         1
