@@ -170,10 +170,12 @@ class UNet(Trainee):
     # ---- Prediction ----------------------------------------------------------------------------------------
 
     def predict(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Predicts the channels of images, each at its own size, or as INFERENCE_MODE says.
+        """Predicts the channels of images, each at its own size, or at IMAGE_SIZE if INFERENCE_MODE says so.
+
+        Images of like size go through the network together, in batches of at most `unet.inference.BATCH_PIXELS`.
 
         Args:
-            images: uint8 or float `[H, W, C]`, RGB in 0 to 255, of any sizes.
+            images: uint8 or float `[H, W, C]` each, RGB in 0 to 255, of any sizes.
 
         Returns:
             For every image float32 `[H, W, channels]` in 0..1; `config.channels` names the channels.
@@ -184,8 +186,8 @@ class UNet(Trainee):
         checked = [self._check_image(image) for image in images]
         synchronise(self.keras_model)
         if self.config.INFERENCE_MODE == "resize":
-            return [predict_resized(self._run, image, self.config.IMAGE_SIZE) for image in checked]
-        return [predict_probabilities(self._run, image, self.config.stride) for image in checked]
+            return predict_resized(self._run, checked, self.config.IMAGE_SIZE)
+        return predict_probabilities(self._run, checked, self.config.stride)
 
     def predict_labels(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Finds the nuclei of one image with the configuration's post-processing.
