@@ -9,7 +9,8 @@ import keras
 
 from mrcnn.data import DataGenerator
 from trainkit import fitting
-from trainkit.fitting import TrainingDivergedError, make_optimizer
+from trainkit.fitting import TrainingDivergedError
+from trainkit.optimizers import make_optimizer
 
 if TYPE_CHECKING:
     from mrcnn.model import MaskRCNN
