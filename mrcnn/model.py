@@ -19,24 +19,23 @@ from mrcnn import training, utils  # noqa: F401  old scripts say modellib.utils
 from mrcnn.anchors import compute_backbone_shapes, normalized_anchors, pyramid_anchors
 from mrcnn.backbone import resnet_graph
 from mrcnn.config import Config
-from mrcnn.data import (
-    DataGenerator,
-    build_rpn_targets,
+from mrcnn.data import DataGenerator, data_generator
+from mrcnn.detector import Detector
+from mrcnn.graph import build_inference_graph, build_training_graph
+from mrcnn.ground_truth import load_image_gt
+from mrcnn.image_meta import (
     compose_image_meta,
-    data_generator,
-    load_image_gt,
     mold_image,
     mold_inputs,
     parse_image_meta,
     parse_image_meta_graph,
     unmold_image,
 )
-from mrcnn.debug_targets import build_detection_targets, generate_random_rois
-from mrcnn.detector import Detector
-from mrcnn.graph import build_inference_graph, build_training_graph
 from mrcnn.introspection import compute_tensors, find_ancestor
 from mrcnn.layers import BatchNorm
 from mrcnn.results import Instances, unmold_detections
+from mrcnn.roi_heads.debug_targets import build_detection_targets, generate_random_rois
+from mrcnn.rpn.targets import build_rpn_targets
 from mrcnn.runs import RUN_FILES
 from mrcnn.weights import default_weights_dir, download_imagenet, is_imagenet_file, load_imagenet
 from trainkit.hdf5 import LoadReport

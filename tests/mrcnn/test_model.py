@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn.data import compose_image_meta, mold_image
+from mrcnn.image_meta import compose_image_meta, mold_image
 from mrcnn.model import MaskRCNN
 from mrcnn.resizing import resize_image
 from mrcnn.results import unmold_detections
