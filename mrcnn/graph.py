@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from mrcnn.anchors import normalized_anchors
-from mrcnn.backbone import build_backbone
+from mrcnn.backbones import build_backbone
 from mrcnn.fpn import build_pyramid
 from mrcnn.layers import NormalizedBoxes
 from mrcnn.roi_heads.detections import DetectionBoxes, Detections

@@ -12,7 +12,7 @@ from nucleus.images.labels import OVERLAP_RULES
 from nucleus.models.classical.config import ClassicalConfig
 from nucleus.models.registry import MODELS
 from nucleus.models.settings import PredictionSettings
-from trainkit.settings import SettingsError, parse_stages
+from trainkit.settings import SettingsError
 from unet.config import UNetConfig
 from unet.config import make_config as make_unet_config
 
@@ -111,10 +111,6 @@ class NucleusConfig(ApplicationSettings, Config):
     # With two classes the winner has more than 0.5 anyway.
     DETECTION_MIN_CONFIDENCE = 0
 
-    # (layers, epochs) or (layers, epochs, learning rate) of each training stage, in order. Without a rate a
-    # stage takes LEARNING_RATE. `layers` is what MaskRCNN.train takes: heads, 3+, 4+, 5+, all or a regular
-    # expression.
-    STAGES = (("heads", 20), ("all", 20))
     # One of labels.OVERLAP_RULES: who gets the pixels that several instances claim.
     OVERLAP_RULE = "score"
     # Whether holes that lie inside a single nucleus are filled in the result, as U-Nets' are.
@@ -128,11 +124,6 @@ class NucleusConfig(ApplicationSettings, Config):
         """
         super().validate()
         self.require_choice("OVERLAP_RULE", OVERLAP_RULES)
-
-    def _convert(self, name: str, value: Any) -> Any:
-        if name == "STAGES":
-            return parse_stages(value, "(('heads', 20), ('4+', 10, 0.0001))")
-        return super()._convert(name, value)
 
 
 class NucleusInferenceConfig(NucleusConfig):

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Protocol
 
-import mrcnn.runs
+import mrcnn.config
 import nucleus.models.classical.presets
 import unet.presets
 import unet.runs
@@ -62,7 +62,7 @@ MODELS: dict[str, ModelKind] = {
         "Mask R-CNN: a box for every nucleus, then its mask",
         presets.PRESETS,
         "lineage",
-        mrcnn.runs.RUN_FILES,
+        mrcnn.config.RUN_FILES,
         ("coco", "imagenet"),
         "nucleus.models.mask_rcnn",
     ),
