@@ -45,7 +45,7 @@ ensemble = ["lightgbm>=4.5"]
 setup(
     cmdclass={"build_py": BuildWithHook},
     packages=[
-        "mrcnn",
+        *find_packages(include=["mrcnn", "mrcnn.*"]),
         "unet",
         "trainkit",
         "nucleus",

@@ -9,7 +9,6 @@ from typing import Any
 
 from trainkit.presets import Preset
 
-
 _ANDRADE = "Nuclei detection based on fully convolutional networks, Rocha de Andrade, UNICAMP"
 _LEHMANN = "Semantic segmentation of cells from clinical images using deep learning, Lehmann, Agarwal, Lund, DTU"
 _MLP = "Mask R-CNN for nuclei, MLP coursework 4 G1, 2018"

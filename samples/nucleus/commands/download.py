@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mrcnn.config import BACKBONES
+from mrcnn.backbones import BACKBONES
 from nucleus.models.network import PUBLISHED
 from trainkit.imagenet import NETWORKS
 
@@ -40,9 +40,14 @@ def run(args: argparse.Namespace) -> int:
         elif what == "coco":
             print(download_coco())
         else:
-            for network in BACKBONES if what == "imagenet" else [what]:
+            for network in _imagenet_networks() if what == "imagenet" else [what]:
                 print(download_imagenet(network))
     return 0
+
+
+def _imagenet_networks() -> list[str]:
+    """Returns the networks that Mask R-CNN's backbones begin with."""
+    return [backbone.imagenet for backbone in BACKBONES.values() if backbone.imagenet is not None]
 
 
 def _downloadable(text: str) -> str:

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from mrcnn.config import Config, ConfigError
+from mrcnn.config import RUN_FILES, Config, ConfigError
 from nucleus.images.labels import OVERLAP_RULES, drop_small, paint
 from nucleus.models.base import Prediction
 from nucleus.models.mask_rcnn_presets import PRESETS
 from nucleus.models.network import NetworkModel
 from nucleus.models.settings import ApplicationSettings, inference_settings
 from nucleus.models.voting import Found, merge_views
-from trainkit.runs import RunFiles
-from trainkit.settings import parse_stages
 
 if TYPE_CHECKING:
     from mrcnn.model import MaskRCNN
@@ -64,10 +62,6 @@ class NucleusConfig(ApplicationSettings, Config):
     # With two classes the winner has more than 0.5 anyway.
     DETECTION_MIN_CONFIDENCE = 0
 
-    # (layers, epochs) or (layers, epochs, learning rate) of each training stage, in order. Without a rate a
-    # stage takes LEARNING_RATE. `layers` is what MaskRCNN.train takes: heads, 3+, 4+, 5+, all or a regular
-    # expression.
-    STAGES = (("heads", 20), ("all", 20))
     # One of labels.OVERLAP_RULES: who gets the pixels that several instances claim.
     OVERLAP_RULE = "score"
     # Whether holes that lie inside a single nucleus are filled in the result, as U-Nets' are.
@@ -81,11 +75,6 @@ class NucleusConfig(ApplicationSettings, Config):
         """
         super().validate()
         self.require_choice("OVERLAP_RULE", OVERLAP_RULES)
-
-    def _convert(self, name: str, value: Any) -> Any:
-        if name == "STAGES":
-            return parse_stages(value, "(('heads', 20), ('4+', 10, 0.0001))")
-        return super()._convert(name, value)
 
 
 class NucleusInferenceConfig(NucleusConfig):
@@ -118,7 +107,7 @@ class MaskRCNNModel(NetworkModel):
     summary = "Mask R-CNN: a box for every nucleus, then its mask"
     presets = PRESETS
     default_preset = "lineage"
-    run_files = RunFiles("mask_rcnn")
+    run_files = RUN_FILES
     pretrained = ("coco", "imagenet")
     # Batch normalisation of random weights learns too.
     from_scratch = {"TRAIN_BN": None}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from mrcnn.config import Config
@@ -140,17 +139,11 @@ def _small() -> Preset:
 
         return small_resnet(*args, **kwargs)
 
-    def shapes(image_shape: Sequence[int]) -> Any:
-        from nucleus.models.small_resnet import small_backbone_shapes
-
-        return small_backbone_shapes(image_shape)
-
     return Preset(
         summary="a small network for CPUs, CLAHE, 256 x 256 windows, trains from random weights",
         source="this project",
         settings={
             "BACKBONE": backbone,
-            "COMPUTE_BACKBONE_SHAPE": shapes,
             "TOP_DOWN_PYRAMID_SIZE": 96,
             "RPN_CHANNELS": 128,
             "FPN_CLASSIF_FC_LAYERS_SIZE": 256,

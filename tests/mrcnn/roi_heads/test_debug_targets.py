@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from mrcnn import debug_targets
 from mrcnn.boxes import decode
 from mrcnn.config import Config
+from mrcnn.roi_heads import debug_targets
 
 BOXES = np.array([(10, 10, 30, 40), (50, 5, 62, 20)], dtype=np.int32)
 

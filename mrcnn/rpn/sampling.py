@@ -149,7 +149,7 @@ def build_sampled_rpn(rpn: keras.Model, match: Any, pyramid: Sequence[Any], conf
     """Runs the RPN on the labelled anchors only.
 
     Args:
-        rpn: The model of `heads.build_rpn_model`.
+        rpn: The model of `head.build_rpn_model`.
         match: int32 `[B, A, 1]`: 1 object, -1 background, 0 neutral.
         pyramid: [P2, …, P6].
         config: The configuration.

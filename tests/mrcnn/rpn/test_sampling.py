@@ -6,8 +6,8 @@ import pytest
 from keras import ops
 
 from mrcnn.config import Config
-from mrcnn.heads import build_rpn_model, run_rpn
-from mrcnn.rpn_sampling import AnchorNeighbourhoods, SampledAnchors, build_sampled_rpn
+from mrcnn.rpn.head import build_rpn_model, run_rpn
+from mrcnn.rpn.sampling import AnchorNeighbourhoods, SampledAnchors, build_sampled_rpn
 
 pytestmark = pytest.mark.backend
 

@@ -1,6 +1,6 @@
 """RoIs and targets of the heads made in NumPy, to train the heads without the RPN and to look at in notebooks.
 
-Normal training makes both inside the network (`layers.DetectionTargets`).
+Normal training makes both inside the network (`targets.DetectionTargets`).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 from mrcnn import boxes as box_ops
 from mrcnn.config import Config
 from mrcnn.masks import expand_mask, resize_mask_probabilities
+from mrcnn.roi_heads.targets import POSITIVE_IOU
 
-POSITIVE_IOU = 0.5
 # Share of the random RoIs that lie around ground-truth boxes.
 NEAR_SHARE = 0.9
 

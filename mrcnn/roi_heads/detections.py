@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from mrcnn import boxes as box_ops
+from mrcnn.image_meta import parse_image_meta_graph
 from mrcnn.layers import Float32Layer, gather_rows
 from mrcnn.nms import non_max_suppression
 
@@ -72,6 +73,7 @@ class DetectionBoxes(Float32Layer):
 
 def window_of(meta: Any) -> Any:
     """The part of each molded image that is not padding, normalised `[B, 4]`, from image meta `[B, M]`."""
-    height, width = meta[:, 4], meta[:, 5]
+    facts = parse_image_meta_graph(meta)
+    height, width = facts["image_shape"][:, 0], facts["image_shape"][:, 1]
     scale = ops.stack([height, width, height, width], axis=-1) - 1.0
-    return (meta[:, 7:11] - ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0])) / scale
+    return (facts["window"] - ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0])) / scale

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from mrcnn import rpn_targets
 from mrcnn.anchors import anchor_grid_shapes, pyramid_anchors
 from mrcnn.config import Config
+from mrcnn.rpn import targets as rpn_targets
 
 SHAPE = (256, 192, 3)
 
