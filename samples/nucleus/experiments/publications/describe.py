@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from nucleus.experiments.publications.experiment import PREVIOUS, Experiment, Figure, Training
 from nucleus.models.registry import MODELS, ModelConfig, make_config
+from nucleus.models.unet import NucleusUNetConfig
 
 _WIDTH = 110
 
