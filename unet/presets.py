@@ -1,6 +1,6 @@
 """Named presets: networks and trainings as publications describe them.
 
-Every entry says which settings its source states; what a source leaves open is said to be ours.
+Every entry says which settings its source states; settings that a source leaves open are said to be ours.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _MLP = "Mask R-CNN for nuclei, MLP coursework 4 G1, 2018"
 _VUOLA = "Nuclei segmentation using computer vision, Vuola, Aalto University, 2019"
 _ZHANG = "Instance Segmentation of Nucleus Images, Zhang, Wei, Yue, 2018"
 
-# Plain cross-entropy on one channel, and its components as nuclei: nothing that a later U-Net added.
+# Plain cross-entropy on one channel, and its components as nuclei: without the additions of later U-Nets.
 _BASIC = {
     "TARGETS": "mask",
     "LOSS": "bce",

@@ -12,8 +12,9 @@ import pytest
 from nucleus import cli, load_model, predict, read_image
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.images.reading import read_labels
+from trainkit.presets import Preset
 from unet.model import UNet
-from unet.presets import PRESETS, Preset
+from unet.presets import PRESETS
 
 SHIPPED = Path(__file__).parents[2] / "samples" / "nucleus" / "data"
 TINY = {
