@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mrcnn.config import Config, ConfigError
+from nucleus.augmentation.augmenters import AUGMENTATIONS
 from nucleus.images.labels import OVERLAP_RULES
 from nucleus.models.classical.config import ClassicalConfig
 from nucleus.models.registry import MODELS
@@ -16,16 +17,6 @@ from trainkit.settings import SettingsError, parse_stages
 from unet.config import UNetConfig
 from unet.config import make_config as make_unet_config
 
-AUGMENTATIONS = (
-    "none",
-    "lineage",
-    "strong",
-    "gentle",
-    "flips-rotations",
-    "flips-brightness",
-    "flips-crops",
-    "affine-channels",
-)
 # Training images of DSB2018 that the lineage counts on, and its customary validation images among them.
 _IMAGES, _VALIDATION_IMAGES = 657, 25
 # The batch of a training says nothing about detection, which runs image by image; nor does what training began with.
@@ -36,7 +27,7 @@ class ApplicationSettings(PredictionSettings):
     """What the application does around a model that learns; mixed into the configuration of each."""
 
     NAME = "nucleus"
-    # One of AUGMENTATIONS.
+    # A key of augmenters.AUGMENTATIONS.
     AUGMENTATION = "lineage"
     # Probability that an image of stained tissue takes on the colours of another one of its modality in training
     # (Reinhard et al. 2001); grey images never do.
@@ -115,7 +106,7 @@ class NucleusConfig(ApplicationSettings, Config):
     # stage takes LEARNING_RATE. `layers` is what MaskRCNN.train takes: heads, 3+, 4+, 5+, all or a regular
     # expression.
     STAGES = (("heads", 20), ("all", 20))
-    # One of labels.OVERLAP_RULES: who gets the pixels that several instances claim.
+    # A key of labels.OVERLAP_RULES: who gets the pixels that several instances claim.
     OVERLAP_RULE = "score"
     # Whether holes that lie inside a single nucleus are filled in the result, as U-Nets' are.
     FILL_HOLES = False
