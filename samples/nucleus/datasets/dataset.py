@@ -10,13 +10,13 @@ from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
 from mrcnn.dataset import Dataset
 from mrcnn.resizing import resize_image, resize_mask
+from nucleus.augmentation.mixing import Mixing
 from nucleus.datasets.cache import ArrayCache, LabelCache, label_cache_folder
 from nucleus.datasets.layouts import read_samples
 from nucleus.datasets.layouts.base import EVERY_MODALITY, UNKNOWN_MODALITY, DatasetError, Sample, raise_error
@@ -25,9 +25,6 @@ from nucleus.datasets.layouts.label_files import BinaryMaskWatch, LabelFile
 from nucleus.datasets.layouts.tables import CLASSES_FILE, MODALITIES, read_modalities
 from nucleus.images.labels import labels_to_masks, relabel_sequential
 from nucleus.images.reading import IMAGE_SUFFIXES, list_images, read_image
-
-if TYPE_CHECKING:
-    from nucleus.augmentation.mixing import Mixing
 
 __all__ = [
     "MODALITIES",

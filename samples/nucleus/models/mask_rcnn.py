@@ -62,7 +62,7 @@ class NucleusConfig(ApplicationSettings, Config):
     # With two classes the winner has more than 0.5 anyway.
     DETECTION_MIN_CONFIDENCE = 0
 
-    # One of labels.OVERLAP_RULES: who gets the pixels that several instances claim.
+    # Key of labels.OVERLAP_RULES: who gets the pixels that several instances claim.
     OVERLAP_RULE = "score"
     # Whether holes that lie inside a single nucleus are filled in the result, as U-Nets' are.
     FILL_HOLES = False

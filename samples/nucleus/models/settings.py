@@ -5,19 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nucleus.augmentation.augmenters import AUGMENTATIONS
 from nucleus.models.views import View, make_views
 from trainkit.settings import Settings, SettingsError
-
-AUGMENTATIONS = (
-    "none",
-    "lineage",
-    "strong",
-    "gentle",
-    "flips-rotations",
-    "flips-brightness",
-    "flips-crops",
-    "affine-channels",
-)
 
 
 class ViewSettings(Settings):
@@ -77,7 +67,7 @@ class ApplicationSettings(PredictionSettings):
     """Settings of the application around a network: training and result; mixed into the configuration of each."""
 
     NAME = "nucleus"
-    # One of AUGMENTATIONS.
+    # Key of augmenters.AUGMENTATIONS.
     AUGMENTATION = "lineage"
     # Probability that an image of stained tissue takes on the colours of another one of its modality in training
     # (Reinhard et al. 2001); grey images never do.

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from nucleus import cli
-from nucleus.augmentation.augmenters import make_augmentation
-from nucleus.models.config import AUGMENTATIONS, make_config
+from nucleus.augmentation.augmenters import AUGMENTATIONS, make_augmentation
+from nucleus.models.config import make_config
 from nucleus.training import training
 from nucleus.training.training import from_scratch_settings
 from trainkit.augmentation import augment_pair
