@@ -11,7 +11,7 @@ from typing import Any
 from nucleus.augmentation.mixing import Mixing
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.datasets.folds import FOLDS_FILE, Folds, divide_images, read_folds
-from nucleus.experiments.publications.experiment import Source
+from nucleus.experiments.publications.experiment import DataSource
 
 # The customary division of a data set, see `nucleus.datasets.layouts.subsets`.
 TRAIN, VAL = "train", "val"
@@ -48,7 +48,7 @@ class Images:
             `NucleusDataset`.
     """
 
-    source: Source
+    source: DataSource
     root: Path
     layout: str | None = None
     classes: Path | None = None

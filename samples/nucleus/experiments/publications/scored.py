@@ -11,7 +11,7 @@ from typing import Any
 from nucleus.datasets.dataset import DatasetError, NucleusDataset, read_modalities
 from nucleus.datasets.layouts.base import UNKNOWN_MODALITY
 from nucleus.evaluation.scores.sums import Sums
-from nucleus.experiments.publications.experiment import GROUPS, Experiment, Source
+from nucleus.experiments.publications.experiment import GROUPS, DataSource, Experiment
 from nucleus.experiments.publications.images import Images
 from nucleus.experiments.publications.measure import measure, modality_parts
 
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 def as_test_set(
-    source: Source, root: Path, subset: str | None = None, layout: str | None = None, classes: Path | None = None
+    source: DataSource, root: Path, subset: str | None = None, layout: str | None = None, classes: Path | None = None
 ) -> Images:
     """Returns another data set, which a user has scored instead of what the experiment says.
 
