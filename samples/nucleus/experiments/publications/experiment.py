@@ -55,8 +55,8 @@ class DataSource:
         obtain: Instructions for downloading the data set.
         tests: Test part -> subset, where the test images come with the data set. Empty where they do not: a user may
             then name a test set, and without one the held-out images are scored.
-        fit: Side in pixels of the square that whole images are scaled into and padded to, aspect ratio kept; None leaves
-            images at their size.
+        fit: Side, in pixels, of the square that whole images are scaled into and padded to, aspect ratio kept; None
+            leaves images at their size.
         folds: Number of folds; 0 for the customary division into train and val.
         held_out: Folds, counted from 1, that are held out one after the other, with a training for each.
         limit: Maximum number of images of each subset; None for all.

@@ -310,16 +310,15 @@ def _trainings(where: str, keys: Mapping[str, Any]) -> tuple[Training, ...]:
 def _figures(
     where: str, rows: Sequence[Mapping[str, Any]], source: DataSource, members: Sequence[Experiment]
 ) -> tuple[Figure, ...]:
-    known = (*_scores(), BCE, *([RANK_SUM] if source.tests else []), *(f"picked_{member.model}" for member in members))
+    measured = _measured(source, members)
     figures: dict[tuple[str, str], Figure] = {}
     for row in rows:
         part = row.get("part", "")
-        if part != "":
-            _require_known(where, "part", part, (*GROUPS, *source.tests))
+        _require_known(where, "part", part, measured)
         for metric, value in row.items():
             if metric == "part":
                 continue
-            _require_known(where, "metric", metric, known)
+            _require_known(f"{where}: {f'part {part}' if part else 'all images'}", "score", metric, measured[part])
             if (metric, part) in figures:
                 raise EntryError(f"{where}: {metric} is there twice{f' for {part}' if part else ''}")
             if value != _DRAWN and (type(value) not in (int, float) or not math.isfinite(value)):
@@ -328,6 +327,18 @@ def _figures(
     if not figures:
         raise EntryError(f"{where}: figures hold no score")
     return tuple(figures.values())
+
+
+def _measured(source: DataSource, members: Sequence[Experiment]) -> dict[str, tuple[str, ...]]:
+    """Returns the scores that can be measured, by part of the scored images; "" is the part of all images."""
+    scores = (*_scores(), BCE)
+    parts = dict.fromkeys((part for part in source.tests if part), scores)
+    if not parts or "" in source.tests:
+        parts |= dict.fromkeys(GROUPS, scores)
+        parts[""] = (*scores, *(f"picked_{member.model}" for member in members))
+    elif {"A", "B"} <= parts.keys():
+        parts[""] = (RANK_SUM,)
+    return parts
 
 
 @cache
@@ -364,7 +375,7 @@ def _require_known(where: str, what: str, name: Any, known: Iterable[str]) -> No
     known = list(known)
     if name not in known:
         close = difflib.get_close_matches(str(name), known, n=3)
-        hint = f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(known) or 'none'}."
+        hint = f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(filter(None, known)) or 'none'}."
         raise EntryError(f"{where}: unknown {what} {name!r}. {hint}")
 
 
