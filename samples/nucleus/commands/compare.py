@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     members = _members(args)
     import_keras()
     from nucleus.datasets.dataset import shipped_data
-    from nucleus.experiments.comparison import Plan, compare, quick_member
+    from nucleus.experiments.comparison import ComparisonPlan, compare, quick_member
     from nucleus.experiments.publications.images import spread
     from nucleus.experiments.publications.quick import uncompiled
 
@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
         args.folds = args.folds or _QUICK_FOLDS
         only = {info["id"] for info in spread(load_dataset(args, args.subset).image_info, _QUICK_IMAGES)}
         members = [quick_member(member) for member in members]
-    plan = Plan(
+    plan = ComparisonPlan(
         members=members,
         folds=choose_folds(args, args.subset, args.seed, only),
         views=args.tta,

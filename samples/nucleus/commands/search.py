@@ -70,9 +70,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Searches settings of a training; see `nucleus search --help`."""
     import_keras()
+    from nucleus.experiments.search.objective import TrainingObjective, searchable
     from nucleus.experiments.search.space import as_table, parse_dimension
-    from nucleus.experiments.search.studies import TRIALS_FILE, Plan, search
-    from nucleus.experiments.search.trials import TrainingTrial, searchable
+    from nucleus.experiments.search.studies import TRIALS_FILE, SearchPlan, search
 
     names = [name for name, _ in args.space]
     path = start_weights(args)
@@ -89,8 +89,8 @@ def run(args: argparse.Namespace) -> int:
     base = {"recipe": asdict(recipe), "weights": args.weights, "epochs": args.epochs}
     base |= {"dataset": str(args.dataset), "train": args.subset, "val": args.val_subset}
     output = args.output or new_folder("search")
-    trial = TrainingTrial(recipe, args.weights, path, args.epochs, load, args.subset, args.val_subset)
-    trials = search(Plan(space, args.trials, args.narrow, args.seed, base), trial, output)
+    objective = TrainingObjective(recipe, args.weights, path, args.epochs, load, args.subset, args.val_subset)
+    trials = search(SearchPlan(space, args.trials, args.narrow, args.seed, base), objective, output)
     print(as_table(trials[:10]).to_string(index=False, na_rep=""))
     print(f"{len(trials)} tried; all: {output / TRIALS_FILE}")
     best = trials[0]

@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Plan:
+class ComparisonPlan:
     """What is compared.
 
     Attributes:

@@ -9,13 +9,13 @@ from typing import Any
 
 from nucleus.evaluation.report.tables import count_of
 from nucleus.experiments.comparison.members import FROM_SCRATCH, Member
-from nucleus.experiments.comparison.plan import ENSEMBLE, PLAIN, Plan
+from nucleus.experiments.comparison.plan import ENSEMBLE, PLAIN, ComparisonPlan
 from nucleus.experiments.comparison.steps import Record, environment
 from nucleus.models.classical.presets import CHOSEN_ON
 from nucleus.models.config import make_config
 
 
-def about(plan: Plan, modalities: Sequence[str], records: Sequence[Record]) -> dict[str, Any]:
+def about(plan: ComparisonPlan, modalities: Sequence[str], records: Sequence[Record]) -> dict[str, Any]:
     """Returns all that a comparison's figures depend on, as JSON holds it.
 
     Args:
@@ -40,13 +40,13 @@ def about(plan: Plan, modalities: Sequence[str], records: Sequence[Record]) -> d
     }
 
 
-def title(plan: Plan) -> str:
+def title(plan: ComparisonPlan) -> str:
     """Returns a few words on which images are scored how."""
     where = " of ".join(str(plan.about[key]) for key in ("subset", "dataset") if key in plan.about)
     return f"{where or 'images'}, out of fold, {len(plan.folds.ids)} folds"
 
 
-def notes(plan: Plan, missing: Sequence[str]) -> list[str]:
+def notes(plan: ComparisonPlan, missing: Sequence[str]) -> list[str]:
     """Returns what is to be known of the rows of the table, a line each.
 
     Args:

@@ -11,7 +11,7 @@ import numpy as np
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.datasets.folds import Folds
 from nucleus.ensemble.boosting import import_lightgbm
-from nucleus.ensemble.examples import Example, Source, make_examples
+from nucleus.ensemble.examples import Example, Finder, make_examples
 from nucleus.ensemble.fitting import FitSettings, Fitted, fit
 from nucleus.ensemble.model import Combination, Ensemble, Rules
 from nucleus.ensemble.predictions import PredictionFolders
@@ -55,7 +55,7 @@ def fit_ensemble(
         nucleus.ensemble.fitting.NothingToLearnError: The members found nothing in all folds but one.
         ValueError: A prediction is missing.
     """
-    examples = make_examples(dataset, _sources(members), _FEATURES)
+    examples = make_examples(dataset, _finders(members), _FEATURES)
     return examples, fit(examples, folds.ids, FIT_SETTINGS)
 
 
@@ -90,11 +90,11 @@ def measure_test(ensemble: Ensemble, dataset: NucleusDataset, members: Mapping[s
     Raises:
         ValueError: A prediction is missing or does not fit its image.
     """
-    sources = _sources(members)
+    finders = _finders(members)
 
     def combine(index: int) -> tuple[np.ndarray, str, Combination]:
         image, info = dataset.load_image(index), dataset.image_info[index]
-        found = {name: source(info["id"], image) for name, source in sources.items()}
+        found = {name: find(info["id"], image) for name, find in finders.items()}
         return dataset.load_labels(index)[0], info["modality"], ensemble.combine(image, found)
 
     return _measure(ensemble.members, map(combine, dataset.image_ids))
@@ -113,9 +113,9 @@ def _measure(members: Sequence[str], found: Iterable[tuple[np.ndarray, str, Comb
     return totals, {f"picked_{name}": picks[name] / count for name in members}
 
 
-def _sources(members: Mapping[str, Sequence[Path]]) -> dict[str, Source]:
-    return {name: _source(PredictionFolders(paths)) for name, paths in members.items()}
+def _finders(members: Mapping[str, Sequence[Path]]) -> dict[str, Finder]:
+    return {name: _finder(PredictionFolders(paths)) for name, paths in members.items()}
 
 
-def _source(found: PredictionFolders) -> Source:
+def _finder(found: PredictionFolders) -> Finder:
     return lambda image_id, _: found.find(image_id)

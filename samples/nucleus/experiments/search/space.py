@@ -63,7 +63,7 @@ class Dimension:
 
 
 @dataclass(frozen=True)
-class Trial:
+class SearchTrial:
     """One combination that was tried.
 
     Attributes:
@@ -108,12 +108,12 @@ def parse_dimension(config: NucleusConfig | NucleusUNetConfig, name: str, text: 
     return Dimension(name, (), *ends, log=log, whole=all(isinstance(end, int) for end in ends))
 
 
-def ranked(trials: Sequence[Trial]) -> list[Trial]:
+def ranked(trials: Sequence[SearchTrial]) -> list[SearchTrial]:
     """Returns trials with the best first and failed ones last."""
     return sorted(trials, key=lambda trial: (trial.value is None, -(trial.value or 0.0)))
 
 
-def as_table(trials: Sequence[Trial]) -> pd.DataFrame:
+def as_table(trials: Sequence[SearchTrial]) -> pd.DataFrame:
     """Returns trials as a table: stage, number, mAP, seconds, one column a setting, error.
 
     Args:
@@ -133,7 +133,7 @@ def as_table(trials: Sequence[Trial]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def narrowed(space: Sequence[Dimension], done: Sequence[Trial]) -> tuple[Dimension, ...]:
+def narrowed(space: Sequence[Dimension], done: Sequence[SearchTrial]) -> tuple[Dimension, ...]:
     """Returns the part of a space that the best quarter of its trials spans, of three at least.
 
     Args:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nucleus.datasets.layouts.base import DatasetError
-from nucleus.experiments.search.space import Dimension, Trial, as_table, narrowed, ranked
+from nucleus.experiments.search.space import Dimension, SearchTrial, as_table, narrowed, ranked
 from nucleus.images.reading import ImageFileError
 from trainkit.download import DownloadError
 from trainkit.files import write_text
@@ -33,7 +33,7 @@ _OUTSIDE = (OSError, DownloadError, MemoryError, ImageFileError, DatasetError)
 
 
 @dataclass(frozen=True)
-class Plan:
+class SearchPlan:
     """A search.
 
     Attributes:
@@ -55,7 +55,7 @@ class SearchStoppedError(ValueError):
     """A trial could not be run, for a reason that its settings have no part in."""
 
 
-def search(plan: Plan, score: Callable[[Mapping[str, Any], Path], float], folder: Path) -> list[Trial]:
+def search(plan: SearchPlan, score: Callable[[Mapping[str, Any], Path], float], folder: Path) -> list[SearchTrial]:
     """Tries combinations of settings, and goes on where an earlier call in the same folder was stopped.
 
     The combination of a trial follows from seed, stage and number alone, so a search that was stopped ends as one that
@@ -118,7 +118,7 @@ class _Stage:
     space: tuple[Dimension, ...]
     study: optuna.Study
 
-    def trials(self) -> list[Trial]:
+    def trials(self) -> list[SearchTrial]:
         """Returns the trials that were run to their end, well or not."""
         found = [
             trial
@@ -126,7 +126,7 @@ class _Stage:
             if trial.value is not None or "error" in trial.user_attrs
         ]
         return [
-            Trial(
+            SearchTrial(
                 self.name,
                 number,
                 trial.params,
@@ -138,7 +138,7 @@ class _Stage:
         ]
 
 
-def _all_trials(stages: Sequence[_Stage]) -> list[Trial]:
+def _all_trials(stages: Sequence[_Stage]) -> list[SearchTrial]:
     return [trial for stage in stages for trial in stage.trials()]
 
 
@@ -219,7 +219,7 @@ def _kept_space(stage: str, path: Path) -> tuple[Dimension, ...] | None:
     return tuple(Dimension(**{**dimension, "values": tuple(dimension["values"])}) for dimension in facts["space"])
 
 
-def _open_study(stage: str, space: Sequence[Dimension], plan: Plan, path: Path) -> optuna.Study:
+def _open_study(stage: str, space: Sequence[Dimension], plan: SearchPlan, path: Path) -> optuna.Study:
     """Returns the study of a stage, in which no trial runs.
 
     Raises:

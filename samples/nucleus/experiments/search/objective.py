@@ -17,7 +17,7 @@ from nucleus.training.runs import train_or_resume
 
 
 @dataclass(frozen=True)
-class TrainingTrial:
+class TrainingObjective:
     """Trains a model with settings, and scores it.
 
     Attributes:
