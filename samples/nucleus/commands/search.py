@@ -14,11 +14,11 @@ from nucleus.models.config import make_config
 from nucleus.models.registry import LEARNING_MODELS
 from nucleus.quiet import import_keras
 
-SUMMARY = "search settings of a training at random, then more narrowly, by short trainings"
+SUMMARY = "search for settings by short trainings: at random, then in the most promising part of the space"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    """Adds what it takes."""
+    """Adds the options of `nucleus search`."""
     options.add_dataset(command)
     options.add_configuration(command, LEARNING_MODELS)
     command.add_argument(
@@ -28,47 +28,53 @@ def add_options(command: argparse.ArgumentParser) -> None:
         type=options.setting,
         required=True,
         metavar="NAME=…",
-        help="what is tried of a setting: values (OPTIMIZER=SGD,Adam) or a range of numbers (BATCH_SIZE=2..8), "
-        "of which the logarithm is taken with :log (LEARNING_RATE=1e-5..0.1:log); repeat for more",
+        help="a setting with the values to try (OPTIMIZER=SGD,Adam) or a range of numbers (BATCH_SIZE=2..8), with :log "
+        "on a logarithmic scale (LEARNING_RATE=1e-5..0.1:log); repeat for more",
     )
     command.add_argument(
-        "--trials", type=options.positive, default=20, metavar="N", help="random trials (default: %(default)s)"
+        "--trials",
+        type=options.positive,
+        default=20,
+        metavar="N",
+        help="number of random trials (default: %(default)s)",
     )
     command.add_argument(
         "--narrow",
         type=options.positive,
         default=0,
         metavar="N",
-        help="then as many in the part of the space that the best quarter of these spans (default: none). Once it has "
-        "begun, it stays in that part, also if the search is called again with more --trials",
+        help="number of further trials in the part of the space that the best quarter of the random ones spans "
+        "(default: none). Once begun, this search stays in that part, also when it is resumed with more --trials",
     )
     command.add_argument(
         "--epochs", type=options.positive, default=20, help="epochs of each training (default: %(default)s)"
     )
     command.add_argument(
-        "--steps", type=options.positive, help="training steps an epoch, as --set STEPS_PER_EPOCH=STEPS"
+        "--steps", type=options.positive, help="training steps per epoch, as --set STEPS_PER_EPOCH=STEPS"
     )
     command.add_argument(
         "--weights",
         default="none",
         type=_begin,
         metavar="{coco,imagenet,none,PATH}",
-        help="what each training begins with (default: %(default)s)",
+        help="initial weights of each training (default: %(default)s)",
     )
     command.add_argument("--subset", default="train", help="images to train on (default: %(default)s)")
     command.add_argument("--val-subset", default="val", help="images to score on (default: %(default)s)")
-    command.add_argument("--seed", type=options.positive, default=1, help="chooses the trials (default: %(default)s)")
+    command.add_argument(
+        "--seed", type=options.positive, default=1, help="seed of the random trials (default: %(default)s)"
+    )
     command.add_argument(
         "--output",
         type=Path,
         metavar="FOLDER",
-        help="where the search is kept; one that was stopped goes on there, and a trial that could not be run for want "
-        "of a file, a download or memory is run again (default: results/nucleus/search_<time>)",
+        help="folder of the search; an interrupted search in it is resumed, and a trial that failed for lack of a "
+        "file, a download or memory is retried (default: results/nucleus/search_<time>)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Searches settings of a training; see `nucleus search --help`."""
+    """Searches for settings of a training; see `nucleus search --help`."""
     import_keras()
     from nucleus.experiments.search.objective import TrainingObjective, searchable
     from nucleus.experiments.search.space import as_table, parse_dimension
