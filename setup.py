@@ -57,6 +57,7 @@ setup(
     package_data={
         "nucleus": [*sample_files(), "*.ipynb"],
         "nucleus.evaluation.report": ["page.html"],
+        "nucleus.experiments.publications": ["data/*.toml", "example.toml"],
         "nucleus_weights": ["nucleus_*.h5", "*.json", "*.md"],
     },
     include_package_data=False,

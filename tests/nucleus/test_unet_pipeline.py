@@ -129,6 +129,7 @@ def test_what_does_not_fit_the_weights_is_named(shipped, finished, tmp_path, cap
 def finished(tmp_path_factory):
     """A weights file of the tiny network as a training leaves it, with its recipe."""
     from nucleus.models.config import make_config
+
     from nucleus.models.weights import Recipe
 
     folder = tmp_path_factory.mktemp("run")

@@ -1,4 +1,4 @@
-"""The models that are compared: how each is trained, and how it predicts."""
+"""Members of a comparison: models with their settings and initial weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nucleus.models.registry import NETWORKS, ModelConfig, detection_config, mak
 from nucleus.models.weights import existing_file
 from nucleus.training.recipes import scratch_recipe
 
-# Names of a member are those of its folder too.
+# Names of members are names of their folders too.
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 
@@ -24,12 +24,12 @@ class Member:
     """One model of a comparison.
 
     Attributes:
-        name: What its folder, tables and pictures call it.
+        name: Name of the member's folder, and its name in tables and pictures.
         model: A name in `nucleus.models.registry.MODELS`.
         preset: A name in the model's presets.
         settings: Settings on top of the preset, as `Settings.update` takes them.
-        weights: What every training begins with: "none" for random weights, "coco", "imagenet", or a file.
-        epochs: Of every training; None for those of STAGES.
+        weights: Initial weights of every training: "none" for random ones, "coco", "imagenet", or a file.
+        epochs: Number of epochs of every training; None for those of STAGES.
     """
 
     name: str
@@ -41,16 +41,16 @@ class Member:
 
     @property
     def learns(self) -> bool:
-        """Whether it is trained; a classical method is not."""
+        """True if the model is trained; a classical method is not."""
         return self.model in NETWORKS
 
     @property
     def file(self) -> Path | None:
-        """The file that its trainings begin with, if they begin with one."""
+        """The file of the initial weights; None if they are not in a file."""
         return None if self.weights in (*PUBLISHED, RANDOM) else Path(self.weights)
 
     def check(self) -> None:
-        """Makes sure, before long work, that it can be trained and can predict.
+        """Checks the member, so that errors show before long work.
 
         Raises:
             ValueError: The name, the model, the preset, a setting or the weights cannot be used.
@@ -72,7 +72,8 @@ class Member:
     def recipe(self) -> Recipe:
         """Returns the recipe of the member's trainings.
 
-        Held-out images choose nothing: there is no scoring meanwhile, and the last epoch's weights are taken.
+        Nothing is chosen by held-out images: they are not scored during training, and the last epoch's weights are
+        used.
         """
         settings = {**self.settings, "EVALUATE_EVERY": 0}
         if self.weights == RANDOM:
@@ -84,7 +85,7 @@ class Member:
         return detection_config(self.recipe() if self.learns else Recipe(self.preset, self.settings, self.model))
 
     def describe(self) -> dict[str, Any]:
-        """Returns all that its results depend on, as JSON holds it; of a file also what it contains."""
+        """Returns everything that the results depend on, as JSON-compatible values; of a weights file its SHA-256."""
         digest = {} if self.file is None else {"weights_sha256": sha256(self.file)}
         return {**asdict(self), "settings": {name: str(value) for name, value in self.settings.items()}, **digest}
 
@@ -97,10 +98,10 @@ DEFAULT_MEMBERS = (
 
 
 def quick_member(member: Member) -> Member:
-    """Returns a member so small that a CPU trains it in seconds, from random weights; its scores say nothing.
+    """Returns a tiny version of a member, trained in seconds from random weights; its scores are meaningless.
 
     Args:
-        member: Any; one that is not trained stays as it is.
+        member: The member; one that is not trained is returned unchanged.
     """
     if not member.learns:
         return member

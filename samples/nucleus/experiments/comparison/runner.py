@@ -22,7 +22,7 @@ from nucleus.evaluation.evaluation import evaluate_fully
 from nucleus.evaluation.report import write_report
 from nucleus.evaluation.report.writing import PAGE_FILE
 from nucleus.experiments.comparison.members import Member
-from nucleus.experiments.comparison.plan import ENSEMBLE, PLAIN, REPORT_FOLDER, Plan
+from nucleus.experiments.comparison.plan import ENSEMBLE, PLAIN, REPORT_FOLDER, ComparisonPlan
 from nucleus.experiments.comparison.steps import Record, Steps
 from nucleus.experiments.comparison.summary import about, notes, title
 from nucleus.experiments.comparison.table import CSV_FILE, MARKDOWN_FILE, write_table
@@ -43,7 +43,7 @@ _LEAST_FOLDS_FOR_THRESHOLD = 3
 Load = Callable[..., NucleusDataset]
 
 
-def compare(plan: Plan, load: Load, output: str | Path) -> str:
+def compare(plan: ComparisonPlan, load: Load, output: str | Path) -> str:
     """Trains, predicts, combines and scores; every image is predicted by models that have not seen its fold.
 
     Everything is below `output`: `table.csv`, `table.md`, `report/report.html`, `comparison.json` (what was run, on
@@ -77,7 +77,7 @@ def compare(plan: Plan, load: Load, output: str | Path) -> str:
 
 
 class _Run:
-    def __init__(self, plan: Plan, load: Load, output: Path):
+    def __init__(self, plan: ComparisonPlan, load: Load, output: Path):
         self.plan, self.output, self._load = plan, output, load
         self.steps = Steps()
         # Why rows of the table are not there.

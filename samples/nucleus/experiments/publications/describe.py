@@ -1,4 +1,4 @@
-"""Tells experiments in words, from what they are run with."""
+"""Descriptions of experiments in words, made from their configurations."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import textwrap
 from collections.abc import Iterable
 
 from nucleus.experiments.publications.experiment import PREVIOUS, Experiment, Figure, Training
-from nucleus.models.registry import MODELS, ModelConfig, make_config
+from nucleus.models.registry import MODELS, ModelConfig
 from nucleus.models.unet import NucleusUNetConfig
 
 _WIDTH = 110
 
 
 def list_experiments(experiments: Iterable[Experiment]) -> str:
-    """Returns a table: name, main score as published, one line.
+    """Returns a table with name, first published score and summary, one line for each experiment.
 
     Args:
-        experiments: In the order wanted.
+        experiments: Experiments in the order of the lines.
     """
     lines = []
     citation = None
@@ -29,10 +29,10 @@ def list_experiments(experiments: Iterable[Experiment]) -> str:
 
 
 def describe(experiment: Experiment) -> str:
-    """Returns everything that is known of an experiment: data, network, stages, figures, source and open questions.
+    """Returns a description: publication, data, network, stages, published scores and notes.
 
     Args:
-        experiment: Any.
+        experiment: The experiment.
     """
     facts = [
         ("publication", f"{experiment.citation} {experiment.place[0].upper()}{experiment.place[1:]}"),
@@ -48,7 +48,7 @@ def describe(experiment: Experiment) -> str:
 def _network(experiment: Experiment) -> list[tuple[str, str]]:
     facts = [("model", MODELS[experiment.model].summary)]
     for number, training in enumerate(experiment.trainings, start=1):
-        config = make_config("training", training.preset, training.settings, experiment.model)
+        config = experiment.training_config(training)
         facts += [
             (f"training {number}", _training(training, config)),
             ("architecture", _architecture(config)),

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from nucleus.datasets.dataset import shipped_data
-from nucleus.experiments.publications.experiment import PREVIOUS, Experiment, Source, Training
+from nucleus.experiments.publications.experiment import PREVIOUS, DataSource, Experiment, Training
 from nucleus.models.registry import NETWORKS, make_config
 from nucleus.models.unet import NucleusUNetConfig
 
@@ -104,7 +104,7 @@ def uncompiled() -> Iterator[None]:
         tf.config.run_functions_eagerly(before)
 
 
-def _quick_source(source: Source) -> Source:
+def _quick_source(source: DataSource) -> DataSource:
     return replace(
         source,
         default=str(shipped_data()),

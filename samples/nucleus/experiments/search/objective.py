@@ -1,4 +1,4 @@
-"""Short trainings as trials of a search: what settings are worth."""
+"""Objective of a search: the score of a short training."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from nucleus.training.runs import train_or_resume
 
 
 @dataclass(frozen=True)
-class TrainingTrial:
-    """Trains a model with settings, and scores it.
+class TrainingObjective:
+    """Trains a model with the settings of a trial, and scores it.
 
     Attributes:
         recipe: Model and settings that are not searched.
-        weights: What each training begins with; see `NetworkModel.begin`.
-        path: The file of these weights, if they are in one.
-        epochs: Of each training.
+        weights: Initial weights of each training; see `NetworkModel.begin`.
+        path: File of the initial weights; None if they are not in a file.
+        epochs: Number of epochs of each training.
         source: The data set.
         train: Subset to train on.
         val: Subset to score on.
@@ -38,15 +38,15 @@ class TrainingTrial:
     val: str
 
     def __call__(self, settings: Mapping[str, Any], folder: Path) -> float:
-        """Returns the mAP that a training with settings ends with.
+        """Returns the mAP after a training, in 0..1.
 
         Args:
-            settings: On top of the recipe's.
-            folder: Of the training, which goes on where it was stopped. Its weights are removed at the end: those of a
-                search would fill a disk.
+            settings: Settings of the trial, on top of the recipe's.
+            folder: Folder of the training, which is resumed if it was interrupted. Its weights are removed at the end:
+                those of all trials would fill a disk.
 
         Raises:
-            ValueError: Settings or images cannot be used.
+            ValueError: A setting or an image cannot be used.
             TrainingDivergedError: The loss became infinite or NaN.
         """
         import keras
@@ -67,13 +67,13 @@ class TrainingTrial:
 
 
 def searchable(recipe: Recipe, names: list[str]) -> Recipe:
-    """Returns settings in which a search of some has an effect.
+    """Returns a recipe in which the searched settings take effect.
 
-    Stages with learning rates of their own pass LEARNING_RATE over: where that is searched, they lose theirs.
+    Learning rates of stages take precedence over LEARNING_RATE: where that is searched, they are removed.
 
     Args:
         recipe: Model and settings.
-        names: Of the settings that are searched.
+        names: Names of the searched settings.
     """
     if "LEARNING_RATE" not in names or "STAGES" in names:
         return recipe
