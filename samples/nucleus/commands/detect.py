@@ -30,6 +30,7 @@ def run(args: argparse.Namespace) -> int:
         import_keras()
     from nucleus.models.inference import load_model
     from nucleus.prediction.detection import collect_images, detect
+    from nucleus.prediction.writers import default_formats
 
     config = inference_config(weights_recipe(args, weights), args.settings)
     failures: list[str] = []
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     if dataset.num_images == 0:
         return report_failures(failures)
     model = load_model(weights, config, args.logs)
-    done = detect(model, dataset, args.output or new_folder("detect"), args.label_format)
+    done = detect(model, dataset, args.output or new_folder("detect"), default_formats(args.label_format))
     done.failures[:0] = failures
     print(done)
     return report_failures(done.failures)

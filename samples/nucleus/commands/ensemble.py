@@ -109,6 +109,7 @@ def _fit(args: argparse.Namespace) -> int:
     from nucleus.ensemble.model import Rules
     from nucleus.ensemble.report import report
     from nucleus.ensemble.running import write_out_of_fold
+    from nucleus.prediction.writers import default_formats
 
     # What is missing is told before models run for hours.
     import_lightgbm()
@@ -133,7 +134,7 @@ def _fit(args: argparse.Namespace) -> int:
     print(f"\nLeast predicted IoU {fitted.ensemble.rules.threshold:g}: {args.output}")
     if args.predictions is None:
         return 0
-    done, _ = write_out_of_fold(examples, fitted, dataset, args.predictions, args.label_format)
+    done, _ = write_out_of_fold(examples, fitted, dataset, args.predictions, default_formats(args.label_format))
     print(done)
     return report_failures(done.failures)
 
@@ -142,6 +143,7 @@ def _predict(args: argparse.Namespace) -> int:
     from nucleus.ensemble.model import check_members, read_ensemble
     from nucleus.ensemble.running import run_ensemble
     from nucleus.prediction.detection import collect_images
+    from nucleus.prediction.writers import default_formats
 
     ensemble = read_ensemble(args.ensemble)
     check_members(ensemble.members, dict(args.members))
@@ -156,7 +158,8 @@ def _predict(args: argparse.Namespace) -> int:
     if dataset.num_images == 0:
         return report_failures(failures)
     output = args.output or new_folder("ensemble")
-    done, picks = run_ensemble(ensemble, _sources(args.members, args.settings), dataset, output, args.label_format)
+    members, formats = _sources(args.members, args.settings), default_formats(args.label_format)
+    done, picks = run_ensemble(ensemble, members, dataset, output, formats)
     done.failures[:0] = failures
     print(done)
     print("Picked:", ", ".join(f"{row.Index} {row.nuclei} ({row.part:.0%})" for row in picks.itertuples()))

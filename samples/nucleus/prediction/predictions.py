@@ -70,7 +70,11 @@ class ModelPredictions:
 
     def read(self, dataset: NucleusDataset, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Predicts; see `Predictions.read`."""
-        return predict(self._model, dataset.load_image(index))
+        return self.find(dataset.image_info[index]["id"], dataset.load_image(index))
+
+    def find(self, _: str, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Finds the nuclei of an image given by its id and its pixels, uint8 `[H, W, 3]` RGB."""
+        return predict(self._model, image)
 
 
 class PredictionFolder:

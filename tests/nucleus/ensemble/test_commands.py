@@ -15,9 +15,9 @@ from nucleus.ensemble import boosting, fitting
 from nucleus.ensemble.model import read_ensemble
 from nucleus.evaluation.metrics import average_precision
 from nucleus.images.reading import read_labels
+from nucleus.images.writing import write_labels
 from nucleus.models import inference
 from nucleus.models.weights import Recipe
-from nucleus.prediction.export import write_labels
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import pytest
 
 from nucleus.datasets.dataset import DatasetError
 from nucleus.ensemble.predictions import PredictionFolders
+from nucleus.images.writing import write_labels
 from nucleus.prediction.detection import collect_images, detect
-from nucleus.prediction.export import write_labels
 
 
 @pytest.fixture

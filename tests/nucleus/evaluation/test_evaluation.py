@@ -10,7 +10,7 @@ import pytest
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.evaluation.evaluation import evaluate, evaluate_predictions, save_scores, summarise
 from nucleus.images.reading import ImageFileError
-from nucleus.prediction.export import write_labels
+from nucleus.images.writing import write_labels
 
 
 @pytest.fixture

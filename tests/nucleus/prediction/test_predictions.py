@@ -10,7 +10,7 @@ from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.datasets.label_index import LabelIndex
 from nucleus.evaluation.evaluation import evaluate_fully
 from nucleus.evaluation.metrics import coco_scores, overlaps, score_average_precision
-from nucleus.prediction.export import write_labels
+from nucleus.images.writing import write_labels
 from nucleus.prediction.predictions import KeptPredictions, PredictionFolder
 
 

@@ -11,7 +11,7 @@ from nucleus.datasets.dataset import NucleusDataset
 from nucleus.evaluation.evaluation import evaluate_fully
 from nucleus.evaluation.metrics import rank_sum_table
 from nucleus.evaluation.report.ranking import rank_sum_rows, rank_sums
-from nucleus.prediction.export import write_labels
+from nucleus.images.writing import write_labels
 from nucleus.prediction.predictions import PredictionFolder
 
 
