@@ -196,21 +196,21 @@ def _sources(members: Sequence[tuple[str, Path]], settings: Sequence[tuple[str, 
 
 
 def _source(name: str, paths: Sequence[Path], settings: Sequence[tuple[str, str]]) -> Source:
-    from nucleus.ensemble.predictions import PredictionFolders
+    from nucleus.prediction.folders import PredictionFolder
+    from nucleus.prediction.predictions import ModelPredictions
 
     if not any(path.is_file() for path in paths):
-        folders = PredictionFolders(paths)
-        return lambda image_id, _: folders.find(image_id)
+        return PredictionFolder(paths, name).find
     if len(paths) > 1:
         raise ValueError(
             f"{name}: a member is one weights file or folders of predictions. Received: {len(paths)} paths"
         )
     import_keras()
-    from nucleus.models.inference import load_model, predict
+    from nucleus.models.inference import load_model
 
     recipe = find_recipe(paths[0])
     model = load_model(paths[0], None if recipe is None else inference_config(recipe, settings))
-    return lambda _, image: predict(model, image)
+    return ModelPredictions(model, name, paths[0]).find
 
 
 def _add_command(subparsers, name: str, summary: str, step) -> argparse.ArgumentParser:

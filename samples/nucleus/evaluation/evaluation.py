@@ -34,7 +34,8 @@ from nucleus.evaluation.metrics import (
     score_average_precision,
     scores_by_group,
 )
-from nucleus.prediction.predictions import ModelPredictions, PredictionFolder, Predictions
+from nucleus.prediction.folders import PredictionFolder
+from nucleus.prediction.predictions import ModelPredictions, Predictions
 from trainkit.files import write_text
 
 _AT_050, _AT_075 = (int(np.flatnonzero(threshold == THRESHOLDS)[0]) for threshold in (0.5, 0.75))

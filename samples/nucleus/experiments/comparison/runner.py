@@ -16,7 +16,7 @@ from nucleus.augmentation.mixing import Mixing
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.datasets.fingerprint import check_images, fingerprint, note_images, sha256
 from nucleus.datasets.folds import FOLDS_FILE, read_folds
-from nucleus.ensemble import FitSettings, PredictionFolders, fit, make_examples, write_out_of_fold
+from nucleus.ensemble import FitSettings, fit, make_examples, write_out_of_fold
 from nucleus.ensemble import report as tell
 from nucleus.ensemble.fitting import NothingToLearnError
 from nucleus.evaluation.evaluation import evaluate_fully
@@ -30,7 +30,7 @@ from nucleus.experiments.comparison.table import CSV_FILE, MARKDOWN_FILE, write_
 from nucleus.models.config import inference_settings, make_config
 from nucleus.models.inference import Predictor, as_predictor, load_model, preprocessing
 from nucleus.prediction.detection import DetectionRun, detect, write_detections
-from nucleus.prediction.predictions import PredictionFolder
+from nucleus.prediction.folders import PredictionFolder
 from nucleus.training.runs import train_or_resume
 from trainkit.files import write_text
 
@@ -201,8 +201,8 @@ class _Run:
         to = folder / _predictions(views)
 
         def work() -> dict[str, int]:
-            found = PredictionFolders([path for path, _ in parts])
-            return _counts(write_detections(lambda name, _: found.find(name), self.dataset, to))
+            found = PredictionFolder([path for path, _ in parts], member.name)
+            return _counts(write_detections(found.find, self.dataset, to))
 
         inputs = {"folds": [record.finished for _, record in parts]}
         return to, self.steps.run(f"{member.name}, {to.name} of all folds", to, inputs, work)
@@ -214,7 +214,7 @@ class _Run:
         settings = FitSettings(seed=self.plan.seed, choose_threshold=choose)
 
         def work() -> dict[str, Any]:
-            sources = {name: _source(PredictionFolders([path])) for name, (path, _) in members.items()}
+            sources = {name: PredictionFolder(path, name).find for name, (path, _) in members.items()}
             examples = make_examples(self.dataset, sources)
             try:
                 fitted = fit(examples, self.plan.folds.ids, settings)
@@ -272,10 +272,6 @@ class _Model:
         loaded = load_model(self._weights, make_config("inference", member.preset, settings, member.model))
         # What a predictor of test-time augmentation is made of, once for each of the views.
         return loaded.model if member.learns else loaded
-
-
-def _source(found: PredictionFolders) -> Callable:
-    return lambda name, _: found.find(name)
 
 
 def _counts(run: DetectionRun) -> dict[str, int]:

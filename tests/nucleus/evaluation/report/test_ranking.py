@@ -12,7 +12,7 @@ from nucleus.evaluation.evaluation import evaluate_fully
 from nucleus.evaluation.metrics import rank_sum_table
 from nucleus.evaluation.report.ranking import rank_sum_rows, rank_sums
 from nucleus.images.writing import write_labels
-from nucleus.prediction.predictions import PredictionFolder
+from nucleus.prediction.folders import PredictionFolder
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ from nucleus.evaluation.report.gallery import LONGEST, choose, picture_shape, st
 from nucleus.evaluation.report.measures import FURTHER, MAIN
 from nucleus.images.writing import write_labels
 from nucleus.models import inference
-from nucleus.prediction.predictions import KeptPredictions, ModelPredictions, PredictionFolder
+from nucleus.prediction.folders import PredictionFolder
+from nucleus.prediction.predictions import KeptPredictions, ModelPredictions
 
 ODD_NAME = '_<b onclick="x">&amp; $\\frac$ naïve/細胞 {{ 7*7 }}'
 
