@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from nucleus.evaluation.metrics import Overlaps, overlaps
+from nucleus.evaluation.scores import Overlaps, overlaps
 from nucleus.images.outlines import draw_outlines
 
 # Of outlines.

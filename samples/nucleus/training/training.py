@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nucleus.datasets.dataset import NucleusDataset
-from nucleus.evaluation.evaluation import evaluate, summarise
+from nucleus.evaluation.evaluation import evaluate
 from nucleus.models.config import NucleusConfig, NucleusUNetConfig
 from nucleus.models.inference import as_predictor
 from nucleus.models.registry import MODELS
@@ -114,8 +114,7 @@ def _evaluation(
 
     def score() -> dict[str, float]:
         refresh()
-        overall = summarise(evaluate(predictor, dataset, progress=False)).loc["all"]
-        return {name: float(overall[name]) for name in ("mAP", "AP50", "AP75")}
+        return evaluate(predictor, dataset, progress=False)[["mAP", "AP50", "AP75"]].mean().to_dict()
 
     best = kind.run_files.best_path(model.log_dir, model.config.NAME)
     return PeriodicEvaluation(score, every=model.config.EVALUATE_EVERY, best_path=best, monitor="mAP", mode="max")

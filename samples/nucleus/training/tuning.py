@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
-from nucleus.evaluation.metrics import average_precision
+from nucleus.evaluation.scores import average_precision
 
 if TYPE_CHECKING:
     from nucleus.models.config import ModelConfig

@@ -13,7 +13,7 @@ from nucleus.cli import main
 from nucleus.datasets.folds import Folds
 from nucleus.ensemble import boosting, fitting
 from nucleus.ensemble.model import read_ensemble
-from nucleus.evaluation.metrics import average_precision
+from nucleus.evaluation.scores import average_precision
 from nucleus.images.reading import read_labels
 from nucleus.images.writing import write_labels
 from nucleus.models import inference

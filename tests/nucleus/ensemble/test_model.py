@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nucleus.ensemble.model import EnsemblePredictor, Rules, read_ensemble
-from nucleus.evaluation.metrics import average_precision
+from nucleus.evaluation.scores import average_precision
 from nucleus.models.inference import predict
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nucleus.datasets.dataset import NucleusDataset, shipped_data
-from nucleus.evaluation.metrics import average_precision
+from nucleus.evaluation.scores import average_precision
 from nucleus.images.labels import bounding_boxes, relabel_sequential
 from nucleus.images.preprocess import clahe
 from nucleus.models.config import NucleusUNetConfig, make_config

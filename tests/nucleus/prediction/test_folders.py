@@ -7,7 +7,7 @@ import pytest
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.datasets.label_index import LabelIndex
 from nucleus.evaluation.evaluation import evaluate_fully
-from nucleus.evaluation.metrics import coco_scores, overlaps, score_average_precision
+from nucleus.evaluation.scores import coco_scores, overlaps, score_average_precision
 from nucleus.images.writing import write_labels
 from nucleus.prediction.detection import collect_images, detect
 from nucleus.prediction.folders import PredictionFolder

@@ -14,7 +14,7 @@ from nucleus.ensemble.boosting import import_lightgbm
 from nucleus.ensemble.examples import Example, Source, make_examples
 from nucleus.ensemble.fitting import FitSettings, Fitted, fit
 from nucleus.ensemble.model import Combination, Ensemble, Rules
-from nucleus.evaluation.metrics import overlaps, score
+from nucleus.evaluation.scores import overlaps, score
 from nucleus.evaluation.scores.sums import Sums
 from nucleus.experiments.publications.measure import add, modality_parts
 from nucleus.prediction.folders import PredictionFolder

@@ -83,7 +83,7 @@ class Figure:
     """A score as published.
 
     Attributes:
-        metric: Its name in `nucleus.evaluation.metrics.Scores.values`, or "BCE" (cross-entropy of the pixels), "rank_sum" (among
+        metric: Its name in `nucleus.evaluation.scores.Scores.values`, or "BCE" (cross-entropy of the pixels), "rank_sum" (among
             the published entries of the GlaS challenge) or "picked_<model>" (share of an ensemble's nuclei).
         value: As published; None where it is drawn in a figure only.
         part: Part of the test set, or a name in GROUPS; empty for all images.

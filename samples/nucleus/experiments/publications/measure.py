@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from mrcnn.resizing import resize_image
 from nucleus.datasets.dataset import NucleusDataset
-from nucleus.evaluation.metrics import Glas, Scores, overlaps, rank_sum_table, score
+from nucleus.evaluation.scores import Glas, Scores, overlaps, rank_sum_table, score
 from nucleus.evaluation.scores.sums import Sums
 from nucleus.experiments.publications.experiment import GROUPS
 from nucleus.models.inference import Predictor, predict

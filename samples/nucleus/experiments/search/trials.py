@@ -9,7 +9,7 @@ from typing import Any
 
 from nucleus.augmentation.mixing import Mixing
 from nucleus.datasets.dataset import NucleusDataset
-from nucleus.evaluation.evaluation import evaluate, summarise
+from nucleus.evaluation.evaluation import evaluate
 from nucleus.models.config import inference_settings, make_config
 from nucleus.models.inference import load_model, preprocessing
 from nucleus.models.weights import Recipe
@@ -70,7 +70,7 @@ class TrainingTrial:
             keras.utils.clear_session()
         for weights in folder.rglob("*.h5"):
             weights.unlink()
-        return float(summarise(scores).loc["all", "mAP"])
+        return float(scores["mAP"].mean())
 
 
 def searchable(recipe: Recipe, names: list[str]) -> Recipe:
