@@ -35,8 +35,8 @@ def load_model(
     """Returns a model that finds nuclei.
 
     Args:
-        source: None for the shipped default; a name: "mask_rcnn" or "unet" for the shipped weights of that kind,
-            "classical" or "classical/PRESET"; a weights file (`.h5`, whose recipe stands beside it; `.keras` of a
+        source: None for the shipped default; a name: "mask_rcnn" or "unet" for the shipped weights of that kind, the
+            name of a shipped file such as "nucleus_small", "classical" or "classical/PRESET"; a weights file (`.h5`, whose recipe stands beside it; `.keras` of a
             U-Net; `.json` of a classical model or an ensemble); or the folder of a training run, whose best weights
             are taken, else its last checkpoint. A name comes before a file or folder of the same name.
         config: Configuration of the detection; by default that of the recipe. A model with a configuration of its own
@@ -133,10 +133,11 @@ def _weights_file(path: Path) -> Path:
             if best or checkpoints:
                 return best[0] if best else max(checkpoints, key=lambda file: network.run_files.run_of(file).epoch)
         raise WeightsNotFoundError(f"{path}: no weights of a training run are in this folder.")
-    if not path.is_file():
+    try:
+        return existing_file(path)
+    except WeightsNotFoundError as error:
         known = ", ".join((*MODELS, f"{ClassicalModel.kind}/PRESET"))
-        raise WeightsNotFoundError(f"{path}: no such weights file or folder, and no model of that name ({known}).")
-    return existing_file(path)
+        raise WeightsNotFoundError(f"{error} It is no folder of a run and no model either: {known}.") from None
 
 
 def _read_json(path: Path, config: ModelConfig | None, settings: Mapping[str, Any] | None) -> NucleusModel:
