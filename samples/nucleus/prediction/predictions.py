@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
-from nucleus.models.inference import predict
 
 
 class Predictions(Protocol):
@@ -68,7 +67,7 @@ class ModelPredictions:
         Returns:
             Labels and scores as of `Predictions.read`.
         """
-        return predict(self._model, image)
+        return self._model.predict(image)[0]
 
 
 class KeptPredictions:

@@ -12,10 +12,10 @@ import keras
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.datasets.fingerprint import IMAGES_FILE, fingerprint
 from nucleus.datasets.provenance import check_note, require_same, write_note
-from nucleus.models.config import inference_settings, make_config
-from nucleus.models.registry import MODELS, last_checkpoint
-from nucleus.models.weights import Recipe, find_recipe
-from nucleus.training import training
+from nucleus.models.recipe import Recipe
+from nucleus.models.registry import NETWORKS, last_checkpoint, make_config
+from nucleus.models.weights import find_recipe
+from nucleus.training.validation import validation_callbacks
 from trainkit.files import atomic_path
 from trainkit.runs import RunFiles
 from trainkit.stages import lay_out_stages
@@ -51,7 +51,6 @@ def train_or_resume(
     folder: Path,
     train_dataset: NucleusDataset,
     val_dataset: NucleusDataset,
-    evaluation_dataset: NucleusDataset | None = None,
     epochs: int | None = None,
 ) -> Path:
     """Trains a model to the end of its stages, or resumes a training that was stopped.
@@ -61,14 +60,13 @@ def train_or_resume(
 
     Args:
         recipe: Model and settings.
-        weights: Initial weights; see `nucleus.training.training.start`.
+        weights: Initial weights; see `NetworkModel.begin`.
         path: File of the initial weights; None if they are not in a file. It is copied, so that a checkpoint of another
             run is not resumed.
         folder: Folder that no other run uses. Its last two checkpoints are kept.
-        train_dataset: Prepared training set with the preprocessing of `nucleus.models.inference.preprocessing`.
-        val_dataset: Prepared data set with the same preprocessing, for the validation losses.
-        evaluation_dataset: Prepared data set without preprocessing, scored every EVALUATE_EVERY epochs; None to score
-            none.
+        train_dataset: Prepared training set with masks, without preprocessing.
+        val_dataset: Prepared data set with masks, without preprocessing, for the validation losses, and scored every
+            EVALUATE_EVERY epochs.
         epochs: Last epoch; by default that of the last stage, see `trainkit.stages.lay_out_stages`.
 
     Returns:
@@ -80,24 +78,17 @@ def train_or_resume(
         DownloadError: Published weights could not be fetched.
     """
     config = make_config("training", recipe.preset, recipe.settings, recipe.model)
-    kind = MODELS[recipe.model]
+    kind = NETWORKS[recipe.model]
     images = {"train": fingerprint(train_dataset.image_info), "val": fingerprint(val_dataset.image_info)}
     last = _last(folder, config.NAME, recipe, images)
     until = lay_out_stages(config.STAGES, config.LEARNING_RATE, epochs)[-1].until
     if last is None or kind.run_files.run_of(last).epoch < until:
         begin = ("last", last) if last else (weights, path and _copied(path, folder / _BEGIN))
-        model = training.start(config, folder, *begin)
+        model = kind.begin(recipe, folder, *begin)
         recipe.save(model.log_dir)
         write_note(Path(model.log_dir) / IMAGES_FILE, images)
-        training.train(
-            model,
-            train_dataset,
-            val_dataset,
-            inference_config=make_config("inference", recipe.preset, inference_settings(recipe.settings), recipe.model),
-            evaluation_dataset=evaluation_dataset,
-            epochs=epochs,
-            callbacks=[LastCheckpoints(model.log_dir, kind.run_files)],
-        )
+        callbacks = [*validation_callbacks(model, val_dataset), LastCheckpoints(model.log_dir, kind.run_files)]
+        model.fit(train_dataset, val_dataset, epochs=epochs, callbacks=callbacks)
         last = last_checkpoint(folder, config.NAME, [recipe.model])
     return last
 

@@ -6,12 +6,12 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from nucleus.models.config import make_config
+from nucleus.training.training import from_scratch_settings
 
 from nucleus import cli
-from nucleus.augmentation.augmenters import make_augmentation
-from nucleus.models.config import AUGMENTATIONS, make_config
+from nucleus.augmentation.augmenters import AUGMENTATIONS, make_augmentation
 from nucleus.training import training
-from nucleus.training.training import from_scratch_settings
 from trainkit.augmentation import augment_pair
 from trainkit.hdf5 import WeightsFileError, save_weights
 from trainkit.stages import Stage, lay_out_stages
