@@ -287,7 +287,7 @@ def test_a_training_on_other_images_is_not_taken_for_one_on_these(tmp_path, monk
     assert table["dataset"].tolist() == [str(shipped_data()), str(same)]
     capsys.readouterr()
     assert run(*arguments, "--dataset", other) == 1
-    assert "images.json: made of other images" in capsys.readouterr().err
+    assert "images.json: made with other images" in capsys.readouterr().err
     assert len(pd.read_csv(tmp_path / "out" / CSV_FILE)) == len(table)
 
 
