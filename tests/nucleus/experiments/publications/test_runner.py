@@ -89,17 +89,17 @@ def test_the_parts_of_glas_are_those_of_another_test_set_too(glas, bright, tmp_p
     assert "testA and testB are scored, each by itself" in capsys.readouterr().err
 
 
-def test_an_experiment_of_a_users_file_gets_a_row_in_the_table(bright, tmp_path):
+def test_an_experiment_of_a_users_file_gets_a_row_in_the_table(glas, bright, tmp_path):
     path = tmp_path / "my.toml"
     path.write_text(
         '[publication]\nauthors = "A"\ntitle = "B"\npublished = "2024"\n'
-        '[experiments.mine]\nbase = "mlp-unet-128"\nsummary = "mine"\nplace = "table 1"\nfigures = [{ Dice = 0.25 }]\n'
+        '[experiments.mine]\nbase = "lehmann-mask-rcnn"\nsummary = "mine"\nplace = "table 1"\n'
+        'figures = [{ part = "A", object_F1 = 0.25 }]\n'
     )
-    arguments = ("--dataset", shipped_data(), "--weights", bright, "--output", tmp_path / "out")
-    assert run("mine", "--file", path, *arguments) == 0
+    assert run("mine", "--file", path, "--dataset", glas, "--weights", bright, "--output", tmp_path / "out") == 0
     (row,) = pd.read_csv(tmp_path / "out" / CSV_FILE).to_dict("records")
-    assert (row["experiment"], row["metric"], row["published"]) == ("mine", "Dice", 0.25)
-    assert 0 < row["measured"] <= 1 and row["citation"] == "A. B. 2024. table 1"
+    assert (row["experiment"], row["metric"], row["published"]) == ("mine", "object_F1", 0.25)
+    assert row["measured"] == 1 and row["citation"] == "A. B. 2024. table 1"
 
 
 @pytest.fixture
