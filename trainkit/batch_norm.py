@@ -20,6 +20,7 @@ class BatchNorm(keras.layers.BatchNormalization):
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Normalises `[B, H, W, C]`, in training by the batch's statistics, which the running averages then follow."""
         if not (training and self.trainable) or keras.backend.backend() != "tensorflow":
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf

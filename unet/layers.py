@@ -35,6 +35,7 @@ class ScalePixels(layers.Layer):
         self.scheme = scheme
 
     def call(self, inputs):
+        """Scales pixels."""
         pixels = ops.cast(inputs, "float32")
         if self.scheme == "unit":
             scaled = pixels / 255.0
@@ -45,9 +46,11 @@ class ScalePixels(layers.Layer):
         return ops.cast(scaled, self.compute_dtype)
 
     def compute_output_spec(self, inputs):
+        """Returns the output's shape, the input's, and dtype."""
         return keras.KerasTensor(inputs.shape, self.compute_dtype)
 
     def get_config(self):
+        """Returns the arguments that make the same layer."""
         return {**super().get_config(), "scheme": self.scheme}
 
 
