@@ -1,4 +1,4 @@
-"""The folders of training runs: `<model_dir>/<name><date>/unet_<name>_<epoch>.h5`."""
+"""Names of a U-Net's checkpoints: `<model_dir>/<name><date>/unet_<name>_<epoch>.h5`."""
 
 from trainkit.runs import RunFiles
 
