@@ -8,6 +8,7 @@ from typing import Any
 
 from trainkit.imagenet import NETWORKS
 from trainkit.optimizers import OPTIMIZERS
+from trainkit.runs import RunFiles
 from trainkit.settings import Settings, SettingsError, parse_stages, wrong_type
 from unet.postprocess import METHODS, PostprocessSettings
 from unet.presets import PRESETS
@@ -51,6 +52,8 @@ _DECODER_FILTERS = (256, 128, 96, 64, 32)
 _FCN_FILTERS = (4096, 4096)
 # Divisor of the filters of the Inception-like module, whose branches share them in eighths.
 _BRANCH_UNIT = 8
+# Names of checkpoints, `<model_dir>/<name><date>/unet_<name>_<epoch>.h5`.
+RUN_FILES = RunFiles("unet")
 
 
 class UNetConfig(Settings):

@@ -22,13 +22,12 @@ from trainkit.settings import SettingsError
 from trainkit.stages import Stage, lay_out_stages, run_stages
 from trainkit.trainee import Trainee
 from unet.architecture import LAYER_REGEX, build_unet, set_weight_decay
-from unet.config import UNetConfig
+from unet.config import RUN_FILES, UNetConfig
 from unet.data import Dataset, TrainingBatches, ValidationBatches
 from unet.inference import predict_probabilities, predict_resized
 from unet.losses import make_loss
 from unet.metrics import ChannelIoU
 from unet.postprocess import PostprocessSettings, postprocess
-from unet.runs import RUN_FILES
 from unet.weights import encoder_weights_path, load_encoder_weights
 
 # Name of the settings in a .keras file, which is a ZIP archive.

@@ -9,7 +9,7 @@ from nucleus.datasets.dataset import NucleusDataset
 from nucleus.datasets.fingerprint import IMAGES_FILE, fingerprint
 from nucleus.datasets.provenance import ProvenanceError, write_note
 from nucleus.models.weights import Recipe
-from nucleus.training.runs import train_or_resume
+from nucleus.training.resuming import train_or_resume
 
 
 def load(root):

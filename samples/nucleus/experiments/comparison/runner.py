@@ -32,7 +32,7 @@ from nucleus.models.loading import bare_model
 from nucleus.models.tta import with_views
 from nucleus.prediction.detection import DetectionRun, detect, write_detections
 from nucleus.prediction.folders import PredictionFolder
-from nucleus.training.runs import train_or_resume
+from nucleus.training.resuming import train_or_resume
 from trainkit.files import write_text
 
 COMPARISON_FILE = "comparison.json"
