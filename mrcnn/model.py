@@ -38,7 +38,7 @@ from mrcnn.results import Instances, unmold_detections
 from mrcnn.roi_heads.debug_targets import build_detection_targets, generate_random_rois
 from mrcnn.rpn.targets import build_rpn_targets
 from mrcnn.tensors import compute_tensors, find_ancestor
-from mrcnn.weights import default_weights_dir, download_imagenet, is_imagenet_file, load_imagenet
+from mrcnn.weights import download_imagenet, is_imagenet_file, load_imagenet
 from trainkit.fitting import fit, set_trainable
 from trainkit.hdf5 import LoadReport
 from trainkit.optimizers import make_optimizer
@@ -144,7 +144,7 @@ class MaskRCNN(Trainee):
             ValueError: There are no public weights for this backbone.
             DownloadError: The transfer failed; the message names the address and the place for the file.
         """
-        return str(download_imagenet(self.config.BACKBONE, default_weights_dir()))
+        return str(download_imagenet(self.config.BACKBONE))
 
     # ---- Training ------------------------------------------------------------------------------------------
 
