@@ -1,4 +1,4 @@
-"""Which file in a folder is the label image of an image, by its name."""
+"""Lookup of an image's label image in a folder, by file name."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ SUFFIXES = (".png", ".tif", ".tiff")
 
 
 class LabelIndex:
-    """The label images in a folder, as this project or another program names them.
+    """Index of the label images in a folder, as this project or another program names them.
 
-    That of the image `a` is `a.png`, `.tif` or `.tiff`, or has one of `LABEL_ENDINGS` after its name, as in
-    `a_cp_masks.png`. Upper and lower case may differ from the image's, if there is none without that difference.
+    The label image of the image `a` is `a.png`, `.tif` or `.tiff`, or has one of `LABEL_ENDINGS` after the name, as in
+    `a_cp_masks.png`. A name that differs in case only is used if no name is equal.
 
     Args:
-        folder: is listed once; if it is missing, it has no label images.
+        folder: Folder of the label images, listed once. A missing folder has none.
     """
 
     def __init__(self, folder: str | os.PathLike) -> None:
@@ -31,14 +31,14 @@ class LabelIndex:
                 self._files[path.stem.lower()].append(path)
 
     def find(self, image_id: str, among: Collection[str] = ()) -> Path:
-        """The label image of an image.
+        """Returns the path of an image's label image.
 
         Args:
-            image_id: the image's name.
-            among: names of all images; a file that is named for another of them is not taken.
+            image_id: Name of the image.
+            among: Names of all images; files named for another of them are excluded.
 
         Raises:
-            DatasetError: there is none, or several.
+            DatasetError: No file or several files have the name.
         """
         found = self.files(image_id, among)
         if not found:
@@ -52,7 +52,7 @@ class LabelIndex:
         return found[0]
 
     def files(self, image_id: str, among: Collection[str] = ()) -> list[Path]:
-        """All files that could be the label image of an image; see `find`."""
+        """Returns all files that could be the label image of an image; see `find`."""
         found = [path for ending in ("", *LABEL_ENDINGS) for path in self._files.get((image_id + ending).lower(), [])]
         own = [path for path in found if path.stem == image_id or (_names(path, image_id) and path.stem not in among)]
         return own or [
