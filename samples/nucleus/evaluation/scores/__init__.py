@@ -1,1 +1,1 @@
-"""Scores of a segmentation against its ground truth, one concept a module; `nucleus.evaluation.metrics` is the way in."""
+"""Scores of a segmentation against its ground truth, one concept per module; import `nucleus.evaluation.metrics`."""
