@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nucleus.commands import options
-from nucleus.commands.division import require_unseen
-from nucleus.commands.selection import inference_config, load_dataset, new_folder
+from nucleus.commands.arguments import image_source, new_folder
 from nucleus.commands.status import report_failures
+from nucleus.datasets.division import require_unseen
 from nucleus.datasets.folds import divide_images, read_folds
-from nucleus.models.weights import find_recipe
 from nucleus.quiet import import_keras
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ def _fit(args: argparse.Namespace) -> int:
     given = {name: getattr(args, name) for name in ("threshold", "nms_threshold", "least_visible")}
     rules = Rules(**{name: value for name, value in given.items() if value is not None})
     settings = FitSettings(groups, rules, choose_threshold=args.threshold is None, seed=args.seed, threads=args.threads)
-    dataset = load_dataset(args, args.subset)
+    dataset = image_source(args).load(args.subset)
     for path in (path for _, path in args.members if path.is_file()):
         require_unseen(path, [info["id"] for info in dataset.image_info], _EACH_FOLD)
     if isinstance(args.folds, Path):
@@ -152,7 +151,7 @@ def _predict(args: argparse.Namespace) -> int:
     if args.images:
         dataset, failures = collect_images(args.images)
     else:
-        dataset = load_dataset(args, args.subset, require_masks=False, failures=failures)
+        dataset = image_source(args).load(args.subset, require_masks=False, failures=failures)
     if dataset.num_images == 0:
         return report_failures(failures)
     output = args.output or new_folder("ensemble")
@@ -203,11 +202,10 @@ def _source(name: str, paths: Sequence[Path], settings: Sequence[tuple[str, str]
             f"{name}: a member is one weights file or folders of predictions. Received: {len(paths)} paths"
         )
     import_keras()
-    from nucleus.models.inference import load_model, predict
+    from nucleus.models.loading import load_model
 
-    recipe = find_recipe(paths[0])
-    model = load_model(paths[0], None if recipe is None else inference_config(recipe, settings))
-    return lambda _, image: predict(model, image)
+    model = load_model(paths[0], settings=dict(settings))
+    return lambda _, image: model.predict(image)[0]
 
 
 def _add_command(subparsers, name: str, summary: str, step) -> argparse.ArgumentParser:

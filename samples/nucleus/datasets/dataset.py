@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import copy
 import itertools
 import os
 from collections.abc import Callable, Collection, Iterable
@@ -153,6 +154,25 @@ class NucleusDataset(Dataset):
         if missing:
             raise DatasetError(f"{source}: {min(missing)} is in the folds but not among these images")
         self.image_info = [info for info in self.image_info if info["id"] in ids]
+
+    def for_training(
+        self, preprocessing: Callable[[np.ndarray], np.ndarray] | None, mixing: Mixing | None = None
+    ) -> NucleusDataset:
+        """Returns the same images as a training takes them: preprocessed, and mixed with each other.
+
+        Args:
+            preprocessing: See `NucleusDataset`.
+            mixing: See `NucleusDataset`.
+
+        Raises:
+            DatasetError: The images are preprocessed already.
+        """
+        if self.preprocessing is not None:
+            raise DatasetError("A model preprocesses images itself: give it a dataset without preprocessing.")
+        images = copy.copy(self)
+        images.preprocessing, images.mixing = preprocessing, mixing
+        images._memory = ArrayCache(self._memory.limit)
+        return images
 
     def load_images(self, paths: Iterable[str | os.PathLike] | str | os.PathLike) -> None:
         """Adds plain image files, without masks, for detection; call `prepare()` afterwards.

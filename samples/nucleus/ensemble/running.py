@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nucleus.datasets.dataset import NucleusDataset
-from nucleus.ensemble.examples import Example, Source
+from nucleus.ensemble.examples import Example, Finder
 from nucleus.ensemble.fitting import Fitted
 from nucleus.ensemble.model import Combination, Ensemble, check_members
 from nucleus.ensemble.report import share
@@ -22,7 +22,7 @@ PICKS_COLUMNS = ("ImageId", "label", "member")
 
 def run_ensemble(
     ensemble: Ensemble,
-    members: Mapping[str, Source],
+    members: Mapping[str, Finder],
     dataset: NucleusDataset,
     output: str | os.PathLike,
     label_format: str = "png",
@@ -50,7 +50,7 @@ def run_ensemble(
     check_members(ensemble.members, members)
 
     def combine(image_id: str, image: np.ndarray) -> Combination:
-        return ensemble.combine(image, {name: source(image_id, image) for name, source in members.items()})
+        return ensemble.combine(image, {name: find(image_id, image) for name, find in members.items()})
 
     return _write(combine, ensemble.members, dataset, output, label_format, progress)
 

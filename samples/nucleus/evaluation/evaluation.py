@@ -45,7 +45,7 @@ def evaluate(model: Any, dataset: NucleusDataset, progress: bool = True) -> pd.D
     """Scores a model on every image of a dataset.
 
     Args:
-        model: What `nucleus.models.inference.predict` takes.
+        model: A nucleus model.
         dataset: Prepared, with masks and without preprocessing, which prediction does itself.
         progress: Shows a progress bar.
 

@@ -13,7 +13,6 @@ import numpy as np
 from tqdm import tqdm
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
-from nucleus.models.inference import predict
 from nucleus.prediction.export import (
     nuclei_table,
     submission_rows,
@@ -61,7 +60,7 @@ def detect(
     """Finds the nuclei in every image of a dataset and writes the results; see `write_detections`.
 
     Args:
-        model: What `nucleus.models.inference.predict` takes.
+        model: A nucleus model.
         dataset: Prepared, without preprocessing, which prediction does itself.
         output: Folder of the results; created with the first of them.
         label_format: One of LABEL_FORMATS.
@@ -74,7 +73,7 @@ def detect(
         DatasetError: The dataset preprocesses its images.
         OSError: A result cannot be written.
     """
-    return write_detections(lambda _, image: predict(model, image), dataset, output, label_format, progress)
+    return write_detections(lambda _, image: model.predict(image)[0], dataset, output, label_format, progress)
 
 
 def write_detections(
@@ -93,7 +92,7 @@ def write_detections(
 
     Args:
         find: Given an image's id and its pixels, uint8 `[H, W, 3]` RGB as read, returns what
-            `nucleus.models.inference.predict` does; a ValueError of it is the image's failure.
+            `NucleusModel.predict` does for an image; a ValueError of it is the image's failure.
         dataset: Prepared, without preprocessing.
         output: Folder of the results; created with the first of them.
         label_format: One of LABEL_FORMATS.

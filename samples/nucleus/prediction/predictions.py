@@ -19,7 +19,6 @@ from nucleus.datasets.label_index import LabelIndex
 from nucleus.datasets.layouts.label_files import BinaryMaskWatch
 from nucleus.datasets.layouts.tables import read_table
 from nucleus.images.reading import read_labels
-from nucleus.models.inference import predict
 
 # Where `nucleus detect` puts label images, and the table beside that folder that holds their scores.
 LABELS_FOLDER, NUCLEI_FILE = "labels", "nuclei.csv"
@@ -54,7 +53,7 @@ class ModelPredictions:
     """What a model finds.
 
     Args:
-        model: What `nucleus.models.inference.predict` takes.
+        model: A nucleus model.
         name: What tables and pictures call it.
         source: The file of its weights.
     """
@@ -70,7 +69,7 @@ class ModelPredictions:
 
     def read(self, dataset: NucleusDataset, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Predicts; see `Predictions.read`."""
-        return predict(self._model, dataset.load_image(index))
+        return self._model.predict(dataset.load_image(index))[0]
 
 
 class PredictionFolder:

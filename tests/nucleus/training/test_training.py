@@ -5,12 +5,12 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+from nucleus.models.config import make_config
+from nucleus.training.training import from_scratch_settings
 
 from nucleus import cli
 from nucleus.augmentation.augmenters import AUGMENTATIONS, make_augmentation
-from nucleus.models.config import make_config
 from nucleus.training import training
-from nucleus.training.training import from_scratch_settings
 from trainkit.augmentation import augment_pair
 from trainkit.hdf5 import WeightsFileError, save_weights
 from trainkit.stages import Stage, lay_out_stages
