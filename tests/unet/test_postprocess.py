@@ -9,7 +9,7 @@ from scipy import ndimage
 from skimage import segmentation
 
 from nucleus.datasets.dataset import NucleusDataset, shipped_data
-from nucleus.evaluation.metrics import average_precision
+from nucleus.evaluation.scores import average_precision
 from unet.postprocess import (
     METHODS,
     PostprocessSettings,

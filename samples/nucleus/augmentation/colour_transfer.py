@@ -64,7 +64,7 @@ def transfer_colour(image: np.ndarray, reference: np.ndarray | ColourStatistics)
     Imitates the differences of stains between laboratories and scanners; structures stay in place. Both images should
     have similar contents, such as two sections with the same stain.
 
-    Example:
+    Examples:
         >>> rng = np.random.default_rng(0)
         >>> image = rng.integers(90, 120, (32, 32, 3), np.uint8)
         >>> reference = rng.integers(100, 200, (48, 32, 3), np.uint8)

@@ -93,7 +93,7 @@ def paste_nuclei(
     if nothing fits: if only one of the two images is grey, nuclei are bright in one and dark in the other, the donor's
     have less than half the contrast, or there is no room.
 
-    Example:
+    Examples:
         >>> labels = np.zeros((64, 64), np.int32)
         >>> labels[8:20, 8:20] = 1
         >>> image = np.where(labels[..., None] > 0, (200, 90, 160), (235, 225, 230)).astype(np.uint8)

@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
         import_keras()
     from nucleus.models.loading import model_of
     from nucleus.prediction.detection import collect_images, detect
+    from nucleus.prediction.writers import default_formats
 
     config = detection_config(base_recipe(args, weights), dict(args.settings))
     failures: list[str] = []
@@ -53,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
         )
     if dataset.num_images == 0:
         return report_failures(failures)
-    done = detect(model_of(weights, config), dataset, args.output or new_folder("detect"), args.label_format)
+    model, output = model_of(weights, config), args.output or new_folder("detect")
+    done = detect(model, dataset, output, default_formats(args.label_format))
     done.failures[:0] = failures
     print(done)
     return report_failures(done.failures)

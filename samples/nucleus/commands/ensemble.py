@@ -108,6 +108,7 @@ def _fit(args: argparse.Namespace) -> int:
     from nucleus.ensemble.model import Rules
     from nucleus.ensemble.report import report
     from nucleus.ensemble.running import write_out_of_fold
+    from nucleus.prediction.writers import default_formats
 
     # What is missing is told before models run for hours.
     import_lightgbm()
@@ -132,7 +133,7 @@ def _fit(args: argparse.Namespace) -> int:
     print(f"\nLeast predicted IoU {fitted.ensemble.rules.threshold:g}: {args.output}")
     if args.predictions is None:
         return 0
-    done, _ = write_out_of_fold(examples, fitted, dataset, args.predictions, args.label_format)
+    done, _ = write_out_of_fold(examples, fitted, dataset, args.predictions, default_formats(args.label_format))
     print(done)
     return report_failures(done.failures)
 
@@ -141,6 +142,7 @@ def _predict(args: argparse.Namespace) -> int:
     from nucleus.ensemble.model import check_members, read_ensemble
     from nucleus.ensemble.running import run_ensemble
     from nucleus.prediction.detection import collect_images
+    from nucleus.prediction.writers import default_formats
 
     ensemble = read_ensemble(args.ensemble)
     check_members(ensemble.members, dict(args.members))
@@ -155,7 +157,8 @@ def _predict(args: argparse.Namespace) -> int:
     if dataset.num_images == 0:
         return report_failures(failures)
     output = args.output or new_folder("ensemble")
-    done, picks = run_ensemble(ensemble, _sources(args.members, args.settings), dataset, output, args.label_format)
+    members, formats = _sources(args.members, args.settings), default_formats(args.label_format)
+    done, picks = run_ensemble(ensemble, members, dataset, output, formats)
     done.failures[:0] = failures
     print(done)
     print("Picked:", ", ".join(f"{row.Index} {row.nuclei} ({row.part:.0%})" for row in picks.itertuples()))
@@ -192,11 +195,11 @@ def _sources(members: Sequence[tuple[str, Path]], settings: Sequence[tuple[str, 
 
 
 def _source(name: str, paths: Sequence[Path], settings: Sequence[tuple[str, str]]) -> Source:
-    from nucleus.ensemble.predictions import PredictionFolders
+    from nucleus.prediction.folders import PredictionFolder
+    from nucleus.prediction.predictions import ModelPredictions
 
     if not any(path.is_file() for path in paths):
-        folders = PredictionFolders(paths)
-        return lambda image_id, _: folders.find(image_id)
+        return PredictionFolder(paths, name).find
     if len(paths) > 1:
         raise ValueError(
             f"{name}: a member is one weights file or folders of predictions. Received: {len(paths)} paths"
@@ -204,8 +207,7 @@ def _source(name: str, paths: Sequence[Path], settings: Sequence[tuple[str, str]
     import_keras()
     from nucleus.models.loading import load_model
 
-    model = load_model(paths[0], settings=dict(settings))
-    return lambda _, image: model.predict(image)[0]
+    return ModelPredictions(load_model(paths[0], settings=dict(settings)), name, paths[0]).find
 
 
 def _add_command(subparsers, name: str, summary: str, step) -> argparse.ArgumentParser:

@@ -61,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
     from nucleus.evaluation.evaluation import evaluate_fully
     from nucleus.evaluation.report.ranking import CSV_FILE, rank_sum_csv, rank_sum_text, rank_sums
     from nucleus.evaluation.report.tables import console_table
-    from nucleus.prediction.predictions import PredictionFolder, require_distinct_names
+    from nucleus.prediction.folders import PredictionFolder
+    from nucleus.prediction.predictions import require_distinct_names
     from trainkit.files import write_text
 
     runs = not args.predictions or args.weights is not None or args.model is not None

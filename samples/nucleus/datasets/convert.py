@@ -20,7 +20,7 @@ from nucleus.datasets.layouts.base import UNKNOWN_MODALITY
 from nucleus.datasets.layouts.coco_segmentation import compress_runs
 from nucleus.datasets.layouts.tables import CLASSES_FILE, write_modalities
 from nucleus.images.labels import areas, bounding_boxes, labels_to_rle, rle_runs
-from nucleus.prediction.export import write_labels
+from nucleus.images.writing import write_labels
 from trainkit.files import write_text
 
 _HIGHEST_IN_PNG = np.iinfo(np.uint16).max
@@ -35,7 +35,7 @@ def convert(dataset: NucleusDataset, target: str, output: str | os.PathLike, pro
     if modalities are known; "coco" adds `annotations.json`, with each nucleus as a compressed run-length code of one
     category, and each image's modality as `modality`.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from nucleus.datasets.dataset import shipped_data
         >>> dataset = NucleusDataset()

@@ -91,7 +91,7 @@ class NucleusDataset(Dataset):
     ) -> None:
         """Adds a subset of a data set in any layout; call `prepare()` afterwards.
 
-        Example:
+        Examples:
             >>> dataset = NucleusDataset()
             >>> dataset.load_nucleus(shipped_data(), "val")
             >>> dataset.prepare()

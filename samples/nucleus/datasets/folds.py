@@ -72,7 +72,7 @@ def make_folds(modalities: Mapping[str, str], count: int, seed: int = 0) -> Fold
     In each modality, and in all together, two folds differ by one image at most. The result does not depend on the
     order of the images.
 
-    Example:
+    Examples:
         >>> modalities = {"a": "brightfield", "b": "brightfield", "c": "fluorescence", "d": "fluorescence"}
         >>> folds = make_folds(modalities, count=2)
         >>> [sorted(modalities[name] for name in fold) for fold in folds.ids]

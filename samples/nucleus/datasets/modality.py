@@ -68,7 +68,7 @@ def estimate_modalities(
 ) -> dict[str, str]:
     """Estimates the modality of every image of a data set by clustering all of them.
 
-    Example:
+    Examples:
         >>> from nucleus.datasets.dataset import shipped_data
         >>> dataset = NucleusDataset()
         >>> dataset.load_nucleus(shipped_data(), "val")

@@ -13,7 +13,6 @@ from nucleus.ensemble.combined import EnsembleModel
 from nucleus.ensemble.examples import make_examples
 from nucleus.ensemble.fitting import FitSettings, fit
 from nucleus.ensemble.model import Ensemble, Rules, read_ensemble
-from nucleus.ensemble.predictions import PredictionFolders
 from nucleus.ensemble.report import report
 from nucleus.ensemble.running import run_ensemble, write_out_of_fold
 
@@ -21,7 +20,6 @@ __all__ = [
     "Ensemble",
     "EnsembleModel",
     "FitSettings",
-    "PredictionFolders",
     "Rules",
     "fit",
     "make_examples",

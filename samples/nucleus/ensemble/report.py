@@ -10,7 +10,7 @@ import pandas as pd
 
 from nucleus.ensemble.examples import Example
 from nucleus.ensemble.fitting import Fitted
-from nucleus.evaluation.metrics import Scores, overlaps, score, scores_by_group
+from nucleus.evaluation.scores import Scores, overlaps, score, scores_by_group
 
 ENSEMBLE, BEST_CHOICE = "ensemble", "best choice"
 # Reported scores, those of table 5.1 of Vuola, 2019.

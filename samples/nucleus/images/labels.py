@@ -35,7 +35,7 @@ __all__ = [
 def masks_to_labels(masks: np.ndarray) -> np.ndarray:
     """Paints a mask stack into one label image; a pixel in several masks belongs to the first of them.
 
-    Example:
+    Examples:
         >>> masks = np.zeros((1, 4, 2), bool)
         >>> masks[0, :3, 0] = masks[0, 2:, 1] = True
         >>> masks_to_labels(masks)
@@ -57,7 +57,7 @@ def masks_to_labels(masks: np.ndarray) -> np.ndarray:
 def labels_to_masks(labels: np.ndarray, count: int | None = None) -> np.ndarray:
     """Expands a label image to a mask stack.
 
-    Example:
+    Examples:
         >>> labels_to_masks(np.array([[0, 1, 1, 2]]))[..., 0]
         array([[False,  True,  True, False]])
 
@@ -75,7 +75,7 @@ def labels_to_masks(labels: np.ndarray, count: int | None = None) -> np.ndarray:
 def bounding_boxes(labels: np.ndarray) -> np.ndarray:
     """Computes the bounding boxes of all labels.
 
-    Example:
+    Examples:
         >>> bounding_boxes(np.array([[0, 1, 1], [2, 0, 1]]))
         array([[0, 1, 2, 3],
                [1, 0, 2, 1]], dtype=int32)
@@ -114,7 +114,7 @@ def centroids(labels: np.ndarray) -> np.ndarray:
 def rle_encode(mask: np.ndarray) -> str:
     """Encodes one mask as Kaggle's run-length code.
 
-    Example:
+    Examples:
         >>> rle_encode(np.array([[0, 1], [1, 1]]))
         '2 3'
 
@@ -132,7 +132,7 @@ def rle_encode(mask: np.ndarray) -> str:
 def rle_decode(code: str, shape: tuple[int, int]) -> np.ndarray:
     """Decodes Kaggle's run-length code of one mask.
 
-    Example:
+    Examples:
         >>> rle_decode("2 3", (2, 2))
         array([[False,  True],
                [ True,  True]])

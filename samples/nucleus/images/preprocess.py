@@ -14,7 +14,7 @@ def clahe(image: np.ndarray, clip_limit: float = 2.0, tile_grid: tuple[int, int]
     Zuiderveld, "Contrast Limited Adaptive Histogram Equalization", Graphics Gems IV (1994). Working on luminance
     evens out illumination and leaves the stain's hue alone. A grey image stays grey.
 
-    Example:
+    Examples:
         >>> from nucleus.datasets.dataset import shipped_data
         >>> from nucleus.images.reading import read_image
         >>> image = read_image(next(shipped_data().glob("stage1_train/*/images/*.png")))

@@ -38,7 +38,7 @@ _HIGHEST_LABEL = np.iinfo(np.int32).max
 def read_image(path: str | os.PathLike) -> np.ndarray:
     """Reads an image file of any mode.
 
-    Example:
+    Examples:
         >>> from nucleus.datasets.dataset import shipped_data
         >>> path = next(shipped_data().glob("stage1_train/*/images/*.png"))
         >>> image = read_image(path)
@@ -84,9 +84,9 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
 def read_labels(path: str | os.PathLike) -> np.ndarray:
     """Reads a label image written by this project or by another program.
 
-    Example:
+    Examples:
         >>> import tempfile
-        >>> from nucleus.prediction.export import write_labels
+        >>> from nucleus.images.writing import write_labels
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_labels(f"{folder}/cells.png", np.array([[0, 1], [300, 300]], np.int32))
         ...     read_labels(f"{folder}/cells.png")
@@ -124,7 +124,7 @@ def list_images(folder: str | os.PathLike) -> list[Path]:
 def to_rgb(pixels: np.ndarray) -> np.ndarray:
     """Converts decoded samples to 8-bit RGB.
 
-    Example:
+    Examples:
         >>> sixteen_bits = np.array([[0, 400], [1000, 1000]], np.uint16)
         >>> to_rgb(sixteen_bits)[..., 0]
         array([[  0, 102],

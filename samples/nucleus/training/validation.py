@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nucleus.datasets.dataset import NucleusDataset
-from nucleus.evaluation.evaluation import evaluate, summarise
+from nucleus.evaluation.evaluation import evaluate
 from nucleus.models.network import NetworkModel
 from nucleus.models.tta import with_views
 
 if TYPE_CHECKING:
     import keras
 
-_WATCHED = ("mAP", "AP50", "AP75")
+_WATCHED = ["mAP", "AP50", "AP75"]
 
 
 def validation_callbacks(model: NetworkModel, val: NucleusDataset) -> list[keras.callbacks.Callback]:
@@ -33,7 +33,6 @@ def validation_callbacks(model: NetworkModel, val: NucleusDataset) -> list[keras
     watched = with_views(model)
 
     def score() -> dict[str, float]:
-        overall = summarise(evaluate(watched, val, progress=False)).loc["all"]
-        return {name: float(overall[name]) for name in _WATCHED}
+        return evaluate(watched, val, progress=False)[_WATCHED].mean().to_dict()
 
     return [PeriodicEvaluation(score, every=every, best_path=model.best_path, monitor="mAP", mode="max")]

@@ -74,7 +74,7 @@ class Overlaps:
 def overlaps(truth: np.ndarray, predicted: np.ndarray) -> Overlaps:
     """Computes the overlaps of all pairs of instances, once for all scores.
 
-    Example:
+    Examples:
         >>> pair = overlaps(np.array([[1, 1, 0, 2]]), np.array([[5, 5, 5, 0]]))
         >>> pair.truth_ids, pair.predicted_ids, pair.intersections
         (array([1, 2]), array([5]), array([2]))

@@ -49,7 +49,7 @@ class Panoptic(Sums):
 def panoptic_quality(pair: Overlaps) -> Panoptic:
     """Computes an image's contributions to the panoptic quality.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from nucleus.evaluation.scores.overlaps import overlaps
         >>> truth = np.array([[1, 1, 1, 1, 0, 2]])

@@ -17,8 +17,8 @@ from nucleus.evaluation.scores.sums import Sums
 
 
 @dataclass(frozen=True)
-class Scores(Sums):
-    """Contributions of one image or, added up, of many to all scores.
+class MainScores(Sums):
+    """Contributions of one image or, added up, of many to all scores except those of the GlaS challenge.
 
     Attributes:
         average_precisions: float64 `[10]`, sum over images of TP / (TP + FP + FN) at each of THRESHOLDS.
@@ -29,7 +29,6 @@ class Scores(Sums):
         divisions: Over- and under-segmentations, at the IoU of detection.
         numbers: Numbers of nuclei, and of images.
         panoptic: Contributions to the panoptic quality.
-        glas: Contributions to the GlaS challenge's scores.
     """
 
     average_precisions: np.ndarray
@@ -40,7 +39,6 @@ class Scores(Sums):
     divisions: Divisions
     numbers: Numbers
     panoptic: Panoptic
-    glas: Glas
 
     def values(self) -> dict[str, float]:
         """Returns every score by name.
@@ -50,8 +48,7 @@ class Scores(Sums):
 
         Returns:
             The scores images, mAP, AP50, AP55, ... AP95, precision, recall, F1, Dice, IoU, oseg, useg, true, predicted,
-            matched, missed, spurious (the last three at an IoU of 0.5), count_error, count_ratio, PQ, SQ, RQ,
-            object_F1, object_Dice and object_Hausdorff (pixels).
+            matched, missed, spurious (the last three at an IoU of 0.5), count_error, count_ratio, PQ, SQ and RQ.
         """
         images, matched = self.numbers.images, self.panoptic.matched
         curve = self.average_precisions / images
@@ -76,16 +73,63 @@ class Scores(Sums):
             "PQ": self.panoptic.quality,
             "SQ": self.panoptic.segmentation_quality,
             "RQ": self.panoptic.recognition_quality,
+        }
+
+
+@dataclass(frozen=True)
+class Scores(MainScores):
+    """Contributions of one image or, added up, of many to all scores.
+
+    Attributes:
+        glas: Contributions to the GlaS challenge's scores, whose Hausdorff distances take most of the time.
+    """
+
+    glas: Glas
+
+    def values(self) -> dict[str, float]:
+        """Returns every score by name.
+
+        Returns:
+            The scores of `MainScores.values`, object_F1, object_Dice and object_Hausdorff (pixels).
+        """
+        return {
+            **super().values(),
             "object_F1": self.glas.f1,
             "object_Dice": self.glas.dice,
             "object_Hausdorff": self.glas.hausdorff,
         }
 
 
+def main_scores(pair: Overlaps, threshold: float = DETECTION_IOU) -> MainScores:
+    """Computes an image's contributions to every score except those of the GlaS challenge, in milliseconds.
+
+    Args:
+        pair: Overlaps of ground truth and prediction.
+        threshold: IoU above which a nucleus counts as found, 0.5..1; see `score`.
+
+    Returns:
+        The `MainScores` of this image; `sum` adds those of several.
+
+    Raises:
+        ValueError: The threshold is not in 0.5..1.
+    """
+    pixels = count_pixels(pair)
+    return MainScores(
+        average_precisions=count_matches(pair).average_precision,
+        dices=pixels.dice,
+        ious=pixels.iou,
+        found=count_matches(pair, threshold),
+        pixels=pixels,
+        divisions=count_divisions(pair, threshold),
+        numbers=count_nuclei(pair),
+        panoptic=panoptic_quality(pair),
+    )
+
+
 def score(pair: Overlaps, threshold: float = DETECTION_IOU) -> Scores:
     """Computes an image's contributions to every score.
 
-    Example:
+    Examples:
         >>> from nucleus.evaluation.scores.overlaps import overlaps
         >>> truth = np.array([[1, 1, 0, 2, 2, 2]])
         >>> predicted = np.array([[1, 1, 0, 0, 2, 2]])
@@ -104,18 +148,7 @@ def score(pair: Overlaps, threshold: float = DETECTION_IOU) -> Scores:
     Raises:
         ValueError: The threshold is not in 0.5..1.
     """
-    pixels = count_pixels(pair)
-    return Scores(
-        average_precisions=count_matches(pair).average_precision,
-        dices=pixels.dice,
-        ious=pixels.iou,
-        found=count_matches(pair, threshold),
-        pixels=pixels,
-        divisions=count_divisions(pair, threshold),
-        numbers=count_nuclei(pair),
-        panoptic=panoptic_quality(pair),
-        glas=glas_scores(pair),
-    )
+    return Scores(**vars(main_scores(pair, threshold)), glas=glas_scores(pair))
 
 
 def scores_by_group(images: Iterable[tuple[str, Scores]]) -> dict[str, Scores]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from nucleus.datasets.folds import Folds, find_folds
 from nucleus.ensemble.boosting import import_lightgbm
-from nucleus.evaluation.metrics import DETECTION_IOU
+from nucleus.evaluation.scores import DETECTION_IOU
 from nucleus.experiments.comparison.members import Member
 from nucleus.models.views import make_views
 from nucleus.models.weights import find_recipe

@@ -15,7 +15,7 @@ import keras
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.datasets.fingerprint import check_images, fingerprint, note_images, sha256
 from nucleus.datasets.folds import FOLDS_FILE, read_folds
-from nucleus.ensemble import FitSettings, PredictionFolders, fit, make_examples, write_out_of_fold
+from nucleus.ensemble import FitSettings, fit, make_examples, write_out_of_fold
 from nucleus.ensemble import report as tell
 from nucleus.ensemble.fitting import NothingToLearnError
 from nucleus.evaluation.evaluation import evaluate_fully
@@ -30,7 +30,7 @@ from nucleus.models.base import NucleusModel
 from nucleus.models.loading import bare_model
 from nucleus.models.tta import with_views
 from nucleus.prediction.detection import DetectionRun, detect, write_detections
-from nucleus.prediction.predictions import PredictionFolder
+from nucleus.prediction.folders import PredictionFolder
 from nucleus.training.runs import train_or_resume
 from trainkit.files import write_text
 
@@ -198,8 +198,8 @@ class _Run:
         to = folder / _predictions(views)
 
         def work() -> dict[str, int]:
-            found = PredictionFolders([path for path, _ in parts])
-            return _counts(write_detections(lambda name, _: found.find(name), self.dataset, to))
+            found = PredictionFolder([path for path, _ in parts], member.name)
+            return _counts(write_detections(found.find, self.dataset, to))
 
         inputs = {"folds": [record.finished for _, record in parts]}
         return to, self.steps.run(f"{member.name}, {to.name} of all folds", to, inputs, work)
@@ -211,7 +211,7 @@ class _Run:
         settings = FitSettings(seed=self.plan.seed, choose_threshold=choose)
 
         def work() -> dict[str, Any]:
-            sources = {name: _source(PredictionFolders([path])) for name, (path, _) in members.items()}
+            sources = {name: PredictionFolder(path, name).find for name, (path, _) in members.items()}
             examples = make_examples(self.dataset, sources)
             try:
                 fitted = fit(examples, self.plan.folds.ids, settings)
@@ -265,10 +265,6 @@ class _Model:
     @cached_property
     def _bare(self) -> NucleusModel:
         return bare_model(self._weights, self._member.detection_config())
-
-
-def _source(found: PredictionFolders) -> Callable:
-    return lambda name, _: found.find(name)
 
 
 def _counts(run: DetectionRun) -> dict[str, int]:

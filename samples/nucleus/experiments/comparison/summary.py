@@ -8,10 +8,11 @@ from dataclasses import asdict
 from typing import Any
 
 from nucleus.evaluation.report.tables import count_of
-from nucleus.experiments.comparison.members import FROM_SCRATCH, Member
+from nucleus.experiments.comparison.members import Member
 from nucleus.experiments.comparison.plan import ENSEMBLE, PLAIN, ComparisonPlan
 from nucleus.experiments.comparison.steps import Record, environment
 from nucleus.models.classical.presets import CHOSEN_ON
+from nucleus.models.network import RANDOM
 from nucleus.models.registry import make_config
 
 
@@ -88,6 +89,6 @@ def _summary(member: Member) -> str:
             f"{about}, not trained. Its preset's settings were chosen by tuning on {CHOSEN_ON}: where these are among "
             "the images of this data set, they are scored all the same, and its scores are not quite out of fold."
         )
-    start = "random weights" if member.file is None and member.weights == FROM_SCRATCH else member.weights
+    start = "random weights" if member.file is None and member.weights == RANDOM else member.weights
     epochs = count_of(member.epochs, "epoch") if member.epochs else "the epochs of its STAGES"
     return f"{about}, from {start}, {epochs}."

@@ -14,10 +14,10 @@ from nucleus.ensemble.boosting import import_lightgbm
 from nucleus.ensemble.examples import Example, Finder, make_examples
 from nucleus.ensemble.fitting import FitSettings, Fitted, fit
 from nucleus.ensemble.model import Combination, Ensemble, Rules
-from nucleus.ensemble.predictions import PredictionFolders
-from nucleus.evaluation.metrics import overlaps, score
+from nucleus.evaluation.scores import overlaps, score
 from nucleus.evaluation.scores.sums import Sums
 from nucleus.experiments.publications.measure import add, modality_parts
+from nucleus.prediction.folders import PredictionFolder
 
 # Vuola, 2019, section 4.3: structural properties alone as features; suppression and least predicted IoU at 0.3, and
 # nothing that would drop what better masks leave of one.
@@ -114,8 +114,4 @@ def _measure(members: Sequence[str], found: Iterable[tuple[np.ndarray, str, Comb
 
 
 def _finders(members: Mapping[str, Sequence[Path]]) -> dict[str, Finder]:
-    return {name: _finder(PredictionFolders(paths)) for name, paths in members.items()}
-
-
-def _finder(found: PredictionFolders) -> Finder:
-    return lambda image_id, _: found.find(image_id)
+    return {name: PredictionFolder(paths, name).find for name, paths in members.items()}

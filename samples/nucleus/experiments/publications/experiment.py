@@ -16,7 +16,7 @@ from nucleus.models.registry import ModelConfig, detection_config, make_config
 PREVIOUS = "previous"
 # The model of an experiment that combines the models of other experiments.
 ENSEMBLE = "ensemble"
-# Scores that are none of `nucleus.evaluation.metrics.Scores.values`: the binary cross-entropy of the pixels, and the
+# Scores that are none of `nucleus.evaluation.scores.Scores.values`: the binary cross-entropy of the pixels, and the
 # rank sum among the published entries of the GlaS challenge.
 BCE, RANK_SUM = "BCE", "rank_sum"
 # Parts of a data set that are scored separately, besides the parts of a test set: by modality, as the data set names it
@@ -92,7 +92,7 @@ class Figure:
     """A published score.
 
     Attributes:
-        metric: A name in `nucleus.evaluation.metrics.Scores.values`, BCE, RANK_SUM, or "picked_<model>" (share of an
+        metric: A name in `nucleus.evaluation.scores.Scores.values`, BCE, RANK_SUM, or "picked_<model>" (share of an
             ensemble's nuclei that come from a model).
         value: The published value; None where it is drawn as a curve only.
         part: Part of the test set, or a name in GROUPS; empty for all images.
@@ -113,7 +113,7 @@ class Experiment:
         citation: The publication.
         place: Table and row, figure or section of the publication.
         source: The data set and its division.
-        model: A name in `nucleus.models.registry.LEARNING_MODELS`, or ENSEMBLE.
+        model: A name in `nucleus.models.registry.NETWORKS`, or ENSEMBLE.
         trainings: Trainings in their order; the model of the last one is scored. Empty for an ensemble.
         figures: The published scores.
         notes: Details that the publication leaves open, and the choices made here.

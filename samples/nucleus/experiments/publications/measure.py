@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nucleus.datasets.dataset import NucleusDataset
-from nucleus.evaluation.metrics import Glas, Scores, overlaps, rank_sum_table, score
+from nucleus.evaluation.scores import Glas, Scores, overlaps, rank_sum_table, score
 from nucleus.evaluation.scores.sums import Sums
 from nucleus.experiments.publications.experiment import GROUPS
 from nucleus.models.base import NucleusModel

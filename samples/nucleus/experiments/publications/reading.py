@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nucleus.evaluation.metrics import overlaps, score
+from nucleus.evaluation.scores import overlaps, score
 from nucleus.experiments.publications.experiment import (
     BCE,
     ENSEMBLE,

@@ -13,7 +13,7 @@ import keras
 
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.datasets.folds import FOLDS_FILE, find_folds, read_folds
-from nucleus.evaluation.metrics import Scores
+from nucleus.evaluation.scores import Scores
 from nucleus.evaluation.scores.sums import Sums
 from nucleus.experiments.publications.experiment import GROUPS, PREVIOUS, Experiment, Figure, Training
 from nucleus.experiments.publications.images import ALL_FOLDS, VAL, Division, Images

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleus.datasets.source import ImageSource
-from nucleus.evaluation.evaluation import evaluate, summarise
+from nucleus.evaluation.evaluation import evaluate
 from nucleus.models.loading import load_model
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import detection_config, make_config
@@ -63,7 +63,7 @@ class TrainingObjective:
             keras.utils.clear_session()
         for weights in folder.rglob("*.h5"):
             weights.unlink()
-        return float(summarise(scores).loc["all", "mAP"])
+        return float(scores["mAP"].mean())
 
 
 def searchable(recipe: Recipe, names: list[str]) -> Recipe:

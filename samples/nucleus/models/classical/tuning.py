@@ -9,7 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
-from nucleus.evaluation.metrics import average_precision
+from nucleus.evaluation.scores import average_precision
 from nucleus.models.base import NucleusModel
 from nucleus.models.classical.config import ClassicalConfig
 from nucleus.models.tta import with_views

@@ -18,7 +18,7 @@ from nucleus.datasets.dataset import NucleusDataset, shipped_data
 from nucleus.datasets.fingerprint import sha256
 from nucleus.datasets.folds import make_folds, read_folds
 from nucleus.ensemble.fitting import NothingToLearnError
-from nucleus.evaluation.metrics import count_matches, overlaps
+from nucleus.evaluation.scores import count_matches, overlaps
 from nucleus.experiments.comparison import ComparisonPlan, Member, compare, runner
 
 MEMBERS = ("classical", "first", "second")

@@ -16,7 +16,7 @@ from nucleus.datasets.dataset import VAL_IMAGE_IDS, DatasetError, shipped_data
 from nucleus.datasets.folds import find_folds
 from nucleus.datasets.layouts.tables import write_modalities
 from nucleus.ensemble.model import Rules
-from nucleus.evaluation.metrics import overlaps, score
+from nucleus.evaluation.scores import overlaps, score
 from nucleus.evaluation.scores.ranking import PUBLISHED
 from nucleus.experiments.publications import ensemble, find_experiment, runner
 from nucleus.experiments.publications.experiment import Figure

@@ -1,7 +1,5 @@
 """Label images that were written before: their names, and the scores that belong to them."""
 
-import logging
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,9 +7,11 @@ import pytest
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.datasets.label_index import LabelIndex
 from nucleus.evaluation.evaluation import evaluate_fully
-from nucleus.evaluation.metrics import coco_scores, overlaps, score_average_precision
-from nucleus.prediction.export import write_labels
-from nucleus.prediction.predictions import KeptPredictions, PredictionFolder
+from nucleus.evaluation.scores import coco_scores, overlaps, score_average_precision
+from nucleus.images.writing import write_labels
+from nucleus.prediction.detection import collect_images, detect
+from nucleus.prediction.folders import PredictionFolder
+from nucleus.prediction.predictions import KeptPredictions
 
 
 @pytest.fixture
@@ -42,6 +42,7 @@ def folder(tmp_path):
 
 def test_folders_are_called_by_their_names(tmp_path, folder, monkeypatch):
     assert PredictionFolder(folder).name == PredictionFolder(folder.parent).name == "mine"
+    (tmp_path / "theirs").mkdir()
     assert PredictionFolder(tmp_path / "theirs").name == "theirs"
     assert PredictionFolder(folder, "yours").name == "yours"
     monkeypatch.chdir(folder)
@@ -66,25 +67,83 @@ def test_scores_are_those_of_detect(dataset, folder):
     assert 0 < expected.ap < 1
 
 
-def test_scores_of_other_label_images_are_not_used(dataset, folder, caplog):
+@pytest.mark.parametrize("named", [".", "labels"])
+def test_what_detect_wrote_is_read(tmp_path, write_squares, threshold_predictor, named):
+    images = write_squares("images/one.png", (2, 2), (10, 20)), write_squares("images/none.png")
+    detect(threshold_predictor, collect_images(images)[0], tmp_path / "run", progress=False)
+    predictions, image = PredictionFolder(tmp_path / "run" / named), np.zeros((24, 32, 3), np.uint8)
+    labels, scores = predictions.find("one", image)
+    assert labels.dtype == np.int32 and np.bincount(labels.ravel()).tolist()[1:] == [16, 16]
+    np.testing.assert_allclose(scores, [0.9, 0.5])
+    labels, scores = predictions.find("none", image)
+    assert not labels.any() and scores.shape == (0,)
+
+
+def test_scores_of_other_nuclei_are_refused(dataset, folder):
     write_labels(folder / "NA.tif", np.full((12, 16), 3))
-    with caplog.at_level(logging.WARNING):
-        evaluation = evaluate_fully(PredictionFolder(folder), dataset, progress=False)
-    assert "COCO_AP" not in evaluation.summary
-    assert len(caplog.records) == 1 and "those of NA in " in caplog.text
+    predictions = PredictionFolder(folder)
+    message = r"NA\.tif: has 1 nuclei, which are not the 1 of .*nuclei\.csv\. Remove the table"
+    with pytest.raises(DatasetError, match=message):
+        evaluate_fully(predictions, dataset, progress=False)
+    with pytest.raises(DatasetError, match=message):
+        predictions.find("NA", np.zeros((12, 16, 3), np.uint8))
 
 
-def test_tables_that_are_none_are_named(folder):
-    for content in ("ImageId,label\na,1\n", "ImageId,label,score\na,1,high\n", "ImageId,label,score\na,1,\n"):
-        (folder.parent / "nuclei.csv").write_text(content)
-        with pytest.raises(DatasetError, match=r"nuclei\.csv"):
-            PredictionFolder(folder)
+def test_nuclei_without_a_table_have_no_scores_and_are_certain_to_an_ensemble(dataset, folder, caplog):
+    predictions = PredictionFolder(folder.rename(folder.parent / "pictures"))
+    assert "COCO_AP" not in evaluate_fully(predictions, dataset, progress=False).summary
+    assert not caplog.records
+    for name in ("a", "NA"):
+        labels, scores = predictions.find(name, np.zeros((12, 16, 3), np.uint8))
+        assert set(np.unique(labels)) == {0, *range(1, len(scores) + 1)} and (scores == 1).all()
+    assert len(caplog.records) == 1 and "pictures: no scores" in caplog.text and "counts as scored 1" in caplog.text
 
 
-def test_a_table_beside_another_folder_is_not_looked_at(folder, tmp_path, dataset):
-    moved = folder.rename(folder.parent / "pictures")
-    _, scores = PredictionFolder(moved).read(dataset, 0)
-    assert scores is None
+def test_each_image_is_in_one_of_the_folders_of_a_model(folder, tmp_path):
+    image = np.zeros((12, 16, 3), np.uint8)
+    second = tmp_path / "second" / "labels"
+    write_labels(second / "b.png", np.ones((12, 16), int))
+    with pytest.raises(DatasetError, match=r"second.labels: has no nuclei\.csv .* Either all"):
+        PredictionFolder([folder, second])
+    (second.parent / "nuclei.csv").write_text("ImageId,label,score\nb,1,0.1\n")
+    predictions = PredictionFolder([folder, second])
+    assert predictions.find("b", image)[1].tolist() == pytest.approx([0.1])
+    assert predictions.find("a", image)[1].tolist() == [0.75, 0.25]
+    with pytest.raises(DatasetError, match=r"mine.labels, .*second.labels: no label image c\.png"):
+        predictions.find("c", image)
+    write_labels(second / "a.png", np.ones((12, 16), int))
+    with pytest.raises(DatasetError, match=r"mine.labels.a\.png, .*second.labels.a\.png could all be"):
+        PredictionFolder([folder, second]).find("a", image)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("a,7,", "a,2,", r"nuclei\.csv, line 4: label 2 of a occurs twice"),
+        ("0.25", "1.25", r"nuclei\.csv, line 2: a score lies in 0\.\.1; found 1\.25"),
+        ("0.25", "nan", r"nuclei\.csv, line 2: a score lies in 0\.\.1; found nan"),
+        ("0.25", "high", r"nuclei\.csv, line 2: expected a whole number and a score"),
+        ("0.25", "", r"nuclei\.csv, line 2: expected a whole number and a score"),
+        ("a,7,", "a,x,", r"nuclei\.csv, line 2: expected a whole number"),
+        ("score", "confidence", r"nuclei\.csv: expected the columns"),
+    ],
+)
+def test_malformed_tables_are_named(folder, old, new, message):
+    table = folder.parent / "nuclei.csv"
+    table.write_text(table.read_text().replace(old, new))
+    with pytest.raises(DatasetError, match=message):
+        PredictionFolder(folder)
+
+
+def test_missing_folders_and_label_images_of_another_size_are_named(dataset, folder):
+    with pytest.raises(DatasetError, match="absent: there is no such folder"):
+        PredictionFolder(folder / "absent")
+    (folder / "NA.tif").unlink()
+    predictions = PredictionFolder(folder)
+    with pytest.raises(DatasetError, match=r"labels: no label image NA\.png"):
+        predictions.require(dataset)
+    with pytest.raises(DatasetError, match=r"a\.png: has \(12, 16\) pixels, its image \(3, 3\)"):
+        predictions.find("a", np.zeros((3, 3, 3), np.uint8))
 
 
 def test_what_is_kept_is_what_was_read(dataset, folder):

@@ -1,9 +1,9 @@
-"""The scores against a NumPy loop over boolean masks, and their edge cases."""
+"""The common scores of two label images against a NumPy loop over boolean masks, and their edge cases."""
 
 import numpy as np
 import pytest
 
-from nucleus.evaluation.metrics import THRESHOLDS, average_precision, count_matches, iou_matrix, overlaps, pixel_iou
+from nucleus.evaluation.scores import THRESHOLDS, average_precision, count_matches, iou_matrix, overlaps, pixel_iou
 
 
 def loop_iou(truth, predicted):
