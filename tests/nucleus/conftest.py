@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from nucleus.models.base import NucleusModel, Prediction
+from nucleus.models.settings import PredictionSettings
+
 
 @pytest.fixture
 def add_sample(tmp_path: Path) -> Callable[..., Path]:
@@ -44,18 +47,46 @@ def rectangle() -> Callable[..., np.ndarray]:
     return make
 
 
-class ThresholdPredictor:
-    """Finds what is brighter than mid-grey: a predictor whose answers a test knows without a network."""
+class FakeModel(NucleusModel):
+    """A model whose answers a test knows: a function finds the nuclei, and there is nothing to learn or to save.
 
-    def predict_labels(self, image):
-        labels, count = ndimage.label(image.mean(axis=2) > 127)
-        return labels.astype(np.int32), np.linspace(0.9, 0.5, count, dtype=np.float32)
+    Args:
+        find: Given preprocessed pixels, uint8 `[H, W, 3]` RGB, returns labels int32 `[H, W]` and scores float32 `[N]`.
+        config: Settings of preprocessing and of test-time augmentation; by default neither happens.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+        config: PredictionSettings | None = None,
+    ):
+        self.find, self.config = find, config or PredictionSettings()
+
+    def fit(self, train, val, *, epochs=None, callbacks=()):
+        raise NotImplementedError
+
+    def save(self, path):
+        raise NotImplementedError
+
+    def _predict(self, images):
+        return [Prediction(*self.find(image)) for image in images]
+
+
+def find_bright(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    labels, count = ndimage.label(image.mean(axis=2) > 127)
+    return labels.astype(np.int32), np.linspace(0.9, 0.5, count, dtype=np.float32)
+
+
+@pytest.fixture(scope="session")
+def fake_model() -> type[FakeModel]:
+    """The class of models that find what a function finds."""
+    return FakeModel
 
 
 @pytest.fixture
-def threshold_predictor() -> ThresholdPredictor:
-    """A predictor that needs no weights."""
-    return ThresholdPredictor()
+def threshold_predictor() -> FakeModel:
+    """A model that needs no weights: what is brighter than mid-grey are nuclei."""
+    return FakeModel(find_bright)
 
 
 @pytest.fixture
