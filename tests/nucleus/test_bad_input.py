@@ -64,9 +64,7 @@ def test_detect_goes_on_past_a_bad_image_and_names_it(tmp_path, weights, write_s
     assert sorted(pd.read_csv(output / "submission.csv")["ImageId"]) == ["a", "c"]
 
 
-def test_detect_goes_on_past_an_image_that_the_model_refuses(
-    tmp_path, monkeypatch, fake_model, write_squares, capsys
-):
+def test_detect_goes_on_past_an_image_that_the_model_refuses(tmp_path, monkeypatch, fake_model, write_squares, capsys):
     def refuse(image):
         if image.shape[0] == 12:
             raise ValueError("12 rows are not for me")

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from nucleus import cli
-from nucleus.models.presets import PRESETS, Preset
+from nucleus.models.mask_rcnn_presets import PRESETS
+from trainkit.presets import Preset
 
 
 def tiny_backbone(image, stage5, train_bn):
@@ -24,7 +25,6 @@ def tiny_backbone(image, stage5, train_bn):
 
 TINY = {
     "BACKBONE": tiny_backbone,
-    "COMPUTE_BACKBONE_SHAPE": lambda shape: [[shape[0] // s, shape[1] // s] for s in (4, 8, 16, 32, 64)],
     "TOP_DOWN_PYRAMID_SIZE": 8,
     "RPN_CHANNELS": 8,
     "MASK_CHANNELS": 8,
@@ -47,7 +47,7 @@ TINY = {
 @pytest.fixture
 def dataset(tmp_path, monkeypatch, add_sample, rectangle):
     """The preset "tiny", and a dataset of one image a subset."""
-    monkeypatch.setitem(PRESETS, "tiny", Preset("four convolutions", "this test", training=TINY))
+    monkeypatch.setitem(PRESETS, "tiny", Preset("four convolutions", "this test", settings=TINY))
     masks = [rectangle(4, 4, 20, 20, shape=(64, 64)), rectangle(30, 8, 50, 40, shape=(64, 64))]
     add_sample("a", masks, shape=(64, 64))
     add_sample("b", masks, shape=(64, 64), folder="other")
