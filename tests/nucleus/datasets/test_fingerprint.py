@@ -6,7 +6,7 @@ import pytest
 
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.datasets.fingerprint import IMAGES_FILE, check_images, fingerprint, note_images
-from nucleus.models.weights import Recipe
+from nucleus.models.recipe import Recipe
 from nucleus.training.runs import train_or_resume
 
 

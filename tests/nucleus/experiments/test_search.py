@@ -12,8 +12,8 @@ from nucleus.datasets.layouts.base import DatasetError
 from nucleus.experiments.search.space import Dimension, parse_dimension
 from nucleus.experiments.search.studies import TRIALS_FILE, Plan, SearchStoppedError, search
 from nucleus.experiments.search.trials import TrainingTrial, searchable
-from nucleus.models.config import make_config
-from nucleus.models.weights import Recipe
+from nucleus.models.recipe import Recipe
+from nucleus.models.registry import make_config
 from nucleus.training.tuning import split_values
 from trainkit.download import DownloadError
 from trainkit.fitting import TrainingDivergedError

@@ -7,8 +7,7 @@ from nucleus.experiments.publications import EXPERIMENTS, find_experiment
 from nucleus.experiments.publications.describe import describe, list_experiments
 from nucleus.experiments.publications.experiment import GROUPS, PREVIOUS
 from nucleus.experiments.publications.quick import quick
-from nucleus.models.config import make_config
-from nucleus.models.registry import MODELS
+from nucleus.models.registry import MODELS, make_config
 
 # The score that stands first for each: mAP, and for GlaS the F1 score on part A.
 SCORES = {
