@@ -212,7 +212,11 @@ class NetworkModel(NucleusModel):
 
         preprocessing = prepare if config.CLAHE else None
         learning = train.for_training(preprocessing, Mixing.of(config))
-        return self._train(learning, val.for_training(preprocessing), epochs, [_learning_flag(self), *callbacks])
+        try:
+            return self._train(learning, val.for_training(preprocessing), epochs, [_learning_flag(self), *callbacks])
+        finally:
+            # Callbacks may change the weights at the end, such as to those of the best epoch.
+            self._learned = True
 
     def save(self, path: str | os.PathLike, dtype: str | None = None) -> None:
         """Writes the weights, and the recipe beside them.
@@ -249,10 +253,10 @@ PUBLISHED = ("coco", "imagenet")
 
 
 def _learning_flag(model: NetworkModel) -> keras.callbacks.Callback:
-    """Returns a callback that tells a model that it has learned since it last predicted."""
+    """Returns a callback that tells a model after every epoch that it has learned since it last predicted."""
     import keras
 
     def learned(*_: Any) -> None:
         model._learned = True
 
-    return keras.callbacks.LambdaCallback(on_train_begin=learned, on_epoch_end=learned)
+    return keras.callbacks.LambdaCallback(on_epoch_end=learned)
