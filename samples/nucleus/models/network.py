@@ -92,7 +92,10 @@ class NetworkModel(NucleusModel):
             WeightsFileError: The file cannot be read or belongs to another network.
         """
         model = cls(recipe, config, model_dir)
-        model.network = model._load(weights)
+        model.network = network = model._load(weights)
+        # Fine-tuning is a run of its own, also where the weights are a checkpoint of another run.
+        network.set_log_dir()
+        network.checkpoint = None
         return model
 
     @classmethod
