@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from nucleus.augmentation.mixing import Mixing
 from nucleus.models.base import NucleusModel, preprocess
-from nucleus.models.recipe import Recipe
+from nucleus.models.recipe import Recipe, changed_settings
 from nucleus.models.settings import ApplicationSettings, inference_settings
 from trainkit.presets import Preset
 from trainkit.runs import RunFiles
@@ -222,7 +222,7 @@ class NetworkModel(NucleusModel):
             self._learned = True
 
     def save(self, path: str | os.PathLike, dtype: str | None = None) -> None:
-        """Writes the weights, and the recipe beside them.
+        """Writes the weights, and beside them the recipe, with what the configuration has otherwise.
 
         Args:
             path: File to write, ending in `.h5`.
@@ -235,7 +235,8 @@ class NetworkModel(NucleusModel):
         if self.recipe is None:
             raise ValueError("A model made from a configuration alone has no recipe to save: load it with its recipe.")
         self.network.save_weights(path, dtype)
-        self.recipe.save_beside(path)
+        of_recipe = self.make_config("inference", self.recipe.preset, inference_settings(self.recipe.settings))
+        self.recipe.with_settings(changed_settings(self.config, of_recipe)).save_beside(path)
 
     @abstractmethod
     def _begin(self, weights: str, path: Path | None) -> Trainee:

@@ -8,6 +8,7 @@ from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.images.preprocess import clahe
 from nucleus.models.loading import load_model
 from nucleus.models.recipe import Recipe
+from nucleus.models.registry import make_config
 from nucleus.models.tta import TestTimeAugmentation
 
 KINDS = ("mask_rcnn", "unet")
@@ -90,7 +91,20 @@ def test_a_saved_model_is_loaded_with_all_that_it_was_asked_for(tiny_weights, ki
     image = np.random.default_rng(2).integers(0, 256, (33, 47, 3), np.uint8)
     for one, other in zip(again.predict(image)[0], model.predict(image)[0], strict=True):
         np.testing.assert_array_equal(one, other)
+    again.config.update({"MIN_AREA": 4})
     half = tmp_path / "half.h5"
     again.model.save(half, "float16")
     assert half.stat().st_size < (tmp_path / "new.h5").stat().st_size
-    assert load_model(half).config.MIN_AREA == 3
+    assert load_model(half).config.MIN_AREA == 4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_keeps_a_configuration_that_was_given(tiny_weights, kind, tmp_path):
+    changed = {"MIN_AREA": 5, "CLAHE": False}
+    changed |= {"mask_rcnn": {"MEAN_PIXEL": [1.0, 2.0, 3.0]}, "unet": {"MASK_THRESHOLD": 0.4}}[kind]
+    model = load_model(tiny_weights[kind], make_config("inference", "tiny", {"SEED": 3, **changed}, kind))
+    model.save(tmp_path / "new.h5")
+    again = load_model(tmp_path / "new.h5")
+    assert again.recipe == Recipe("tiny", {"SEED": 3, **changed}, kind)
+    for name, value in model.config.to_dict().items():
+        assert np.array_equal(getattr(again.config, name), value), name

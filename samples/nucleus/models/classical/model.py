@@ -16,7 +16,7 @@ from nucleus.models.classical.masks import find_mask
 from nucleus.models.classical.presets import PRESETS
 from nucleus.models.classical.scores import score_nuclei
 from nucleus.models.classical.separation import separate
-from nucleus.models.recipe import Recipe
+from nucleus.models.recipe import Recipe, changed_settings
 from trainkit.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -98,8 +98,7 @@ class ClassicalModel(NucleusModel):
         """
         if Path(path).suffix != ".json":
             raise ValueError(f"{path}: the settings of a classical model are saved as .json")
-        of_preset = self.make_config("inference", self.preset, {}).to_dict()
-        changed = {name: value for name, value in self.config.to_dict().items() if value != of_preset[name]}
+        changed = changed_settings(self.config, self.make_config("inference", self.preset, {}))
         Recipe(self.preset, changed, self.kind).write(Path(path))
 
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
