@@ -8,7 +8,7 @@ import pytest
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.datasets.fingerprint import IMAGES_FILE, fingerprint
 from nucleus.datasets.provenance import ProvenanceError, write_note
-from nucleus.models.weights import Recipe
+from nucleus.models.recipe import Recipe
 from nucleus.training.resuming import train_or_resume
 
 

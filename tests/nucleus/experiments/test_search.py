@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from nucleus.models.config import make_config
 
 from nucleus import cli
 from nucleus.datasets.layouts.base import DatasetError
@@ -14,7 +13,8 @@ from nucleus.datasets.provenance import ProvenanceError
 from nucleus.experiments.search.objective import TrainingObjective, searchable
 from nucleus.experiments.search.space import Dimension, parse_dimension
 from nucleus.experiments.search.studies import TRIALS_FILE, SearchPlan, SearchStoppedError, search
-from nucleus.models.weights import Recipe
+from nucleus.models.recipe import Recipe
+from nucleus.models.registry import make_config
 from nucleus.training.tuning import split_values
 from trainkit.download import DownloadError
 from trainkit.fitting import TrainingDivergedError
