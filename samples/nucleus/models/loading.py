@@ -38,7 +38,8 @@ def load_model(
         source: None for the shipped default; a name: "mask_rcnn" or "unet" for the shipped weights of that kind, the
             name of a shipped file such as "nucleus_small", "classical" or "classical/PRESET"; a file (`.h5` with its
             recipe beside it, `.keras` of a U-Net, `.json` of a classical model or an ensemble); or the folder of a
-            training run, whose best weights are taken, else its last checkpoint. A name comes before a file or folder of the same name.
+            training run, whose best weights are taken, else its last checkpoint. A name comes before a file or folder
+            of the same name.
         config: Configuration of the detection; by default that of the recipe. A model with a configuration of its own
             cannot be trained on unless a recipe is found too. Not with preset or settings, nor for a `.keras` or
             `.json` file, which holds its own.
