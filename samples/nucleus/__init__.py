@@ -21,6 +21,7 @@ _HOMES = {
     "load_model": "models.loading",
     "NucleusModel": "models.base",
     "Prediction": "models.base",
+    "predict": "models.base",
     "read_ensemble": "ensemble",
     "read_image": "images.reading",
     "rle_encode": "images.labels",
