@@ -30,7 +30,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 
 docs: $(DOCS_READY)
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(READY): requirements.txt setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)

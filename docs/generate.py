@@ -103,9 +103,7 @@ def scores() -> str:
 
 def layouts() -> str:
     """Lists the layouts of data sets."""
-    return table(
-        ("`--layout`", "files"), ((f"`{layout.name}`", escape(layout.summary)) for layout in LAYOUTS.values())
-    )
+    return table(("`--layout`", "files"), ((f"`{layout.name}`", escape(layout.summary)) for layout in LAYOUTS.values()))
 
 
 def reading_rules() -> str:
@@ -341,12 +339,15 @@ def _text(value: Any) -> str:
 
 def _title(name: str) -> str:
     """Returns the name of a class as a title: "ViewSettings" as "View settings"."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).capitalize()
+    first, *others = re.split(r"(?<=[a-z])(?=[A-Z])", name)
+    return " ".join([first, *(word.lower() for word in others)])
 
 
 def _join(lines: Iterable[str]) -> str:
     """Joins the lines of a comment; lines that explain a value ("square: ...") stay lines."""
-    return re.sub(r"\s+(?=\n)", "", " ".join(f"\n{line}" if re.match(r"\w+:\s", line) else line for line in lines)).strip()
+    return re.sub(
+        r"\s+(?=\n)", "", " ".join(f"\n{line}" if re.match(r"\w+:\s", line) else line for line in lines)
+    ).strip()
 
 
 def _sentence(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Fills the pages of the site: fragments that `generate` makes from the code, and documents from elsewhere in the tree."""
+"""Fills the pages of the site with fragments that `generate` makes from the code, and with documents of the tree."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ DOCUMENTS = {
     "weights/nucleus_unet.md": "results/nucleus_unet.md",
     "benchmarks/README.md": "benchmarks.md",
 }
+# The home page is a section of its own: a list of its one page says nothing.
+_FRONT_MATTER = {"index.md": "---\nhide: [navigation]\n---\n\n"}
 
 
 def _load_generate() -> Any:
@@ -56,7 +58,9 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
     for page, text in generate.python_pages().items():
         files.append(File.generated(config, f"reference/python/{page}.md", content=text))
     for source, target in DOCUMENTS.items():
-        files.append(File.generated(config, target, content=f"<!-- document: {source} -->"))
+        files.append(
+            File.generated(config, target, content=f"{_FRONT_MATTER.get(target, '')}<!-- document: {source} -->")
+        )
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
