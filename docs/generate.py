@@ -50,8 +50,11 @@ class Group:
 def escape(text: str) -> str:
     """Escapes what Markdown and HTML would interpret, except in `code`."""
     parts = re.split(r"(`[^`]*`)", text)
-    escaped = [part if part.startswith("`") else re.sub(r"([\\<>*_|\[\]])", r"\\\1", part) for part in parts]
-    return "".join(escaped)
+    return "".join(part if part.startswith("`") else _escape_plain(part) for part in parts)
+
+
+def _escape_plain(text: str) -> str:
+    return re.sub(r"([\\*_|\[\]])", r"\\\1", text).replace("<", "&lt;").replace(">", "&gt;")
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -353,7 +356,7 @@ def _join(lines: Iterable[str]) -> str:
 def _sentence(text: str) -> str:
     """Begins a text with a capital letter and ends it with a full stop."""
     text = text.strip()
-    text = text if re.match(r"`|\w+: ", text) else text[:1].upper() + text[1:]
+    text = text if text.startswith("`") or "\n" in text else text[:1].upper() + text[1:]
     return text if text.endswith((".", ":")) else f"{text}."
 
 
