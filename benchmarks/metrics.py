@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 from common import positive, print_report, summarize, time_calls
 
-from nucleus.evaluation import metrics
+from nucleus import metrics
 
 
 def draw_pair(size: int, nuclei: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -16,8 +16,6 @@ from trainkit.callbacks import EpochCheckpoint, ResumableCSVLogger, tensorboard_
 from trainkit.checkpoint import read_training_state, restore_training_state
 from trainkit.trainee import Trainee
 
-OPTIMIZERS = ("SGD", "Adam")
-
 
 def set_trainable(
     layers: str, model: keras.Model, named: Mapping[str, str] | None = None, verbose: int = 0
@@ -60,21 +58,6 @@ def _set_trainable(pattern: re.Pattern[str], model: keras.Model) -> list[str]:
             if layer.trainable:
                 names.append(layer.name)
     return names
-
-
-def make_optimizer(name: str, learning_rate: float, momentum: float, clip_norm: float | None) -> keras.Optimizer:
-    """Returns the optimizer of a training stage.
-
-    Args:
-        name: "SGD" (with momentum) or "Adam".
-        learning_rate: Above 0.
-        momentum: 0 to 1, of SGD.
-        clip_norm: Norm to which the gradient of all weights together is clipped; None or 0 does not clip.
-    """
-    clip = {"global_clipnorm": clip_norm} if clip_norm else {}
-    if name == "Adam":
-        return keras.optimizers.Adam(learning_rate, **clip)
-    return keras.optimizers.SGD(learning_rate, momentum=momentum, **clip)
 
 
 def resume(trainee: Trainee, stage: dict[str, Any]) -> None:

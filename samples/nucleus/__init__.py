@@ -1,6 +1,6 @@
 """Finding and outlining nuclei in microscopy images.
 
-The names below are what most users need: `from nucleus import load_model, make_config, predict, read_image`. They are
+The names below are what most users need: `from nucleus import load_model, read_image`. They are
 imported when first used, since Keras takes seconds to load.
 """
 
@@ -12,16 +12,17 @@ from typing import Any
 from nucleus.version import __version__ as __version__
 
 _HOMES = {
-    "NucleusConfig": "models.config",
-    "NucleusInferenceConfig": "models.config",
-    "make_config": "models.config",
-    "EnsemblePredictor": "ensemble",
+    "NucleusConfig": "models.mask_rcnn",
+    "NucleusInferenceConfig": "models.mask_rcnn",
+    "make_config": "models.registry",
+    "EnsembleModel": "ensemble",
     "NucleusDataset": "datasets.dataset",
     "VAL_IMAGE_IDS": "datasets.dataset",
     "shipped_data": "datasets.dataset",
     "evaluate": "evaluation.evaluation",
-    "load_model": "models.inference",
-    "predict": "models.inference",
+    "load_model": "models.loading",
+    "NucleusModel": "models.base",
+    "Prediction": "models.base",
     "read_ensemble": "ensemble",
     "read_image": "images.reading",
     "rle_encode": "images.labels",

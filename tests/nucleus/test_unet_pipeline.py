@@ -12,8 +12,9 @@ import pytest
 from nucleus import cli, load_model, predict, read_image
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.images.reading import read_labels
+from trainkit.presets import Preset
 from unet.model import UNet
-from unet.presets import PRESETS, Preset
+from unet.presets import PRESETS
 
 SHIPPED = Path(__file__).parents[2] / "samples" / "nucleus" / "data"
 TINY = {
@@ -128,6 +129,7 @@ def test_what_does_not_fit_the_weights_is_named(shipped, finished, tmp_path, cap
 def finished(tmp_path_factory):
     """A weights file of the tiny network as a training leaves it, with its recipe."""
     from nucleus.models.config import make_config
+
     from nucleus.models.weights import Recipe
 
     folder = tmp_path_factory.mktemp("run")

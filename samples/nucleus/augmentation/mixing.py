@@ -1,10 +1,10 @@
-"""What one training image takes from others of its data set: their colours, and some of their nuclei."""
+"""Mixing of training images: one takes on the colours of another of its data set, or copies of its nuclei."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
@@ -12,22 +12,28 @@ from nucleus.augmentation.colour_transfer import ColourStatistics, transfer_colo
 from nucleus.augmentation.copy_paste import paste_nuclei
 from nucleus.images.appearance import look
 
-if TYPE_CHECKING:
-    from nucleus.models.config import ApplicationSettings
-
-# Images that are looked at for one that is alike and has what fits.
+# Images that are drawn to find one that looks alike and has something that fits.
 _TRIES = 3
+
+
+class MixingSettings(Protocol):
+    """The settings of a model's configuration that `Mixing` is made from; see `ApplicationSettings`."""
+
+    COLOUR_TRANSFER: float
+    COPY_PASTE: float
+    COPY_PASTE_SHARE: float
+    COPY_PASTE_TOUCHING: float
 
 
 @dataclass(frozen=True)
 class Mixing:
-    """How often and how much images are mixed; see `nucleus.models.config.ApplicationSettings`, which has the defaults.
+    """Probabilities and amounts of mixing; a callable that mixes one image with others.
 
     Attributes:
-        colour_transfer: Probability that an image of a stained section takes on the colours of another.
-        copy_paste: Probability that an image is given nuclei of others.
-        share: How many at most, as a share of the nuclei that it has (of few nuclei, one at least).
-        touching: Probability that one of them is set against another nucleus.
+        colour_transfer: Probability, 0..1, that an image of a stained section takes on the colours of another.
+        copy_paste: Probability, 0..1, that copies of other images' nuclei are pasted into an image.
+        share: Largest number of pasted nuclei as a share of the image's own, 0..1; at least one nucleus.
+        touching: Probability, 0..1, that a pasted nucleus touches another one.
     """
 
     colour_transfer: float = 0.0
@@ -36,8 +42,8 @@ class Mixing:
     touching: float = 0.3
 
     @classmethod
-    def of(cls, config: ApplicationSettings) -> Mixing | None:
-        """What a configuration asks for; None where it asks for nothing."""
+    def of(cls, config: MixingSettings) -> Mixing | None:
+        """Returns the mixing of a configuration; None where it has both probabilities at 0."""
         if not (config.COLOUR_TRANSFER or config.COPY_PASTE):
             return None
         return cls(config.COLOUR_TRANSFER, config.COPY_PASTE, config.COPY_PASTE_SHARE, config.COPY_PASTE_TOUCHING)
@@ -49,20 +55,21 @@ class Mixing:
         alike: Sequence[int],
         rng: np.random.Generator,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Draws an image with what others bring to it.
+        """Loads an image and mixes it with others at random.
 
-        Of three others drawn, those count that look alike (`nucleus.images.appearance.look`), whatever is known of their
-        modality. Colours go from one image that looks like stained tissue to another whose colours are not far from its
-        own, never from or to a grey one; nuclei go where they fit (`nucleus.augmentation.copy_paste.paste_nuclei`).
+        Three other images are drawn, and those that look alike (`nucleus.images.appearance.look`) are used, even where
+        the data set calls their modality the same. Colours are transferred between images of stained tissue whose
+        colours are close to each other, never from or to a grey image; nuclei are pasted where they fit
+        (`nucleus.augmentation.copy_paste.paste_nuclei`).
 
         Args:
-            load: Gives (image uint8 [H, W, 3] RGB, labels int32 [H, W]) of an image.
-            image_id: The image.
-            alike: The others of its modality.
-            rng: Makes every random choice.
+            load: Function from the index of an image to (image uint8 [H, W, 3] RGB, labels int32 [H, W]).
+            image_id: Index of the image to mix.
+            alike: Indices of the other images of the same modality.
+            rng: Source of every random choice.
 
         Returns:
-            (image, labels), of the shapes that they had.
+            (image, labels), with the shapes and dtypes of `load`.
         """
         image, labels = load(image_id)
         kind = look(image)
@@ -92,7 +99,7 @@ class Mixing:
 
 
 def _with_colours(image: np.ndarray, others: Iterable[np.ndarray]) -> np.ndarray:
-    """The image in the colours of the first of the others that has like ones; as it is if there is none."""
+    """Returns the image in the colours of the first of the others that are close to its own; unchanged without one."""
     own = ColourStatistics.of(image)
     for other in others:
         wanted = ColourStatistics.of(other)

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from nucleus.commands import options
-from nucleus.commands.selection import load_dataset
+from nucleus.commands.arguments import image_source
 from nucleus.datasets.layouts.base import UNKNOWN_MODALITY
 from nucleus.datasets.layouts.tables import CLASSES_FILE, write_modalities
 
@@ -15,7 +15,7 @@ SUMMARY = "group images by their looks and write classes.csv, for data sets with
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    """Adds what it takes."""
+    """Adds the options."""
     options.add_dataset(command)
     command.add_argument("--subset", default="all", help="images to group (default: %(default)s)")
     command.add_argument(
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     output = args.output or (args.dataset if args.dataset.is_dir() else args.dataset.parent) / CLASSES_FILE
     if output.exists():
         raise ValueError(f"{output}: is there already; name another file (--output)")
-    dataset = load_dataset(args, args.subset, require_masks=False)
+    dataset = image_source(args).load(args.subset, require_masks=False)
     estimated = estimate_modalities(dataset, args.clusters, args.seed)
     write_modalities(output, estimated)
     for name, count in Counter(estimated.values()).most_common():

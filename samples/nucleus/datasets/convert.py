@@ -20,7 +20,7 @@ from nucleus.datasets.layouts.base import UNKNOWN_MODALITY
 from nucleus.datasets.layouts.coco_segmentation import compress_runs
 from nucleus.datasets.layouts.tables import CLASSES_FILE, write_modalities
 from nucleus.images.labels import areas, bounding_boxes, labels_to_rle, rle_runs
-from nucleus.prediction.export import write_labels
+from nucleus.images.writing import write_labels
 from trainkit.files import write_text
 
 _HIGHEST_IN_PNG = np.iinfo(np.uint16).max

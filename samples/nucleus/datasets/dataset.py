@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import collections
+import copy
 import itertools
 import os
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
 from mrcnn.dataset import Dataset
 from mrcnn.resizing import resize_image, resize_mask
+from nucleus.augmentation.mixing import Mixing
 from nucleus.datasets.cache import ArrayCache, LabelCache, label_cache_folder
 from nucleus.datasets.layouts import read_samples
 from nucleus.datasets.layouts.base import EVERY_MODALITY, UNKNOWN_MODALITY, DatasetError, Sample, raise_error
@@ -24,9 +25,6 @@ from nucleus.datasets.layouts.label_files import BinaryMaskWatch, LabelFile
 from nucleus.datasets.layouts.tables import CLASSES_FILE, MODALITIES, read_modalities
 from nucleus.images.labels import labels_to_masks, relabel_sequential
 from nucleus.images.reading import IMAGE_SUFFIXES, list_images, read_image
-
-if TYPE_CHECKING:
-    from nucleus.augmentation.mixing import Mixing
 
 __all__ = [
     "MODALITIES",
@@ -147,6 +145,25 @@ class NucleusDataset(Dataset):
         if missing:
             raise DatasetError(f"{source}: {min(missing)} is in the folds but not among these images")
         self.image_info = [info for info in self.image_info if info["id"] in ids]
+
+    def for_training(
+        self, preprocessing: Callable[[np.ndarray], np.ndarray] | None, mixing: Mixing | None = None
+    ) -> NucleusDataset:
+        """Returns the same images as a training takes them: preprocessed, and mixed with each other.
+
+        Args:
+            preprocessing: See `NucleusDataset`.
+            mixing: See `NucleusDataset`.
+
+        Raises:
+            DatasetError: The images are preprocessed already.
+        """
+        if self.preprocessing is not None:
+            raise DatasetError("A model preprocesses images itself: give it a dataset without preprocessing.")
+        images = copy.copy(self)
+        images.preprocessing, images.mixing = preprocessing, mixing
+        images._memory = ArrayCache(self._memory.limit)
+        return images
 
     def load_images(self, paths: Iterable[str | os.PathLike] | str | os.PathLike) -> None:
         """Adds plain image files, without masks, for detection; `prepare()` comes after it.

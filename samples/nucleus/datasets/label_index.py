@@ -1,4 +1,4 @@
-"""Which file in a folder is the label image of an image, by its name."""
+"""Which file is the label image of an image, by its name."""
 
 from __future__ import annotations
 
@@ -14,45 +14,49 @@ SUFFIXES = (".png", ".tif", ".tiff")
 
 
 class LabelIndex:
-    """The label images in a folder, as this project or another program names them.
+    """The label images in one or several folders, as this project or another program names them.
 
     That of the image `a` is `a.png`, `.tif` or `.tiff`, or has one of `LABEL_ENDINGS` after its name, as in
     `a_cp_masks.png`. Upper and lower case may differ from the image's, if there is none without that difference.
 
     Args:
-        folder: is listed once; if it is missing, it has no label images.
+        folders: Folders that are listed once; a missing one has no label images.
     """
 
-    def __init__(self, folder: str | os.PathLike) -> None:
-        self.folder = Path(folder)
+    def __init__(self, *folders: str | os.PathLike) -> None:
+        self._folders = [Path(folder) for folder in folders]
         self._files: dict[str, list[Path]] = defaultdict(list)
-        for path in sorted(self.folder.iterdir()) if self.folder.is_dir() else []:
-            if path.suffix.lower() in SUFFIXES and path.name[0] != "." and path.is_file():
-                self._files[path.stem.lower()].append(path)
+        for folder in self._folders:
+            for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+                if path.suffix.lower() in SUFFIXES and path.name[0] != "." and path.is_file():
+                    self._files[path.stem.lower()].append(path)
 
     def find(self, image_id: str, among: Collection[str] = ()) -> Path:
-        """The label image of an image.
+        """Finds the label image of an image.
 
         Args:
-            image_id: the image's name.
-            among: names of all images; a file that is named for another of them is not taken.
+            image_id: Name of the image.
+            among: Names of all images; a file that is named for another of them is not taken.
+
+        Returns:
+            The file.
 
         Raises:
-            DatasetError: there is none, or several.
+            DatasetError: There is none, or several.
         """
-        found = self.files(image_id, among)
-        if not found:
-            raise DatasetError(
-                f"{self.folder}: no label image {image_id}.png (or {', '.join(SUFFIXES[1:])}, or with "
-                f"{', '.join(LABEL_ENDINGS)} after the name)"
-            )
-        if len(found) > 1:
-            names = ", ".join(path.name for path in found)
-            raise DatasetError(f"{self.folder}: {names} could all be the label image of {image_id}; keep one")
-        return found[0]
+        found = self._candidates(image_id, among)
+        if len(found) == 1:
+            return found[0]
+        folders = ", ".join(map(str, self._folders))
+        if found:
+            names = ", ".join(path.name if len(self._folders) == 1 else str(path) for path in found)
+            raise DatasetError(f"{folders}: {names} could all be the label image of {image_id}; keep one")
+        raise DatasetError(
+            f"{folders}: no label image {image_id}.png (or {', '.join(SUFFIXES[1:])}, or with "
+            f"{', '.join(LABEL_ENDINGS)} after the name)"
+        )
 
-    def files(self, image_id: str, among: Collection[str] = ()) -> list[Path]:
-        """All files that could be the label image of an image; see `find`."""
+    def _candidates(self, image_id: str, among: Collection[str]) -> list[Path]:
         found = [path for ending in ("", *LABEL_ENDINGS) for path in self._files.get((image_id + ending).lower(), [])]
         own = [path for path in found if path.stem == image_id or (_names(path, image_id) and path.stem not in among)]
         return own or [

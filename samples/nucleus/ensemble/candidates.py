@@ -10,8 +10,7 @@ import numpy as np
 
 from nucleus.evaluation.scores.overlaps import overlaps
 from nucleus.images.labels import areas, bounding_boxes
-
-Prediction = tuple[np.ndarray, np.ndarray]
+from nucleus.models.base import Prediction
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def gather(predictions: Mapping[str, Prediction]) -> Candidates:
 
     Args:
         predictions: By the model's name, (labels integer `[H, W]` with 0 for background and 1..N without a gap, scores
-            `[N]` in 0..1), as `nucleus.models.inference.predict` returns them.
+            `[N]` in 0..1), as `NucleusModel.predict` returns them.
 
     Returns:
         The `Candidates`.

@@ -1,7 +1,6 @@
-"""Scores predictions on images with ground truth: one row an image, and scores overall and by modality.
+"""Scores of predictions on images with ground truth: by image, overall and by modality.
 
-`evaluate` and `evaluate_predictions` compute the few scores that a training watches, in less than a millisecond an
-image beyond the overlaps; `evaluate_fully` computes all of them.
+`evaluate` computes the scores that take milliseconds an image, which a training watches; `evaluate_fully` computes all.
 """
 
 from __future__ import annotations
@@ -19,63 +18,44 @@ from tqdm import tqdm
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.datasets.layouts.glas import challenge_part
-from nucleus.evaluation.metrics import (
+from nucleus.evaluation.scores import (
     DETECTION_IOU,
-    THRESHOLDS,
     Glas,
+    MainScores,
     Overlaps,
     Scores,
     coco_scores,
-    count_matches,
-    count_pixels,
+    main_scores,
     nucleus_table,
     overlaps,
     score,
     score_average_precision,
     scores_by_group,
 )
-from nucleus.prediction.predictions import ModelPredictions, PredictionFolder, Predictions
+from nucleus.prediction.predictions import ModelPredictions, Predictions
 from trainkit.files import write_text
 
-_AT_050, _AT_075 = (int(np.flatnonzero(threshold == THRESHOLDS)[0]) for threshold in (0.5, 0.75))
 _NO_PIXELS = np.zeros((0, 0), np.int32)
 
 
 def evaluate(model: Any, dataset: NucleusDataset, progress: bool = True) -> pd.DataFrame:
-    """Scores a model on every image of a dataset.
+    """Scores a model on every image of a data set.
 
     Args:
-        model: What `nucleus.models.inference.predict` takes.
-        dataset: Prepared, with masks and without preprocessing, which prediction does itself.
+        model: Model of `nucleus.load_model`.
+        dataset: Prepared data set with masks, without preprocessing, since models preprocess images themselves.
         progress: Shows a progress bar.
 
     Returns:
-        One row an image: ImageId, modality, mAP (2018 Data Science Bowl: mean over IoU 0.5 to 0.95 of
-        TP / (TP + FP + FN)), AP50 and AP75 (that quotient at one threshold), IoU (of all nuclei's pixels together),
-        true (nuclei in the ground truth), predicted, and matched, missed and spurious at IoU 0.5.
+        One row an image: ImageId, modality, and the columns of `nucleus.evaluation.scores.MainScores.values`, but
+        `images`: mAP, AP50, AP75, IoU, true, predicted, matched, missed, spurious... The mean of a column of averages,
+        such as mAP, is the data set's.
 
     Raises:
-        DatasetError: The dataset preprocesses its images, or has none.
+        DatasetError: The data set preprocesses its images, or has none.
     """
-    return _main_scores(ModelPredictions(model), dataset, progress)
-
-
-def evaluate_predictions(folder: str | os.PathLike, dataset: NucleusDataset, progress: bool = True) -> pd.DataFrame:
-    """Scores label images that were written before, by this project or by any other.
-
-    Args:
-        folder: Holds `<ImageId>.png`, `.tif` or `.tiff` for every image of the dataset.
-        dataset: Prepared, with masks.
-        progress: Shows a progress bar.
-
-    Returns:
-        As `evaluate`.
-
-    Raises:
-        DatasetError: An image has no prediction, or the dataset has no image.
-        ValueError: A prediction cannot be read, or has another size than its image.
-    """
-    return _main_scores(PredictionFolder(folder), dataset, progress)
+    pairs = _pairs(ModelPredictions(model), dataset, progress)
+    return _by_image((info, main_scores(pair)) for info, pair, _ in pairs)
 
 
 @dataclass(frozen=True)
@@ -83,16 +63,17 @@ class Evaluation:
     """Every score of one model's predictions.
 
     Attributes:
-        name: What tables and pictures call the model.
+        name: Name of the model in tables and pictures.
         threshold: IoU above which a nucleus counts as found, for precision, recall, F1, oseg and useg.
-        images: One row an image: ImageId, modality, and what `nucleus.evaluation.metrics.Scores.values` names, but `images`.
-        summary: Index: "all", then, where there are several, each modality. Columns: what
-            `nucleus.evaluation.metrics.Scores.values` names; `detection_IoU`, the threshold; and, where the predictions have
-            scores, COCO_AP, COCO_AP50, COCO_AP75 and COCO_AR (see `nucleus.evaluation.metrics.coco_scores`) and VOC_AP50 (the
-            mean over images of `nucleus.evaluation.metrics.score_average_precision`).
-        nuclei: One row a true nucleus: ImageId, modality, and the columns of `nucleus.evaluation.metrics.nucleus_table`.
-        glas_parts: What the images of test parts A and B of the GlaS challenge add up to; None of other images, and of
-            these where they are scaled: the challenge's distances are in pixels of its own files.
+        images: One row an image: ImageId, modality, and the columns of `nucleus.evaluation.scores.Scores.values`, but
+            `images`.
+        summary: Index: "all", then, where there are several, each modality. Columns: those of
+            `nucleus.evaluation.scores.Scores.values`; `detection_IoU`, the threshold; and, where the predictions have
+            scores, COCO_AP, COCO_AP50, COCO_AP75 and COCO_AR (see `nucleus.evaluation.scores.coco_scores`) and
+            VOC_AP50 (the mean over images of `nucleus.evaluation.scores.score_average_precision`).
+        nuclei: One row a true nucleus: ImageId, modality, and the columns of `nucleus.evaluation.scores.nucleus_table`.
+        glas_parts: Sums over the images of test parts A and B of the GlaS challenge; None of other images, and of these
+            where they are scaled, since the challenge's distances are in pixels of its own files.
     """
 
     name: str
@@ -103,8 +84,18 @@ class Evaluation:
     glas_parts: tuple[Glas, Glas] | None = None
 
     def save(self, folder: str | os.PathLike) -> None:
-        """Writes `scores.csv` (one row an image) and `summary.json` (overall and by modality) into a folder."""
-        save_scores(self.images, folder, self.summary)
+        """Writes `scores.csv` (one row an image) and `summary.json` (overall and by modality).
+
+        Args:
+            folder: Destination; created if missing.
+
+        Raises:
+            OSError: A file cannot be written.
+        """
+        table = self.images.to_csv(index=False, float_format="%.6f", lineterminator="\n")
+        write_text(Path(folder) / "scores.csv", table)
+        groups = self.summary.to_dict(orient="index")
+        write_text(Path(folder) / "summary.json", json.dumps(groups, indent=2) + "\n")
 
 
 def evaluate_fully(
@@ -116,17 +107,19 @@ def evaluate_fully(
     GlaS challenge's scores.
 
     Args:
-        predictions: Of every image.
-        dataset: Prepared, with masks.
+        predictions: Predictions of every image: `nucleus.prediction.predictions.ModelPredictions` of a model, or a
+            `nucleus.prediction.folders.PredictionFolder`.
+        dataset: Prepared data set with masks.
         threshold: IoU above which a nucleus counts as found, 0.5..1, for precision, recall, F1, oseg and useg.
         progress: Shows a progress bar.
 
     Returns:
-        The `Evaluation`.
+        The scores.
 
     Raises:
-        DatasetError: An image has no prediction, or the dataset has no image.
-        ValueError: A prediction cannot be read, has another size than its image, or the threshold is not in 0.5..1.
+        DatasetError: An image has no prediction or one of another size, scores do not fit, or the data set has no
+            image.
+        ValueError: A prediction cannot be read, or the threshold is not in 0.5..1.
     """
     scored, nuclei, ranked = [], [], []
     for info, pair, confidences in _pairs(predictions, dataset, progress):
@@ -134,7 +127,6 @@ def evaluate_fully(
         nuclei.append(nucleus_table(pair).assign(ImageId=info["id"], modality=info["modality"]))
         # COCO's score is one of all images together, and neither it nor the lineage's takes pixels.
         ranked.append((info["modality"], replace(pair, truth=_NO_PIXELS, predicted=_NO_PIXELS), confidences))
-    rows = [{"ImageId": info["id"], "modality": info["modality"], **scores.values()} for info, scores in scored]
     groups = scores_by_group((info["modality"], scores) for info, scores in scored)
     summary = {
         name: {**scores.values(), "detection_IoU": threshold, **_ranked(ranked, None if name == "all" else name)}
@@ -145,53 +137,11 @@ def evaluate_fully(
     return Evaluation(
         name=predictions.name,
         threshold=threshold,
-        images=pd.DataFrame(rows).drop(columns="images"),
+        images=_by_image(scored),
         summary=_whole_numbers(pd.DataFrame.from_dict(summary, orient="index"), next(iter(summary.values()))),
         nuclei=table[columns + [name for name in table if name not in columns]],
         glas_parts=_glas_parts((info["masks"], scores) for info, scores in scored) if dataset.fit is None else None,
     )
-
-
-def summarise(scores: pd.DataFrame) -> pd.DataFrame:
-    """Averages over images, overall and by modality.
-
-    Args:
-        scores: From `evaluate`.
-
-    Returns:
-        Index: "all", then, where there are several, each modality. Columns: images, mAP, AP50, AP75, IoU (means
-        over images), true, predicted, matched, missed, spurious (sums).
-    """
-    groups = [("all", scores)]
-    if scores["modality"].nunique() > 1:
-        groups += list(scores.groupby("modality"))
-    means, sums = ["mAP", "AP50", "AP75", "IoU"], ["true", "predicted", "matched", "missed", "spurious"]
-    rows = {name: {"images": len(rows), **rows[means].mean(), **rows[sums].sum()} for name, rows in groups}
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    return table.astype({name: int for name in ["images", *sums]})
-
-
-def save_scores(scores: pd.DataFrame, folder: str | os.PathLike, summary: pd.DataFrame | None = None) -> None:
-    """Writes `scores.csv` (one row an image) and `summary.json` (overall and by modality).
-
-    Args:
-        scores: From `evaluate`.
-        folder: Where to; created if missing.
-        summary: Index: the groups; by default what `summarise` returns.
-
-    Raises:
-        OSError: A file cannot be written.
-    """
-    folder = Path(folder)
-    write_text(folder / "scores.csv", scores.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
-    groups = (summarise(scores) if summary is None else summary).to_dict(orient="index")
-    write_text(folder / "summary.json", json.dumps(groups, indent=2) + "\n")
-
-
-def _glas_parts(scored: Iterable[tuple[str | os.PathLike | None, Scores]]) -> tuple[Glas, Glas] | None:
-    """Adds up the images of each test part of the GlaS challenge, if all are of these parts and both are there."""
-    parts = scores_by_group((challenge_part(path and Path(path)) or "", scores) for path, scores in scored)
-    return (parts["A"].glas, parts["B"].glas) if parts.keys() == {"all", "A", "B"} else None
 
 
 def _pairs(
@@ -207,30 +157,15 @@ def _pairs(
         yield dataset.image_info[index], overlaps(truth, labels), confidences
 
 
-def _main_scores(predictions: Predictions, dataset: NucleusDataset, progress: bool) -> pd.DataFrame:
-    rows = []
-    for info, pair, _ in _pairs(predictions, dataset, progress):
-        counts = count_matches(pair)
-        precision = counts.average_precision
-        matched = int(counts.true_positives[_AT_050])
-        missed = int(counts.false_negatives[_AT_050])
-        spurious = int(counts.false_positives[_AT_050])
-        rows.append(
-            {
-                "ImageId": info["id"],
-                "modality": info["modality"],
-                "mAP": float(precision.mean()),
-                "AP50": float(precision[_AT_050]),
-                "AP75": float(precision[_AT_075]),
-                "IoU": count_pixels(pair).iou,
-                "true": matched + missed,
-                "predicted": matched + spurious,
-                "matched": matched,
-                "missed": missed,
-                "spurious": spurious,
-            }
-        )
-    return pd.DataFrame(rows)
+def _by_image(scored: Iterable[tuple[dict[str, Any], MainScores]]) -> pd.DataFrame:
+    rows = [{"ImageId": info["id"], "modality": info["modality"], **scores.values()} for info, scores in scored]
+    return pd.DataFrame(rows).drop(columns="images")
+
+
+def _glas_parts(scored: Iterable[tuple[str | os.PathLike | None, Scores]]) -> tuple[Glas, Glas] | None:
+    """Adds up the images of each test part of the GlaS challenge, if all are of these parts and both are there."""
+    parts = scores_by_group((challenge_part(path and Path(path)) or "", scores) for path, scores in scored)
+    return (parts["A"].glas, parts["B"].glas) if parts.keys() == {"all", "A", "B"} else None
 
 
 def _ranked(images: list[tuple[str, Overlaps, np.ndarray | None]], modality: str | None = None) -> dict[str, float]:

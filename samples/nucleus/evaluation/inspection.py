@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from nucleus.evaluation.metrics import Overlaps, overlaps
-from nucleus.prediction.export import draw_outlines
+from nucleus.evaluation.scores import Overlaps, overlaps
+from nucleus.images.outlines import draw_outlines
 
 # Of outlines.
 FOUND, SPURIOUS, MISSED = (0, 230, 0), (255, 0, 0), (255, 220, 0)

@@ -1,1 +1,1 @@
-"""Experiments: publications, comparisons and search."""
+"""Experiments: publications, comparison of models, and search for settings."""

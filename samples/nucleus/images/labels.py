@@ -8,7 +8,7 @@ itself is asked for or given.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -30,8 +30,6 @@ __all__ = [
     "rle_encode",
     "rle_runs",
 ]
-
-OVERLAP_RULES = ("score", "largest", "nearest-centroid")
 
 
 def masks_to_labels(masks: np.ndarray) -> np.ndarray:
@@ -212,22 +210,24 @@ def paint(
         ValueError: an unknown rule, a box that leaves the image, or a crop of another shape than its box.
     """
     if rule not in OVERLAP_RULES:
-        raise ValueError(f"the overlap rule must be one of {OVERLAP_RULES}; received {rule!r}")
+        raise ValueError(f"the overlap rule must be one of {', '.join(OVERLAP_RULES)}; received {rule!r}")
     boxes = np.asarray(boxes, np.int64).reshape(-1, 4)
     _check_instances(boxes, crops, scores, shape)
-    order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
-    if rule == "largest":
-        sizes = np.array([np.count_nonzero(crop) for crop in crops], np.int64)
-        order = order[np.argsort(-sizes[order], kind="stable")]
     labels = np.zeros(shape, np.int32)
-    if rule == "nearest-centroid":
-        _paint_nearest(labels, boxes, crops, order)
-    else:
-        for i in order:
-            y1, x1, y2, x2 = boxes[i]
-            region = labels[y1:y2, x1:x2]
-            region[crops[i] & (region == 0)] = i + 1
+    OVERLAP_RULES[rule](labels, boxes, crops, np.argsort(-np.asarray(scores, np.float64), kind="stable"))
     return relabel_sequential(labels)
+
+
+def _paint_in_order(labels: np.ndarray, boxes: np.ndarray, crops: Sequence[np.ndarray], order: np.ndarray) -> None:
+    for i in order:
+        y1, x1, y2, x2 = boxes[i]
+        region = labels[y1:y2, x1:x2]
+        region[crops[i] & (region == 0)] = i + 1
+
+
+def _paint_largest_first(labels: np.ndarray, boxes: np.ndarray, crops: Sequence[np.ndarray], order: np.ndarray) -> None:
+    sizes = np.array([np.count_nonzero(crop) for crop in crops], np.int64)
+    _paint_in_order(labels, boxes, crops, order[np.argsort(-sizes[order], kind="stable")])
 
 
 def _paint_nearest(labels: np.ndarray, boxes: np.ndarray, crops: Sequence[np.ndarray], order: np.ndarray) -> None:
@@ -242,6 +242,14 @@ def _paint_nearest(labels: np.ndarray, boxes: np.ndarray, crops: Sequence[np.nda
         y, x = y[won] + y1, x[won] + x1
         nearest[y, x] = distance[won]
         labels[y, x] = i + 1
+
+
+# Rule -> function that paints instances into a label image, given their order by descending score.
+OVERLAP_RULES: dict[str, Callable[[np.ndarray, np.ndarray, Sequence[np.ndarray], np.ndarray], None]] = {
+    "score": _paint_in_order,
+    "largest": _paint_largest_first,
+    "nearest-centroid": _paint_nearest,
+}
 
 
 def _check_instances(boxes: np.ndarray, crops: Sequence[np.ndarray], scores: np.ndarray, shape) -> None:

@@ -1,99 +1,89 @@
-"""The models that the commands know: their presets, their checkpoints, and what training can begin from.
-
-Nothing here imports Keras: most commands only list what there is.
-"""
+"""The kinds of models, and what is known of each without Keras."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Protocol
+from typing import Any, Literal
 
-import mrcnn.runs
-import nucleus.models.classical.presets
-import unet.presets
-import unet.runs
-from nucleus.models import presets
-from trainkit.runs import RunFiles
+from nucleus.models.classical.config import ClassicalConfig
+from nucleus.models.classical.model import ClassicalModel
+from nucleus.models.mask_rcnn import MaskRCNNModel, NucleusConfig
+from nucleus.models.network import NetworkModel
+from nucleus.models.recipe import Recipe
+from nucleus.models.settings import inference_settings
+from nucleus.models.unet import NucleusUNetConfig, UNetModel
+from trainkit.settings import SettingsError
+
+ModelConfig = NucleusConfig | NucleusUNetConfig | ClassicalConfig
+# Models that learn by name; with them, all that commands offer. An entry is a class with its name, summary, presets and
+# default preset, and for networks their checkpoints' names and published weights.
+NETWORKS: dict[str, type[NetworkModel]] = {model.kind: model for model in (MaskRCNNModel, UNetModel)}
+MODELS: dict[str, type[NetworkModel] | type[ClassicalModel]] = {**NETWORKS, ClassicalModel.kind: ClassicalModel}
+DEFAULT_MODEL = MaskRCNNModel.kind
 
 
-class Preset(Protocol):
-    """Named settings; see `nucleus.models.presets.Preset` and `unet.presets.Preset`."""
+def make_config(
+    mode: Literal["training", "inference"],
+    preset: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    model: str = DEFAULT_MODEL,
+) -> ModelConfig:
+    """Returns a configuration made of the defaults, a named preset and single settings, in this order.
 
-    summary: str
+    An inference configuration takes the preset's settings too, so that one preset describes one network. For Mask
+    R-CNN the batch size stays one image, and a training that crops windows still detects on whole images; a U-Net
+    for inference begins with no weights, not even its encoder's.
 
+    Args:
+        mode: "training" or "inference".
+        preset: Name in the model's presets, `MODELS[model].presets`; by default the model's own.
+        settings: Attribute name -> value or text, see `Settings.update`.
+        model: Name in `MODELS`.
 
-@dataclass(frozen=True)
-class ModelKind:
-    """What there is to know of a model before it is built.
+    Returns:
+        A validated `NucleusConfig`, `NucleusInferenceConfig`, `NucleusUNetConfig` or `ClassicalConfig`.
 
-    Attributes:
-        summary: One line for the command line's help.
-        presets: Its presets by name.
-        default_preset: The one that is taken unless another is asked for.
-        run_files: The names of its checkpoints; None for a model without weights.
-        pretrained: What training can begin from, besides a file and random weights.
-        adapter_module: Module with what is done otherwise for another model: `build`, and of a model that learns
-            `FROM_SCRATCH`, `start`, `train` and `scored`, alike in all.
+    Raises:
+        SettingsError: The model, the preset or an attribute is unknown, a value cannot be used, or the model has
+            nothing to train.
+
+    Examples:
+        >>> make_config("inference", preset="small").CLAHE
+        True
+        >>> make_config("training", settings={"LEARNING_RATE": 0.01}, model="unet").LEARNING_RATE
+        0.01
     """
-
-    summary: str
-    presets: Mapping[str, Preset]
-    default_preset: str
-    run_files: RunFiles | None
-    pretrained: tuple[str, ...]
-    adapter_module: str
-
-    @property
-    def learns(self) -> bool:
-        """Whether the model has weights, which are trained; with them it needs Keras."""
-        return self.run_files is not None
-
-    def adapter(self) -> ModuleType:
-        """Imports the module that builds and trains the model, and with a model that learns Keras."""
-        return importlib.import_module(self.adapter_module)
+    if model not in MODELS:
+        raise SettingsError(f"Unknown model {model!r}. Known: {', '.join(MODELS)}.")
+    kind = MODELS[model]
+    preset = preset or kind.default_preset
+    if preset not in kind.presets:
+        raise SettingsError(f"Unknown preset {preset!r} of {model}. Known: {', '.join(kind.presets)}.")
+    return kind.make_config(mode, preset, dict(settings or {}))
 
 
-MODELS: dict[str, ModelKind] = {
-    "mask_rcnn": ModelKind(
-        "Mask R-CNN: a box for every nucleus, then its mask",
-        presets.PRESETS,
-        "lineage",
-        mrcnn.runs.RUN_FILES,
-        ("coco", "imagenet"),
-        "nucleus.models.mask_rcnn",
-    ),
-    "unet": ModelKind(
-        "U-Nets and FCN-8s: nuclei and borders pixel by pixel, then the watershed",
-        unet.presets.PRESETS,
-        "xception-inceptionse",
-        unet.runs.RUN_FILES,
-        ("imagenet",),
-        "nucleus.models.unet",
-    ),
-    "classical": ModelKind(
-        "thresholds, watershed and active contours: a baseline without weights",
-        nucleus.models.classical.presets.PRESETS,
-        "watershed",
-        None,
-        (),
-        "nucleus.models.classical.adapter",
-    ),
-}
-LEARNING_MODELS = tuple(name for name, kind in MODELS.items() if kind.learns)
-DEFAULT_MODEL = "mask_rcnn"
+def detection_config(recipe: Recipe, settings: Mapping[str, Any] | None = None) -> ModelConfig:
+    """Returns the configuration that detects with what a recipe trained.
+
+    Args:
+        recipe: Recipe of the weights.
+        settings: Attribute name -> value, on top of the recipe's.
+
+    Raises:
+        SettingsError: A setting cannot be used.
+    """
+    changed = {**inference_settings(recipe.settings), **(settings or {})}
+    return make_config("inference", recipe.preset, changed, recipe.model)
 
 
-def last_checkpoint(model_dir: Path, name: str, models: Iterable[str] = LEARNING_MODELS) -> Path:
+def last_checkpoint(model_dir: Path, name: str, models: Iterable[str] = tuple(NETWORKS)) -> Path:
     """Returns the last checkpoint of the latest run, whichever of some models it trains.
 
     Args:
         model_dir: Folder of the runs.
         name: The configuration's NAME.
-        models: Names in `LEARNING_MODELS`.
+        models: Names in `NETWORKS`.
 
     Raises:
         FileNotFoundError: There is none.
@@ -101,7 +91,7 @@ def last_checkpoint(model_dir: Path, name: str, models: Iterable[str] = LEARNING
     found, missing = [], []
     for model in models:
         try:
-            found.append(MODELS[model].run_files.last_checkpoint(model_dir, name))
+            found.append(NETWORKS[model].run_files.last_checkpoint(model_dir, name))
         except FileNotFoundError as error:
             missing.append(str(error))
     if not found:

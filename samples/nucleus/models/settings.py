@@ -1,13 +1,17 @@
-"""The settings that the configurations of all models share."""
+"""Settings that the configurations of all models share."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from nucleus.augmentation.augmenters import AUGMENTATIONS
 from nucleus.models.views import View, make_views
 from trainkit.settings import Settings, SettingsError
 
 
 class ViewSettings(Settings):
-    """Test-time augmentation: in which views a model is shown every image, and how what it finds in them is merged."""
+    """Test-time augmentation: the views in which a model is shown every image, and how their nuclei are merged."""
 
     # One of views.SYMMETRIES: how an image is flipped and turned. A U-Net's probabilities are averaged over the views;
     # of other models the instances vote. Thresholds that were tuned without may not fit the averages.
@@ -36,7 +40,7 @@ class ViewSettings(Settings):
 
 
 class PredictionSettings(ViewSettings):
-    """What happens to every image before nuclei are found in it, and in which views; in every configuration."""
+    """Preprocessing of every image, and its views; in every configuration."""
 
     # Contrast limited adaptive histogram equalisation of the luminance, in training and in inference alike. Off
     # by default because weights belong to images prepared as in their training.
@@ -57,3 +61,56 @@ class PredictionSettings(ViewSettings):
         grid = self.CLAHE_TILE_GRID
         if len(grid) != 2 or any(not isinstance(tiles, int) or tiles < 1 for tiles in grid):
             raise SettingsError(f"CLAHE_TILE_GRID needs two whole numbers above 0. Received: {grid!r}")
+
+
+class ApplicationSettings(PredictionSettings):
+    """Settings of the application around a network: training and result; mixed into the configuration of each."""
+
+    NAME = "nucleus"
+    # Key of augmenters.AUGMENTATIONS.
+    AUGMENTATION = "lineage"
+    # Probability that an image of stained tissue takes on the colours of another one of its modality in training
+    # (Reinhard et al. 2001); grey images never do.
+    COLOUR_TRANSFER = 0.0
+    # Probability that an image is given copies of nuclei from others of its modality in training, the highest number
+    # of them as a share of the nuclei that it has, and how many of them touch another nucleus: for models that fail to
+    # tell clumps apart.
+    COPY_PASTE = 0.0
+    COPY_PASTE_SHARE = 0.5
+    COPY_PASTE_TOUCHING = 0.3
+    # Epochs between two evaluations of the validation images while training; 0 switches them off.
+    EVALUATE_EVERY = 5
+    # Instances of fewer pixels are dropped from the result; 0 keeps all.
+    MIN_AREA = 0
+    # Megabytes (2^20 bytes) of decoded images and label images that a training keeps of each subset; with 0 only the
+    # images of the batches in flight are in memory.
+    IMAGE_CACHE_MB = 256
+
+    def validate(self) -> None:
+        """Checks the settings; see `Settings.validate`.
+
+        Raises:
+            SettingsError: A value is out of its range; the message names the attribute.
+        """
+        super().validate()
+        self.require_choice("AUGMENTATION", AUGMENTATIONS)
+        self.require_at_least(0, "EVALUATE_EVERY", "MIN_AREA", "IMAGE_CACHE_MB")
+        self.require_share("COPY_PASTE_SHARE")
+        self.require_probability("COLOUR_TRANSFER", "COPY_PASTE", "COPY_PASTE_TOUCHING")
+
+
+# The batch of a training says nothing about detection, which runs image by image; nor does what training began with.
+_TRAINING_ONLY = ("GPU_COUNT", "IMAGES_PER_GPU", "ENCODER_WEIGHTS")
+
+
+def inference_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns those of a training's settings that also hold when its model detects.
+
+    Args:
+        settings: Attribute name -> value.
+    """
+    return {
+        name: value
+        for name, value in settings.items()
+        if name not in _TRAINING_ONLY and not (name == "IMAGE_RESIZE_MODE" and value == "crop")
+    }

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from keras import layers
 
 from mrcnn.layers import BatchNorm
@@ -13,7 +11,6 @@ from mrcnn.layers import BatchNorm
 _STEM_FILTERS = 32
 # Filters and residual blocks of the stages 2 to 5.
 _STAGES = ((48, 2), (96, 2), (192, 2), (256, 2))
-_STRIDES = (4, 8, 16, 32, 64)
 
 
 def small_resnet(input_image: Any, stage5: bool = True, train_bn: bool | None = None) -> list[Any]:
@@ -41,11 +38,6 @@ def small_resnet(input_image: Any, stage5: bool = True, train_bn: bool | None = 
             x = _basic_block(x, filters, f"{stage}{chr(ord('a') + index)}", stride, index == 0, train_bn)
         stages.append(x)
     return stages
-
-
-def small_backbone_shapes(image_shape: Sequence[int]) -> np.ndarray:
-    """Returns int `[5, 2]`, (height, width) of the pyramid levels of an image of this shape."""
-    return np.array([[-(-int(side) // stride) for side in image_shape[:2]] for stride in _STRIDES])
 
 
 def _basic_block(inputs: Any, filters: int, name: str, stride: int, project: bool, train_bn: bool | None) -> Any:

@@ -1,92 +1,110 @@
-"""Test-time augmentation: a model looks at several views of one image, and what it says of them becomes one answer."""
+"""Wrappers that take several looks at an image: test-time augmentation, and several networks as one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+import os
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
 
 import numpy as np
 
-from nucleus.models.views import View
-from nucleus.models.voting import Found, merge_views
-
-_Answer = TypeVar("_Answer")
+from nucleus.models.base import NucleusModel, Prediction
+from nucleus.models.views import View, make_views
 
 
-def average_views(
-    predict_probabilities: Callable[[np.ndarray], np.ndarray], image: np.ndarray, views: Sequence[View]
-) -> np.ndarray:
-    """Averages what a segmenter predicts for the pixels of an image, over views of it.
+class _Looks(NucleusModel):
+    """A model that concludes from several looks at every image.
 
     Args:
-        predict_probabilities: From uint8 `[h, w, 3]` to float32 `[h, w, C]` in 0..1.
-        image: uint8 `[H, W, 3]`, as the model takes it: preprocessed.
-        views: One or more. Those of one size use one compiled graph.
-
-    Returns:
-        float32 `[H, W, C]` in 0..1.
-
-    Raises:
-        ValueError: The model refuses a view; the message names it.
+        model: The model that prepares images and concludes.
     """
-    total = np.float32(0)
-    for view in views:
-        total = total + view.restore(_show(predict_probabilities, image, view), image.shape[:2])
-    return total / np.float32(len(views))
+
+    def __init__(self, model: NucleusModel):
+        self.model = model
+        self.config = model.config
+
+    def fit(self, train: Any, val: Any, *, epochs: int | None = None, callbacks: Sequence[Any] = ()) -> Any:
+        """Trains the model that is wrapped; see `NucleusModel.fit`."""
+        return self.model.fit(train, val, epochs=epochs, callbacks=callbacks)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the model that is wrapped, whose settings say how it is wrapped; see `NucleusModel.save`."""
+        self.model.save(path)
+
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        """Preprocesses an image once for all looks; see `NucleusModel.prepare`."""
+        return self.model.prepare(image)
+
+    def restore(self, evidence: Any, view: View, shape: tuple[int, int]) -> Any:
+        """Brings evidence from a view of an image back to the image; see `NucleusModel.restore`."""
+        return self.model.restore(evidence, view, shape)
+
+    def conclude(self, evidence: Sequence[Any], shape: tuple[int, int]) -> Prediction:
+        """Makes one prediction of all looks; see `NucleusModel.conclude`."""
+        return self.model.conclude(evidence, shape)
+
+    def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
+        # One image after the other: the evidence of many large images would fill the memory.
+        return [self.conclude(self.observe([image])[0], image.shape[:2]) for image in images]
 
 
-def vote_of_views(
-    find_instances: Callable[[np.ndarray], Found],
-    image: np.ndarray,
-    views: Sequence[View],
-    least_share: float = 0.5,
-    threshold: float = 0.5,
-) -> Found:
-    """Lets the instances that a model finds in views of an image vote; see `nucleus.models.voting.merge_views`.
+class TestTimeAugmentation(_Looks):
+    """A model that looks at flipped, turned and scaled views of every image and merges what it finds in them.
+
+    A U-Net's probabilities are averaged; of any other model the instances vote, see `nucleus.models.voting`.
 
     Args:
-        find_instances: From uint8 `[h, w, 3]` to boxes int `[N, 4]` in pixels, the probabilities (or the mask) inside
-            each, and scores `[N]`.
-        image: uint8 `[H, W, 3]`, as the model takes it: preprocessed.
-        views: One or more. Those of one size use one compiled graph.
-        least_share: See `merge_views`.
-        threshold: See `merge_views`.
-
-    Returns:
-        boxes int64 `[M, 4]`, M bool masks of their sizes, scores float32 `[M]`, descending.
-
-    Raises:
-        ValueError: The model refuses a view; the message names it.
+        model: Any nucleus model.
+        views: Views of every image; by default those of the model's TEST_TIME_AUGMENTATION and TEST_TIME_SCALES.
     """
 
-    return merge_views(instances_of_views(find_instances, image, views), least_share, threshold)
+    def __init__(self, model: NucleusModel, views: Sequence[View] | None = None):
+        super().__init__(model)
+        self.views = tuple(model.config.make_views() if views is None else views)
+
+    def observe(self, images: Sequence[np.ndarray]) -> list[list[Any]]:
+        """Returns the evidence of all views, brought back to the image; see `NucleusModel.observe`.
+
+        Raises:
+            ValueError: The model refuses a view; the message names it.
+        """
+        return [list(chain.from_iterable(self._observe(image, view) for view in self.views)) for image in images]
+
+    def _observe(self, image: np.ndarray, view: View) -> list[Any]:
+        try:
+            (evidence,) = self.model.observe([view.apply(image)])
+        except ValueError as error:
+            if view == View():
+                raise  # The image itself is refused.
+            raise ValueError(f"the view {view}: {error}") from error
+        return [self.restore(one, view, image.shape[:2]) for one in evidence]
 
 
-def instances_of_views(
-    find_instances: Callable[[np.ndarray], Found], image: np.ndarray, views: Sequence[View]
-) -> Iterator[Found]:
-    """Finds instances in views of an image, one view after the other, and brings them back to the image.
+class Joint(_Looks):
+    """Several networks of one kind as one, such as those of a cross-validation on images that none of them has seen.
+
+    Averages the probabilities of U-Nets (Vuola, 2019, section 4.4.2); the instances of other models vote.
 
     Args:
-        find_instances: See `vote_of_views`.
-        image: See `vote_of_views`.
-        views: See `vote_of_views`.
-
-    Yields:
-        For each view what `nucleus.models.voting.merge_views` takes of it.
-
-    Raises:
-        ValueError: The model refuses a view; the message names it.
+        models: One or more of one kind; the first one's settings hold.
     """
-    for view in views:
-        boxes, crops, scores = _show(find_instances, image, view)
-        yield *view.restore_instances(boxes, crops, image.shape[:2]), scores
+
+    def __init__(self, models: Sequence[NucleusModel]):
+        super().__init__(models[0])
+        self.models = tuple(models)
+
+    def observe(self, images: Sequence[np.ndarray]) -> list[list[Any]]:
+        """Returns the evidence of all models; see `NucleusModel.observe`."""
+        found = [model.observe(images) for model in self.models]
+        return [list(chain.from_iterable(evidence)) for evidence in zip(*found, strict=True)]
 
 
-def _show(model: Callable[[np.ndarray], _Answer], image: np.ndarray, view: View) -> _Answer:
-    try:
-        return model(view.apply(image))
-    except ValueError as error:
-        if view == View():
-            raise  # What is refused is the image itself.
-        raise ValueError(f"the view {view}: {error}") from error
+def with_views(model: NucleusModel) -> NucleusModel:
+    """Returns the model with the test-time augmentation of its settings; the model itself where they ask for none.
+
+    Args:
+        model: Any nucleus model.
+    """
+    views = model.config.make_views()
+    return model if views == make_views() else TestTimeAugmentation(model, views)

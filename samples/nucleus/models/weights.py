@@ -1,74 +1,28 @@
-"""Where weights are, and which configuration a weights file was trained with.
-
-A training run writes `recipe.json` into its log folder: the model, the preset and the settings that differ from it.
-Weights that are shipped alone have it beside them under their own name (`nucleus_small.h5`,
-`nucleus_small.recipe.json`). So `--weights` is enough to detect with the network that was trained.
-"""
+"""Weights files: which one is meant, and the recipe of the network that it belongs to."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
-from nucleus.models.registry import DEFAULT_MODEL, MODELS
-from trainkit.files import write_text
+from nucleus.models.network import PUBLISHED, RANDOM
+from nucleus.models.recipe import RECIPE_FILE, Recipe, beside
+from nucleus.models.registry import DEFAULT_MODEL, MODELS, NETWORKS, last_checkpoint
+from nucleus.models.settings import ApplicationSettings
 
-DOWNLOADABLE = ("coco", "imagenet")
-_RECIPE = "recipe.json"
-_SHIPPED = "nucleus_*.h5"
+LAST = "last"
+# Shipped weights that stand for their kind where no others are named.
+_SHIPPED = {"mask_rcnn": "nucleus_small.h5", "unet": "nucleus_unet.h5"}
 
 
 class WeightsNotFoundError(ValueError):
     """No weights are where they were looked for."""
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """The configuration of a weights file.
-
-    Attributes:
-        preset: A name in the model's presets.
-        settings: Attribute name -> value, on top of the preset; as `Settings.update` takes them.
-        model: A name in `nucleus.models.registry.MODELS`.
-    """
-
-    preset: str = MODELS[DEFAULT_MODEL].default_preset
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    model: str = DEFAULT_MODEL
-
-    def save(self, folder: str | os.PathLike) -> None:
-        """Writes the recipe of a training run into its log folder.
-
-        Args:
-            folder: The log folder.
-
-        Raises:
-            OSError: The file cannot be written.
-        """
-        self._write(Path(folder) / _RECIPE)
-
-    def save_beside(self, weights: str | os.PathLike) -> None:
-        """Writes the recipe of weights that stand alone beside their file.
-
-        Args:
-            weights: The weights file.
-
-        Raises:
-            OSError: The file cannot be written.
-        """
-        self._write(Path(weights).with_name(f"{Path(weights).stem}.{_RECIPE}"))
-
-    def _write(self, path: Path) -> None:
-        write_text(path, json.dumps(asdict(self), indent=2) + "\n")
-
-
 def find_recipe(weights: str | os.PathLike) -> Recipe | None:
-    """Returns the recipe beside a weights file, or None if there is none.
+    """Returns the recipe that stands beside a weights file or in its run's folder; None where there is none.
 
     Args:
         weights: The weights file.
@@ -76,20 +30,36 @@ def find_recipe(weights: str | os.PathLike) -> Recipe | None:
     Raises:
         ValueError: The recipe cannot be read; the message names the file.
     """
-    weights = Path(weights)
-    for path in (weights.with_name(f"{weights.stem}.{_RECIPE}"), weights.parent / _RECIPE):
-        if path.is_file():
-            return _read_recipe(path)
-    return None
+    candidates = (beside(weights), Path(weights).parent / RECIPE_FILE)
+    path = next((path for path in candidates if path.is_file()), None)
+    return None if path is None else read_recipe(path)
+
+
+def read_recipe(path: str | os.PathLike) -> Recipe:
+    """Reads a recipe.
+
+    Args:
+        path: JSON file.
+
+    Raises:
+        ValueError: The file holds no recipe of a known model; the message names it.
+    """
+    try:
+        recipe = Recipe(**json.loads(Path(path).read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: no recipe of a training run ({error}).") from error
+    if recipe.model not in MODELS:
+        raise ValueError(f"{path}: no recipe of a training run (unknown model {recipe.model!r}).")
+    return recipe
 
 
 def choose_recipe(found: Recipe | None, model: str | None = None, preset: str | None = None) -> Recipe:
     """Returns the configuration to start from.
 
     Args:
-        found: That of the weights, if they have one.
-        model: The model that was asked for, if one was.
-        preset: The preset that was asked for, if one was; the weights' own settings do not count then.
+        found: Recipe of the weights, if they have one.
+        model: Name of the model that was asked for, if one was.
+        preset: Name of the preset that was asked for, if one was; the weights' own settings do not count then.
 
     Returns:
         The weights' own recipe unless something else was asked for. A preset without a model is taken from the
@@ -113,42 +83,102 @@ def shipped_weights(model: str = DEFAULT_MODEL) -> Path:
     """Returns the trained weights that come with the project, in the checkout or in the installed package.
 
     Args:
-        model: A name in `nucleus.models.registry.MODELS`; weights of other models do not count.
+        model: Name in `nucleus.models.registry.NETWORKS`, for the default weights of that kind.
 
     Raises:
-        WeightsNotFoundError: There are none, or several to choose from.
+        WeightsNotFoundError: The file is missing.
     """
-    folder = _shipped_folder()
-    found = [path for path in sorted(folder.glob(_SHIPPED)) if (find_recipe(path) or Recipe()).model == model]
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
-        raise WeightsNotFoundError(
-            f"{folder}: one shipped {_SHIPPED} of a {model} is the default, found {names}. Name yours: --weights=PATH."
-        )
-    return found[0]
+    path = _shipped_folder() / _SHIPPED[model]
+    if not path.is_file():
+        raise WeightsNotFoundError(f"{path}: the shipped weights of a {model} are missing. Name yours: --weights=PATH.")
+    return path
 
 
 def existing_file(path: str | os.PathLike) -> Path:
-    """Returns the path of a weights file that is there.
+    """Returns the path of a weights file, making sure that it exists.
+
+    Args:
+        path: The weights file, or the name of a shipped one without its suffix, such as "nucleus_small".
 
     Raises:
-        WeightsNotFoundError: It is not.
+        WeightsNotFoundError: There is no such file.
     """
-    if not Path(path).is_file():
-        raise WeightsNotFoundError(f"{path}: no such weights file.")
-    return Path(path)
+    if Path(path).is_file():
+        return Path(path)
+    shipped = {file.stem: file for file in _shipped_folder().glob("nucleus_*.h5")}
+    if str(path) not in shipped:
+        raise WeightsNotFoundError(f"{path}: no such weights file. Shipped: {', '.join(sorted(shipped))}.")
+    return shipped[str(path)]
+
+
+def last_weights(model_dir: str | os.PathLike, model: str | None = None, name: str | None = None) -> Path:
+    """Returns the last checkpoint of the latest run.
+
+    Args:
+        model_dir: Folder of the runs.
+        model: Name in `nucleus.models.registry.NETWORKS`; by default any.
+        name: NAME of the run's configuration; by default the application's.
+
+    Raises:
+        FileNotFoundError: There is no run with a checkpoint.
+    """
+    return last_checkpoint(Path(model_dir), name or ApplicationSettings.NAME, [model] if model else NETWORKS)
+
+
+def starting_weights(
+    weights: str, model_dir: str | os.PathLike, model: str | None = None, name: str | None = None
+) -> Path | None:
+    """Returns the file that a training begins with; None where it begins with random or published weights.
+
+    Args:
+        weights: "none", "coco", "imagenet", "last" or a file.
+        model_dir: Folder of the runs.
+        model: See `last_weights`.
+        name: See `last_weights`.
+
+    Raises:
+        FileNotFoundError: There is no run to go on with.
+        WeightsNotFoundError: There is no such file.
+    """
+    if weights in (*PUBLISHED, RANDOM):
+        return None
+    return last_weights(model_dir, model, name) if weights == LAST else existing_file(weights)
+
+
+def trained_weights(
+    weights: str | None,
+    model_dir: str | os.PathLike,
+    model: str | None = None,
+    preset: str | None = None,
+    name: str | None = None,
+    default_model: str = DEFAULT_MODEL,
+) -> Path | None:
+    """Returns the file of a trained model.
+
+    Args:
+        weights: "last", a file, or None for the shipped weights.
+        model_dir: Folder of the runs.
+        model: Name of the model that was asked for, if one was.
+        preset: Name of the preset that was asked for, if one was.
+        name: See `last_weights`.
+        default_model: Model whose shipped weights are meant where nothing is asked for.
+
+    Returns:
+        The file, or None where the model or preset asked for has no weights.
+
+    Raises:
+        ValueError: There is no such file, or the model has no weights and some are given.
+    """
+    chosen = choose_recipe(None, model, preset).model
+    if chosen not in NETWORKS:
+        if weights is not None:
+            raise ValueError(f"{chosen} has no weights. Received: --weights={weights}")
+        return None
+    if weights is None:
+        return shipped_weights(model or default_model)
+    return last_weights(model_dir, model, name) if weights == LAST else existing_file(weights)
 
 
 def _shipped_folder() -> Path:
     checkout = Path(__file__).resolve().parents[3] / "weights"
     return checkout if checkout.is_dir() else Path(str(resources.files("nucleus_weights")))
-
-
-def _read_recipe(path: Path) -> Recipe:
-    try:
-        recipe = Recipe(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: no recipe of a training run ({error}).") from error
-    if recipe.model not in MODELS:
-        raise ValueError(f"{path}: no recipe of a training run (unknown model {recipe.model!r}).")
-    return recipe

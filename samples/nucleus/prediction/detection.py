@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,28 +14,18 @@ import numpy as np
 from tqdm import tqdm
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
-from nucleus.models.inference import predict
-from nucleus.prediction.export import (
-    nuclei_table,
-    submission_rows,
-    write_images,
-    write_labels,
-    write_nuclei,
-    write_overlay,
-    write_submission,
-)
-
-LABEL_FORMATS = ("png", "tif")
+from nucleus.prediction.predictions import ModelPredictions
+from nucleus.prediction.writers import Record, default_formats, open_writers
 
 
 @dataclass
 class DetectionRun:
-    """What a run of `detect` found.
+    """Summary of a run over many images.
 
     Attributes:
         output: Folder of the results.
-        images: Images that were done.
-        nuclei: Nuclei found in them.
+        images: Number of images with results.
+        nuclei: Number of nuclei found in them.
         seconds: Time from the first image to the last file.
         failures: One message for each input that could not be used, naming it.
     """
@@ -55,65 +46,68 @@ def detect(
     model: Any,
     dataset: NucleusDataset,
     output: str | os.PathLike,
-    label_format: str = "png",
+    formats: Sequence[str] = default_formats(),
     progress: bool = True,
 ) -> DetectionRun:
-    """Finds the nuclei in every image of a dataset and writes the results; see `write_detections`.
+    """Finds the nuclei in every image of a data set and writes the results; see `write_detections`.
 
     Args:
-        model: What `nucleus.models.inference.predict` takes.
-        dataset: Prepared, without preprocessing, which prediction does itself.
+        model: Model of `nucleus.load_model`.
+        dataset: Prepared data set without preprocessing, since models preprocess images themselves.
         output: Folder of the results; created with the first of them.
-        label_format: One of LABEL_FORMATS.
+        formats: Names in `nucleus.prediction.writers.WRITERS`.
         progress: Shows a progress bar.
 
     Returns:
-        The `DetectionRun`.
+        Summary of the run.
 
     Raises:
-        DatasetError: The dataset preprocesses its images.
+        DatasetError: The data set preprocesses its images.
+        ValueError: There is no such format.
         OSError: A result cannot be written.
     """
-    return write_detections(lambda _, image: predict(model, image), dataset, output, label_format, progress)
+    return write_detections(ModelPredictions(model).find, dataset, output, formats, progress)
 
 
 def write_detections(
     find: Callable[[str, np.ndarray], tuple[np.ndarray, np.ndarray]],
     dataset: NucleusDataset,
     output: str | os.PathLike,
-    label_format: str = "png",
+    formats: Sequence[str] = default_formats(),
     progress: bool = True,
 ) -> DetectionRun:
-    """Writes what is found in every image of a dataset.
+    """Writes the nuclei found in every image of a data set.
 
-    The folder gets `labels/<id>.png` (16 bit, or `.tif`), `overlays/<id>.png`, `submission.csv`, `nuclei.csv` and
-    `images.csv`. An image that cannot be read or predicted is listed in `failures` and the others go on. The tables
-    are written at the end, after an interruption too, and hold this run's images; if no image could be done nothing is
-    written.
+    An image that cannot be read or predicted is listed in `failures`, and the others go on. Files with one row an
+    image or a nucleus are written at the end, after an interruption too, and hold this run's images; if no image could
+    be done, nothing is written.
 
     Args:
-        find: Given an image's id and its pixels, uint8 `[H, W, 3]` RGB as read, returns what
-            `nucleus.models.inference.predict` does; a ValueError of it is the image's failure.
-        dataset: Prepared, without preprocessing.
+        find: Function from an image's id and its pixels, uint8 `[H, W, 3]` RGB as read, to labels (int32 `[H, W]`,
+            1..N) and scores (float32 `[N]`); a ValueError is the image's failure.
+        dataset: Prepared data set without preprocessing.
         output: Folder of the results; created with the first of them.
-        label_format: One of LABEL_FORMATS.
+        formats: Names in `nucleus.prediction.writers.WRITERS`.
         progress: Shows a progress bar.
 
     Returns:
-        The `DetectionRun`.
+        Summary of the run.
 
     Raises:
-        DatasetError: The dataset preprocesses its images.
+        DatasetError: The data set preprocesses its images.
+        ValueError: There is no such format.
         OSError: A result cannot be written.
     """
     if dataset.preprocessing is not None:
         raise DatasetError("Prediction preprocesses images itself: detect on a dataset without preprocessing.")
     run = DetectionRun(Path(output))
-    rows, tables, files = [], [], []
     start = time.perf_counter()
-    try:
+    with ExitStack() as closing:
+        writers = open_writers(output, formats)
+        for writer in writers:
+            closing.callback(writer.close)
         for index in tqdm(dataset.image_ids, desc="detect", unit="image", disable=not progress):
-            name = dataset.image_info[index]["id"]
+            name, path = dataset.image_info[index]["id"], dataset.image_info[index]["path"]
             try:
                 image = dataset.load_image(index)
             except ValueError as error:
@@ -122,21 +116,13 @@ def write_detections(
             try:
                 labels, scores = find(name, image)
             except ValueError as error:
-                run.failures.append(f"{dataset.image_info[index]['path']}: {error}")
+                run.failures.append(f"{path}: {error}")
                 continue
-            write_labels(run.output / "labels" / f"{name}.{label_format}", labels)
-            write_overlay(run.output / "overlays" / f"{name}.png", image, labels)
-            rows += submission_rows(name, labels)
-            files.append((name, dataset.image_info[index]["path"], *labels.shape, len(scores)))
-            tables.append(nuclei_table(name, image, labels, scores))
+            for writer in writers:
+                writer.add(Record(name, path, image, labels, scores))
             run.images += 1
             run.nuclei += len(scores)
-    finally:
-        if tables:
-            write_submission(run.output / "submission.csv", rows)
-            write_nuclei(run.output / "nuclei.csv", tables)
-            write_images(run.output / "images.csv", files)
-        run.seconds = time.perf_counter() - start
+    run.seconds = time.perf_counter() - start
     return run
 
 
@@ -147,7 +133,7 @@ def collect_images(paths: Iterable[str | os.PathLike]) -> tuple[NucleusDataset, 
         paths: Image files and folders of them.
 
     Returns:
-        dataset: Prepared, with the images that are there; see `NucleusDataset.load_images` for their ids.
+        dataset: Prepared data set of the images that were found; see `NucleusDataset.load_images` for their ids.
         failures: One message for each path without an image.
     """
     dataset, failures = NucleusDataset(), []

@@ -12,10 +12,10 @@ import keras
 
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.datasets.fingerprint import check_images, fingerprint, note_images
-from nucleus.models.config import inference_settings, make_config
-from nucleus.models.registry import MODELS, last_checkpoint
-from nucleus.models.weights import Recipe, find_recipe
-from nucleus.training import training
+from nucleus.models.recipe import Recipe
+from nucleus.models.registry import NETWORKS, last_checkpoint, make_config
+from nucleus.models.weights import find_recipe
+from nucleus.training.validation import validation_callbacks
 from trainkit.files import atomic_path
 from trainkit.runs import RunFiles
 from trainkit.stages import lay_out_stages
@@ -51,7 +51,6 @@ def train_or_resume(
     folder: Path,
     train_dataset: NucleusDataset,
     val_dataset: NucleusDataset,
-    evaluation_dataset: NucleusDataset | None = None,
     epochs: int | None = None,
 ) -> Path:
     """Trains a model to the end of its stages, or what is left of that after an earlier call was stopped.
@@ -60,13 +59,12 @@ def train_or_resume(
 
     Args:
         recipe: Model and settings.
-        weights: What to begin with; see `nucleus.training.training.start`.
+        weights: What to begin with; see `NetworkModel.begin`.
         path: The file of these weights, if they are in one. It is copied, so that a checkpoint of another run is not
             taken for one to go on from.
         folder: The run's alone; its checkpoints tell how far it is. The last two are kept.
-        train_dataset: Prepared, preprocessing as in `nucleus.models.inference.preprocessing`.
-        val_dataset: Prepared likewise, for the validation losses.
-        evaluation_dataset: Prepared, without preprocessing, to be scored every EVALUATE_EVERY epochs; None for none.
+        train_dataset: Prepared, with masks and without preprocessing, to learn from.
+        val_dataset: Prepared likewise, for the validation losses, and scored every EVALUATE_EVERY epochs.
         epochs: Ends the training at this epoch instead; see `trainkit.stages.lay_out_stages`.
 
     Returns:
@@ -78,24 +76,17 @@ def train_or_resume(
         DownloadError: Published weights could not be fetched.
     """
     config = make_config("training", recipe.preset, recipe.settings, recipe.model)
-    kind = MODELS[recipe.model]
+    kind = NETWORKS[recipe.model]
     images = {"train": fingerprint(train_dataset.image_info), "val": fingerprint(val_dataset.image_info)}
     last = _last(folder, config.NAME, recipe, images)
     until = lay_out_stages(config.STAGES, config.LEARNING_RATE, epochs)[-1].until
     if last is None or kind.run_files.run_of(last).epoch < until:
         begin = ("last", last) if last else (weights, path and _copied(path, folder / _BEGIN))
-        model = training.start(config, folder, *begin)
+        model = kind.begin(recipe, folder, *begin)
         recipe.save(model.log_dir)
         note_images(Path(model.log_dir), images)
-        training.train(
-            model,
-            train_dataset,
-            val_dataset,
-            inference_config=make_config("inference", recipe.preset, inference_settings(recipe.settings), recipe.model),
-            evaluation_dataset=evaluation_dataset,
-            epochs=epochs,
-            callbacks=[LastCheckpoints(model.log_dir, kind.run_files)],
-        )
+        callbacks = [*validation_callbacks(model, val_dataset), LastCheckpoints(model.log_dir, kind.run_files)]
+        model.fit(train_dataset, val_dataset, epochs=epochs, callbacks=callbacks)
         last = last_checkpoint(folder, config.NAME, [recipe.model])
     return last
 

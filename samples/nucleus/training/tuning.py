@@ -1,20 +1,22 @@
-"""Tuning how a U-Net's channels become nuclei, on images whose nuclei are known."""
+"""Tuning of settings that need no training, on images whose nuclei are known."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm import tqdm
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
-from nucleus.evaluation.metrics import average_precision
-
-if TYPE_CHECKING:
-    from nucleus.models.config import ModelConfig
-    from nucleus.models.inference import UNetPredictor
-    from trainkit.search import TuningReport
+from nucleus.evaluation.scores import average_precision
+from nucleus.models.base import NucleusModel
+from nucleus.models.classical.config import ClassicalConfig
+from nucleus.models.classical.model import ClassicalModel
+from nucleus.models.classical.tuning import tune as tune_classical
+from nucleus.models.registry import ModelConfig
+from nucleus.models.unet import mean_probabilities
+from trainkit.search import TuningReport
 
 # What is tried unless something else is asked for.
 DEFAULT_GRID: dict[str, tuple[Any, ...]] = {
@@ -25,42 +27,47 @@ DEFAULT_GRID: dict[str, tuple[Any, ...]] = {
 }
 
 
-def tune_postprocessing(
-    predictor: UNetPredictor,
+def tune(
+    model: NucleusModel,
     dataset: NucleusDataset,
     grid: Mapping[str, Iterable[Any]] | None = None,
     search: str = "coordinate",
     progress: bool = True,
 ) -> TuningReport:
-    """Tries thresholds and methods; the score is the mAP of the 2018 Data Science Bowl.
+    """Tries settings of a classical model, or thresholds and methods with which a U-Net's channels become nuclei.
 
-    Settings that score best on some images flatter the model on these: score it on others.
+    The score is the mAP of the 2018 Data Science Bowl. Settings that score best on some images flatter the model on
+    these: score it on others.
 
     Args:
-        predictor: A U-Net in its preprocessing, from `nucleus.models.inference.load_model`.
-        dataset: Prepared, with masks and without preprocessing. Its predictions are held in memory, 12 bytes a pixel
-            with three channels.
-        grid: Setting -> values to try; by default `DEFAULT_GRID`.
+        model: A classical model or a U-Net, with or without test-time augmentation.
+        dataset: Prepared, with masks and without preprocessing. What a U-Net predicts for its images is held in memory,
+            12 bytes a pixel with three channels.
+        grid: Setting -> values to try; by default those that matter to the model.
         search: See `trainkit.search.search_settings`.
-        progress: Shows a progress bar for the predictions.
+        progress: Shows a progress bar.
 
     Returns:
-        The report of `unet.tuning.tune`.
+        The report of all trials.
 
     Raises:
         DatasetError: There is no image.
         ValueError: A setting or value cannot be tried.
     """
-    from unet.tuning import checked_grid, tune
+    if isinstance(model.config, ClassicalConfig):
+        return tune_classical(ClassicalModel, model.config, dataset, grid, search, progress)
+    from unet.tuning import checked_grid
+    from unet.tuning import tune as tune_postprocessing
 
-    grid = checked_grid(grid or DEFAULT_GRID, predictor.config)
+    grid = checked_grid(grid or DEFAULT_GRID, model.config)
     if len(dataset.image_ids) == 0:
         raise DatasetError("There is no image to tune on.")
     probabilities, truth = [], []
     for image_id in tqdm(dataset.image_ids, desc="predict", unit="image", disable=not progress):
         truth.append(dataset.load_labels(image_id)[0])
-        probabilities.append(predictor.predict_probabilities(dataset.load_image(image_id)))
-    return tune(probabilities, truth, predictor.config, grid, average_precision, search)
+        (evidence,) = model.observe([model.prepare(dataset.load_image(image_id))])
+        probabilities.append(mean_probabilities(evidence))
+    return tune_postprocessing(probabilities, truth, model.config, grid, average_precision, search)
 
 
 def parse_values(config: ModelConfig, name: str, text: str) -> tuple[Any, ...]:

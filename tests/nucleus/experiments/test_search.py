@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from nucleus.models.config import make_config
 
 from nucleus import cli
 from nucleus.datasets.layouts.base import DatasetError
+from nucleus.experiments.search.objective import TrainingObjective, searchable
 from nucleus.experiments.search.space import Dimension, parse_dimension
-from nucleus.experiments.search.studies import TRIALS_FILE, Plan, SearchStoppedError, search
-from nucleus.experiments.search.trials import TrainingTrial, searchable
-from nucleus.models.config import make_config
+from nucleus.experiments.search.studies import TRIALS_FILE, SearchPlan, SearchStoppedError, search
 from nucleus.models.weights import Recipe
 from nucleus.training.tuning import split_values
 from trainkit.download import DownloadError
@@ -69,7 +69,7 @@ def test_lists_are_split_outside_of_brackets():
 
 
 def test_the_narrow_search_stays_within_the_best(tmp_path):
-    trials = search(Plan(SPACE, trials=8, narrow=3), near_a_thousandth, tmp_path)
+    trials = search(SearchPlan(SPACE, trials=8, narrow=3), near_a_thousandth, tmp_path)
     assert [trial.value for trial in trials] == sorted((trial.value for trial in trials), reverse=True)
     broad = [trial for trial in trials if trial.stage == "broad"]
     narrow = [trial for trial in trials if trial.stage == "narrow"]
@@ -85,7 +85,7 @@ def test_the_narrow_search_stays_within_the_best(tmp_path):
 
 
 def test_a_stopped_search_ends_as_one_that_was_not(tmp_path):
-    plan = Plan(SPACE, trials=4, narrow=2, seed=3)
+    plan = SearchPlan(SPACE, trials=4, narrow=2, seed=3)
     whole = search(plan, near_a_thousandth, tmp_path / "whole")
     calls = []
 
@@ -97,7 +97,7 @@ def test_a_stopped_search_ends_as_one_that_was_not(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         search(plan, stop_at_the_third, tmp_path / "stopped")
-    search(Plan(SPACE, trials=3, narrow=0, seed=3), stop_at_the_third, tmp_path / "stopped")
+    search(SearchPlan(SPACE, trials=3, narrow=0, seed=3), stop_at_the_third, tmp_path / "stopped")
     resumed = search(plan, stop_at_the_third, tmp_path / "stopped")
     assert [(t.stage, t.number, t.settings, t.value) for t in resumed] == [
         (t.stage, t.number, t.settings, t.value) for t in whole
@@ -107,7 +107,7 @@ def test_a_stopped_search_ends_as_one_that_was_not(tmp_path):
 
 
 def test_a_narrow_search_stays_in_its_space_when_more_trials_are_asked_for(tmp_path, capsys):
-    first = search(Plan(SPACE, trials=4, narrow=3), near_a_thousandth, tmp_path)
+    first = search(SearchPlan(SPACE, trials=4, narrow=3), near_a_thousandth, tmp_path)
     narrowed = [trial for trial in first if trial.stage == "narrow"]
     capsys.readouterr()
     calls = []
@@ -116,23 +116,23 @@ def test_a_narrow_search_stays_in_its_space_when_more_trials_are_asked_for(tmp_p
         calls.append(folder.name)
         return near_a_thousandth(settings, folder)
 
-    more = search(Plan(SPACE, trials=12, narrow=3), count, tmp_path)
+    more = search(SearchPlan(SPACE, trials=12, narrow=3), count, tmp_path)
     assert calls == [f"broad-{number:03d}" for number in range(5, 13)]
     assert "8 more broad trials: the narrow search has begun, and stays" in capsys.readouterr().out
     assert len(more) == 15 and all(trial in more for trial in first)
 
-    assert search(Plan(SPACE, trials=4, narrow=3), count, tmp_path) == more, "none is run again, none is left out"
-    assert search(Plan(SPACE, trials=12), count, tmp_path) == more
+    assert search(SearchPlan(SPACE, trials=4, narrow=3), count, tmp_path) == more, "none is run again, none is left out"
+    assert search(SearchPlan(SPACE, trials=12), count, tmp_path) == more
     assert len(pd.read_csv(tmp_path / TRIALS_FILE)) == 15
 
-    longer = search(Plan(SPACE, trials=4, narrow=5), count, tmp_path)
+    longer = search(SearchPlan(SPACE, trials=4, narrow=5), count, tmp_path)
     best = [trial.settings for trial in first if trial.stage == "broad"][:3]
     for trial in longer:
         if trial.stage == "narrow":
             for name in ("LEARNING_RATE", "BATCH_SIZE"):
                 low, *_, high = sorted(settings[name] for settings in best)
                 assert low <= trial.settings[name] <= high
-    at_once = search(Plan(SPACE, trials=4, narrow=5), near_a_thousandth, tmp_path / "at once")
+    at_once = search(SearchPlan(SPACE, trials=4, narrow=5), near_a_thousandth, tmp_path / "at once")
     assert len(narrowed) == 3 and [trial.settings for trial in longer if trial.stage == "narrow"] == [
         trial.settings for trial in at_once if trial.stage == "narrow"
     ]
@@ -140,12 +140,12 @@ def test_a_narrow_search_stays_in_its_space_when_more_trials_are_asked_for(tmp_p
 
 
 def test_more_broad_trials_before_the_narrow_search_narrow_it(tmp_path):
-    search(Plan(SPACE, trials=4), near_a_thousandth, tmp_path / "raised")
-    raised = search(Plan(SPACE, trials=8, narrow=2), near_a_thousandth, tmp_path / "raised")
+    search(SearchPlan(SPACE, trials=4), near_a_thousandth, tmp_path / "raised")
+    raised = search(SearchPlan(SPACE, trials=8, narrow=2), near_a_thousandth, tmp_path / "raised")
     assert raised == [
         replace(trial, seconds=again.seconds)
         for trial, again in zip(
-            search(Plan(SPACE, trials=8, narrow=2), near_a_thousandth, tmp_path / "whole"), raised, strict=True
+            search(SearchPlan(SPACE, trials=8, narrow=2), near_a_thousandth, tmp_path / "whole"), raised, strict=True
         )
     ]
 
@@ -165,16 +165,17 @@ def test_what_settings_have_no_part_in_stops_the_search_and_is_tried_again(tmp_p
     with pytest.raises(
         SearchStoppedError, match=rf"broad trial 2 could not be run \({type(error).__name__}: {error}\)"
     ):
-        search(Plan(SPACE, trials=3), fail_at_first, tmp_path)
+        search(SearchPlan(SPACE, trials=3), fail_at_first, tmp_path)
     assert len(pd.read_csv(tmp_path / TRIALS_FILE)) == 1
-    trials = search(Plan(SPACE, trials=3), fail_at_first, tmp_path)
+    trials = search(SearchPlan(SPACE, trials=3), fail_at_first, tmp_path)
     assert calls[1] == calls[2] and [name for _, name in calls[2:]] == ["broad-002", "broad-003"]
     assert len(trials) == 3 and all(trial.value is not None for trial in trials)
 
 
 def test_another_seed_tries_other_settings(tmp_path):
     one, two = (
-        search(Plan(SPACE, trials=1, seed=seed), near_a_thousandth, tmp_path / str(seed))[0].settings for seed in (1, 2)
+        search(SearchPlan(SPACE, trials=1, seed=seed), near_a_thousandth, tmp_path / str(seed))[0].settings
+        for seed in (1, 2)
     )
     assert one != two
 
@@ -185,7 +186,7 @@ def test_failures_are_noted_and_not_fatal(tmp_path):
             raise RuntimeError("out of memory\nand more")
         return float("nan") if settings["BATCH_SIZE"] == 1 else near_a_thousandth(settings, folder)
 
-    trials = search(Plan(SPACE, trials=6), fail_for_sgd, tmp_path)
+    trials = search(SearchPlan(SPACE, trials=6), fail_for_sgd, tmp_path)
     failed = [trial for trial in trials if trial.value is None]
     assert 0 < len(failed) < 6 and trials[-len(failed) :] == failed
     assert {"RuntimeError: out of memory"} <= {trial.error for trial in failed}
@@ -196,13 +197,13 @@ def test_failures_are_noted_and_not_fatal(tmp_path):
 def test_a_missing_library_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="pip install optuna"):
-        search(Plan(SPACE, trials=1), near_a_thousandth, tmp_path / "out")
+        search(SearchPlan(SPACE, trials=1), near_a_thousandth, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_another_search_in_the_same_folder_is_refused(tmp_path):
-    search(Plan(SPACE, trials=1, base={"epochs": 2}), near_a_thousandth, tmp_path)
-    for plan in (Plan(SPACE, 1, base={"epochs": 3}), Plan(SPACE[:1], 1, base={"epochs": 2})):
+    search(SearchPlan(SPACE, trials=1, base={"epochs": 2}), near_a_thousandth, tmp_path)
+    for plan in (SearchPlan(SPACE, 1, base={"epochs": 3}), SearchPlan(SPACE[:1], 1, base={"epochs": 2})):
         with pytest.raises(ValueError, match=r"search\.sqlite3.*another"):
             search(plan, near_a_thousandth, tmp_path)
 
@@ -210,7 +211,7 @@ def test_another_search_in_the_same_folder_is_refused(tmp_path):
 def test_a_file_that_is_no_storage_is_named(tmp_path):
     (tmp_path / "search.sqlite3").write_text("something else, and long enough to be no empty file" * 20)
     with pytest.raises(ValueError, match=r"search\.sqlite3"):
-        search(Plan(SPACE, trials=1), near_a_thousandth, tmp_path)
+        search(SearchPlan(SPACE, trials=1), near_a_thousandth, tmp_path)
 
 
 def test_a_searched_learning_rate_is_not_passed_over_by_stages():
@@ -247,7 +248,7 @@ def test_the_command_fails_where_no_trial_succeeds(tmp_path, capsys, monkeypatch
     def fail(*_):
         raise errors.pop(0)
 
-    monkeypatch.setattr(TrainingTrial, "__call__", fail)
+    monkeypatch.setattr(TrainingObjective, "__call__", fail)
     add_sample("a", [rectangle(1, 1, 5, 5)])
     arguments = ["search", "--model=unet", "--preset=small", f"--dataset={tmp_path}", "--subset=all"]
     arguments += ["--val-subset=all", "--try=BATCH_SIZE=1,2", "--trials=2", f"--output={tmp_path / 'out'}"]

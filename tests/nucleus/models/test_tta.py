@@ -5,13 +5,13 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-
-from nucleus.datasets.dataset import NucleusDataset, shipped_data
-from nucleus.evaluation.metrics import average_precision
-from nucleus.images.labels import bounding_boxes, relabel_sequential
-from nucleus.images.preprocess import clahe
 from nucleus.models.config import NucleusUNetConfig, make_config
 from nucleus.models.inference import UNetPredictor, VotingPredictor, as_predictor, predict
+
+from nucleus.datasets.dataset import NucleusDataset, shipped_data
+from nucleus.evaluation.scores import average_precision
+from nucleus.images.labels import bounding_boxes, relabel_sequential
+from nucleus.images.preprocess import clahe
 from nucleus.models.settings import ViewSettings
 from nucleus.models.views import make_views
 from nucleus.prediction.detection import collect_images, detect

@@ -4,13 +4,14 @@ from types import SimpleNamespace
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
+from nucleus.models.config import make_config
+from nucleus.training.training import from_scratch_settings
 
 from nucleus import cli
-from nucleus.augmentation.augmenters import make_augmentation
-from nucleus.models.config import AUGMENTATIONS, make_config
+from nucleus.augmentation.augmenters import AUGMENTATIONS, make_augmentation
 from nucleus.training import training
-from nucleus.training.training import from_scratch_settings
 from trainkit.augmentation import augment_pair
 from trainkit.hdf5 import WeightsFileError, save_weights
 from trainkit.stages import Stage, lay_out_stages
@@ -69,11 +70,10 @@ def test_a_resumed_run_goes_on_in_its_stage(tmp_path):
 
 def test_validation_scores_join_the_logs_and_the_best_weights_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "evaluate", lambda predictor, dataset, progress: dataset)
-    monkeypatch.setattr(training, "summarise", lambda scores: scores)
     saved = []
     monkeypatch.setattr("trainkit.callbacks.save_weights", lambda model, path: saved.append(path.name))
     model = FakeMaskRCNN(tmp_path, STAGES=STAGES, EVALUATE_EVERY=2)
-    scores = SimpleNamespace(loc={"all": {"mAP": 0.4, "AP50": 0.6, "AP75": 0.5}})
+    scores = pd.DataFrame({"mAP": [0.3, 0.5], "AP50": [0.6, 0.6], "AP75": [0.5, 0.5]})
     training.train(model, None, None, inference_config=make_config("inference"), evaluation_dataset=scores)
     (callback,) = model.callbacks
     callback.set_params({"epochs": 5})

@@ -18,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from nucleus.evaluation.evaluation import Evaluation
-from nucleus.evaluation.metrics import PROPERTIES, THRESHOLDS, iou_histogram, recall_by
+from nucleus.evaluation.scores import PROPERTIES, THRESHOLDS, iou_histogram, recall_by
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222", "#8C564B")
 RECALL_BINS, IOU_BINS = 6, 20
@@ -86,7 +86,7 @@ def ap_curves_by_modality(evaluations: Sequence[Evaluation]) -> bytes:
 
 
 def recall_groups(evaluation: Evaluation, column: str) -> pd.DataFrame:
-    """Returns the recall of a model by one property of the nuclei, as it is plotted (`nucleus.evaluation.metrics.recall_by`)."""
+    """Returns the recall of a model by one property of the nuclei, as it is plotted (`nucleus.evaluation.scores.recall_by`)."""
     return recall_by(evaluation.nuclei, column, RECALL_BINS, evaluation.threshold)
 
 

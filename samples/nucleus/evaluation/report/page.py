@@ -10,12 +10,12 @@ from typing import Any
 import jinja2
 
 from nucleus.evaluation.evaluation import Evaluation
-from nucleus.evaluation.metrics import PROPERTIES, THRESHOLDS
 from nucleus.evaluation.report import figures
 from nucleus.evaluation.report.gallery import Exhibit, encode
 from nucleus.evaluation.report.measures import FURTHER, MAIN, Measure
 from nucleus.evaluation.report.ranking import rank_sum_rows, rank_sums
 from nucleus.evaluation.report.tables import Cell, Group, available, compare, count_of
+from nucleus.evaluation.scores import PROPERTIES, THRESHOLDS
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from typing import Any
 import pandas as pd
 
 from nucleus.evaluation.evaluation import Evaluation
-from nucleus.evaluation.metrics import rank_sum_table
 from nucleus.evaluation.report.tables import Cell
+from nucleus.evaluation.scores import rank_sum_table
 
 CSV_FILE = "rank_sums.csv"
 
 
 def rank_sums(evaluations: Sequence[Evaluation]) -> pd.DataFrame | None:
-    """Ranks models together with the published entries; see `nucleus.evaluation.metrics.rank_sum_table`.
+    """Ranks models together with the published entries; see `nucleus.evaluation.scores.rank_sum_table`.
 
     Args:
         evaluations: Of the same images; at least one.

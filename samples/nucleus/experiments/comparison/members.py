@@ -1,4 +1,4 @@
-"""The models that are compared: how each is trained, and how it predicts."""
+"""Members of a comparison: models with their settings and initial weights."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from nucleus.datasets.fingerprint import sha256
-from nucleus.models.config import inference_settings, make_config
-from nucleus.models.registry import MODELS
-from nucleus.models.weights import DOWNLOADABLE, Recipe, existing_file
+from nucleus.models.network import PUBLISHED, RANDOM
+from nucleus.models.recipe import Recipe
+from nucleus.models.registry import NETWORKS, ModelConfig, detection_config, make_config
+from nucleus.models.weights import existing_file
+from nucleus.training.recipes import scratch_recipe
 
-# Names of a member are those of its folder too.
+# Names of members are names of their folders too.
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
-FROM_SCRATCH = "none"
 
 
 @dataclass(frozen=True)
@@ -23,66 +24,68 @@ class Member:
     """One model of a comparison.
 
     Attributes:
-        name: What its folder, tables and pictures call it.
+        name: Name of the member's folder, and its name in tables and pictures.
         model: A name in `nucleus.models.registry.MODELS`.
         preset: A name in the model's presets.
         settings: Settings on top of the preset, as `Settings.update` takes them.
-        weights: What every training begins with: "none" for random weights, "coco", "imagenet", or a file.
-        epochs: Of every training; None for those of STAGES.
+        weights: Initial weights of every training: "none" for random ones, "coco", "imagenet", or a file.
+        epochs: Number of epochs of every training; None for those of STAGES.
     """
 
     name: str
     model: str
     preset: str
     settings: Mapping[str, Any] = field(default_factory=dict)
-    weights: str = FROM_SCRATCH
+    weights: str = RANDOM
     epochs: int | None = None
 
     @property
     def learns(self) -> bool:
-        """Whether it is trained; a classical method is not."""
-        return MODELS[self.model].learns
+        """True if the model is trained; a classical method is not."""
+        return self.model in NETWORKS
 
     @property
     def file(self) -> Path | None:
-        """The file that its trainings begin with, if they begin with one."""
-        return None if self.weights in (*DOWNLOADABLE, FROM_SCRATCH) else Path(self.weights)
+        """The file of the initial weights; None if they are not in a file."""
+        return None if self.weights in (*PUBLISHED, RANDOM) else Path(self.weights)
 
     def check(self) -> None:
-        """Makes sure, before long work, that it can be trained and can predict.
+        """Checks the member, so that errors show before long work.
 
         Raises:
             ValueError: The name, the model, the preset, a setting or the weights cannot be used.
         """
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"A member's name has letters, digits, '_', '-' and '.'. Received: {self.name!r}")
-        make_config("inference", self.preset, inference_settings(self.settings), self.model)
+        self.detection_config()
         if not self.learns:
-            if self.weights != FROM_SCRATCH or self.epochs is not None:
+            if self.weights != RANDOM or self.epochs is not None:
                 raise ValueError(f"{self.name}: a {self.model} is not trained: it has no weights and no epochs.")
             return
         make_config("training", self.preset, self.settings, self.model)
         if self.file is not None:
             existing_file(self.file)
-        elif self.weights in DOWNLOADABLE and self.weights not in MODELS[self.model].pretrained:
-            choices = ", ".join((*MODELS[self.model].pretrained, FROM_SCRATCH))
+        elif self.weights in PUBLISHED and self.weights not in NETWORKS[self.model].pretrained:
+            choices = ", ".join((*NETWORKS[self.model].pretrained, RANDOM))
             raise ValueError(f"{self.name}: a {self.model} cannot begin with {self.weights}, but {choices} or a file.")
 
     def recipe(self) -> Recipe:
-        """Returns the configuration of its trainings; needs Keras.
+        """Returns the recipe of the member's trainings.
 
-        Held-out images choose nothing: there is no scoring meanwhile, and the last epoch's weights are taken.
+        Nothing is chosen by held-out images: they are not scored during training, and the last epoch's weights are
+        used.
         """
-        from nucleus.training.training import from_scratch_settings
-
         settings = {**self.settings, "EVALUATE_EVERY": 0}
-        if self.weights == FROM_SCRATCH:
-            config = make_config("training", self.preset, settings, self.model)
-            settings = {**from_scratch_settings(config, settings), **settings}
+        if self.weights == RANDOM:
+            return scratch_recipe(Recipe(self.preset, model=self.model), settings)
         return Recipe(self.preset, settings, self.model)
 
+    def detection_config(self) -> ModelConfig:
+        """Returns the configuration that detects with what the member's trainings learn."""
+        return detection_config(self.recipe() if self.learns else Recipe(self.preset, self.settings, self.model))
+
     def describe(self) -> dict[str, Any]:
-        """Returns all that its results depend on, as JSON holds it; of a file also what it contains."""
+        """Returns everything that the results depend on, as JSON-compatible values; of a weights file its SHA-256."""
         digest = {} if self.file is None else {"weights_sha256": sha256(self.file)}
         return {**asdict(self), "settings": {name: str(value) for name, value in self.settings.items()}, **digest}
 
@@ -95,14 +98,14 @@ DEFAULT_MEMBERS = (
 
 
 def quick_member(member: Member) -> Member:
-    """Returns a member so small that a CPU trains it in seconds, from random weights; its scores say nothing.
+    """Returns a tiny version of a member, trained in seconds from random weights; its scores are meaningless.
 
     Args:
-        member: Any; one that is not trained stays as it is.
+        member: The member; one that is not trained is returned unchanged.
     """
     if not member.learns:
         return member
     from nucleus.experiments.publications.quick import quick_settings
 
     settings = quick_settings(member.model, member.preset, member.settings)
-    return replace(member, settings=settings, weights=FROM_SCRATCH, epochs=1)
+    return replace(member, settings=settings, weights=RANDOM, epochs=1)

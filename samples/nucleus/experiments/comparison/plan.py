@@ -1,4 +1,4 @@
-"""What is compared, and whether it can be."""
+"""Plan of a comparison, and its checks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from nucleus.datasets.folds import Folds, find_folds
 from nucleus.ensemble.boosting import import_lightgbm
-from nucleus.evaluation.metrics import DETECTION_IOU
+from nucleus.evaluation.scores import DETECTION_IOU
 from nucleus.experiments.comparison.members import Member
 from nucleus.models.views import make_views
 from nucleus.models.weights import find_recipe
@@ -23,16 +23,16 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is compared.
+class ComparisonPlan:
+    """Models, folds and options of a comparison.
 
     Attributes:
-        members: The models; those of two or more that learn make an ensemble too.
-        folds: A division of the images; images in none of the folds are left out.
-        views: Test-time augmentation, a name in `nucleus.models.views.SYMMETRIES`; "none" leaves it out.
-        seed: Chooses what is random in the ensemble's trees; that of the trainings is their setting SEED.
-        iou: Above which a nucleus counts as found, for precision, recall and F1.
-        about: What else is to be noted of it, such as the data set, as JSON holds it.
+        members: The models; two or more that learn are also combined into an ensemble.
+        folds: Division of the images; images in none of the folds are left out.
+        views: Test-time augmentation, a name in `nucleus.models.views.SYMMETRIES`; "none" switches it off.
+        seed: Seed of the ensemble's trees; that of the trainings is their setting SEED.
+        iou: IoU above which a nucleus counts as found, for precision, recall and F1; 0.5 to 1.
+        about: Further facts to record, such as the data set, as JSON-compatible values.
     """
 
     members: Sequence[Member]
@@ -43,7 +43,7 @@ class Plan:
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def check(self) -> None:
-        """Makes sure, before long work, that it can be carried out.
+        """Checks the plan, so that errors show before long work.
 
         Raises:
             ValueError: A member or the folds cannot be used, or LightGBM is missing.
@@ -67,13 +67,13 @@ class Plan:
 
     @property
     def combined(self) -> tuple[Member, ...]:
-        """The members of the ensemble; none where fewer than two learn."""
+        """The members of the ensemble; empty if fewer than two learn."""
         learning = tuple(member for member in self.members if member.learns)
         return learning if len(learning) > 1 else ()
 
 
 def _refuse_learned(member: Member, ids: set[str]) -> None:
-    """Refuses to begin with weights that have learned images which they are to be scored on."""
+    """Refuses initial weights that were trained on images of the folds."""
     if member.file is None:
         return
     divided = find_folds(member.file)

@@ -12,25 +12,25 @@ from typing import Any
 
 import keras
 
-from nucleus.augmentation.mixing import Mixing
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.datasets.fingerprint import check_images, fingerprint, note_images, sha256
 from nucleus.datasets.folds import FOLDS_FILE, read_folds
-from nucleus.ensemble import FitSettings, PredictionFolders, fit, make_examples, write_out_of_fold
+from nucleus.ensemble import FitSettings, fit, make_examples, write_out_of_fold
 from nucleus.ensemble import report as tell
 from nucleus.ensemble.fitting import NothingToLearnError
 from nucleus.evaluation.evaluation import evaluate_fully
 from nucleus.evaluation.report import write_report
 from nucleus.evaluation.report.writing import PAGE_FILE
 from nucleus.experiments.comparison.members import Member
-from nucleus.experiments.comparison.plan import ENSEMBLE, PLAIN, REPORT_FOLDER, Plan
+from nucleus.experiments.comparison.plan import ENSEMBLE, PLAIN, REPORT_FOLDER, ComparisonPlan
 from nucleus.experiments.comparison.steps import Record, Steps
 from nucleus.experiments.comparison.summary import about, notes, title
 from nucleus.experiments.comparison.table import CSV_FILE, MARKDOWN_FILE, write_table
-from nucleus.models.config import inference_settings, make_config
-from nucleus.models.inference import Predictor, as_predictor, load_model, preprocessing
+from nucleus.models.base import NucleusModel
+from nucleus.models.loading import bare_model
+from nucleus.models.tta import with_views
 from nucleus.prediction.detection import DetectionRun, detect, write_detections
-from nucleus.prediction.predictions import PredictionFolder
+from nucleus.prediction.folders import PredictionFolder
 from nucleus.training.runs import train_or_resume
 from trainkit.files import write_text
 
@@ -39,11 +39,11 @@ MEMBER_FILE = "member.json"
 # Folds with which an ensemble can choose its threshold on images that it is not scored on.
 _LEAST_FOLDS_FOR_THRESHOLD = 3
 
-# Called with only=ids, preprocessing=..., mixing=..., see `NucleusDataset`; returns those images, prepared.
+# Called with only=ids; returns those images, prepared.
 Load = Callable[..., NucleusDataset]
 
 
-def compare(plan: Plan, load: Load, output: str | Path) -> str:
+def compare(plan: ComparisonPlan, load: Load, output: str | Path) -> str:
     """Trains, predicts, combines and scores; every image is predicted by models that have not seen its fold.
 
     Everything is below `output`: `table.csv`, `table.md`, `report/report.html`, `comparison.json` (what was run, on
@@ -77,7 +77,7 @@ def compare(plan: Plan, load: Load, output: str | Path) -> str:
 
 
 class _Run:
-    def __init__(self, plan: Plan, load: Load, output: Path):
+    def __init__(self, plan: ComparisonPlan, load: Load, output: Path):
         self.plan, self.output, self._load = plan, output, load
         self.steps = Steps()
         # Why rows of the table are not there.
@@ -161,11 +161,8 @@ class _Run:
         }
 
         def work() -> dict[str, str]:
-            config = make_config("training", recipe.preset, recipe.settings, recipe.model)
-            prepare = preprocessing(config)
-            train = self._load(only=train_ids, preprocessing=prepare, mixing=Mixing.of(config))
-            # For the losses that are logged: nothing is chosen by them.
-            val = self._load(only=held_out, preprocessing=prepare)
+            # The images held out are for the losses that are logged: nothing is chosen by them.
+            train, val = self._load(only=train_ids), self._load(only=held_out)
             train.cache_labels(progress=False)
             val.cache_labels(progress=False)
             begin = "file" if member.file is not None else member.weights
@@ -190,7 +187,7 @@ class _Run:
         }
 
         def work() -> dict[str, int]:
-            return _counts(detect(model.predictor(views), self._load(only=ids), to))
+            return _counts(detect(model.in_views(views), self._load(only=ids), to))
 
         return to, self.steps.run(f"{folder.relative_to(self.output)}, {to.name}", to, inputs, work)
 
@@ -201,8 +198,8 @@ class _Run:
         to = folder / _predictions(views)
 
         def work() -> dict[str, int]:
-            found = PredictionFolders([path for path, _ in parts])
-            return _counts(write_detections(lambda name, _: found.find(name), self.dataset, to))
+            found = PredictionFolder([path for path, _ in parts], member.name)
+            return _counts(write_detections(found.find, self.dataset, to))
 
         inputs = {"folds": [record.finished for _, record in parts]}
         return to, self.steps.run(f"{member.name}, {to.name} of all folds", to, inputs, work)
@@ -214,7 +211,7 @@ class _Run:
         settings = FitSettings(seed=self.plan.seed, choose_threshold=choose)
 
         def work() -> dict[str, Any]:
-            sources = {name: _source(PredictionFolders([path])) for name, (path, _) in members.items()}
+            sources = {name: PredictionFolder(path, name).find for name, (path, _) in members.items()}
             examples = make_examples(self.dataset, sources)
             try:
                 fitted = fit(examples, self.plan.folds.ids, settings)
@@ -260,22 +257,14 @@ class _Model:
             raise ValueError(f"{self._weights}: is gone. Remove the folder {self._weights.parents[1]} to train again.")
         return None if self._weights is None else sha256(self._weights)
 
-    def predictor(self, views: str) -> Predictor:
-        """Returns what predicts with these views of each image."""
-        self._network.config.update({"TEST_TIME_AUGMENTATION": views})
-        return as_predictor(self._network)
+    def in_views(self, views: str) -> NucleusModel:
+        """Returns the model with these views of each image."""
+        self._bare.config.update({"TEST_TIME_AUGMENTATION": views})
+        return with_views(self._bare)
 
     @cached_property
-    def _network(self) -> Any:
-        member = self._member
-        settings = inference_settings((member.recipe() if member.learns else member).settings)
-        loaded = load_model(self._weights, make_config("inference", member.preset, settings, member.model))
-        # What a predictor of test-time augmentation is made of, once for each of the views.
-        return loaded.model if member.learns else loaded
-
-
-def _source(found: PredictionFolders) -> Callable:
-    return lambda name, _: found.find(name)
+    def _bare(self) -> NucleusModel:
+        return bare_model(self._weights, self._member.detection_config())
 
 
 def _counts(run: DetectionRun) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Long work in steps, each with a record in its folder: what it was made from, how long it took, on what."""
+"""Steps of long work, each with a record of its inputs, duration and environment in its folder."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python", "l
 
 @dataclass(frozen=True)
 class Record:
-    """A step that was completed.
+    """Record of a completed step.
 
     Attributes:
-        name: Of the step.
-        inputs: All that its results depend on.
-        outcome: What the work returned.
-        seconds: That the call took which completed it; of a step that was interrupted, without what came before.
-        finished: When, UTC; tells two runs of one step apart.
-        environment: See `environment`.
+        name: Name of the step.
+        inputs: Everything that the results depend on.
+        outcome: Return value of the work.
+        seconds: Duration of the call that completed the step, without earlier interrupted calls.
+        finished: Time of completion, UTC, ISO 8601; distinguishes two runs of one step.
+        environment: Backend, versions and machine; see `environment`.
     """
 
     name: str
@@ -41,10 +41,10 @@ class Record:
 
 
 class Steps:
-    """Runs steps, except for those that were completed before with the same inputs.
+    """Runner of steps, which skips those that were completed before with the same inputs.
 
     Attributes:
-        records: Of all steps so far, in their order.
+        records: Records of all steps so far, in their order.
     """
 
     def __init__(self) -> None:
@@ -58,20 +58,20 @@ class Steps:
         work: Callable[[], Mapping[str, Any] | None],
         results: Sequence[Path] = (),
     ) -> Record:
-        """Does a step, unless its folder holds a record of it with these inputs, and its results are there.
+        """Runs a step, unless its folder holds a record with the same inputs and all result files.
 
         Args:
-            name: Of the step.
-            folder: Of its results and its record, its own.
-            inputs: All that its results depend on, as JSON holds it.
-            work: Does the step; may return what is to be noted of it, as JSON holds it.
-            results: Files without which the step is done again.
+            name: Name of the step.
+            folder: Folder of the step's results and record, used by no other step.
+            inputs: Everything that the results depend on, as JSON-compatible values.
+            work: Function that does the step; may return facts to record, as JSON-compatible values.
+            results: Result files; the step is run again if one is missing.
 
         Returns:
-            Its record.
+            The record of the step.
 
         Raises:
-            ValueError: The record that is there cannot be read.
+            ValueError: The existing record cannot be read.
         """
         inputs = json.loads(json.dumps(inputs))
         record = _read(folder / RECORD_FILE)
@@ -91,7 +91,7 @@ class Steps:
 
 
 def environment() -> dict[str, Any]:
-    """Returns what figures may depend on besides their inputs: backend, versions, processor, cores and system."""
+    """Returns the environment that results may depend on: backend, versions, processor, cores and system."""
     import keras
 
     versions = {"python": platform.python_version()}

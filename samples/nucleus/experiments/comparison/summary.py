@@ -1,4 +1,4 @@
-"""What a comparison's figures depend on, for its JSON file and for the notes below its tables."""
+"""Facts that a comparison's scores depend on, for its JSON file and for the notes below its tables."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from dataclasses import asdict
 from typing import Any
 
 from nucleus.evaluation.report.tables import count_of
-from nucleus.experiments.comparison.members import FROM_SCRATCH, Member
-from nucleus.experiments.comparison.plan import ENSEMBLE, PLAIN, Plan
+from nucleus.experiments.comparison.members import Member
+from nucleus.experiments.comparison.plan import ENSEMBLE, PLAIN, ComparisonPlan
 from nucleus.experiments.comparison.steps import Record, environment
 from nucleus.models.classical.presets import CHOSEN_ON
-from nucleus.models.config import make_config
+from nucleus.models.network import RANDOM
+from nucleus.models.registry import make_config
 
 
-def about(plan: Plan, modalities: Sequence[str], records: Sequence[Record]) -> dict[str, Any]:
-    """Returns all that a comparison's figures depend on, as JSON holds it.
+def about(plan: ComparisonPlan, modalities: Sequence[str], records: Sequence[Record]) -> dict[str, Any]:
+    """Returns everything that a comparison's scores depend on, as JSON-compatible values.
 
     Args:
-        plan: What was compared.
-        modalities: Of every image.
-        records: Of all steps.
+        plan: Plan of the comparison.
+        modalities: Modality of every image.
+        records: Records of all steps.
     """
     return {
         **plan.about,
@@ -40,18 +41,22 @@ def about(plan: Plan, modalities: Sequence[str], records: Sequence[Record]) -> d
     }
 
 
-def title(plan: Plan) -> str:
-    """Returns a few words on which images are scored how."""
+def title(plan: ComparisonPlan) -> str:
+    """Returns a title: data set, subset and number of folds.
+
+    Args:
+        plan: Plan of the comparison.
+    """
     where = " of ".join(str(plan.about[key]) for key in ("subset", "dataset") if key in plan.about)
     return f"{where or 'images'}, out of fold, {len(plan.folds.ids)} folds"
 
 
-def notes(plan: Plan, missing: Sequence[str]) -> list[str]:
-    """Returns what is to be known of the rows of the table, a line each.
+def notes(plan: ComparisonPlan, missing: Sequence[str]) -> list[str]:
+    """Returns notes on the rows of the table, one line each.
 
     Args:
-        plan: What was compared.
-        missing: Why a row is not there.
+        plan: Plan of the comparison.
+        missing: Reasons for missing rows.
     """
     lines = [f"{title(plan)}: every image is predicted by models trained on the other folds."]
     if plan.about.get("quick"):
@@ -66,7 +71,7 @@ def notes(plan: Plan, missing: Sequence[str]) -> list[str]:
 
 
 def _effective(member: Member) -> dict[str, str]:
-    """Returns every setting that a member is trained with, or predicts with where it is not trained."""
+    """Returns every setting of a member's training, or of its prediction if it is not trained."""
     if not member.learns:
         config = make_config("inference", member.preset, member.settings, member.model)
     else:
@@ -84,6 +89,6 @@ def _summary(member: Member) -> str:
             f"{about}, not trained. Its preset's settings were chosen by tuning on {CHOSEN_ON}: where these are among "
             "the images of this data set, they are scored all the same, and its scores are not quite out of fold."
         )
-    start = "random weights" if member.file is None and member.weights == FROM_SCRATCH else member.weights
+    start = "random weights" if member.file is None and member.weights == RANDOM else member.weights
     epochs = count_of(member.epochs, "epoch") if member.epochs else "the epochs of its STAGES"
     return f"{about}, from {start}, {epochs}."

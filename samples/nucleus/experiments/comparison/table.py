@@ -1,4 +1,4 @@
-"""The table of a comparison: every score in a CSV file, the main ones in Markdown."""
+"""Table of a comparison: every score as CSV, the main ones as Markdown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nucleus.evaluation.report.tables import compare, count_of
 from trainkit.files import write_text
 
 CSV_FILE, MARKDOWN_FILE = "table.csv", "table.md"
-# With those of table 5.1 of Vuola, Nuclei segmentation using computer vision, 2019.
+# Includes the scores of table 5.1 of Vuola, Nuclei segmentation using computer vision, 2019.
 _SHOWN = ("mAP", "AP50", "F1", "precision", "recall", "Dice", "IoU", "oseg", "useg")
 
 
@@ -21,8 +21,8 @@ def write_table(folder: Path, evaluations: Sequence[Evaluation], notes: Sequence
     """Writes `table.csv` and `table.md`.
 
     Args:
-        folder: Where to; created if missing.
-        evaluations: Of the same images; at least one.
+        folder: Output folder; created if missing.
+        evaluations: One or more evaluations of the same images.
         notes: Lines below the tables of `table.md`.
 
     Raises:
@@ -39,11 +39,11 @@ def write_table(folder: Path, evaluations: Sequence[Evaluation], notes: Sequence
 
 
 def as_markdown(evaluations: Sequence[Evaluation], notes: Sequence[str]) -> str:
-    """Returns a table for all images and for each modality: a row for each model, a column for each main score.
+    """Returns a table for all images and one for each modality, with a row for each model and a column for each score.
 
     Args:
-        evaluations: Of the same images; at least one.
-        notes: Lines below, after the definitions of the scores.
+        evaluations: One or more evaluations of the same images.
+        notes: Lines below the tables, after the definitions of the scores.
     """
     by_key = {measure.key: measure for measure in MAIN}
     measures = [by_key[key] for key in _SHOWN]

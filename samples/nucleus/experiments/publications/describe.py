@@ -1,4 +1,4 @@
-"""Tells experiments in words, from what they are run with."""
+"""Descriptions of experiments in words, made from their configurations."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import textwrap
 from collections.abc import Iterable
 
 from nucleus.experiments.publications.experiment import PREVIOUS, Experiment, Figure, Training
-from nucleus.models.config import NucleusConfig, NucleusUNetConfig, make_config
-from nucleus.models.registry import MODELS
+from nucleus.models.registry import MODELS, ModelConfig
+from nucleus.models.unet import NucleusUNetConfig
 
 _WIDTH = 110
 
 
 def list_experiments(experiments: Iterable[Experiment]) -> str:
-    """Returns a table: name, main score as published, one line.
+    """Returns a table with name, first published score and summary, one line for each experiment.
 
     Args:
-        experiments: In the order wanted.
+        experiments: Experiments in the order of the lines.
     """
     lines = []
     citation = None
@@ -29,10 +29,10 @@ def list_experiments(experiments: Iterable[Experiment]) -> str:
 
 
 def describe(experiment: Experiment) -> str:
-    """Returns everything that is known of an experiment: data, network, stages, figures, source and open questions.
+    """Returns a description: publication, data, network, stages, published scores and notes.
 
     Args:
-        experiment: Any.
+        experiment: The experiment.
     """
     facts = [
         ("publication", f"{experiment.citation} {experiment.place[0].upper()}{experiment.place[1:]}"),
@@ -48,7 +48,7 @@ def describe(experiment: Experiment) -> str:
 def _network(experiment: Experiment) -> list[tuple[str, str]]:
     facts = [("model", MODELS[experiment.model].summary)]
     for number, training in enumerate(experiment.trainings, start=1):
-        config = make_config("training", training.preset, training.settings, experiment.model)
+        config = experiment.training_config(training)
         facts += [
             (f"training {number}", _training(training, config)),
             ("architecture", _architecture(config)),
@@ -82,13 +82,13 @@ def _data(experiment: Experiment) -> str:
     return f"{source.name}; {division}{tests}{fit}"
 
 
-def _training(training: Training, config: NucleusConfig | NucleusUNetConfig) -> str:
+def _training(training: Training, config: ModelConfig) -> str:
     begin = {"none": "random weights", PREVIOUS: "the weights of the training before"}
     changed = "".join(f" {name}={value}" for name, value in training.settings.items())
     return f"preset {training.preset}{changed}, from {begin.get(training.weights, training.weights + ' weights')}"
 
 
-def _architecture(config: NucleusConfig | NucleusUNetConfig) -> str:
+def _architecture(config: ModelConfig) -> str:
     if isinstance(config, NucleusUNetConfig):
         return (
             f"{config.ENCODER} encoder, {config.DECODER} decoder, {config.ACTIVATION}, channels "
@@ -101,7 +101,7 @@ def _architecture(config: NucleusConfig | NucleusUNetConfig) -> str:
     )
 
 
-def _stages(config: NucleusConfig | NucleusUNetConfig) -> str:
+def _stages(config: ModelConfig) -> str:
     stages = (
         f"{layers} for {epochs} epochs at {rate[0] if rate else config.LEARNING_RATE:g}"
         for layers, epochs, *rate in config.STAGES
@@ -113,7 +113,7 @@ def _stages(config: NucleusConfig | NucleusUNetConfig) -> str:
     )
 
 
-def _preprocessing(config: NucleusConfig | NucleusUNetConfig) -> str:
+def _preprocessing(config: ModelConfig) -> str:
     clahe = "CLAHE" if config.CLAHE else "none"
     if isinstance(config, NucleusUNetConfig):
         whole = f"images resized to {config.IMAGE_SIZE} x {config.IMAGE_SIZE}"
@@ -121,7 +121,7 @@ def _preprocessing(config: NucleusConfig | NucleusUNetConfig) -> str:
     return f"{clahe}; images {config.IMAGE_RESIZE_MODE}, {config.IMAGE_MIN_DIM} to {config.IMAGE_MAX_DIM} pixels"
 
 
-def _postprocessing(config: NucleusConfig | NucleusUNetConfig) -> str:
+def _postprocessing(config: ModelConfig) -> str:
     rest = ", holes filled" if config.FILL_HOLES else ""
     rest += f", nuclei of {config.MIN_AREA} pixels at least" if config.MIN_AREA else ""
     if isinstance(config, NucleusUNetConfig):

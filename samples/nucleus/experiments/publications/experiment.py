@@ -1,4 +1,7 @@
-"""What an experiment of a publication consists of: declared here, carried out in `nucleus.experiments.publications.runner`."""
+"""An experiment of a publication: data set, trainings, published figures and open questions.
+
+`nucleus.experiments.publications.reading` reads experiments from files, `runner` carries them out.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nucleus.models.config import NucleusConfig, NucleusUNetConfig, inference_settings, make_config
-from nucleus.models.weights import Recipe
+from nucleus.models.recipe import Recipe
+from nucleus.models.registry import ModelConfig, detection_config, make_config
 
-# Where a training begins that begins with what the one before it has learned.
+# Initial weights of a training that continues from the training before it.
 PREVIOUS = "previous"
-# Parts of a data set that scores are told of separately, besides the parts of a test set: by modality, as the data set
-# names it ("h&e-purple") or as `nucleus modality` does ("histology", "histology-1", "fluorescence-2").
+# The model of an experiment that combines the models of other experiments.
+ENSEMBLE = "ensemble"
+# Scores that are none of `nucleus.evaluation.scores.Scores.values`: the binary cross-entropy of the pixels, and the
+# rank sum among the published entries of the GlaS challenge.
+BCE, RANK_SUM = "BCE", "rank_sum"
+# Parts of a data set that are scored separately, besides the parts of a test set: by modality, as the data set names it
+# ("h&e-purple") or as `nucleus modality` does ("histology", "histology-1", "fluorescence-2").
 GROUPS: dict[str, Callable[[str], bool]] = {
     "fluorescence": lambda modality: modality.startswith("fluorescence"),
     "histology": lambda modality: modality.startswith(("h&e", "histology")),
@@ -24,9 +32,9 @@ class Citation:
     """A publication.
 
     Attributes:
-        authors: As they stand on it.
-        title: Of the publication.
-        published: Where and when.
+        authors: Authors as printed on the publication.
+        title: Title of the publication.
+        published: Kind or place of publication, and the year.
     """
 
     authors: str
@@ -38,19 +46,20 @@ class Citation:
 
 
 @dataclass(frozen=True)
-class Source:
-    """A data set that a publication used, and how it was divided.
+class DataSource:
+    """A data set of a publication, and its division.
 
     Attributes:
-        name: Of the data set.
-        default: Folder that it is looked for in.
-        obtain: Where a user gets it.
-        tests: Test part -> subset, where the test images come with the data set; otherwise a test set may be given,
-            and without one the images set aside are scored.
-        fit: Side of the square that whole images are scaled into and padded to, aspect ratio kept; None: as they are.
-        folds: Folds that the images are divided into; 0 for the customary division into train and val.
+        name: Name of the data set.
+        default: Folder in which the data set is expected.
+        obtain: Instructions for downloading the data set.
+        tests: Test part -> subset, where the test images come with the data set. Empty where they do not: a user may
+            then name a test set, and without one the held-out images are scored.
+        fit: Side, in pixels, of the square that whole images are scaled into and padded to, aspect ratio kept; None
+            leaves images at their size.
+        folds: Number of folds; 0 for the customary division into train and val.
         held_out: Folds, counted from 1, that are held out one after the other, with a training for each.
-        limit: Images that are taken of each subset; None for all.
+        limit: Maximum number of images of each subset; None for all.
     """
 
     name: str
@@ -69,8 +78,8 @@ class Training:
 
     Attributes:
         preset: A name in the model's presets.
-        settings: Settings that differ from the preset; see `nucleus.models.config.make_config`.
-        weights: What it begins with: "coco", "imagenet", "none", or PREVIOUS.
+        settings: Settings on top of the preset; see `nucleus.models.registry.make_config`.
+        weights: Initial weights: "coco", "imagenet", "none" for random ones, or PREVIOUS.
     """
 
     preset: str
@@ -80,12 +89,12 @@ class Training:
 
 @dataclass(frozen=True)
 class Figure:
-    """A score as published.
+    """A published score.
 
     Attributes:
-        metric: Its name in `nucleus.evaluation.metrics.Scores.values`, or "BCE" (cross-entropy of the pixels), "rank_sum" (among
-            the published entries of the GlaS challenge) or "picked_<model>" (share of an ensemble's nuclei).
-        value: As published; None where it is drawn in a figure only.
+        metric: A name in `nucleus.evaluation.scores.Scores.values`, BCE, RANK_SUM, or "picked_<model>" (share of an
+            ensemble's nuclei that come from a model).
+        value: The published value; None where it is drawn as a curve only.
         part: Part of the test set, or a name in GROUPS; empty for all images.
     """
 
@@ -99,24 +108,24 @@ class Experiment:
     """A row of a publication's table.
 
     Attributes:
-        name: What `nucleus reproduce` takes.
-        summary: One line.
+        name: Unique name, which `nucleus reproduce` takes.
+        summary: Description of one line.
         citation: The publication.
-        place: Table and row, figure or section in it.
-        source: The data set.
-        model: A name in `nucleus.models.registry.MODELS`, or "ensemble".
-        trainings: In order; the last one's model is scored. None of an ensemble.
-        figures: What was published of it.
-        notes: What the publication leaves open and how it is done here.
-        members: Of an ensemble: the experiments whose models it chooses among, with the same source.
-        inference: Settings of the model that is scored which its trainings do not have, such as views of an image.
+        place: Table and row, figure or section of the publication.
+        source: The data set and its division.
+        model: A name in `nucleus.models.registry.NETWORKS`, or ENSEMBLE.
+        trainings: Trainings in their order; the model of the last one is scored. Empty for an ensemble.
+        figures: The published scores.
+        notes: Details that the publication leaves open, and the choices made here.
+        members: Experiments whose models an ensemble combines, all with the ensemble's data set and folds.
+        inference: Settings of the scored model that its trainings do not have, such as test-time augmentation.
     """
 
     name: str
     summary: str
     citation: Citation
     place: str
-    source: Source
+    source: DataSource
     model: str
     trainings: tuple[Training, ...]
     figures: tuple[Figure, ...]
@@ -125,32 +134,32 @@ class Experiment:
     inference: Mapping[str, Any] = field(default_factory=dict)
 
     def recipe(self, training: Training, settings: Mapping[str, Any] | None = None) -> Recipe:
-        """Returns the settings of one of its trainings.
+        """Returns the recipe of the weights that a training produces.
 
         Args:
             training: One of `trainings`.
-            settings: What a user sets otherwise.
+            settings: Settings on top of the training's.
         """
         return Recipe(training.preset, {**training.settings, **(settings or {})}, self.model)
 
-    def inference_config(self, settings: Mapping[str, Any] | None = None) -> NucleusConfig | NucleusUNetConfig:
-        """Returns the configuration of the model that is scored.
+    def training_config(self, training: Training) -> ModelConfig:
+        """Returns the configuration of a training.
 
         Args:
-            settings: What a user sets otherwise.
+            training: One of `trainings`.
 
         Raises:
-            SettingsError: A setting cannot be used.
+            SettingsError: The preset is unknown, or a setting is unknown or has a value that cannot be used.
         """
-        recipe = self.recipe(self.trainings[-1], {**self.inference, **(settings or {})})
-        return make_config("inference", recipe.preset, inference_settings(recipe.settings), recipe.model)
+        return make_config("training", training.preset, training.settings, self.model)
 
+    def inference_config(self, settings: Mapping[str, Any] | None = None) -> ModelConfig:
+        """Returns the configuration of the scored model.
 
-def figures(part: str = "", **values: float | None) -> tuple[Figure, ...]:
-    """Returns the published scores of one part.
+        Args:
+            settings: Settings on top of the experiment's.
 
-    Args:
-        part: See `Figure`.
-        **values: Metric -> value.
-    """
-    return tuple(Figure(metric, value, part) for metric, value in values.items())
+        Raises:
+            SettingsError: A setting is unknown or has a value that cannot be used.
+        """
+        return detection_config(self.recipe(self.trainings[-1], {**self.inference, **(settings or {})}))

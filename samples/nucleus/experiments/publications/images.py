@@ -1,17 +1,16 @@
-"""The images of an experiment: which to train on, which to hold out, which to score."""
+"""Images of an experiment: divisions into images to train on and images held out."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nucleus.augmentation.mixing import Mixing
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.datasets.folds import FOLDS_FILE, Folds, divide_images, read_folds
-from nucleus.experiments.publications.experiment import Source
+from nucleus.experiments.publications.experiment import DataSource
 
 # The customary division of a data set, see `nucleus.datasets.layouts.subsets`.
 TRAIN, VAL = "train", "val"
@@ -24,10 +23,10 @@ class Division:
     """One division of the images.
 
     Attributes:
-        name: Of its folder: "fold1", or "run" where there are no folds.
-        train: Subset, and ids in it or None for all, to train on.
-        val: Likewise, held out.
-        folds: Of the data set, with the one held out; None where there are no folds.
+        name: Name of the division's folder: "fold1", or "run" without folds.
+        train: Subset to train on, and ids of images in it; None for all.
+        val: Subset held out, and ids of images in it; None for all.
+        folds: Folds of the data set, with the number of the one held out; None without folds.
     """
 
     name: str
@@ -38,17 +37,17 @@ class Division:
 
 @dataclass(frozen=True)
 class Images:
-    """A data set as an experiment divides it.
+    """A data set with the division of an experiment.
 
     Attributes:
-        source: What the experiment says of it.
-        root: Its folder, or its one CSV or JSON file.
-        layout: A name in `nucleus.datasets.layouts.LAYOUTS`; None to be told by what is there.
-        classes: CSV file with the images' modalities, of other images too; None for what the data set says. See
-            `NucleusDataset`.
+        source: The experiment's data set and division.
+        root: Folder of the data set, or its single CSV or JSON file.
+        layout: A name in `nucleus.datasets.layouts.LAYOUTS`; None to detect it.
+        classes: CSV file with modalities of these and possibly other images; None for the modalities of the data set.
+            See `NucleusDataset`.
     """
 
-    source: Source
+    source: DataSource
     root: Path
     layout: str | None = None
     classes: Path | None = None
@@ -57,27 +56,23 @@ class Images:
         self,
         subset: str,
         only: Collection[str] | None = None,
-        preprocessing: Callable | None = None,
         fit: int | None = None,
-        mixing: Mixing | None = None,
     ) -> NucleusDataset:
         """Reads a subset.
 
         Args:
             subset: See `nucleus.datasets.layouts.subsets`.
-            only: Ids of the images that are taken; None for as many as the source's limit allows.
-            preprocessing: See `NucleusDataset`.
+            only: Ids of the images to keep; None for all, up to the source's limit.
             fit: See `NucleusDataset`.
-            mixing: See `NucleusDataset`.
 
         Returns:
             The data set, prepared.
 
         Raises:
-            DatasetError: There is no such data set or subset, or an image of it cannot be used; the message says
-                where the data set is to be had.
+            DatasetError: The data set or subset does not exist, or an image cannot be used; the message says how to
+                obtain the data set.
         """
-        dataset = NucleusDataset(preprocessing=preprocessing, fit=fit, mixing=mixing)
+        dataset = NucleusDataset(fit=fit)
         self._read(dataset, subset)
         if only is None:
             dataset.image_info = spread(dataset.image_info, self.source.limit)
@@ -87,23 +82,30 @@ class Images:
         return dataset
 
     def ids(self, subset: str) -> set[str]:
-        """Returns the ids of all images of a subset; see `load`."""
+        """Returns the ids of all images of a subset.
+
+        Args:
+            subset: See `nucleus.datasets.layouts.subsets`.
+
+        Raises:
+            DatasetError: See `load`.
+        """
         dataset = NucleusDataset()
         self._read(dataset, subset)
         return {info["id"] for info in dataset.image_info}
 
     def divisions(self, folder: Path, held_out: Sequence[int] = ()) -> Iterator[Division]:
-        """Divides the images into those to train on and those held out, once for every fold that is held out.
+        """Divides the images into those to train on and those held out, once for every held-out fold.
 
         Args:
-            folder: Of the run, which keeps the folds for when it goes on.
-            held_out: Folds to hold out, instead of the source's, each once; empty for the source's.
+            folder: Folder of the run, where the folds are saved for a resumed run.
+            held_out: Folds to hold out instead of the source's, duplicates ignored; empty for the source's.
 
         Yields:
             The divisions.
 
         Raises:
-            DatasetError: See `load`; or the folds that the run keeps are of other images.
+            DatasetError: See `load`; or the saved folds are of other images.
         """
         if not self.source.folds:
             yield Division("run", (TRAIN, None), (VAL, None))
@@ -135,11 +137,11 @@ class Images:
 
 
 def spread(infos: list[dict[str, Any]], limit: int | None) -> list[dict[str, Any]]:
-    """Returns some of many images, of as many modalities as possible, and small ones.
+    """Returns a selection of images: of as many modalities as possible, and small ones.
 
     Args:
         infos: Entries of `image_info`.
-        limit: How many; None for all.
+        limit: Number of images; None for all.
 
     Returns:
         The images with the smallest files of each modality, in the order of `infos`.

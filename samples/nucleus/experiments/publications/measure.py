@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from mrcnn.resizing import resize_image
 from nucleus.datasets.dataset import NucleusDataset
-from nucleus.evaluation.metrics import Glas, Scores, overlaps, rank_sum_table, score
+from nucleus.evaluation.scores import Glas, Scores, overlaps, rank_sum_table, score
 from nucleus.evaluation.scores.sums import Sums
 from nucleus.experiments.publications.experiment import GROUPS
-from nucleus.models.inference import Predictor, predict
-from unet.resize import resize_probabilities
+from nucleus.models.base import NucleusModel
+from nucleus.models.unet import mean_probabilities
 
 # Probabilities are kept this far from 0 and 1, where the logarithm ends.
 _EPSILON = 1e-7
@@ -39,45 +38,20 @@ class CrossEntropy(Sums):
         return self.total / self.images
 
 
-class FittedPredictor:
-    """A predictor that sees images scaled into a square, aspect ratio kept, and padded with zeros to it.
-
-    Args:
-        predictor: What finds nuclei in such a square; where it has `predict_probabilities`, so has this.
-        side: Of the square, in pixels.
-    """
-
-    def __init__(self, predictor: Predictor, side: int):
-        self._predictor = predictor
-        self._side = side
-
-    def predict_labels(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns labels int32 `[H, W]` at the image's own size and scores; a label that gets no pixel keeps its score.
-
-        See `nucleus.models.inference.predict`.
-        """
-        square, (y1, x1, y2, x2), *_ = resize_image(image, self._side, self._side)
-        labels, scores = self._predictor.predict_labels(square)
-        return _stretch(labels[y1:y2, x1:x2], image.shape[:2]), scores
-
-    def predict_probabilities(self, image: np.ndarray) -> np.ndarray:
-        """Returns the channels at the image's own size, float32 `[H, W, channels]` in 0..1."""
-        square, (y1, x1, y2, x2), *_ = resize_image(image, self._side, self._side)
-        probabilities = self._predictor.predict_probabilities(square)
-        return resize_probabilities(np.ascontiguousarray(probabilities[y1:y2, x1:x2]), image.shape[:2])
-
-
 def measure(
-    model: Any, dataset: NucleusDataset, parts: Callable[[dict[str, Any]], Iterable[str]], entropy: bool = False
+    model: NucleusModel,
+    dataset: NucleusDataset,
+    parts: Callable[[dict[str, Any]], Iterable[str]],
+    entropy: bool = False,
 ) -> dict[str, list[Sums]]:
     """Scores a model on every image of a data set.
 
     Args:
-        model: What `nucleus.models.inference.predict` takes.
+        model: A nucleus model.
         dataset: Prepared, with masks and without preprocessing.
         parts: Entry of `image_info` -> the parts whose score the image counts in.
-        entropy: Whether the cross-entropy of the pixels is measured too; the model has `predict_probabilities` then,
-            whose first channel is the mask.
+        entropy: Whether the cross-entropy of the pixels is measured too; the model is a U-Net then, whose
+            first channel is the mask.
 
     Returns:
         Part -> `Scores`, and `CrossEntropy` where it is measured, of its images together.
@@ -85,9 +59,10 @@ def measure(
     totals: dict[str, list[Sums]] = {}
     for index in tqdm(dataset.image_ids, desc="measure", unit="image"):
         image, (truth, _) = dataset.load_image(index), dataset.load_labels(index)
-        measured: list[Sums] = [score(overlaps(truth, predict(model, image)[0]))]
+        measured: list[Sums] = [score(overlaps(truth, model.predict(image)[0].labels))]
         if entropy:
-            measured.append(_cross_entropy(truth > 0, model.predict_probabilities(image)[..., 0]))
+            (evidence,) = model.observe([model.prepare(image)])
+            measured.append(_cross_entropy(truth > 0, mean_probabilities(evidence)[..., 0]))
         for part in parts(dataset.image_info[index]):
             totals[part] = add(totals.get(part), measured)
     return totals
@@ -124,11 +99,3 @@ def glas_rank_sum(name: str, a: Glas, b: Glas) -> int:
 def _cross_entropy(truth: np.ndarray, probabilities: np.ndarray) -> CrossEntropy:
     of_truth = np.where(truth, probabilities, 1 - probabilities).astype(np.float64)
     return CrossEntropy(images=1, total=float(-np.log(np.clip(of_truth, _EPSILON, 1)).mean()))
-
-
-def _stretch(labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Brings a label image to another size: every pixel takes the label at its centre."""
-    rows, columns = (
-        ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip(shape, labels.shape, strict=True)
-    )
-    return labels[rows[:, None], columns]

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from nucleus.datasets.dataset import shipped_data
-from nucleus.experiments.publications.experiment import PREVIOUS, Experiment, Source, Training
-from nucleus.models.config import NucleusUNetConfig, make_config
-from nucleus.models.registry import MODELS
+from nucleus.experiments.publications.experiment import PREVIOUS, DataSource, Experiment, Training
+from nucleus.models.registry import NETWORKS, make_config
+from nucleus.models.unet import NucleusUNetConfig
 
 _IMAGES, _FOLDS = 2, 2
 _SIDE = 64
@@ -104,7 +104,7 @@ def uncompiled() -> Iterator[None]:
         tf.config.run_functions_eagerly(before)
 
 
-def _quick_source(source: Source) -> Source:
+def _quick_source(source: DataSource) -> DataSource:
     return replace(
         source,
         default=str(shipped_data()),
@@ -120,7 +120,7 @@ def _quick_training(experiment: Experiment, training: Training) -> Training:
     settings = quick_settings(experiment.model, training.preset, training.settings)
     if training.weights == PREVIOUS:
         return replace(training, settings=settings)
-    return Training(training.preset, {**settings, **MODELS[experiment.model].adapter().FROM_SCRATCH})
+    return Training(training.preset, {**settings, **NETWORKS[experiment.model].from_scratch})
 
 
 def _quick_views(inference: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -11,16 +11,13 @@ from typing import Any
 
 import keras
 
-from nucleus.augmentation.mixing import Mixing
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.datasets.folds import FOLDS_FILE, find_folds, read_folds
-from nucleus.evaluation.metrics import Scores
+from nucleus.evaluation.scores import Scores
 from nucleus.evaluation.scores.sums import Sums
 from nucleus.experiments.publications.experiment import GROUPS, PREVIOUS, Experiment, Figure, Training
 from nucleus.experiments.publications.images import ALL_FOLDS, VAL, Division, Images
-from nucleus.experiments.publications.joint import joint
 from nucleus.experiments.publications.measure import (
-    FittedPredictor,
     add,
     glas_rank_sum,
     measure,
@@ -29,8 +26,10 @@ from nucleus.experiments.publications.measure import (
 )
 from nucleus.experiments.publications.scored import Scored, as_test_set, require_named, warn_of_unknown_modalities
 from nucleus.experiments.publications.table import Row, append_rows, read_table
-from nucleus.models.config import make_config
-from nucleus.models.inference import Predictor, load_model, preprocessing
+from nucleus.models.base import NucleusModel
+from nucleus.models.loading import model_of
+from nucleus.models.square import FitSquare
+from nucleus.models.tta import Joint
 from nucleus.prediction.detection import detect
 from nucleus.training.runs import train_or_resume
 
@@ -173,7 +172,7 @@ def _train_and_score(
         _measure(experiment, predictor, images, None, division.val, measured)
         keras.utils.clear_session()
     if predictors:
-        _measure(experiment, joint(predictors), images, scored, None, measured)
+        _measure(experiment, Joint(predictors), images, scored, None, measured)
 
 
 def _train_and_score_ensemble(
@@ -204,7 +203,7 @@ def _train_and_score_ensemble(
     for member in experiment.members:
         weights, found[member.model] = _predict_out_of_fold(member, images, options)
         if test is not None:
-            together = joint([_predictor(member, path, options) for path in weights])
+            together = Joint([_predictor(member, path, options) for path in weights])
             found_in_test[member.model] = [_detect(together, test, options.output / experiment.name / member.name)]
             keras.utils.clear_session()
     folds, *others = (read_folds(options.output / member.name / FOLDS_FILE) for member in experiment.members)
@@ -238,7 +237,7 @@ def _predict_out_of_fold(member: Experiment, images: Images, options: Options) -
     return weights, found
 
 
-def _detect(predictor: Predictor, dataset: NucleusDataset, to: Path) -> Path:
+def _detect(predictor: NucleusModel, dataset: NucleusDataset, to: Path) -> Path:
     """Writes what is found in images; one that is missing would be missing in the scores."""
     detections = detect(predictor, dataset, to)
     if detections.failures:
@@ -246,10 +245,10 @@ def _detect(predictor: Predictor, dataset: NucleusDataset, to: Path) -> Path:
     return to
 
 
-def _predictor(experiment: Experiment, weights: Path, options: Options) -> Predictor:
-    predictor = load_model(weights, experiment.inference_config(options.settings), str(options.output))
+def _predictor(experiment: Experiment, weights: Path, options: Options) -> NucleusModel:
+    model = model_of(weights, experiment.inference_config(options.settings))
     side = experiment.source.fit
-    return predictor if side is None else FittedPredictor(predictor, side)
+    return model if side is None else FitSquare(model, side)
 
 
 def _divisions(experiment: Experiment, images: Images, folder: Path, options: Options) -> list[Division]:
@@ -285,21 +284,17 @@ def _train_one(
     previous: Path | None,
 ) -> Path:
     recipe = experiment.recipe(training, settings)
-    config = make_config("training", recipe.preset, recipe.settings, recipe.model)
-    prepare = preprocessing(config)
     fit = experiment.source.fit
-    train = images.load(*division.train, prepare, fit, Mixing.of(config))
-    val = images.load(*division.val, prepare, fit)
-    scored = images.load(*division.val, fit=fit)
+    train, val = images.load(*division.train, fit=fit), images.load(*division.val, fit=fit)
     train.cache_labels()
     val.cache_labels()
     begin = previous if training.weights == PREVIOUS else None
-    return train_or_resume(recipe, training.weights, begin, run, train, val, scored)
+    return train_or_resume(recipe, training.weights, begin, run, train, val)
 
 
 def _measure(
     experiment: Experiment,
-    predictor: Predictor,
+    predictor: NucleusModel,
     images: Images,
     scored: Scored | None,
     held_out: tuple[str, frozenset[str] | None] | None,

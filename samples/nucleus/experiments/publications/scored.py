@@ -1,4 +1,4 @@
-"""The images that an experiment is scored on, found before anything is trained."""
+"""Test sets of experiments, read and checked before anything is trained."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from nucleus.datasets.dataset import DatasetError, NucleusDataset, read_modalities
 from nucleus.datasets.layouts.base import UNKNOWN_MODALITY
 from nucleus.evaluation.scores.sums import Sums
-from nucleus.experiments.publications.experiment import GROUPS, Experiment, Source
+from nucleus.experiments.publications.experiment import GROUPS, DataSource, Experiment
 from nucleus.experiments.publications.images import Images
 from nucleus.experiments.publications.measure import measure, modality_parts
 
@@ -19,19 +19,19 @@ _log = logging.getLogger(__name__)
 
 
 def as_test_set(
-    source: Source, root: Path, subset: str | None = None, layout: str | None = None, classes: Path | None = None
+    source: DataSource, root: Path, subset: str | None = None, layout: str | None = None, classes: Path | None = None
 ) -> Images:
-    """Returns another data set, which a user has scored instead of what the experiment says.
+    """Returns a data set that a user names to be scored instead of the experiment's own images.
 
     Args:
-        source: The experiment's, whose test parts the other one has then.
-        root: The other one's folder, or its one CSV or JSON file.
-        subset: Of it; None for all, or for the test parts.
-        layout: See `Images`.
-        classes: Likewise.
+        source: The experiment's data set, whose test parts the returned one has too.
+        root: Folder of the test set, or its single CSV or JSON file.
+        subset: Subset of the test set; None for all, or for the test parts.
+        layout: Layout of the test set; see `Images`.
+        classes: CSV file with modalities; see `Images`.
 
     Raises:
-        ValueError: A subset is chosen where there are test parts.
+        ValueError: A subset is chosen although the experiment has test parts.
     """
     advice = "This is the test set: --test, --test-subset and --test-layout choose its images."
     if source.tests:
@@ -45,11 +45,11 @@ def as_test_set(
 
 @dataclass(frozen=True)
 class Scored:
-    """A test set that is read, and labels made of its masks.
+    """A test set whose images are read and whose label images are cached.
 
     Attributes:
-        on: Which images these are, in words.
-        parts: Part -> its images. With a part "" all together and those of each modality are told of.
+        on: Description of the images in words.
+        parts: Part -> images. The images of the part "" are scored together and by modality.
     """
 
     on: str
@@ -61,7 +61,7 @@ class Scored:
 
         Args:
             images: The data set.
-            on: What comes before the subsets' names in words.
+            on: Words in front of the subsets' names.
 
         Raises:
             DatasetError: A part is missing, or an image or mask cannot be used.
@@ -74,11 +74,19 @@ class Scored:
 
     @property
     def infos(self) -> list[dict[str, Any]]:
-        """The entries of `image_info` of all parts."""
+        """Entries of `image_info` of all parts."""
         return [info for dataset in self.parts.values() for info in dataset.image_info]
 
     def measure(self, model: Any, entropy: bool) -> dict[str, list[Sums]]:
-        """Scores a model on every part; see `nucleus.experiments.publications.measure.measure`."""
+        """Scores a model on every part.
+
+        Args:
+            model: See `nucleus.experiments.publications.measure.measure`.
+            entropy: Whether the cross-entropy of the pixels is measured too.
+
+        Returns:
+            Part -> summed scores of its images.
+        """
         measured: dict[str, list[Sums]] = {}
         for part, dataset in self.parts.items():
             named = (lambda _, part=part: [part]) if part else modality_parts
@@ -87,27 +95,27 @@ class Scored:
 
 
 def require_named(classes: Path, chosen: Iterable[tuple[Images, str]]) -> None:
-    """Makes sure that a file with modalities is one of the images in use.
+    """Checks that a file with modalities names images in use.
 
     Args:
-        classes: The file.
-        chosen: Data sets with a subset of each; those after the first of which it names an image are not read.
+        classes: CSV file with modalities.
+        chosen: Data sets, each with a subset; they are read up to the first of which the file names an image.
 
     Raises:
-        DatasetError: It is missing or malformed, or names none of the images; or these cannot be read.
+        DatasetError: The file is missing or malformed, or names none of the images; or these cannot be read.
     """
     if not classes.is_file():
         raise DatasetError(f"{classes}: there is no such file")
-    told = read_modalities(classes)
-    if not any(told.keys() & images.ids(subset) for images, subset in chosen):
+    modalities = read_modalities(classes)
+    if not any(modalities.keys() & images.ids(subset) for images, subset in chosen):
         raise DatasetError(f"{classes}: names none of the images")
 
 
 def warn_of_unknown_modalities(experiment: Experiment, infos: list[dict[str, Any]]) -> None:
-    """Says which figures stay empty because it is not known of which modality the images are.
+    """Warns of published scores that stay unmeasured because the modality of images is unknown.
 
     Args:
-        experiment: Whose figures are measured.
+        experiment: The experiment.
         infos: Entries of `image_info` of the images to be scored.
     """
     groups = dict.fromkeys(figure.part for figure in experiment.figures if figure.part in GROUPS)

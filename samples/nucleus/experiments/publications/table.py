@@ -1,4 +1,4 @@
-"""The table of measured beside published figures: a CSV file that every run adds to, and the same in Markdown."""
+"""Table of measured and published scores: a CSV file to which every run is added, and its copy in Markdown."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ MARKDOWN_FILE = "reproduced.md"
 
 @dataclass(frozen=True)
 class Row:
-    """One figure of one run.
+    """One published score and its value in one run.
 
     Attributes:
-        date: When the run ended, UTC.
-        experiment: Its name.
-        metric: See `nucleus.experiments.publications.experiment.Figure`.
-        part: Likewise.
-        dataset: Where the images are that were trained on, or that given weights are scored on; empty if those are a
-            test set's, which `measured_on` names.
-        published: The published value; None where it is drawn only.
-        measured: That of this run; None where it cannot be measured.
-        images: Images that it was measured on.
-        measured_on: Which images these are.
-        weights: "trained", or the file that was given.
+        date: Time of the run's end, UTC.
+        experiment: Name of the experiment.
+        metric: Name of the score; see `nucleus.experiments.publications.experiment.Figure`.
+        part: Part of the images; see `Figure`.
+        dataset: Path of the images that were trained on, or that given weights are scored on; empty if those are a test
+            set's, which `measured_on` names.
+        published: The published value; None where it is drawn as a curve only.
+        measured: The value of this run; None where it cannot be measured.
+        images: Number of scored images.
+        measured_on: Description of the scored images.
+        weights: "trained", or the given weights file.
         settings: Settings that the user changed, as `NAME=VALUE NAME=VALUE`.
-        quick: Whether it was a quick run, whose figures say nothing of the method.
-        backend: Of Keras.
-        seconds: From the call of the command, to train what was left to train and to measure.
+        quick: Whether the run was quick, so that its scores are meaningless.
+        backend: Backend of Keras.
+        seconds: Duration of the command: remaining trainings and scoring.
         citation: The publication, and the place in it.
     """
 
@@ -56,22 +56,22 @@ class Row:
 
 
 COLUMNS = [field.name for field in fields(Row)]
-# Tables that were begun before there was this column lack it.
+# Tables of earlier versions lack this column.
 _LATER = "dataset"
 
 
 def read_table(folder: str | os.PathLike) -> pd.DataFrame:
-    """Reads the table of a folder; it is empty where there is none yet.
+    """Reads the table of a folder; it is empty if the file does not exist.
 
     Args:
-        folder: Of the table.
+        folder: Folder of the table.
 
     Returns:
-        One row a figure, columns as `Row`, values as they stand in the file; `dataset` is empty in a table that was
-        begun before it was noted.
+        One row for each score, the columns those of `Row`, all values as text; `dataset` is empty in tables of earlier
+        versions.
 
     Raises:
-        ValueError: The file is another one; the message names it.
+        ValueError: The file is not such a table; the message names it.
     """
     path = Path(folder) / CSV_FILE
     if not path.is_file():
@@ -88,11 +88,11 @@ def read_table(folder: str | os.PathLike) -> pd.DataFrame:
 
 
 def append_rows(folder: str | os.PathLike, rows: Iterable[Row]) -> None:
-    """Adds the figures of a run to the table, atomically.
+    """Adds the scores of a run to the table, atomically.
 
     Args:
-        folder: Of the table; made if it is missing.
-        rows: What is added.
+        folder: Folder of the table; created if missing.
+        rows: Rows to add.
 
     Raises:
         ValueError: See `read_table`.
@@ -105,10 +105,10 @@ def append_rows(folder: str | os.PathLike, rows: Iterable[Row]) -> None:
 
 
 def as_markdown(table: pd.DataFrame) -> str:
-    """Returns a table as Markdown: a line a row, and below it where each experiment was published.
+    """Returns a table as Markdown, followed by the citation of each experiment.
 
     Args:
-        table: From `read_table`.
+        table: Table as returned by `read_table`.
     """
     columns = [name for name in COLUMNS if name != "citation"]
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]

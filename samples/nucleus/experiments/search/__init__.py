@@ -1,1 +1,1 @@
-"""Search for settings of a training."""
+"""Random search for the settings of a training."""

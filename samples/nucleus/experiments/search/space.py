@@ -1,4 +1,4 @@
-"""What a search tries: a space of settings, the trials in it, and the part of the space that did best."""
+"""Search space: the dimensions, the trials, and the narrowing of the space to its best trials."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nucleus.training.tuning import parse_values, split_values
 if TYPE_CHECKING:
     import optuna
 
-    from nucleus.models.config import NucleusConfig, NucleusUNetConfig
+    from nucleus.models.registry import ModelConfig
 
 # Share of the trials, the best ones, that span a narrowed space, and how many at least.
 _PROMISING, _LEAST = 0.25, 3
@@ -23,15 +23,15 @@ _LOG = ":log"
 
 @dataclass(frozen=True)
 class Dimension:
-    """What is tried of one setting: some values, or a range.
+    """The values to try for one setting: a list of choices, or a range of numbers.
 
     Attributes:
-        name: Of the setting.
-        values: As texts; empty for a range.
-        low: Of a range, inclusive.
-        high: Likewise.
-        log: Whether a range is searched by its logarithm.
-        whole: Whether it consists of whole numbers.
+        name: Name of the setting.
+        values: Choices as text; empty for a range.
+        low: Lower end of the range, inclusive.
+        high: Upper end of the range, inclusive.
+        log: Whether the range is sampled on a logarithmic scale.
+        whole: Whether the range consists of whole numbers.
     """
 
     name: str
@@ -42,17 +42,17 @@ class Dimension:
     whole: bool = False
 
     def narrowed(self, tried: Sequence[Any]) -> Dimension:
-        """Returns what is left of it between, or of, the values that did best.
+        """Returns the dimension restricted to the best values, or to the range between them.
 
         Args:
-            tried: These values, one at least.
+            tried: The best values; at least one.
         """
         if self.values:
             return Dimension(self.name, tuple(value for value in self.values if value in tried))
         return Dimension(self.name, (), min(tried), max(tried), self.log, self.whole)
 
     def distribution(self) -> optuna.distributions.BaseDistribution:
-        """Returns it as Optuna has it."""
+        """Returns the distribution as an Optuna object."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         if self.values:
@@ -63,16 +63,16 @@ class Dimension:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One combination that was tried.
+class SearchTrial:
+    """One combination of settings and its score.
 
     Attributes:
         stage: One of `nucleus.experiments.search.studies.STAGES`.
-        number: In its stage, from 1.
-        settings: Name -> value.
-        value: Its score; None where it failed.
-        seconds: That it took.
-        error: Why it failed; empty where it did not.
+        number: Number of the trial in its stage, from 1.
+        settings: Name of a setting -> value.
+        value: Score, mAP in 0..1; None if the trial failed.
+        seconds: Duration of the trial.
+        error: Cause of the failure; empty if the trial succeeded.
     """
 
     stage: str
@@ -83,17 +83,17 @@ class Trial:
     error: str = ""
 
 
-def parse_dimension(config: NucleusConfig | NucleusUNetConfig, name: str, text: str) -> Dimension:
-    """Reads what is to be tried of a setting.
+def parse_dimension(config: ModelConfig, name: str, text: str) -> Dimension:
+    """Reads a dimension from its text form.
 
     Args:
-        config: Says of which type the setting is, and which values it may have.
-        name: Of the setting.
-        text: Values separated by commas, such as `SGD,Adam`, or a range `LOW..HIGH` with `:log` behind it for a
-            logarithmic one, such as `1e-5..0.1:log`.
+        config: Configuration that determines the setting's type and permitted values.
+        name: Name of the setting.
+        text: Values separated by commas, such as `SGD,Adam`, or a range `LOW..HIGH`, followed by `:log` for a
+            logarithmic scale, such as `1e-5..0.1:log`.
 
     Raises:
-        ValueError: The setting is unknown, or cannot have a value.
+        ValueError: The setting is unknown, or a value is not permitted.
     """
     low, dots, high = text.removesuffix(_LOG).partition("..")
     if not dots:
@@ -108,16 +108,16 @@ def parse_dimension(config: NucleusConfig | NucleusUNetConfig, name: str, text: 
     return Dimension(name, (), *ends, log=log, whole=all(isinstance(end, int) for end in ends))
 
 
-def ranked(trials: Sequence[Trial]) -> list[Trial]:
-    """Returns trials with the best first and failed ones last."""
+def ranked(trials: Sequence[SearchTrial]) -> list[SearchTrial]:
+    """Returns the trials in the order of their scores, the best first and failed ones last."""
     return sorted(trials, key=lambda trial: (trial.value is None, -(trial.value or 0.0)))
 
 
-def as_table(trials: Sequence[Trial]) -> pd.DataFrame:
-    """Returns trials as a table: stage, number, mAP, seconds, one column a setting, error.
+def as_table(trials: Sequence[SearchTrial]) -> pd.DataFrame:
+    """Returns a table of trials with the columns stage, number, mAP, seconds, one for each setting, and error.
 
     Args:
-        trials: In the order wanted.
+        trials: Trials in the order of the rows.
     """
     rows = [
         {
@@ -133,12 +133,12 @@ def as_table(trials: Sequence[Trial]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def narrowed(space: Sequence[Dimension], done: Sequence[Trial]) -> tuple[Dimension, ...]:
-    """Returns the part of a space that the best quarter of its trials spans, of three at least.
+def narrowed(space: Sequence[Dimension], done: Sequence[SearchTrial]) -> tuple[Dimension, ...]:
+    """Returns the part of a space that is spanned by the best quarter of its trials, at least three of them.
 
     Args:
-        space: What was tried.
-        done: The trials, with scores.
+        space: The searched space.
+        done: Successful trials.
     """
     best = ranked(done)[: max(_LEAST, math.ceil(_PROMISING * len(done)))]
     return tuple(dimension.narrowed([trial.settings[dimension.name] for trial in best]) for dimension in space)

@@ -1,4 +1,4 @@
-"""Search for settings of a training: at random in a wide space, then in what of it did best.
+"""Random search for settings: first in the whole space, then in its most promising part.
 
 Lehmann, Agarwal and Lund ("Semantic segmentation of cells from clinical images using deep learning", 2020, section 5.3)
 try 50 random combinations for 20 epochs each, then 50 more in the most promising part of the space.
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nucleus.datasets.layouts.base import DatasetError
-from nucleus.experiments.search.space import Dimension, Trial, as_table, narrowed, ranked
+from nucleus.experiments.search.space import Dimension, SearchTrial, as_table, narrowed, ranked
 from nucleus.images.reading import ImageFileError
 from trainkit.download import DownloadError
 from trainkit.files import write_text
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 STORAGE_FILE = "search.sqlite3"
 TRIALS_FILE = "trials.csv"
 STAGES = ("broad", "narrow")
-# What a trial's settings have no part in, so that it is worth to run it again.
+# Failures unrelated to the trial's settings; the trial is retried.
 _OUTSIDE = (OSError, DownloadError, MemoryError, ImageFileError, DatasetError)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A search.
+class SearchPlan:
+    """The space and the extent of a search.
 
     Attributes:
-        space: What is tried; every trial has a value of each.
-        trials: Of the broad search.
-        narrow: Trials of the narrow search after it; 0 for none.
-        seed: Chooses the trials.
-        base: What else the trials depend on, for a search that goes on: anything that JSON can hold.
+        space: Dimensions; every trial has a value for each.
+        trials: Number of trials of the broad search.
+        narrow: Number of trials of the narrow search that follows; 0 for none.
+        seed: Seed of the random choice of trials.
+        base: Everything else that the scores depend on, as JSON-compatible values; a resumed search must have the same.
     """
 
     space: tuple[Dimension, ...]
@@ -52,30 +52,30 @@ class Plan:
 
 
 class SearchStoppedError(ValueError):
-    """A trial could not be run, for a reason that its settings have no part in."""
+    """A trial could not be run, for a reason unrelated to its settings."""
 
 
-def search(plan: Plan, score: Callable[[Mapping[str, Any], Path], float], folder: Path) -> list[Trial]:
-    """Tries combinations of settings, and goes on where an earlier call in the same folder was stopped.
+def search(plan: SearchPlan, score: Callable[[Mapping[str, Any], Path], float], folder: Path) -> list[SearchTrial]:
+    """Runs trials, and resumes an earlier search in the same folder.
 
-    The combination of a trial follows from seed, stage and number alone, so a search that was stopped ends as one that
-    was not. More trials of either stage may be asked for later; a narrow search that has begun stays in the part of the
-    space that it began with, whatever more trials of the broad one find. A trial that fails by its settings is noted
-    and the search goes on. The folder gets `search.sqlite3` (Optuna's storage), `trials.csv` after every trial, and a
-    folder a trial; one process at a time.
+    The settings of a trial follow from seed, stage and number alone, so a resumed search gives the same result as an
+    uninterrupted one. A later call may ask for more trials of either stage; a narrow search that has begun stays in its
+    part of the space, whatever additional broad trials find. A trial that fails because of its settings is recorded,
+    and the search continues. The folder receives `search.sqlite3` (Optuna's storage), `trials.csv` after every trial,
+    and a folder for each trial. Only one process may search in a folder at a time.
 
     Args:
-        plan: What is tried.
-        score: From the settings of a trial and a folder of its own to its score, more being better.
-        folder: Of the search.
+        plan: Space, numbers of trials and seed.
+        score: Function from a trial's settings and folder to its score; higher is better.
+        folder: Folder of the search.
 
     Returns:
-        All trials, of earlier calls too, the best first and failed ones last.
+        All trials, including those of earlier calls, the best first and failed ones last.
 
     Raises:
-        ValueError: The folder holds a search of other things, or Optuna is not installed.
-        SearchStoppedError: A file, an image, a download or memory was wanting. The trial counts as not run: the next
-            call runs it.
+        ValueError: The folder holds a different search, or Optuna is not installed.
+        SearchStoppedError: A file, an image, a download or memory is missing. The trial is not recorded: the next call
+            retries it.
     """
     require_optuna()
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def search(plan: Plan, score: Callable[[Mapping[str, Any], Path], float], folder
         if more > 0:
             print(
                 f"{more} more broad trials: the narrow search has begun, and stays in the part of the space that the "
-                "earlier ones span. In another output folder it is narrowed by all of them."
+                "earlier ones span. To narrow it by all of them, choose another output folder."
             )
     _run_stage(stages, 0, plan.trials, plan.seed, score, folder)
     done = [trial for trial in stages[0].trials() if trial.value is not None]
@@ -101,7 +101,7 @@ def search(plan: Plan, score: Callable[[Mapping[str, Any], Path], float], folder
 
 
 def require_optuna() -> None:
-    """Says what to install, before anything is trained.
+    """Checks that Optuna is installed.
 
     Raises:
         ValueError: Optuna is not installed.
@@ -112,21 +112,21 @@ def require_optuna() -> None:
 
 @dataclass(frozen=True)
 class _Stage:
-    """One of STAGES with its space and Optuna's study of it."""
+    """A search stage, its space and its Optuna study."""
 
     name: str
     space: tuple[Dimension, ...]
     study: optuna.Study
 
-    def trials(self) -> list[Trial]:
-        """Returns the trials that were run to their end, well or not."""
+    def trials(self) -> list[SearchTrial]:
+        """Returns the completed trials, successful or failed."""
         found = [
             trial
             for trial in self.study.get_trials(deepcopy=False)
             if trial.value is not None or "error" in trial.user_attrs
         ]
         return [
-            Trial(
+            SearchTrial(
                 self.name,
                 number,
                 trial.params,
@@ -138,7 +138,7 @@ class _Stage:
         ]
 
 
-def _all_trials(stages: Sequence[_Stage]) -> list[Trial]:
+def _all_trials(stages: Sequence[_Stage]) -> list[SearchTrial]:
     return [trial for stage in stages for trial in stage.trials()]
 
 
@@ -150,7 +150,7 @@ def _run_stage(
     score: Callable[[Mapping[str, Any], Path], float],
     folder: Path,
 ) -> None:
-    """Runs the trials of a stage that are still to be run, and writes those of all stages after each."""
+    """Runs the remaining trials of a stage, and writes the table of all stages after each."""
     from optuna.samplers import RandomSampler
 
     name, study = stages[index].name, stages[index].study
@@ -164,8 +164,8 @@ def _run_stage(
             _run_trial(study, asked, score, folder / f"{name}-{number:03d}")
         except _OUTSIDE as error:
             raise SearchStoppedError(
-                f"{folder}: {name} trial {number} could not be run ({_cause(error)}). When that is mended, the same "
-                "command with this output folder goes on with it."
+                f"{folder}: {name} trial {number} could not be run ({_cause(error)}). Once the cause is fixed, the "
+                "same command with this output folder goes on with it."
             ) from error
         table = as_table(_all_trials(stages))
         write_text(folder / TRIALS_FILE, table.to_csv(index=False, lineterminator="\n"))
@@ -207,7 +207,7 @@ def _storage(path: Path) -> str:
 
 
 def _kept_space(stage: str, path: Path) -> tuple[Dimension, ...] | None:
-    """Returns the space of a stage that an earlier call has begun, None where none has."""
+    """Returns the space of a stage that an earlier call has begun; None if none has."""
     import optuna
 
     url = _storage(path)
@@ -219,11 +219,11 @@ def _kept_space(stage: str, path: Path) -> tuple[Dimension, ...] | None:
     return tuple(Dimension(**{**dimension, "values": tuple(dimension["values"])}) for dimension in facts["space"])
 
 
-def _open_study(stage: str, space: Sequence[Dimension], plan: Plan, path: Path) -> optuna.Study:
-    """Returns the study of a stage, in which no trial runs.
+def _open_study(stage: str, space: Sequence[Dimension], plan: SearchPlan, path: Path) -> optuna.Study:
+    """Returns the study of a stage, after marking interrupted trials as failed.
 
     Raises:
-        ValueError: The file is another one, or holds a search of other things.
+        ValueError: The file is not a storage of Optuna, or holds a different search.
     """
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
@@ -243,6 +243,6 @@ def _open_study(stage: str, space: Sequence[Dimension], plan: Plan, path: Path) 
     study.set_user_attr("plan", facts)
     for trial in study.get_trials(deepcopy=False):
         if not trial.state.is_finished():
-            # Of a call that was stopped: its number is run again.
+            # Left by an interrupted call: the number is run again.
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
     return study

@@ -6,27 +6,10 @@ training images; samples/nucleus/RESULTS.md says how.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from trainkit.presets import Preset
 
 # What the presets' settings were chosen on: not held out where these images are scored.
 CHOSEN_ON = "66 training images of the 2018 Data Science Bowl"
-
-
-@dataclass(frozen=True)
-class Preset:
-    """Settings that differ from the defaults.
-
-    Attributes:
-        summary: One line for the command line's help.
-        source: Publication that the method comes from.
-        settings: Settings of `nucleus.models.classical.config.ClassicalConfig`.
-    """
-
-    summary: str
-    source: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 PRESETS: dict[str, Preset] = {

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tqdm import tqdm
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
-from nucleus.evaluation.metrics import average_precision
+from nucleus.evaluation.scores import average_precision
+from nucleus.models.base import NucleusModel
 from nucleus.models.classical.config import ClassicalConfig
-from nucleus.models.classical.predictor import ClassicalPredictor
-from nucleus.models.inference import as_predictor
+from nucleus.models.tta import with_views
 from trainkit.search import TuningReport, search_settings
 from trainkit.settings import SettingsError
 
@@ -31,7 +31,8 @@ def default_grid(config: ClassicalConfig) -> dict[str, tuple[Any, ...]]:
     return {**grid, "OPENING_RADIUS": (0, 1, 2), "MIN_AREA": (0, 10, 20, 40)}
 
 
-def tune_classical(
+def tune(
+    make_model: Callable[[ClassicalConfig], NucleusModel],
     config: ClassicalConfig,
     dataset: NucleusDataset,
     grid: Mapping[str, Iterable[Any]] | None = None,
@@ -43,6 +44,7 @@ def tune_classical(
     Settings that score best on some images flatter the method on these: score it on others.
 
     Args:
+        make_model: Returns the model of a configuration.
         config: The settings to begin with; it is not changed.
         dataset: Prepared, with masks and without preprocessing. Its images are held in memory.
         grid: Setting -> values to try; by default `default_grid(config)`.
@@ -63,10 +65,10 @@ def tune_classical(
     with tqdm(desc="tune", unit="image", disable=not progress) as bar:
 
         def score(settings: dict[str, Any]) -> list[float]:
-            predictor = as_predictor(ClassicalPredictor(_changed(config, settings)))
+            model = with_views(make_model(_changed(config, settings)))
             scores = []
             for image, truth in images:
-                scores.append(float(average_precision(truth, predictor.predict_labels(image)[0])))
+                scores.append(float(average_precision(truth, model.predict(image)[0].labels)))
                 bar.update()
             return scores
 

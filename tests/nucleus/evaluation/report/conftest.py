@@ -10,8 +10,8 @@ import pytest
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.evaluation.evaluation import evaluate_fully
 from nucleus.evaluation.report import figures, write_report
-from nucleus.prediction.export import write_labels
-from nucleus.prediction.predictions import PredictionFolder
+from nucleus.images.writing import write_labels
+from nucleus.prediction.folders import PredictionFolder
 
 MODALITIES = {"a": ("white", "black"), "b": ("purple", "white"), "c": ("white", "black")}
 

@@ -9,10 +9,10 @@ from nucleus import cli
 from nucleus.datasets.convert import convert
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.evaluation.evaluation import evaluate_fully
-from nucleus.evaluation.metrics import rank_sum_table
 from nucleus.evaluation.report.ranking import rank_sum_rows, rank_sums
-from nucleus.prediction.export import write_labels
-from nucleus.prediction.predictions import PredictionFolder
+from nucleus.evaluation.scores import rank_sum_table
+from nucleus.images.writing import write_labels
+from nucleus.prediction.folders import PredictionFolder
 
 
 @pytest.fixture

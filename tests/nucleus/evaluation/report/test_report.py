@@ -14,13 +14,14 @@ import pytest
 
 from nucleus import cli
 from nucleus.evaluation.evaluation import evaluate_fully
-from nucleus.evaluation.metrics import recall_by
 from nucleus.evaluation.report import figures, write_report
 from nucleus.evaluation.report.gallery import LONGEST, choose, picture_shape, stretch_contrast
 from nucleus.evaluation.report.measures import FURTHER, MAIN
+from nucleus.evaluation.scores import recall_by
+from nucleus.images.writing import write_labels
 from nucleus.models import inference
-from nucleus.prediction.export import write_labels
-from nucleus.prediction.predictions import KeptPredictions, ModelPredictions, PredictionFolder
+from nucleus.prediction.folders import PredictionFolder
+from nucleus.prediction.predictions import KeptPredictions, ModelPredictions
 
 ODD_NAME = '_<b onclick="x">&amp; $\\frac$ naïve/細胞 {{ 7*7 }}'
 

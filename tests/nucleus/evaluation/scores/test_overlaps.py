@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nucleus.evaluation.metrics import average_precision, glas_scores, nucleus_table
+from nucleus.evaluation.scores import average_precision, glas_scores, nucleus_table
 from nucleus.evaluation.scores.overlaps import instance_indices, overlaps
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nucleus.evaluation.metrics import average_precision
+from nucleus.evaluation.scores import average_precision
 from nucleus.evaluation.scores.glas import glas_scores
 from nucleus.evaluation.scores.matching import THRESHOLDS, count_matches
 from nucleus.evaluation.scores.numbers import count_divisions, count_nuclei

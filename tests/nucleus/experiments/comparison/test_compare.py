@@ -18,8 +18,8 @@ from nucleus.datasets.dataset import NucleusDataset, shipped_data
 from nucleus.datasets.fingerprint import sha256
 from nucleus.datasets.folds import make_folds, read_folds
 from nucleus.ensemble.fitting import NothingToLearnError
-from nucleus.evaluation.metrics import count_matches, overlaps
-from nucleus.experiments.comparison import Member, Plan, compare, runner
+from nucleus.evaluation.scores import count_matches, overlaps
+from nucleus.experiments.comparison import ComparisonPlan, Member, compare, runner
 
 MEMBERS = ("classical", "first", "second")
 ROWS = [name + views for name in (*MEMBERS, "ensemble") for views in ("", "+tta")]
@@ -252,7 +252,9 @@ def test_a_folder_of_another_comparison_is_refused(finished, capsys, changed, ca
 
 def test_weights_that_have_learned_what_is_scored_are_refused(finished, tmp_path):
     weights = next((finished.output / "first" / "fold1" / "training").glob("nucleus*/*.h5"))
-    plan = Plan([Member("unet", "unet", "small", weights=str(weights))], read_folds(finished.output / "folds.json"))
+    plan = ComparisonPlan(
+        [Member("unet", "unet", "small", weights=str(weights))], read_folds(finished.output / "folds.json")
+    )
     with pytest.raises(ValueError, match="was trained on 1 of the images that are scored"):
         compare(plan, None, tmp_path)
     assert not list(tmp_path.iterdir())
@@ -269,7 +271,7 @@ def test_without_learning_and_views_there_is_one_row(tmp_path):
     everything = NucleusDataset()
     everything.load_nucleus(shipped_data(), "val")
     folds = make_folds({info["id"]: info["modality"] for info in everything.image_info[:2]}, 2)
-    text = compare(Plan([Member("otsu", "classical", "otsu")], folds, views="none"), load, tmp_path)
+    text = compare(ComparisonPlan([Member("otsu", "classical", "otsu")], folds, views="none"), load, tmp_path)
     groups = pd.read_csv(tmp_path / "table.csv")["group"]
     assert text.count("| otsu |") == len(groups) and "tta" not in text and "ensemble" not in text
 
@@ -285,7 +287,9 @@ def test_other_images_of_the_same_names_are_refused(add_sample, rectangle, tmp_p
         dataset.prepare()
         return dataset
 
-    plan = Plan([Member("otsu", "classical", "otsu")], make_folds({"first": "", "second": ""}, 2), views="none")
+    plan = ComparisonPlan(
+        [Member("otsu", "classical", "otsu")], make_folds({"first": "", "second": ""}, 2), views="none"
+    )
     compare(plan, load, tmp_path / "out")
     before = (tmp_path / "out" / "table.csv").read_bytes()
     image = next(tmp_path.rglob("first.png"))

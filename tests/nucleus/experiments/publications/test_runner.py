@@ -16,7 +16,7 @@ from nucleus.datasets.dataset import VAL_IMAGE_IDS, DatasetError, shipped_data
 from nucleus.datasets.folds import find_folds
 from nucleus.datasets.layouts.tables import write_modalities
 from nucleus.ensemble.model import Rules
-from nucleus.evaluation.metrics import overlaps, score
+from nucleus.evaluation.scores import overlaps, score
 from nucleus.evaluation.scores.ranking import PUBLISHED
 from nucleus.experiments.publications import ensemble, find_experiment, runner
 from nucleus.experiments.publications.experiment import Figure
@@ -25,7 +25,6 @@ from nucleus.experiments.publications.measure import CrossEntropy, FittedPredict
 from nucleus.experiments.publications.quick import quick, uncompiled
 from nucleus.experiments.publications.runner import Options, reproduce
 from nucleus.experiments.publications.scored import require_named
-from nucleus.experiments.publications.sources import DSB2018
 from nucleus.experiments.publications.table import CSV_FILE
 from nucleus.images.labels import drop_small
 from nucleus.training import training
@@ -90,6 +89,19 @@ def test_the_parts_of_glas_are_those_of_another_test_set_too(glas, bright, tmp_p
     assert "testA and testB are scored, each by itself" in capsys.readouterr().err
 
 
+def test_an_experiment_of_a_users_file_gets_a_row_in_the_table(bright, tmp_path):
+    path = tmp_path / "my.toml"
+    path.write_text(
+        '[publication]\nauthors = "A"\ntitle = "B"\npublished = "2024"\n'
+        '[experiments.mine]\nbase = "mlp-unet-128"\nsummary = "mine"\nplace = "table 1"\nfigures = [{ Dice = 0.25 }]\n'
+    )
+    arguments = ("--dataset", shipped_data(), "--weights", bright, "--output", tmp_path / "out")
+    assert run("mine", "--file", path, *arguments) == 0
+    (row,) = pd.read_csv(tmp_path / "out" / CSV_FILE).to_dict("records")
+    assert (row["experiment"], row["metric"], row["published"]) == ("mine", "Dice", 0.25)
+    assert 0 < row["measured"] <= 1 and row["citation"] == "A. B. 2024. table 1"
+
+
 @pytest.fixture
 def no_training(monkeypatch):
     """Fails a test in which a training is begun."""
@@ -152,7 +164,8 @@ def test_a_given_file_may_tell_the_modalities_of_one_of_two_data_sets(add_sample
     classes = tmp_path / "mine.csv"
     for name in "ab":
         add_sample(name, [rectangle(1, 1, 5, 5)], folder=f"{name}/stage1_train")
-    both = [(Images(DSB2018, tmp_path / name, classes=classes), "all") for name in "ab"]
+    source = find_experiment("mlp-unet-128").source
+    both = [(Images(source, tmp_path / name, classes=classes), "all") for name in "ab"]
     for name, other in ("ab", "ba"):
         write_modalities(classes, {name: "phase"})
         require_named(classes, both)

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
+from nucleus.models.classical.predictor import ClassicalPredictor
 
 from nucleus import load_model, make_config, predict
 from nucleus.datasets.dataset import NucleusDataset, shipped_data
 from nucleus.evaluation.evaluation import evaluate
-from nucleus.evaluation.metrics import average_precision
+from nucleus.evaluation.scores import average_precision
 from nucleus.images.preprocess import clahe
 from nucleus.models.classical.config import ClassicalConfig
-from nucleus.models.classical.predictor import ClassicalPredictor
 from nucleus.models.classical.presets import PRESETS
 from trainkit.settings import SettingsError
 
