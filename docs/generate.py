@@ -26,7 +26,8 @@ import nucleus
 from nucleus.cli import main, make_parser
 from nucleus.datasets.layouts import LAYOUTS
 from nucleus.evaluation.report import measures
-from nucleus.models.registry import MODELS
+from nucleus.models.registry import MODELS, NETWORKS
+from nucleus.prediction.writers import WRITERS
 
 PACKAGES = ("nucleus", "mrcnn", "unet", "trainkit")
 _SECTION = re.compile(r"-{4} (.+?)\.? -{4,}")
@@ -132,6 +133,15 @@ def written_files() -> str:
     return "\n\n".join(parts)
 
 
+def writers() -> str:
+    """Lists the formats of results with the descriptions of the modules that write them."""
+    rows = []
+    for name, writer in WRITERS.items():
+        summary = inspect.getdoc(sys.modules[writer.__module__]).partition("\n\n")[0]
+        rows.append((f"`{name}`", escape(" ".join(summary.split()))))
+    return table(("format", "files"), rows)
+
+
 def experiments() -> str:
     """Lists the experiments of publications as `nucleus reproduce --list` does."""
     return _code(_run("reproduce", "--list").rstrip().splitlines())
@@ -156,6 +166,7 @@ FRAGMENTS: dict[str, Callable[[], str]] = {
     "scores": scores,
     "layouts": layouts,
     "reading-rules": reading_rules,
+    "writers": writers,
     "written-files": written_files,
     "experiments": experiments,
     "public-names": public_names,
@@ -209,7 +220,7 @@ def setting_groups(cls: type) -> list[Group]:
 
 def _settings_of(model: str) -> str:
     """Returns a table for each section of a model's settings."""
-    training = nucleus.make_config("training" if MODELS[model].learns else "inference", model=model)
+    training = nucleus.make_config("training" if model in NETWORKS else "inference", model=model)
     defaults = type(training)().to_dict()
     detecting = type(nucleus.make_config("inference", model=model))().to_dict()
     classes = [cls for cls in reversed(type(training).__mro__) if cls.__module__.split(".")[0] in PACKAGES]
@@ -244,10 +255,10 @@ def _settings_of(model: str) -> str:
 def _differences(model: str, preset: str) -> list[str]:
     """Returns the settings of a preset that are not the model's defaults, a line each."""
     lines = []
-    for mode in ("training", "inference") if MODELS[model].learns else ("inference",):
+    for mode in ("training", "inference") if model in NETWORKS else ("inference",):
         config = nucleus.make_config(mode, preset, model=model)
         defaults = type(config)().to_dict()
-        remark = "  # in detection" if mode == "inference" and MODELS[model].learns else ""
+        remark = "  # in detection" if mode == "inference" and model in NETWORKS else ""
         changed = {name: _text(value) for name, value in config.to_dict().items() if name not in config._COMPUTED}
         for name, value in changed.items():
             if value != _text(defaults[name]) and f"{name} = {value}" not in lines:

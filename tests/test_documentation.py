@@ -8,6 +8,7 @@ A page's Python blocks run in one session, in a folder with the files that they 
 import ast
 import functools
 import importlib.util
+import pkgutil
 import re
 import shlex
 import shutil
@@ -21,7 +22,7 @@ import tifffile
 
 import nucleus
 from nucleus.cli import main, make_parser
-from nucleus.models.registry import MODELS
+from nucleus.models.registry import MODELS, NETWORKS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -34,19 +35,21 @@ _OTHER_COMMANDS = {"cp", "ruff"}
 
 
 class Block(NamedTuple):
-    """A code block: its language, its mark ("run", "skip" or ""), and its text without the indentation of a list."""
+    """A code block: language, mark ("run", "skip" or ""), text without indentation, number of the line of its fence."""
 
     kind: str
     mark: str
     text: str
+    line: int
 
 
 @functools.cache
 def read_blocks(page):
-    blocks = []
-    for match in _BLOCK.finditer(page.read_text(encoding="utf-8")):
+    blocks, document = [], page.read_text(encoding="utf-8")
+    for match in _BLOCK.finditer(document):
         lines = [line.removeprefix(match["indent"]) for line in match["text"].splitlines()]
-        blocks.append(Block(match["kind"], match["mark"] or "", "\n".join(lines) + "\n"))
+        fence = document.count("\n", 0, match.start("text"))
+        blocks.append(Block(match["kind"], match["mark"] or "", "\n".join(lines) + "\n", fence))
     return blocks
 
 
@@ -90,7 +93,15 @@ def is_setup(node):
 @pytest.fixture(scope="module")
 def load_model():
     """`nucleus.load_model` that builds each model once for all pages."""
-    return functools.cache(nucleus.load_model)
+    built, load = {}, nucleus.load_model
+
+    def load_once(*arguments, **options):
+        key = repr((arguments, options))
+        if key not in built:
+            built[key] = load(*arguments, **options)
+        return built[key]
+
+    return load_once
 
 
 @pytest.fixture
@@ -115,7 +126,7 @@ def test_python_blocks_run(page, workplace):
     session = {"__name__": "__main__"}
     for block in read_blocks(page):
         if block.kind == "python":
-            tree = ast.parse(block.text)
+            tree = ast.increment_lineno(ast.parse(block.text), block.line)
             if block.mark == "skip":
                 tree.body = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
             exec(compile(tree, str(page), "exec"), session)
@@ -167,8 +178,8 @@ def generate():
 
 def test_the_reference_has_every_setting(generate):
     page = generate.settings()
-    for model, kind in MODELS.items():
-        config = nucleus.make_config("training" if kind.learns else "inference", model=model)
+    for model in MODELS:
+        config = nucleus.make_config("training" if model in NETWORKS else "inference", model=model)
         part = re.search(rf"^## {model}$.*?(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)[0]
         shown = re.findall(r"^\| `([A-Z0-9_]+)` \|", part, re.MULTILINE)
         assert sorted(shown) == sorted(set(config.to_dict()) - set(config._COMPUTED))
@@ -202,6 +213,15 @@ class Example:
 def test_the_reference_shows_what_detect_writes(generate):
     written = generate.written_files()
     assert "labels/cells.png" in written and "ImageId,label,score,area" in written
+
+
+def test_names_and_files_that_pages_mention_exist():
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for name in re.findall(r"`((?:nucleus|mrcnn|unet|trainkit)(?:\.\w+)+)[`(]", text):
+            assert pkgutil.resolve_name(name) is not None
+        for path in re.findall(r"`((?:mrcnn|unet|trainkit|samples|tests|benchmarks|weights)/[\w./]+)`", text):
+            assert (ROOT / path).exists(), f"{page.name}: {path}"
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "samples/nucleus/RESULTS.md"])
