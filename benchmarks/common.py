@@ -19,7 +19,7 @@ import keras
 import numpy as np
 
 from nucleus.datasets.dataset import NucleusDataset, shipped_data
-from nucleus.models.presets import PRESETS
+from nucleus.models.mask_rcnn_presets import PRESETS
 
 PACKAGES = ("numpy", "opencv-python", "keras", "tensorflow", "jax", "torch")
 

@@ -35,8 +35,8 @@ def run_ensemble(
         ensemble: Fitted with these members.
         members: By name, what finds the nuclei of an image.
         dataset: Prepared, without preprocessing.
-        output: Folder of the results, see `nucleus.prediction.detection.write_detections`, with predicted IoU as scores,
-            and `picks.csv`: ImageId, label and member of each nucleus.
+        output: Folder of the results of `nucleus.prediction.detection.write_detections`, with predicted IoU
+            as scores, and `picks.csv`: ImageId, label and member of each nucleus.
         formats: Names in `nucleus.prediction.writers.WRITERS`.
         progress: Shows a progress bar.
 

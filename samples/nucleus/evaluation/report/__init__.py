@@ -1,4 +1,4 @@
-"""A page that shows how well models find nuclei, side by side: tables, plots and pictures."""
+"""HTML report that compares models side by side: tables, plots and pictures."""
 
 from nucleus.evaluation.report.writing import write_report
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import keras
 
-from nucleus.datasets.dataset import DatasetError, NucleusDataset
-from nucleus.datasets.fingerprint import check_images, fingerprint, note_images, sha256
+from nucleus.datasets.dataset import NucleusDataset
+from nucleus.datasets.fingerprint import IMAGES_FILE, fingerprint, sha256
 from nucleus.datasets.folds import FOLDS_FILE, read_folds
+from nucleus.datasets.provenance import check_note, require_same, write_note
 from nucleus.ensemble import FitSettings, fit, make_examples, write_out_of_fold
 from nucleus.ensemble import report as tell
 from nucleus.ensemble.fitting import NothingToLearnError
@@ -31,7 +32,7 @@ from nucleus.models.loading import bare_model
 from nucleus.models.tta import with_views
 from nucleus.prediction.detection import DetectionRun, detect, write_detections
 from nucleus.prediction.folders import PredictionFolder
-from nucleus.training.runs import train_or_resume
+from nucleus.training.resuming import train_or_resume
 from trainkit.files import write_text
 
 COMPARISON_FILE = "comparison.json"
@@ -88,17 +89,20 @@ class _Run:
 
     def settle(self) -> None:
         """Notes folds, images and members in the folder of the results, or makes sure that those are the same."""
-        path = self.output / FOLDS_FILE
+        path, note = self.output / FOLDS_FILE, self.output / IMAGES_FILE
         images = {"images": fingerprint(self.dataset.image_info)}
-        if not path.is_file():
-            note_images(self.output, images)
-            self.plan.folds.save(path)
-        elif read_folds(path).ids != self.plan.folds.ids:
-            raise DatasetError(f"{path}: other folds than those asked for. Choose another output folder.")
+        if path.is_file():
+            require_same(path, "folds", {"folds": read_folds(path).ids}, {"folds": self.plan.folds.ids})
+            check_note(note, "images", images)
         else:
-            check_images(self.output, images)
+            write_note(note, images)
+            self.plan.folds.save(path)
         for member in self.plan.members:
-            _settle_member(self.output / member.name / MEMBER_FILE, member)
+            note = self.output / member.name / MEMBER_FILE
+            if note.is_file():
+                check_note(note, "settings", member.describe())
+            else:
+                write_note(note, member.describe())
 
     def predict_out_of_fold(self, member: Member) -> dict[str, tuple[Path, Record]]:
         """Returns the folder and the record of a member's predictions of all images, for each of the views."""
@@ -280,28 +284,3 @@ def _digest(ids: Collection[str]) -> str:
 
 def _texts(settings: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in settings.items()}
-
-
-def _settle_member(path: Path, member: Member) -> None:
-    asked = member.describe()
-    if not path.is_file():
-        write_text(path, json.dumps(asked, indent=2) + "\n")
-        return
-    try:
-        kept = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: no member of a comparison ({error})") from error
-    kept, asked = _flat(kept), _flat(asked)
-    changed = [name for name in {**kept, **asked} if kept.get(name) != asked.get(name)]
-    if changed:
-        name = changed[0]
-        raise ValueError(
-            f"{path}: {name} was {kept.get(name)!r}, and is now {asked.get(name)!r}. Choose another output folder, or "
-            f"another name for the member."
-        )
-
-
-def _flat(described: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what `Member.describe` does with each setting beside the other entries."""
-    settings = described.get("settings")
-    return {**described, "settings": None, **(settings if isinstance(settings, dict) else {})}

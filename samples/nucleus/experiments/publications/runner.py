@@ -31,7 +31,7 @@ from nucleus.models.loading import model_of
 from nucleus.models.square import FitSquare
 from nucleus.models.tta import Joint
 from nucleus.prediction.detection import detect
-from nucleus.training.runs import train_or_resume
+from nucleus.training.resuming import train_or_resume
 
 _HELD_OUT = "held-out images of the folds"
 
