@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from nucleus.version import __version__ as __version__
+
 _HOMES = {
     "NucleusConfig": "models.mask_rcnn",
     "NucleusInferenceConfig": "models.mask_rcnn",
