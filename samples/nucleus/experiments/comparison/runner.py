@@ -20,8 +20,7 @@ from nucleus.ensemble import FitSettings, fit, make_examples, write_out_of_fold
 from nucleus.ensemble import report as tell
 from nucleus.ensemble.fitting import NothingToLearnError
 from nucleus.evaluation.evaluation import evaluate_fully
-from nucleus.evaluation.report import write_report
-from nucleus.evaluation.report.writing import PAGE_FILE
+from nucleus.evaluation.report.writing import PAGE_FILE, write_report
 from nucleus.experiments.comparison.members import Member
 from nucleus.experiments.comparison.plan import ENSEMBLE, PLAIN, REPORT_FOLDER, ComparisonPlan
 from nucleus.experiments.comparison.steps import Record, Steps

@@ -14,9 +14,10 @@ import pytest
 
 from nucleus import cli
 from nucleus.evaluation.evaluation import evaluate_fully
-from nucleus.evaluation.report import figures, write_report
+from nucleus.evaluation.report import figures
 from nucleus.evaluation.report.gallery import LONGEST, choose, picture_shape, stretch_contrast
 from nucleus.evaluation.report.measures import FURTHER, MAIN
+from nucleus.evaluation.report.writing import write_report
 from nucleus.evaluation.scores import recall_by
 from nucleus.images.writing import write_labels
 from nucleus.prediction.folders import PredictionFolder
