@@ -1,4 +1,4 @@
-"""What the benchmarks share: their options, the machine they ran on, and the form of their answer."""
+"""Shared parts of the benchmarks: options, a description of the machine, and the form of the results."""
 
 from __future__ import annotations
 

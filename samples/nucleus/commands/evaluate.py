@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         seed=config.SEED,
     )
     predictions: list[Predictions] = [PredictionFolder(folder, name) for name, folder in args.predictions]
-    # Whatever is missing is told before a model runs for long.
+    # Missing predictions are reported before a model runs for long.
     for folder in predictions:
         folder.require(dataset)
     if model is not None:

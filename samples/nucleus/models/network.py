@@ -114,7 +114,7 @@ class NetworkModel(NucleusModel):
             weights: "coco" or "imagenet" for published weights, downloaded if needed (of a U-Net, the encoder's);
                 "none" for random ones, or what ENCODER_WEIGHTS says; anything else for those of `path`. "last" means
                 that the file is complete; another file may lack layers, which keep their random weights then.
-            path: Weights file. The checkpoint of a run's epoch goes on with that run.
+            path: Weights file. The checkpoint of a run's epoch resumes that run.
 
         Raises:
             ValueError: There are no such weights for this kind, or the file's do not fit.
@@ -197,7 +197,7 @@ class NetworkModel(NucleusModel):
 
         Args:
             train: Prepared, with masks and without preprocessing, to learn from.
-            val: Prepared likewise, other images, for the validation losses.
+            val: Other images, prepared in the same way, for the validation losses.
             epochs: Ends the training at this epoch instead; see `trainkit.stages.lay_out_stages`.
             callbacks: Keras callbacks; what they add to an epoch's logs is logged.
 

@@ -1,4 +1,4 @@
-"""Carries a comparison out, and goes on where it was stopped."""
+"""Comparison out of fold: trainings, predictions, ensemble and scores, resumed where they were interrupted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nucleus.datasets.fingerprint import IMAGES_FILE, fingerprint, sha256
 from nucleus.datasets.folds import FOLDS_FILE, read_folds
 from nucleus.datasets.provenance import check_note, require_same, write_note
 from nucleus.ensemble import FitSettings, fit, make_examples, write_out_of_fold
-from nucleus.ensemble import report as tell
+from nucleus.ensemble.report import report as summarise
 from nucleus.ensemble.fitting import NothingToLearnError
 from nucleus.evaluation.evaluation import evaluate_fully
 from nucleus.evaluation.report.writing import PAGE_FILE, write_report
@@ -49,10 +49,10 @@ def compare(plan: ComparisonPlan, load: Load, output: str | Path) -> str:
     Everything is below `output`: `table.csv`, `table.md`, `report/report.html`, `comparison.json` (what was run, on
     what, and how long every step took), `folds.json`, and a folder for each member and the ensemble, with trainings
     (`fold1/training`...) and predictions of all images as `nucleus detect` writes them (`predictions`,
-    `predictions_tta`). Another call goes on where this one was stopped; it may have other members as well.
+    `predictions_tta`). Another call resumes an interrupted one; it may have additional members.
 
     Args:
-        plan: What is compared.
+        plan: Members, folds, test-time augmentation and seed.
         load: Reads images, given their ids.
         output: Folder of the results.
 
@@ -220,8 +220,8 @@ class _Run:
                 fitted = fit(examples, self.plan.folds.ids, settings)
             except NothingToLearnError as error:
                 return {"left_out": str(error)}
-            told = tell(examples, fitted)
-            ensemble = replace(fitted.ensemble, about={**fitted.ensemble.about, **told.values()})
+            summary = summarise(examples, fitted)
+            ensemble = replace(fitted.ensemble, about={**fitted.ensemble.about, **summary.values()})
             ensemble.save(to / "ensemble.json")
             run, picks = write_out_of_fold(examples, fitted, self.dataset, to)
             threshold = {"threshold": fitted.ensemble.rules.threshold, "threshold_chosen": choose}
@@ -255,7 +255,7 @@ class _Model:
 
     @cached_property
     def sha256(self) -> str | None:
-        """Of the weights."""
+        """SHA-256 of the weights file; None for a model without weights."""
         if self._weights is not None and not self._weights.is_file():
             raise ValueError(f"{self._weights}: is gone. Remove the folder {self._weights.parents[1]} to train again.")
         return None if self._weights is None else sha256(self._weights)
