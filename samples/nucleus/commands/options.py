@@ -14,7 +14,7 @@ from nucleus.models.views import SYMMETRIES
 
 
 def add_debug(command: argparse.ArgumentParser, default: Any = False) -> None:
-    """Adds the option of every command; a command within a command suppresses the default, or it undoes the outer one."""
+    """Adds --debug; a command within a command suppresses the default, which would undo the outer one's."""
     command.add_argument("--debug", action="store_true", default=default, help="show the traceback of an error")
 
 

@@ -24,8 +24,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
         required=True,
         metavar="{coco,imagenet,last,none,PATH}",
         help="start from COCO (mask_rcnn only) or ImageNet weights (downloaded if needed), from the last checkpoint in "
-        "--logs (resumes that run), from random weights (trains all layers and batch normalisation), or from a file (of "
-        "a U-Net, also of its encoder alone; the checkpoint of a run's epoch resumes that run)",
+        "--logs (resumes that run), from random weights (trains all layers and batch normalisation), or from a file "
+        "(of a U-Net, also of its encoder alone; the checkpoint of a run's epoch resumes that run)",
     )
     command.add_argument("--subset", default="train", help="images to train on (default: %(default)s)")
     command.add_argument("--val-subset", default="val", help="images to validate on (default: %(default)s)")
@@ -33,8 +33,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--fold",
         type=options.positive,
         metavar="K",
-        help="divide the images of both subsets into folds and validate on the K-th, from 1 on. A resumed run keeps its "
-        "own folds; for other weights, a fold that they were trained on is refused",
+        help="divide the images of both subsets into folds and validate on the K-th, from 1 on. A resumed run keeps "
+        "its own folds; for other weights, a fold that they were trained on is refused",
     )
     command.add_argument(
         "--folds",

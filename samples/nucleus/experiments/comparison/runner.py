@@ -17,8 +17,8 @@ from nucleus.datasets.fingerprint import IMAGES_FILE, fingerprint, sha256
 from nucleus.datasets.folds import FOLDS_FILE, read_folds
 from nucleus.datasets.provenance import check_note, require_same, write_note
 from nucleus.ensemble import FitSettings, fit, make_examples, write_out_of_fold
-from nucleus.ensemble.report import report as summarise
 from nucleus.ensemble.fitting import NothingToLearnError
+from nucleus.ensemble.report import report as summarise
 from nucleus.evaluation.evaluation import evaluate_fully
 from nucleus.evaluation.report.writing import PAGE_FILE, write_report
 from nucleus.experiments.comparison.members import Member
