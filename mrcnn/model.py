@@ -7,7 +7,6 @@ Method names and arguments are those of matterport's Mask_RCNN 2.1, whose `model
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import keras
 import numpy as np
 
 from mrcnn import utils  # noqa: F401  old scripts say modellib.utils
-from mrcnn.anchors import compute_backbone_shapes, normalized_anchors, pyramid_anchors
+from mrcnn.anchors import compute_backbone_shapes
 from mrcnn.backbone import resnet_graph
 from mrcnn.backbones import find_backbone
 from mrcnn.config import RUN_FILES, Config
@@ -33,11 +32,11 @@ from mrcnn.image_meta import (
     parse_image_meta_graph,
     unmold_image,
 )
+from mrcnn.introspection import Introspection, log
 from mrcnn.layers import BatchNorm
 from mrcnn.results import Instances, unmold_detections
 from mrcnn.roi_heads.debug_targets import build_detection_targets, generate_random_rois
 from mrcnn.rpn.targets import build_rpn_targets
-from mrcnn.tensors import compute_tensors, find_ancestor
 from mrcnn.weights import download_imagenet, is_imagenet_file, load_imagenet
 from trainkit.fitting import fit, set_trainable
 from trainkit.hdf5 import LoadReport
@@ -68,16 +67,7 @@ __all__ = [
 MODES = ("training", "inference")
 
 
-def log(text: str, array: np.ndarray | None = None) -> None:
-    """Prints a text, with shape, range and dtype of an array if one is given."""
-    if array is not None:
-        array = np.asarray(array)
-        low, high = (array.min(), array.max()) if array.size else ("", "")
-        text = f"{text:25}shape: {array.shape!s:20}  min: {low:10}  max: {high:10}  {array.dtype}"
-    print(text)
-
-
-class MaskRCNN(Trainee):
+class MaskRCNN(Introspection, Trainee):
     """Mask R-CNN with a feature pyramid (He et al. 2017).
 
     `load_weights` reads weights files of the lineage and of this project, and the ResNets of keras.applications.
@@ -366,12 +356,7 @@ class MaskRCNN(Trainee):
         if self.mode != mode:
             raise ValueError(f"This needs a model in {mode} mode: MaskRCNN(mode={mode!r}, …). Received: {self.mode!r}")
 
-    # ---- Looking inside ------------------------------------------------------------------------------------
-
-    def get_anchors(self, image_shape: Sequence[int]) -> np.ndarray:
-        """Returns the normalised anchors float32 `[A, 4]` of an image shape; sets `anchors` to those in pixels."""
-        self.anchors = pyramid_anchors(self.config, image_shape)
-        return normalized_anchors(self.config, image_shape)
+    # ---- Steps of a detection, for scripts with a loop of their own ------------------------------------------
 
     def unmold_detections(
         self,
@@ -401,54 +386,6 @@ class MaskRCNN(Trainee):
     def mold_inputs(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Resizes images and subtracts the mean colour; see `mrcnn.image_meta.mold_inputs`."""
         return mold_inputs(images, self.config)
-
-    def find_trainable_layer(self, layer: keras.Layer) -> keras.Layer:
-        """Returns the layer inside a wrapper, or the layer itself if it is no wrapper."""
-        return self.find_trainable_layer(layer.layer) if isinstance(layer, keras.layers.Wrapper) else layer
-
-    def get_trainable_layers(self) -> list[keras.Layer]:
-        """Returns the layers with weights; a nested model counts as one."""
-        return [layer for layer in self.keras_model.layers if layer.weights]
-
-    def ancestor(self, tensor: Any, name: str, checked: Any = None) -> Any:
-        """Finds the output of a named layer among the ancestors of a tensor; see `mrcnn.tensors.find_ancestor`.
-
-        Args:
-            tensor: Symbolic tensor of `keras_model`.
-            name: Name of a layer, or a tensor name of the lineage's notebooks, such as `ROI/pre_nms_anchors:0`.
-            checked: Unused; part of the lineage's signature.
-
-        Returns:
-            The symbolic tensor, or None if there is no such layer.
-        """
-        return find_ancestor(tensor, name)
-
-    def run_graph(
-        self, images: Sequence[np.ndarray], outputs: Sequence[tuple[str, Any]], image_metas: np.ndarray | None = None
-    ) -> OrderedDict[str, np.ndarray]:
-        """Computes values of any tensors of the inference graph.
-
-        Args:
-            images: uint8 `[H, W, C]` images, RGB, of one size after resizing; molded ones if `image_metas` is given.
-            outputs: (name, symbolic tensor) pairs.
-            image_metas: float32 `[B, 12 + classes]` of molded images; None resizes and molds the images.
-
-        Returns:
-            The arrays by name.
-
-        Raises:
-            ValueError: A tensor is None.
-        """
-        if image_metas is None:
-            molded, metas, _ = self.mold_inputs(images)
-        else:
-            molded, metas = np.asarray(images, np.float32), np.asarray(image_metas, np.float32)
-        anchors = self.get_anchors(molded.shape[1:])
-        anchors = np.broadcast_to(anchors, (len(molded), *anchors.shape))
-        arrays = compute_tensors(self.keras_model, (molded, metas, anchors), outputs)
-        for name, array in arrays.items():
-            log(name, array)
-        return arrays
 
 
 def _as_dict(found: Instances) -> dict[str, np.ndarray]:

@@ -62,4 +62,6 @@ def compute_tensors(
         if tensor is None:
             raise ValueError(f"No tensor is given for {name!r}.")
     values = compile_inference(keras.Model(model.inputs, list(outputs.values())))(*inputs)
+    # Keras returns a single output by itself, not in a list.
+    values = values if isinstance(values, list | tuple) else [values]
     return OrderedDict((name, keras.ops.convert_to_numpy(value)) for name, value in zip(outputs, values, strict=True))
