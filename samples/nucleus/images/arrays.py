@@ -15,8 +15,8 @@ def as_images(images: np.ndarray | Sequence[np.ndarray]) -> list[np.ndarray]:
     Args:
         images: One array, or a list or tuple of arrays: `[H, W]` grey, or `[H, W, C]` with one channel (grey), two (red
             and green), three (RGB) or four (RGBA, alpha dropped), of any real dtype. uint8 is kept as it is; every
-            other dtype is scaled by the rules of `nucleus.images.reading`. An array of four dimensions holds several
-            images.
+            other dtype is scaled as `nucleus.images.reading` describes for files. An array of four dimensions holds
+            several images.
 
     Returns:
         uint8 `[H, W, 3]` RGB of each image.

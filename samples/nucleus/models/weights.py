@@ -13,7 +13,8 @@ from nucleus.models.registry import DEFAULT_MODEL, MODELS, NETWORKS, last_checkp
 from nucleus.models.settings import ApplicationSettings
 
 LAST = "last"
-_SHIPPED = "nucleus_*.h5"
+# Shipped weights that stand for their kind where no others are named.
+_SHIPPED = {"mask_rcnn": "nucleus_small.h5", "unet": "nucleus_unet.h5"}
 
 
 class WeightsNotFoundError(ValueError):
@@ -65,7 +66,7 @@ def choose_recipe(found: Recipe | None, model: str | None = None, preset: str | 
         weights' model, else from the first model that has one of that name.
 
     Raises:
-        ValueError: The weights are another model's, or the model has no such preset.
+        ValueError: The weights are another model's, or the model, or every model, lacks such a preset.
     """
     if model and found and found.model != model:
         raise ValueError(f"The weights are those of a {found.model}. Received: --model={model}")
@@ -75,6 +76,8 @@ def choose_recipe(found: Recipe | None, model: str | None = None, preset: str | 
     wanted = model or (found.model if found and found.model in candidates else None)
     if wanted and wanted not in candidates:
         raise ValueError(f"{wanted} has no preset {preset!r}. Known: {', '.join(MODELS[wanted].presets)}.")
+    if not candidates:
+        raise ValueError(f"No model has a preset {preset!r}.")
     return Recipe(preset, model=wanted or candidates[0])
 
 
@@ -82,33 +85,32 @@ def shipped_weights(model: str = DEFAULT_MODEL) -> Path:
     """Returns the trained weights that come with the project, in the checkout or in the installed package.
 
     Args:
-        model: A name in `nucleus.models.registry.MODELS`; weights of other models do not count.
+        model: Name in `nucleus.models.registry.NETWORKS`, for the default weights of that kind.
 
     Raises:
-        WeightsNotFoundError: There are none, or several to choose from.
+        WeightsNotFoundError: The file is missing.
     """
-    folder = _shipped_folder()
-    found = [path for path in sorted(folder.glob(_SHIPPED)) if (find_recipe(path) or Recipe()).model == model]
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
-        raise WeightsNotFoundError(
-            f"{folder}: one shipped {_SHIPPED} of a {model} is the default, found {names}. Name yours: --weights=PATH."
-        )
-    return found[0]
+    path = _shipped_folder() / _SHIPPED[model]
+    if not path.is_file():
+        raise WeightsNotFoundError(f"{path}: the shipped weights of a {model} are missing. Name yours: --weights=PATH.")
+    return path
 
 
 def existing_file(path: str | os.PathLike) -> Path:
     """Returns the path of a weights file, making sure that it exists.
 
     Args:
-        path: The weights file.
+        path: The weights file, or the name of a shipped one without its suffix, such as "nucleus_small".
 
     Raises:
         WeightsNotFoundError: There is no such file.
     """
-    if not Path(path).is_file():
-        raise WeightsNotFoundError(f"{path}: no such weights file.")
-    return Path(path)
+    if Path(path).is_file():
+        return Path(path)
+    shipped = {file.stem: file for file in _shipped_folder().glob("nucleus_*.h5")}
+    if str(path) not in shipped:
+        raise WeightsNotFoundError(f"{path}: no such weights file. Shipped: {', '.join(sorted(shipped))}.")
+    return shipped[str(path)]
 
 
 def last_weights(model_dir: str | os.PathLike, model: str | None = None, name: str | None = None) -> Path:
