@@ -87,7 +87,9 @@ class Config(Settings):
     COMPUTE_BACKBONE_SHAPE = None
     # Pixels between neighbouring cells of each pyramid level.
     BACKBONE_STRIDES = [4, 8, 16, 32, 64]
+    # Units of the box head's two fully connected layers.
     FPN_CLASSIF_FC_LAYERS_SIZE = 1024
+    # Channels of every level of the feature pyramid.
     TOP_DOWN_PYRAMID_SIZE = 256
 
     # ---- Classes -------------------------------------------------------------------------------------------
@@ -124,6 +126,7 @@ class Config(Settings):
     IMAGE_MAX_DIM = 1024
     # Minimum enlargement, whatever IMAGE_MIN_DIM asks for; 0 switches it off.
     IMAGE_MIN_SCALE = 0
+    # Channels of an image: 3 for RGB.
     IMAGE_CHANNEL_COUNT = 3
     # Subtracted from every pixel (RGB order, 0 to 255).
     MEAN_PIXEL = np.array([123.7, 116.8, 103.9])
@@ -144,6 +147,7 @@ class Config(Settings):
     BBOX_STD_DEV = np.array([0.1, 0.1, 0.2, 0.2])
 
     # ---- Detections ----------------------------------------------------------------------------------------
+    # Maximum number of detections per image. Raise it for crowded images: further objects are dropped.
     DETECTION_MAX_INSTANCES = 100
     # Minimum class probability of a detection; above 1 drops all.
     DETECTION_MIN_CONFIDENCE = 0.7
@@ -151,9 +155,13 @@ class Config(Settings):
     DETECTION_NMS_THRESHOLD = 0.3
 
     # ---- Training ------------------------------------------------------------------------------------------
+    # Learning rate, for stages that name none. Lower it where the loss diverges, or to fine-tune.
     LEARNING_RATE = 0.001
+    # Momentum of SGD.
     LEARNING_MOMENTUM = 0.9
+    # Factor of L2 regularisation; see WEIGHT_DECAY_REDUCTION.
     WEIGHT_DECAY = 0.0001
+    # Weights of the five losses in their sum.
     LOSS_WEIGHTS = {
         "rpn_class_loss": 1.0,
         "rpn_bbox_loss": 1.0,
