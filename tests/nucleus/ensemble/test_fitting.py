@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nucleus.ensemble import fitting
-from nucleus.ensemble.fitting import TRIED_THRESHOLDS, FitSettings, best_rules, fit
+from nucleus.ensemble.fitting import TRIED_THRESHOLDS, best_rules, fit
 from nucleus.ensemble.model import Rules
 from nucleus.ensemble.report import BEST_CHOICE, ENSEMBLE, report
 from nucleus.evaluation.scores import average_precision
