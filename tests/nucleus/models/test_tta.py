@@ -198,7 +198,7 @@ class FakeMaskRCNN(MaskRCNNModel):
         self.network = SimpleNamespace(mode="inference", detect_instances=self.detect_instances)
         self.seen = []
 
-    def detect_instances(self, images):
+    def detect_instances(self, images, batch_size):
         (image,) = images
         self.seen.append(image)
         labels = image[..., 0].astype(np.int32)
