@@ -9,7 +9,7 @@ import keras
 from trainkit.compiled import precision_scope
 from unet.config import UNetConfig
 from unet.decoders import DECODERS
-from unet.encoders import ENCODERS
+from unet.encoders import ENCODERS, image_skip
 
 # Whole names of the layers that are not the encoder's, as a regular expression.
 DECODER_LAYERS = r"decoder_.*|logits"
@@ -32,6 +32,8 @@ def build_unet(config: UNetConfig) -> keras.Model:
     with precision_scope(config.PRECISION):
         image = keras.Input((None, None, config.IMAGE_CHANNEL_COUNT), name="image")
         skips = ENCODERS[config.ENCODER](image, config)
+        if config.IMAGE_SKIP_FILTERS:
+            skips = [image_skip(image, config), *skips]
         logits = DECODERS[config.DECODER](skips, config)
         probabilities = keras.layers.Activation("sigmoid", dtype="float32", name="probabilities")(logits)
     return keras.Model(image, probabilities, name=config.NAME)

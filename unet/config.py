@@ -12,12 +12,13 @@ from unet.postprocess import METHODS, PostprocessSettings
 from unet.presets import PRESETS
 from unet.targets import CHANNELS
 
-ENCODERS = ("plain", "xception", "resnet50", "resnet101", "resnet152", "vgg16")
+ENCODERS = ("plain", "xception", "resnet50", "resnet101", "resnet152", "vgg16", "efficientnet-lite0")
 DECODERS = ("plain", "inception-se", "fpn", "fcn8s")
 ACTIVATIONS = ("relu", "elu", "selu")
 INITIALIZERS = ("glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal")
 LOSSES = ("bce", "dice", "bce-dice", "weighted-bce")
-OPTIMIZERS = ("SGD", "Adam")
+OPTIMIZERS = ("SGD", "Adam", "AdamW")
+SCHEDULES = ("step", "cosine")
 IMAGE_MODES = ("crop", "resize")
 INFERENCE_MODES = ("full", "resize")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -58,6 +59,9 @@ class UNetConfig(Settings):
     # behind the others 256, 128, 96, 64, 32. For "fcn8s" the filters of its two fully convolutional layers, 4096
     # each by default.
     DECODER_FILTERS = None
+    # Filters of one convolution of the image at full resolution, beside the last level of the decoder, for encoders
+    # that begin by halving the image (not "plain"); 0 for none.
+    IMAGE_SKIP_FILTERS = 0
     # One of ACTIVATIONS, of the plain encoder and of every decoder. The other encoders keep theirs, ReLU.
     ACTIVATION = "selu"
     # Batch normalisation after every convolution of the plain encoder and of the decoders, except "fcn8s".
@@ -98,11 +102,18 @@ class UNetConfig(Settings):
     LEARNING_RATE = 0.001
     # Of SGD.
     LEARNING_MOMENTUM = 0.9
-    # Share of the learning rate that is lost every DECAY_EPOCHS epochs; 0 epochs switch that off.
+    # One of SCHEDULES: how the rate falls within a stage. "cosine" falls with every step to nothing at the stage's end,
+    # after WARMUP_STEPS steps in which it rises (Loshchilov and Hutter, "SGDR", 2017, eq. 5).
+    SCHEDULE = "step"
+    WARMUP_STEPS = 0
+    # SCHEDULE "step": share of the learning rate that is lost every DECAY_EPOCHS epochs; 0 epochs switch that off.
     LEARNING_RATE_DECAY = 0.25
     DECAY_EPOCHS = 3
-    # L2 of the kernels.
+    # L2 of the kernels; of AdamW, what a step takes off them, as a share and over the learning rate.
     WEIGHT_DECAY = 0.0
+    # Momentum of a moving average of the weights, which is then what training hands over (Polyak averaging); 0 hands
+    # over the weights themselves.
+    AVERAGE_MOMENTUM = 0.0
     # Norm to which the gradient of all weights together is clipped; None does not clip.
     GRADIENT_CLIP_NORM = None
     BATCH_SIZE = 8
@@ -116,11 +127,18 @@ class UNetConfig(Settings):
     DATA_WORKERS = 2
     # Whether every imaging modality is drawn equally often, however many images it has.
     BALANCE_MODALITIES = False
+    # Otherwise: images of each data set and modality are drawn in proportion to their number to this power. 1 draws all
+    # images equally often, 0.5 gives small sets more, 0 gives all sets the same.
+    BALANCE_POWER = 1.0
 
     # ---- Training images -----------------------------------------------------------------------------------
     # "crop": random windows of IMAGE_SIZE pixels a side. "resize": whole images brought to that size.
     IMAGE_MODE = "crop"
     IMAGE_SIZE = 256
+    # "crop" only, in training alone: the range of magnifications of a window, and the largest angle in degrees by which
+    # it is turned. (1, 1) and 0 take windows as they are.
+    CROP_SCALES = (1.0, 1.0)
+    CROP_ROTATION = 0.0
 
     # ---- Inference -----------------------------------------------------------------------------------------
     # "full": images at their own size. "resize": brought to IMAGE_SIZE pixels a side as IMAGE_MODE "resize" does in
@@ -142,6 +160,11 @@ class UNetConfig(Settings):
     def channels(self) -> tuple[str, ...]:
         """Names of the network's output channels."""
         return CHANNELS[self.TARGETS]
+
+    @property
+    def warps_windows(self) -> bool:
+        """Whether training magnifies or turns the windows that it takes of images."""
+        return tuple(self.CROP_SCALES) != (1, 1) or self.CROP_ROTATION > 0
 
     @property
     def stride(self) -> int:
@@ -188,6 +211,7 @@ class UNetConfig(Settings):
             ("TARGETS", tuple(CHANNELS)),
             ("LOSS", LOSSES),
             ("OPTIMIZER", OPTIMIZERS),
+            ("SCHEDULE", SCHEDULES),
             ("PRECISION", PRECISIONS),
             ("IMAGE_MODE", IMAGE_MODES),
             ("INFERENCE_MODE", INFERENCE_MODES),
@@ -203,7 +227,13 @@ class UNetConfig(Settings):
     def _validate_encoder(self) -> None:
         _require_filters("ENCODER_FILTERS", self.ENCODER_FILTERS)
         self.require_at_least(1, "IMAGE_CHANNEL_COUNT")
+        self.require_at_least(0, "IMAGE_SKIP_FILTERS")
         if self.ENCODER == "plain":
+            if self.IMAGE_SKIP_FILTERS:
+                raise SettingsError(
+                    "IMAGE_SKIP_FILTERS is for encoders without features at full resolution: it must be 0 with "
+                    f"ENCODER='plain'. Received: {self.IMAGE_SKIP_FILTERS!r}"
+                )
             if len(self.ENCODER_FILTERS) < 2:
                 raise SettingsError(f"ENCODER_FILTERS needs two levels at least. Received: {self.ENCODER_FILTERS!r}")
             if self.ENCODER_WEIGHTS == "imagenet":
@@ -250,10 +280,19 @@ class UNetConfig(Settings):
     def _validate_training(self) -> None:
         self.require_at_least(1, "BATCH_SIZE", "STEPS_PER_EPOCH", "BORDER_WIDTH", "EROSION_WIDTH")
         self.require_at_least(
-            0, "VALIDATION_STEPS", "DECAY_EPOCHS", "WEIGHT_DECAY", "DATA_WORKERS", "BORDER_WEIGHT", "SEED"
+            0,
+            "BALANCE_POWER",
+            "VALIDATION_STEPS",
+            "WARMUP_STEPS",
+            "CROP_ROTATION",
+            "DECAY_EPOCHS",
+            "WEIGHT_DECAY",
+            "DATA_WORKERS",
+            "BORDER_WEIGHT",
+            "SEED",
         )
         self.require_above(0, "LEARNING_RATE", "BORDER_SIGMA")
-        for name in ("LEARNING_MOMENTUM", "LEARNING_RATE_DECAY"):
+        for name in ("LEARNING_MOMENTUM", "LEARNING_RATE_DECAY", "AVERAGE_MOMENTUM"):
             if not 0 <= getattr(self, name) < 1:
                 raise SettingsError(f"{name} must be from 0 to below 1. Received: {getattr(self, name)!r}")
         if self.GRADIENT_CLIP_NORM is not None and not self.GRADIENT_CLIP_NORM > 0:
@@ -275,6 +314,11 @@ class UNetConfig(Settings):
                 f"Received: {self.IMAGE_SIZE!r}"
             )
 
+        self.require_each(0, 2, "CROP_SCALES")
+        if not 0 < self.CROP_SCALES[0] <= self.CROP_SCALES[1]:
+            raise SettingsError(
+                f"CROP_SCALES needs two numbers above 0, the least first. Received: {self.CROP_SCALES!r}"
+            )
         if self.INFERENCE_MODE == "resize" and self.IMAGE_MODE != "resize":
             raise SettingsError(
                 "INFERENCE_MODE 'resize' shows whole images brought to IMAGE_SIZE, for networks that were trained so: "

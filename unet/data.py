@@ -10,13 +10,14 @@ import numpy as np
 from skimage import measure
 
 from trainkit.augmentation import augment_pair
-from trainkit.batches import Balanced, Batches, Order, Shuffled
+from trainkit.batches import Balanced, Batches, Order, Shuffled, Weighted
 from trainkit.samples import draw_sample
 from unet.config import UNetConfig
 from unet.resize import resize_image, resize_labels
 from unet.targets import append_weights, border_weight_map, make_targets
+from unet.windows import random_warped_window, random_window
 
-UNKNOWN_MODALITY = "unknown"
+UNKNOWN = "unknown"
 
 
 class Dataset(Protocol):
@@ -24,7 +25,8 @@ class Dataset(Protocol):
 
     Attributes:
         image_ids: Indices of the images.
-        image_info: One mapping an image, with `id`, and `path` and `modality` where it has them.
+        image_info: One mapping an image, with `id`, and `path`, `collection` (its data set) and `modality` where it has
+            them.
     """
 
     image_ids: Sequence[int]
@@ -43,13 +45,14 @@ def training_sample(
     image_id: int,
     augmentation: Any = None,
     rng: np.random.Generator | None = None,
+    warped: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Prepares one image.
 
-    IMAGE_MODE "crop" takes a random window of IMAGE_SIZE pixels a side; where an image is smaller than that, it is
-    mirrored at its edges first, as in inference. "resize" brings the whole image to that size. After that, and after
-    augmenting, every connected region of one label is a nucleus of its own: parts that the window's edge cuts apart,
-    and mirror images.
+    IMAGE_MODE "crop" takes a random window of IMAGE_SIZE pixels a side, at a magnification out of CROP_SCALES and an
+    angle up to CROP_ROTATION; where an image is smaller than that, it is mirrored at its edges, as in inference.
+    "resize" brings the whole image to that size. After that, and after augmenting, every connected region of one label
+    is a nucleus of its own: parts that the window's edge cuts apart, and mirror images.
 
     Args:
         dataset: Gives image and label image.
@@ -57,6 +60,7 @@ def training_sample(
         image_id: Index of the image in the data set.
         augmentation: An imgaug augmenter, or None.
         rng: Makes every random choice; None for random ones.
+        warped: Whether CROP_SCALES and CROP_ROTATION count; else windows are taken as they are.
 
     Returns:
         image: uint8 `[IMAGE_SIZE, IMAGE_SIZE, C]`.
@@ -75,7 +79,10 @@ def training_sample(
             f"{name}: expected an image [H, W, {config.IMAGE_CHANNEL_COUNT}] and a label image [H, W]. "
             f"Received: shapes {image.shape} and {labels.shape}"
         )
-    if config.IMAGE_MODE == "crop":
+    if config.IMAGE_MODE == "crop" and warped and config.warps_windows:
+        scales, rotation = config.CROP_SCALES, config.CROP_ROTATION
+        image, labels = random_warped_window(image, labels, config.IMAGE_SIZE, scales, rotation, rng)
+    elif config.IMAGE_MODE == "crop":
         image, labels = random_window(image, labels, config.IMAGE_SIZE, rng)
     else:
         image, labels = resize_image(image, config.IMAGE_SIZE), resize_labels(labels, config.IMAGE_SIZE)
@@ -91,30 +98,6 @@ def training_sample(
     return image, targets
 
 
-def random_window(
-    image: np.ndarray, labels: np.ndarray, side: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts the same random square window out of an image and its label image, mirroring where they are too small.
-
-    Args:
-        image: `[H, W, C]`.
-        labels: `[H, W]`.
-        side: Of the window, in pixels.
-        rng: Chooses the place.
-
-    Returns:
-        (`[side, side, C]`, `[side, side]`).
-    """
-    missing = [max(side - length, 0) for length in labels.shape]
-    if any(missing):
-        margins = [(length // 2, length - length // 2) for length in missing]
-        image = np.pad(image, [*margins, (0, 0)], mode="symmetric")
-        labels = np.pad(labels, margins, mode="symmetric")
-    top, left = (int(rng.integers(length - side + 1)) for length in labels.shape)
-    window = np.s_[top : top + side, left : left + side]
-    return np.ascontiguousarray(image[window]), np.ascontiguousarray(labels[window])
-
-
 class SegmentationBatches(Batches):
     """Item i is (images uint8 `[B, S, S, C]`, targets `[B, S, S, channels]`), see `training_sample`.
 
@@ -126,6 +109,9 @@ class SegmentationBatches(Batches):
         augmentation: An imgaug augmenter, or None.
     """
 
+    # Whether windows are magnified and turned.
+    warped = True
+
     def __init__(self, dataset: Dataset, config: UNetConfig, order: Order, steps: int, augmentation: Any = None):
         super().__init__(
             order, batch_size=config.BATCH_SIZE, steps=steps, seed=config.SEED, workers=config.DATA_WORKERS
@@ -136,7 +122,7 @@ class SegmentationBatches(Batches):
 
     def sample(self, item: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Returns image and targets of an image; see `training_sample`."""
-        return training_sample(self.dataset, self.config, item, self.augmentation, rng)
+        return training_sample(self.dataset, self.config, item, self.augmentation, rng, self.warped)
 
     def collate(self, samples: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
         """Returns images and targets as one batch."""
@@ -147,7 +133,7 @@ class TrainingBatches(SegmentationBatches):
     """Random batches, the same in every run of one seed; see `Batches` for how, and for resuming.
 
     The images come in rounds: each is seen once before any is seen again; with BALANCE_MODALITIES, images of each
-    modality come equally often instead.
+    modality come equally often instead, and with BALANCE_POWER, groups of images in the shares that it gives them.
 
     Args:
         dataset: With at least one image.
@@ -163,7 +149,7 @@ class TrainingBatches(SegmentationBatches):
 
 
 class ValidationBatches(SegmentationBatches):
-    """The same images in the same windows after every epoch, not augmented, so that epochs compare.
+    """The same images in the same windows after every epoch, not augmented or warped, so that epochs compare.
 
     Where they fit into VALIDATION_STEPS batches, all images of the data set are among them.
 
@@ -175,6 +161,8 @@ class ValidationBatches(SegmentationBatches):
         ValueError: The data set is empty.
     """
 
+    warped = False
+
     def __init__(self, dataset: Dataset, config: UNetConfig):
         super().__init__(dataset, config, Shuffled(_image_ids(dataset), config.SEED), config.VALIDATION_STEPS)
 
@@ -183,14 +171,22 @@ class ValidationBatches(SegmentationBatches):
         return super().batch(0, index)
 
 
-def _training_order(dataset: Dataset, config: UNetConfig) -> Balanced | Shuffled:
+def _training_order(dataset: Dataset, config: UNetConfig) -> Order:
     ids = _image_ids(dataset)
-    if not config.BALANCE_MODALITIES:
+    if config.BALANCE_MODALITIES:
+        return Balanced(_groups(dataset, ids, "modality"), config.SEED)
+    if config.BALANCE_POWER == 1:
         return Shuffled(ids, config.SEED)
+    groups = _groups(dataset, ids, "collection", "modality")
+    return Weighted(groups, {key: len(members) ** config.BALANCE_POWER for key, members in groups.items()}, config.SEED)
+
+
+def _groups(dataset: Dataset, ids: Sequence[int], *keys: str) -> dict[tuple[str, ...], list[int]]:
+    """Returns the images by what their `image_info` says under some keys."""
     groups = collections.defaultdict(list)
     for image_id in ids:
-        groups[dataset.image_info[image_id].get("modality", UNKNOWN_MODALITY)].append(image_id)
-    return Balanced(groups, config.SEED)
+        groups[tuple(dataset.image_info[image_id].get(key, UNKNOWN) for key in keys)].append(image_id)
+    return groups
 
 
 def _image_ids(dataset: Dataset) -> list[int]:

@@ -9,8 +9,10 @@ import keras
 from keras import layers, ops
 
 from trainkit.batch_norm import BatchNorm
+from trainkit.efficientnet_lite import PIXEL_MEAN, PIXEL_SCALE
 from unet.config import UNetConfig
 
+_SCHEMES = ("unit", "symmetric", "caffe", "lite")
 # ImageNet's mean, BGR, as the networks trained with Caffe expect it subtracted.
 _BGR_MEAN = (103.939, 116.779, 123.68)
 
@@ -22,13 +24,14 @@ class ScalePixels(layers.Layer):
     Input `[B, H, W, C]`, RGB in 0..255. Output of the same shape.
 
     Args:
-        scheme: "unit" gives 0..1, "symmetric" -1..1, "caffe" BGR without ImageNet's mean.
+        scheme: "unit" gives 0..1, "symmetric" -1..1, "caffe" BGR without ImageNet's mean, "lite" what EfficientNet-Lite
+            expects, about -1..1.
     """
 
     def __init__(self, scheme: str, **kwargs):
         super().__init__(autocast=False, **kwargs)
-        if scheme not in ("unit", "symmetric", "caffe"):
-            raise ValueError(f"scheme must be 'unit', 'symmetric' or 'caffe'. Received: {scheme!r}")
+        if scheme not in _SCHEMES:
+            raise ValueError(f"scheme must be one of {', '.join(_SCHEMES)}. Received: {scheme!r}")
         self.scheme = scheme
 
     def call(self, inputs):
@@ -37,6 +40,8 @@ class ScalePixels(layers.Layer):
             scaled = pixels / 255.0
         elif self.scheme == "symmetric":
             scaled = pixels / 127.5 - 1.0
+        elif self.scheme == "lite":
+            scaled = (pixels - PIXEL_MEAN) / PIXEL_SCALE
         else:
             scaled = ops.flip(pixels, axis=-1) - ops.convert_to_tensor(_BGR_MEAN, "float32")
         return ops.cast(scaled, self.compute_dtype)

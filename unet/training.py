@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from trainkit import fitting
+from trainkit.schedules import WarmupCosine
 from trainkit.stages import Stage, lay_out_stages
 from unet.architecture import DECODER_LAYERS
+from unet.config import UNetConfig
 from unet.data import Dataset, TrainingBatches, ValidationBatches
 from unet.losses import make_loss
 from unet.metrics import ChannelIoU
@@ -26,9 +28,15 @@ _DECAYED = ("kernel", "depthwise_kernel", "pointwise_kernel")
 def compile_model(model: UNet, learning_rate: float) -> None:
     """Gives a model a fresh optimizer, its loss, and the IoU of every channel to log."""
     config = model.config
-    _set_weight_decay(model.keras_model, config.WEIGHT_DECAY)
+    decoupled = config.OPTIMIZER == "AdamW"
+    _set_weight_decay(model.keras_model, 0.0 if decoupled else config.WEIGHT_DECAY)
     optimizer = fitting.make_optimizer(
-        config.OPTIMIZER, learning_rate, config.LEARNING_MOMENTUM, config.GRADIENT_CLIP_NORM
+        config.OPTIMIZER,
+        learning_rate,
+        config.LEARNING_MOMENTUM,
+        config.GRADIENT_CLIP_NORM,
+        weight_decay=config.WEIGHT_DECAY,
+        average_momentum=config.AVERAGE_MOMENTUM,
     )
     if config.PRECISION == "mixed_float16":
         # Small gradients would be 0 in float16; Keras adds this itself only to models that it knows to be of that kind.
@@ -71,9 +79,6 @@ def _train_stage(
     config = model.config
     learning = fitting.set_trainable(stage.layers, model.keras_model, LAYER_REGEX)
     compile_model(model, stage.learning_rate)
-    schedule = keras.callbacks.LearningRateScheduler(
-        lambda epoch, _: stage.decayed_rate(epoch, config.LEARNING_RATE_DECAY, config.DECAY_EPOCHS)
-    )
     print(
         f"\nTraining {stage.layers} ({len(learning)} layers) from epoch {model.epoch + 1} to {stage.until}, "
         f"learning rate {stage.learning_rate:g}"
@@ -85,7 +90,17 @@ def _train_stage(
         epochs=stage.until,
         stage={"layers": stage.layers, "learning_rate": float(stage.learning_rate), "begin": stage.begin},
         seed=config.SEED,
-        callbacks=[schedule, *callbacks],
+        callbacks=[_schedule(config, stage), *callbacks],
+    )
+
+
+def _schedule(config: UNetConfig, stage: Stage) -> keras.callbacks.Callback:
+    if config.SCHEDULE == "cosine":
+        total = (stage.until - stage.begin) * config.STEPS_PER_EPOCH
+        warmup = min(config.WARMUP_STEPS, total - 1)
+        return WarmupCosine(stage.learning_rate, total, warmup, config.STEPS_PER_EPOCH, stage.begin)
+    return keras.callbacks.LearningRateScheduler(
+        lambda epoch, _: stage.decayed_rate(epoch, config.LEARNING_RATE_DECAY, config.DECAY_EPOCHS)
     )
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from nucleus.preprocess import is_grey
+from nucleus.stain_jitter import jitter_stains
 from trainkit.imgaug_compat import iaa
 
 
@@ -131,13 +135,45 @@ def crop_augmentation() -> iaa.Augmenter:
     return iaa.Sequential([iaa.Fliplr(0.5), iaa.Flipud(0.5), iaa.Sometimes(0.5, crop)])
 
 
+def microscopy_augmentation() -> iaa.Augmenter:
+    """Flips, right angles, and what differs between microscopes and laboratories: for several kinds of images at once.
+
+    Some images are inverted, turned to grey or given another order of their colour channels, so that a dark nucleus on
+    bright ground and a bright one on dark ground are learned from both; sections have their stains varied
+    (`nucleus.stain_jitter`); gain, offset and gamma vary, and some images are blurred or get noise. Free angles and
+    scales come with CROP_SCALES and CROP_ROTATION.
+
+    Returns:
+        An augmenter for uint8 RGB images that keeps an image's size.
+    """
+    return iaa.Sequential(
+        [
+            iaa.Fliplr(0.5),
+            iaa.Flipud(0.5),
+            iaa.Rot90((0, 3)),
+            iaa.Sometimes(0.7, iaa.Lambda(func_images=_jitter_stains)),
+            iaa.Sometimes(0.1, iaa.Grayscale(1.0)),
+            iaa.Sometimes(0.1, iaa.ChannelShuffle(1.0)),
+            iaa.Sometimes(0.15, iaa.Invert(1.0)),
+            iaa.Sometimes(0.5, iaa.GammaContrast((0.6, 1.6))),
+            iaa.Sometimes(0.5, iaa.Sequential([iaa.Multiply((0.6, 1.4)), iaa.Add((-20, 20))])),
+            iaa.Sometimes(
+                0.35,
+                iaa.OneOf(
+                    [iaa.GaussianBlur(sigma=(0.4, 1.8)), iaa.AdditiveGaussianNoise(scale=(2, 14), per_channel=0.3)]
+                ),
+            ),
+        ]
+    )
+
+
 def make_augmentation(name: str, mirror: bool = False) -> iaa.Augmenter | None:
     """Returns the augmenter of a value of AUGMENTATION.
 
     Args:
         name: "lineage" (matterport's nucleus sample), "strong", "flips-rotations" (right angles; the MLP report),
             "flips-brightness" (Zhang, Wei and Yue, section 3.1), "gentle" (Vuola), "flips-crops" (Lehmann, Agarwal
-            and Lund), "affine-channels" (Rocha de Andrade), or "none".
+            and Lund), "affine-channels" (Rocha de Andrade), "microscopy" (several kinds of images at once), or "none".
         mirror: See `strong_augmentation`.
 
     Returns:
@@ -150,10 +186,17 @@ def make_augmentation(name: str, mirror: bool = False) -> iaa.Augmenter | None:
         "gentle": lambda: gentle_augmentation(mirror),
         "flips-crops": crop_augmentation,
         "affine-channels": lambda: channel_augmentation(mirror),
+        "microscopy": microscopy_augmentation,
         "flips-rotations": lambda: iaa.Sequential([iaa.Fliplr(0.5), iaa.Flipud(0.5), iaa.Rot90((0, 3))]),
         "flips-brightness": lambda: iaa.Sequential([iaa.Fliplr(0.5), iaa.Flipud(0.5), iaa.Multiply((0.8, 1.2))]),
     }
     return recipes[name]()
+
+
+def _jitter_stains(images: Any, random_state: Any, parents: Any, hooks: Any) -> Any:
+    """Varies the stains of images in colour, for `iaa.Lambda`."""
+    rng = np.random.default_rng(random_state.generate_seed_())
+    return [image if is_grey(image) else jitter_stains(image, rng) for image in images]
 
 
 def _fill(mirror: bool) -> dict[str, Any]:

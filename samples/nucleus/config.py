@@ -25,6 +25,7 @@ AUGMENTATIONS = (
     "flips-brightness",
     "flips-crops",
     "affine-channels",
+    "microscopy",
 )
 # Training images of DSB2018 that the lineage counts on, and its customary validation images among them.
 _IMAGES, _VALIDATION_IMAGES = 657, 25

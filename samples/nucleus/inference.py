@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import reduce
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -13,6 +14,7 @@ from nucleus.labels import bounding_boxes, drop_small, paint
 from nucleus.models import MODELS
 from nucleus.preprocess import Clahe
 from nucleus.settings import PredictionSettings, ViewSettings
+from nucleus.stretch import Stretch
 from nucleus.tta import average_views, instances_of_views, vote_of_views
 from nucleus.views import View, make_views
 from nucleus.voting import Found, merge_views
@@ -144,12 +146,17 @@ def preprocessing(config: PredictionSettings) -> Callable[[np.ndarray], np.ndarr
     """Returns what a configuration does to every image, in training and in prediction alike.
 
     Args:
-        config: Settings CLAHE, CLAHE_CLIP_LIMIT and CLAHE_TILE_GRID.
+        config: Settings STRETCH, STRETCH_QUANTILES, CLAHE, CLAHE_CLIP_LIMIT and CLAHE_TILE_GRID.
 
     Returns:
         A function of a uint8 `[H, W, 3]` RGB image that returns another, or None if images are used as they are.
     """
-    return Clahe(config.CLAHE_CLIP_LIMIT, tuple(config.CLAHE_TILE_GRID)) if config.CLAHE else None
+    steps: list[Callable[[np.ndarray], np.ndarray]] = []
+    if config.STRETCH:
+        steps.append(Stretch(*config.STRETCH_QUANTILES))
+    if config.CLAHE:
+        steps.append(Clahe(config.CLAHE_CLIP_LIMIT, tuple(config.CLAHE_TILE_GRID)))
+    return (lambda image: reduce(lambda done, step: step(done), steps, image)) if steps else None
 
 
 def predict(model: Predictor | MaskRCNN | UNet, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
