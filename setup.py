@@ -64,7 +64,7 @@ setup(
     package_data={
         "nucleus": [*sample_files(), "*.ipynb"],
         "nucleus.report": ["page.html"],
-        "nucleus_weights": ["nucleus_*.h5", "*.json", "*.md"],
+        "nucleus_weights": ["nucleus_*.h5", "efficientnet_*.h5", "*.json", "*.md"],
     },
     include_package_data=False,
     install_requires=requirements,

@@ -1,8 +1,9 @@
-"""Weights trained on ImageNet, as keras.applications publishes them without their classifier."""
+"""Weights trained on ImageNet, without their classifier: those that keras.applications publishes, and one shipped."""
 
 from __future__ import annotations
 
 import os
+from importlib import resources
 from pathlib import Path
 
 from trainkit.download import download
@@ -16,14 +17,16 @@ _PUBLISHED = {
     "vgg16": ("vgg16", "6d6bbae143d832006294945121d1f1fc"),
     "xception": ("xception", "b0042744bf5b25fce3cb969f33bebb97"),
 }
-NETWORKS = tuple(_PUBLISHED)
+# Network -> its file among the shipped weights.
+SHIPPED = {"efficientnet-lite0": "efficientnet_lite0_imagenet.h5"}
+NETWORKS = (*_PUBLISHED, *SHIPPED)
+_CHECKOUT = Path(__file__).resolve().parents[1] / "weights"
 
 
 def default_weights_dir() -> Path:
     """Returns where downloads go: `weights/` of the checkout, or a folder of the user for an installed package."""
-    checkout = Path(__file__).resolve().parents[1] / "weights"
-    if checkout.is_dir():
-        return checkout
+    if _CHECKOUT.is_dir():
+        return _CHECKOUT
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "keras-nucleus" / "weights"
 
@@ -32,13 +35,16 @@ def download_imagenet(network: str, weights_dir: str | os.PathLike | None = None
     """Returns the file of a network's ImageNet weights without its top, downloaded when it is not there.
 
     Args:
-        network: One of `NETWORKS`.
-        weights_dir: Folder of the file.
+        network: One of `NETWORKS`. The weights of "efficientnet-lite0" are shipped and never downloaded.
+        weights_dir: Folder of downloads.
 
     Raises:
         ValueError: There are no public weights for this network.
         DownloadError: It could not be fetched; the message says from where and where to put it.
     """
+    if network in SHIPPED:
+        folder = _CHECKOUT if _CHECKOUT.is_dir() else Path(str(resources.files("nucleus_weights")))
+        return folder / SHIPPED[network]
     if network not in _PUBLISHED:
         raise ValueError(f"ImageNet weights exist for {list(NETWORKS)}. Received: {network!r}")
     folder, md5 = _PUBLISHED[network]

@@ -7,6 +7,7 @@ import re
 import keras
 
 from trainkit.compiled import precision_scope
+from trainkit.precision import resolve_precision
 from unet.config import UNetConfig
 from unet.decoders import DECODERS
 from unet.encoders import ENCODERS, image_skip
@@ -29,7 +30,7 @@ def build_unet(config: UNetConfig) -> keras.Model:
         SettingsError: The configuration cannot be built.
     """
     config.validate()
-    with precision_scope(config.PRECISION):
+    with precision_scope(resolve_precision(config.PRECISION)):
         image = keras.Input((None, None, config.IMAGE_CHANNEL_COUNT), name="image")
         skips = ENCODERS[config.ENCODER](image, config)
         if config.IMAGE_SKIP_FILTERS:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainkit.imagenet import NETWORKS
+from trainkit.precision import PRECISIONS
 from trainkit.settings import Settings, SettingsError, parse_stages, wrong_type
 from unet.postprocess import METHODS, PostprocessSettings
 from unet.presets import PRESETS
@@ -21,7 +22,6 @@ OPTIMIZERS = ("SGD", "Adam", "AdamW")
 SCHEDULES = ("step", "cosine")
 IMAGE_MODES = ("crop", "resize")
 INFERENCE_MODES = ("full", "resize")
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # Least pixels of an image that become one cell of the last feature map of an encoder from keras.applications.
 _PUBLISHED_STRIDE = 32
 # Filters from stride 16 to stride 1 behind such an encoder.
@@ -119,7 +119,8 @@ class UNetConfig(Settings):
     BATCH_SIZE = 8
     STEPS_PER_EPOCH = 80
     VALIDATION_STEPS = 8
-    # "float32", or 16-bit arithmetic with float32 weights.
+    # One of trainkit.precision.PRECISIONS: "float32", 16-bit arithmetic with float32 weights, or "auto", which asks the
+    # processor.
     PRECISION = "float32"
     # Seeds the weights, shuffling, augmentation and cropping.
     SEED = 0

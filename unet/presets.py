@@ -225,6 +225,7 @@ def _efficientnet_lite0() -> Preset:
             "STAGES": (("all", 32, 0.001),),
             "STEPS_PER_EPOCH": 100,
             "BATCH_SIZE": 8,
+            "PRECISION": "auto",
             "BALANCE_POWER": 0.5,
             "IMAGE_MODE": "crop",
             "IMAGE_SIZE": 256,

@@ -49,8 +49,9 @@ class NucleusDataset(Dataset):
     """Nucleus images with their label images.
 
     Each entry of `image_info` holds `id`, `source` ("nucleus"), `path`, `masks` (the folder or file that the labels
-    come from, or None), `truth` (the same as a `nucleus.layouts.base.Truth`, or None), `modality` and `label_cache`
-    (a `nucleus.cache.LabelCache`, or None).
+    come from, or None), `truth` (the same as a `nucleus.layouts.base.Truth`, or None), `collection` (see
+    `nucleus.layouts.base.Sample`; not of plain files), `modality` and `label_cache` (a `nucleus.cache.LabelCache`, or
+    None).
 
     Args:
         preprocessing: image -> image, both uint8 [H, W, 3] RGB of one shape, applied to every image that is read
@@ -129,6 +130,7 @@ class NucleusDataset(Dataset):
             path=str(sample.image),
             masks=None if sample.truth is None else str(sample.truth.path),
             truth=sample.truth,
+            collection=sample.collection,
             modality=sample.modality,
             label_cache=cache,
         )

@@ -116,10 +116,12 @@ def shipped_weights(model: str = DEFAULT_MODEL) -> Path:
         model: A name in `nucleus.models.MODELS`; weights of other models do not count.
 
     Raises:
-        WeightsNotFoundError: There are none, or several to choose from.
+        WeightsNotFoundError: There are none, or several of which none is called nucleus_<model>.h5.
     """
     folder = _shipped_folder()
     found = [path for path in sorted(folder.glob(_SHIPPED)) if (find_recipe(path) or Recipe()).model == model]
+    if len(found) > 1:
+        found = [path for path in found if path.stem == f"nucleus_{model}"] or found
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise WeightsNotFoundError(
