@@ -125,7 +125,8 @@ def shipped_weights(model: str = DEFAULT_MODEL) -> Path:
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise WeightsNotFoundError(
-            f"{folder}: one shipped {_SHIPPED} of a {model} is the default, found {names}. Name yours: --weights=PATH."
+            f"{folder}: one shipped {_SHIPPED} of a {model}, or that called nucleus_{model}.h5, is the default, found "
+            f"{names}. Name yours: --weights=PATH."
         )
     return found[0]
 

@@ -37,6 +37,18 @@ def test_shipped_weights_are_those_of_the_model(tmp_path, monkeypatch):
     assert weights.shipped_weights("unet") == unet
 
 
+def test_of_several_shipped_weights_of_a_model_those_with_its_name_are_the_default(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "_shipped_folder", lambda: tmp_path)
+    light, unet = (touch(tmp_path / f"nucleus_{name}.h5") for name in ("light", "unet"))
+    for path in (light, unet):
+        Recipe("small", model="unet").save_beside(path)
+    assert weights.shipped_weights("unet") == unet
+    unet.rename(tmp_path / "nucleus_other.h5")
+    Recipe("small", model="unet").save_beside(tmp_path / "nucleus_other.h5")
+    with pytest.raises(WeightsNotFoundError, match=r"nucleus_light\.h5, nucleus_other\.h5"):
+        weights.shipped_weights("unet")
+
+
 OWN = Recipe("plain-bn", {"CLAHE": True}, "unet")
 
 
