@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
@@ -29,13 +29,14 @@ def sample_files() -> list[str]:
 
 
 class BuildWithHook(build_py):
-    """Puts the `.pth` file of trainkit.imgaug_hook where Python looks for such: beside the packages."""
+    """Puts a copy of trainkit.imgaug_hook and the `.pth` file that imports it beside the packages."""
 
     def run(self) -> None:
         super().run()
-        target = self.get_finalized_command("install").install_lib if self.editable_mode else self.build_lib
-        self.mkpath(target)
-        self.copy_file("trainkit/keras_nucleus_imgaug.pth", target)
+        target = Path(self.get_finalized_command("install").install_lib if self.editable_mode else self.build_lib)
+        self.mkpath(str(target))
+        self.copy_file("trainkit/keras_nucleus_imgaug.pth", str(target))
+        self.copy_file("trainkit/imgaug_hook.py", str(target / "keras_nucleus_imgaug.py"))
 
 
 requirements = read_requirements()
@@ -45,25 +46,18 @@ ensemble = ["lightgbm>=4.5"]
 setup(
     cmdclass={"build_py": BuildWithHook},
     packages=[
-        "mrcnn",
+        *find_packages(include=["mrcnn", "mrcnn.*"]),
         "unet",
         "trainkit",
         "nucleus",
-        "nucleus.classical",
-        "nucleus.commands",
-        "nucleus.comparison",
-        "nucleus.decoding",
-        "nucleus.ensemble",
-        "nucleus.layouts",
-        "nucleus.recipes",
-        "nucleus.report",
-        "nucleus.scores",
+        *(f"nucleus.{name}" for name in find_packages("samples/nucleus")),
         "nucleus_weights",
     ],
     package_dir={"nucleus": "samples/nucleus", "nucleus_weights": "weights"},
     package_data={
         "nucleus": [*sample_files(), "*.ipynb"],
-        "nucleus.report": ["page.html"],
+        "nucleus.evaluation.report": ["page.html"],
+        "nucleus.experiments.publications": ["data/*.toml", "example.toml"],
         "nucleus_weights": ["nucleus_*.h5", "efficientnet_*.h5", "*.json", "*.md"],
     },
     include_package_data=False,

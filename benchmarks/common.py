@@ -18,8 +18,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from nucleus.dataset import NucleusDataset, shipped_data
-from nucleus.presets import PRESETS
+from nucleus.datasets.dataset import NucleusDataset, shipped_data
+from nucleus.models.presets import PRESETS
 
 PACKAGES = ("numpy", "opencv-python", "keras", "tensorflow", "jax", "torch")
 

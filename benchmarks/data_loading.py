@@ -22,9 +22,9 @@ import cv2
 from common import load_dataset, make_parser, print_report, summarize, time_calls
 
 from mrcnn.data import DataGenerator
-from nucleus.augment import default_augmentation
-from nucleus.config import NucleusConfig
-from nucleus.dataset import NucleusDataset
+from nucleus.augmentation.augmenters import default_augmentation
+from nucleus.datasets.dataset import NucleusDataset
+from nucleus.models.config import NucleusConfig
 
 
 class BenchmarkConfig(NucleusConfig):

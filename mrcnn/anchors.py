@@ -73,13 +73,11 @@ def generate_pyramid_anchors(
 def compute_backbone_shapes(config: Config, image_shape: Sequence[int]) -> np.ndarray:
     """Returns int `[levels, 2]`, the (height, width) in cells of each pyramid level.
 
-    A callable `BACKBONE` is asked through `config.COMPUTE_BACKBONE_SHAPE(image_shape)`.
-
     Args:
-        config: Uses BACKBONE, COMPUTE_BACKBONE_SHAPE and BACKBONE_STRIDES.
+        config: Uses BACKBONE_STRIDES, or COMPUTE_BACKBONE_SHAPE where a callable BACKBONE has one.
         image_shape: (height, width, ...) of the network's input in pixels.
     """
-    if callable(config.BACKBONE):
+    if callable(config.BACKBONE) and config.COMPUTE_BACKBONE_SHAPE is not None:
         return np.asarray(config.COMPUTE_BACKBONE_SHAPE(image_shape))
     height, width = int(image_shape[0]), int(image_shape[1])
     return np.array([(math.ceil(height / stride), math.ceil(width / stride)) for stride in config.BACKBONE_STRIDES])

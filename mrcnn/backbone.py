@@ -82,10 +82,3 @@ def resnet_graph(input_image: Any, architecture: str, stage5: bool = False, trai
             x = bottleneck(x, filters, stage, chr(ord("a") + index), stride, first, train_bn)
         stages.append(x)
     return stages
-
-
-def build_backbone(input_image: Any, config: Any) -> list[Any]:
-    """Returns [C1, …, C5] of the configuration's backbone, a name or a callable."""
-    if callable(config.BACKBONE):
-        return list(config.BACKBONE(input_image, stage5=True, train_bn=config.TRAIN_BN))
-    return resnet_graph(input_image, config.BACKBONE, stage5=True, train_bn=config.TRAIN_BN)

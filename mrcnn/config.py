@@ -8,15 +8,17 @@ behaviour.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
-from trainkit.settings import Settings, SettingsError
+from mrcnn.backbones import BACKBONES
+from trainkit.optimizers import OPTIMIZERS
+from trainkit.runs import RunFiles
+from trainkit.settings import Settings, SettingsError, parse_stages
 
 RESIZE_MODES = ("none", "square", "pad64", "crop")
 PRECISIONS = ("float32", "mixed_bfloat16")
-BACKBONES = ("resnet50", "resnet101")
-OPTIMIZERS = ("SGD", "Adam")
 REDUCTIONS = ("mean", "sum")
 
 
@@ -49,6 +51,9 @@ _TINY = float(np.finfo(np.float32).tiny)
 # Its name in the packages that know Mask R-CNN only.
 ConfigError = SettingsError
 
+# The names of checkpoints, `<model_dir>/<name><date>/mask_rcnn_<name>_<epoch>.h5`.
+RUN_FILES = RunFiles("mask_rcnn")
+
 
 class Config(Settings):
     """Settings of the model, its training and its detection.
@@ -75,10 +80,10 @@ class Config(Settings):
     VALIDATION_STEPS = 50
 
     # ---- Backbone and feature pyramid ----------------------------------------------------------------------
-    # "resnet50", "resnet101", or a callable with the signature of `mrcnn.backbone.resnet_graph` that returns
-    # [C1, C2, C3, C4, C5]; a callable also needs COMPUTE_BACKBONE_SHAPE.
+    # A key of `mrcnn.backbones.BACKBONES` ("resnet50", "resnet101"), or a callable as `mrcnn.backbones.Backbone.build`.
     BACKBONE = "resnet101"
-    # Callable (image_shape) -> int array [levels, 2] with the (height, width) of each pyramid level.
+    # For a callable BACKBONE: callable (image_shape) -> int array [levels, 2] with the (height, width) of each pyramid
+    # level in cells. None: the image's height and width divided by BACKBONE_STRIDES, rounded up.
     COMPUTE_BACKBONE_SHAPE = None
     # Pixels between neighbouring cells of each pyramid level.
     BACKBONE_STRIDES = [4, 8, 16, 32, 64]
@@ -174,6 +179,10 @@ class Config(Settings):
     MASK_CHANNELS = 256
     # "SGD" with momentum as in the lineage, or "Adam".
     OPTIMIZER = "SGD"
+    # (layers, epochs) or (layers, epochs, learning rate) of each training stage of `MaskRCNN.train_stages`, in order;
+    # LEARNING_RATE holds for those without a rate. `layers` is as for `MaskRCNN.train`: "heads", "3+", "4+", "5+",
+    # "all" or a regular expression over layer names.
+    STAGES = (("heads", 20), ("all", 20))
     # WEIGHT_DECAY is the factor of the "mean" of each weight's squares as in the lineage, or of their "sum" as L2 is
     # elsewhere, stronger by the number of the weight's elements (PyTorch's weight_decay of a value is half of that).
     WEIGHT_DECAY_REDUCTION = "mean"
@@ -193,6 +202,11 @@ class Config(Settings):
         # Image id, original shape, shape, window, scale, one flag a class: see `data.compose_image_meta`.
         self.IMAGE_META_SIZE = 1 + 3 + 3 + 4 + 1 + self.NUM_CLASSES
 
+    def _convert(self, name: str, value: Any) -> Any:
+        if name == "STAGES":
+            return parse_stages(value, "(('heads', 20), ('4+', 10, 0.0001))")
+        return super()._convert(name, value)
+
     def validate(self) -> None:
         """Checks the settings that a model is built from.
 
@@ -204,9 +218,11 @@ class Config(Settings):
         self.require_choice("OPTIMIZER", OPTIMIZERS)
         self.require_choice("WEIGHT_DECAY_REDUCTION", REDUCTIONS)
         if not callable(self.BACKBONE) and self.BACKBONE not in BACKBONES:
-            raise ConfigError(f"BACKBONE must be one of {BACKBONES} or a callable. Received: {self.BACKBONE!r}")
-        if callable(self.BACKBONE) and not callable(self.COMPUTE_BACKBONE_SHAPE):
-            raise ConfigError("A callable BACKBONE needs a callable COMPUTE_BACKBONE_SHAPE.")
+            raise ConfigError(f"BACKBONE must be one of {tuple(BACKBONES)} or a callable. Received: {self.BACKBONE!r}")
+        if self.COMPUTE_BACKBONE_SHAPE is not None and not callable(self.COMPUTE_BACKBONE_SHAPE):
+            raise ConfigError(
+                f"COMPUTE_BACKBONE_SHAPE must be a callable or None. Received: {self.COMPUTE_BACKBONE_SHAPE!r}"
+            )
         if len(self.RPN_ANCHOR_SCALES) != len(self.BACKBONE_STRIDES):
             raise ConfigError(
                 f"RPN_ANCHOR_SCALES needs one scale a pyramid level ({len(self.BACKBONE_STRIDES)}). "

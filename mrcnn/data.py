@@ -3,44 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from mrcnn.anchors import compute_backbone_shapes, pyramid_anchors
+from mrcnn.anchors import pyramid_anchors
 from mrcnn.config import Config
-from mrcnn.debug_targets import build_detection_targets, generate_random_rois
-from mrcnn.ground_truth import load_ground_truth, load_image_gt
-from mrcnn.image_meta import (
-    compose_image_meta,
-    mold_image,
-    mold_inputs,
-    parse_image_meta,
-    parse_image_meta_graph,
-    unmold_image,
-)
-from mrcnn.rpn_targets import build_rpn_targets
+from mrcnn.dataset import Dataset
+from mrcnn.ground_truth import load_ground_truth
+from mrcnn.image_meta import mold_image
+from mrcnn.roi_heads.debug_targets import build_detection_targets, generate_random_rois
+from mrcnn.rpn.targets import build_rpn_targets
 from trainkit.batches import Batches, InOrder, Shuffled
-
-if TYPE_CHECKING:
-    from mrcnn.utils import Dataset
-
-__all__ = [
-    "DataGenerator",
-    "build_detection_targets",
-    "build_rpn_targets",
-    "compose_image_meta",
-    "compute_backbone_shapes",
-    "data_generator",
-    "generate_random_rois",
-    "load_image_gt",
-    "mold_image",
-    "mold_inputs",
-    "parse_image_meta",
-    "parse_image_meta_graph",
-    "training_inputs",
-    "unmold_image",
-]
 
 # The order of the network's inputs in the lineage.
 INPUT_NAMES = (

@@ -9,9 +9,9 @@ import numpy as np
 
 from mrcnn.anchors import normalized_anchors
 from mrcnn.config import Config
-from mrcnn.data import mold_inputs
 from mrcnn.folding import fold_batch_norm
 from mrcnn.graph import InferenceGraph
+from mrcnn.image_meta import mold_inputs
 from mrcnn.results import Instances, detection_count, unmold_detections
 from trainkit.compiled import compile_inference
 

@@ -8,16 +8,17 @@ from typing import Any
 import keras
 
 from mrcnn.anchors import normalized_anchors
-from mrcnn.backbone import build_backbone
-from mrcnn.compiled import precision_scope
-from mrcnn.detections import DetectionBoxes, Detections
+from mrcnn.backbones import build_backbone
 from mrcnn.fpn import build_pyramid
-from mrcnn.heads import MaskHead, build_box_head, build_rpn_model, run_rpn
 from mrcnn.layers import NormalizedBoxes
-from mrcnn.proposals import Anchors, build_proposals
-from mrcnn.rpn_sampling import build_sampled_rpn
-from mrcnn.targets import DetectionTargets, FirstRois
+from mrcnn.roi_heads.detections import DetectionBoxes, Detections
+from mrcnn.roi_heads.heads import MaskHead, build_box_head
+from mrcnn.roi_heads.targets import DetectionTargets, FirstRois
+from mrcnn.rpn.head import build_rpn_model, run_rpn
+from mrcnn.rpn.proposals import Anchors, build_proposals
+from mrcnn.rpn.sampling import build_sampled_rpn
 from mrcnn.training_model import TrainingModel
+from trainkit.compiled import precision_scope
 from trainkit.legacy_model import LegacyModel
 
 

@@ -10,19 +10,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
 from mrcnn.config import Config
+from mrcnn.dataset import Dataset
 from mrcnn.image_meta import compose_image_meta
 from mrcnn.masks import extract_bboxes, resize_mask_probabilities
 from mrcnn.resizing import resize_image, resize_mask
 from trainkit.samples import draw_sample
-
-if TYPE_CHECKING:
-    from mrcnn.utils import Dataset
 
 log = logging.getLogger(__name__)
 

@@ -15,31 +15,34 @@ from typing import Any
 import keras
 import numpy as np
 
-from mrcnn import training, utils  # noqa: F401  old scripts say modellib.utils
+from mrcnn import utils  # noqa: F401  old scripts say modellib.utils
 from mrcnn.anchors import compute_backbone_shapes, normalized_anchors, pyramid_anchors
 from mrcnn.backbone import resnet_graph
-from mrcnn.config import Config
-from mrcnn.data import (
-    DataGenerator,
-    build_rpn_targets,
+from mrcnn.backbones import find_backbone
+from mrcnn.config import RUN_FILES, Config
+from mrcnn.data import DataGenerator, data_generator
+from mrcnn.dataset import Dataset
+from mrcnn.detector import Detector
+from mrcnn.graph import build_inference_graph, build_training_graph
+from mrcnn.ground_truth import load_image_gt
+from mrcnn.image_meta import (
     compose_image_meta,
-    data_generator,
-    load_image_gt,
     mold_image,
     mold_inputs,
     parse_image_meta,
     parse_image_meta_graph,
     unmold_image,
 )
-from mrcnn.debug_targets import build_detection_targets, generate_random_rois
-from mrcnn.detector import Detector
-from mrcnn.graph import build_inference_graph, build_training_graph
-from mrcnn.introspection import compute_tensors, find_ancestor
 from mrcnn.layers import BatchNorm
 from mrcnn.results import Instances, unmold_detections
-from mrcnn.runs import RUN_FILES
+from mrcnn.roi_heads.debug_targets import build_detection_targets, generate_random_rois
+from mrcnn.rpn.targets import build_rpn_targets
+from mrcnn.tensors import compute_tensors, find_ancestor
 from mrcnn.weights import default_weights_dir, download_imagenet, is_imagenet_file, load_imagenet
+from trainkit.fitting import fit, set_trainable
 from trainkit.hdf5 import LoadReport
+from trainkit.optimizers import make_optimizer
+from trainkit.stages import Stage, lay_out_stages, run_stages
 from trainkit.trainee import Trainee
 
 __all__ = [
@@ -132,27 +135,36 @@ class MaskRCNN(Trainee):
     def set_trainable(
         self, layer_regex: str, keras_model: keras.Model | None = None, indent: int = 0, verbose: int = 1
     ) -> None:
-        """Lets the layers learn whose whole name matches, freezes the others.
+        """Makes the layers trainable whose whole name matches, and freezes all others.
 
         Args:
-            layer_regex: A regular expression, or "heads", "3+", "4+", "5+", "all".
-            keras_model: The model; this one's by default.
-            indent: Not used; the lineage's signature.
-            verbose: 1 prints the names of the layers that learn.
+            layer_regex: Regular expression over layer names, or "heads", "3+", "4+", "5+", "all".
+            keras_model: Model whose layers are set; by default this one's.
+            indent: Unused; part of the lineage's signature.
+            verbose: 1 prints the names of the trainable layers.
 
         Raises:
             ValueError: No layer matches.
         """
-        training.set_trainable(layer_regex, keras_model or self.keras_model, verbose)
+        set_trainable(layer_regex, keras_model or self.keras_model, self._layer_sets, verbose)
 
     def compile(self, learning_rate: float, momentum: float) -> None:
-        """Gives the training model a fresh optimizer; `train` does this itself."""
-        training.compile_model(self, learning_rate, momentum)
+        """Gives the training graph a fresh optimizer; `train` does this itself.
+
+        Args:
+            learning_rate: Learning rate, above 0.
+            momentum: Momentum of SGD, 0 to 1.
+        """
+        config = self.config
+        optimizer = make_optimizer(config.OPTIMIZER, learning_rate, momentum, config.GRADIENT_CLIP_NORM)
+        # TensorFlow's kernels for suppression and RoIAlign are not XLA's; JAX compiles everything anyway.
+        compiled = "auto" if keras.backend.backend() == "jax" else False
+        self.keras_model.compile(optimizer=optimizer, jit_compile=compiled)
 
     def train(
         self,
-        train_dataset: Any,
-        val_dataset: Any,
+        train_dataset: Dataset,
+        val_dataset: Dataset,
         learning_rate: float,
         epochs: int,
         layers: str,
@@ -166,35 +178,99 @@ class MaskRCNN(Trainee):
         for TensorBoard in `log_dir`.
 
         Args:
-            train_dataset: A prepared `utils.Dataset`.
-            val_dataset: Another, for the validation losses.
-            learning_rate: Above 0.
-            epochs: Epochs after which to stop.
-            layers: Which layers learn: "heads" (all but the backbone), "3+", "4+", "5+" (heads and the backbone from
+            train_dataset: Prepared data set to learn from.
+            val_dataset: Prepared data set for the validation losses; unused where VALIDATION_STEPS is 0.
+            learning_rate: Learning rate, above 0.
+            epochs: Total epochs after which to stop.
+            layers: Trainable layers: "heads" (all but the backbone), "3+", "4+", "5+" (heads and the backbone from
                 that stage on), "all", or a regular expression over layer names.
-            augmentation: An imgaug augmenter, applied to image and masks together.
+            augmentation: imgaug augmenter, applied to image and masks together.
             custom_callbacks: Keras callbacks. They are called before the logs are written, so what they add to
                 the logs is logged.
-            no_augmentation_sources: Sources whose images are not augmented.
+            no_augmentation_sources: Names of the data sets' sources whose images are not augmented.
 
         Returns:
             The history of `fit`, or None if nothing was left to do.
 
         Raises:
             ValueError: The model was built for inference, or no layer matches `layers`.
+            TrainingDivergedError: The loss became infinite or NaN.
         """
         self._require("training")
-        return training.train(
-            self,
+        if self.epoch >= epochs:
+            return None
+        config = self.config
+        names = set_trainable(layers, self.keras_model, self._layer_sets)
+        self.compile(learning_rate, config.LEARNING_MOMENTUM)
+        training = DataGenerator(
             train_dataset,
-            val_dataset,
-            learning_rate,
-            epochs,
-            layers,
-            augmentation,
-            custom_callbacks,
-            no_augmentation_sources,
+            config,
+            augmentation=augmentation,
+            seed=config.SEED,
+            no_augmentation_sources=no_augmentation_sources,
         )
+        validation = None
+        if config.VALIDATION_STEPS:
+            validation = DataGenerator(
+                val_dataset, config, shuffle=False, seed=config.SEED, steps=config.VALIDATION_STEPS, workers=0
+            )
+        print(
+            f"\nTraining {layers} ({len(names)} layers) from epoch {self.epoch + 1} to {epochs}, "
+            f"learning rate {learning_rate:g}"
+        )
+        return fit(
+            self,
+            training,
+            validation,
+            epochs=epochs,
+            stage={"layers": self._layer_sets.get(layers, layers), "learning_rate": float(learning_rate)},
+            seed=config.SEED,
+            callbacks=custom_callbacks or (),
+        )
+
+    def train_stages(
+        self,
+        train_dataset: Dataset,
+        val_dataset: Dataset,
+        epochs: int | None = None,
+        augmentation: Any = None,
+        custom_callbacks: Sequence[keras.callbacks.Callback] | None = None,
+    ) -> dict[str, list[float]]:
+        """Trains through STAGES, one call of `train` each; epochs that a loaded checkpoint has behind it are skipped.
+
+        Args:
+            train_dataset: Prepared data set to learn from.
+            val_dataset: Prepared data set for the validation losses; unused where VALIDATION_STEPS is 0.
+            epochs: Total epochs instead of the sum of STAGES: later stages are dropped, the last one left is cut or
+                prolonged.
+            augmentation: imgaug augmenter, applied to image and masks together.
+            custom_callbacks: Keras callbacks, called before the logs are written.
+
+        Returns:
+            The logs by name, one value for each epoch of this call.
+
+        Raises:
+            ValueError: The model was built for inference, or no layer matches a stage.
+            TrainingDivergedError: The loss became infinite or NaN.
+        """
+
+        def train_stage(stage: Stage) -> keras.callbacks.History:
+            return self.train(
+                train_dataset,
+                val_dataset,
+                stage.learning_rate,
+                stage.until,
+                stage.layers,
+                augmentation,
+                custom_callbacks,
+            )
+
+        self._require("training")
+        return run_stages(self, lay_out_stages(self.config.STAGES, self.config.LEARNING_RATE, epochs), train_stage)
+
+    @property
+    def _layer_sets(self) -> dict[str, str]:
+        return find_backbone(self.config.BACKBONE).layer_sets()
 
     def inference_twin(self, config: Config) -> MaskRCNN:
         """Returns a model that detects, to be kept up to date with `copy_weights_from` while this one trains."""

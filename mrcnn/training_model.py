@@ -9,11 +9,10 @@ from keras import ops
 
 from mrcnn import losses
 from mrcnn.folding import fold_batch_norm
+from mrcnn.image_meta import parse_image_meta_graph
 from trainkit.legacy_model import LegacyModel
 
 LOSS_NAMES = ("rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss", "mrcnn_mask_loss")
-# Image meta begins with id (1), original shape (3), shape (3), window (4) and scale (1).
-ACTIVE_CLASSES_START = 12
 
 
 class TrainingModel(LegacyModel):
@@ -47,7 +46,7 @@ class TrainingModel(LegacyModel):
 
     def component_losses(self, y_pred: dict[str, Any]) -> dict[str, Any]:
         """Returns the five losses by name, float32 scalars."""
-        active = y_pred["image_meta"][:, ACTIVE_CLASSES_START:]
+        active = parse_image_meta_graph(y_pred["image_meta"])["active_class_ids"]
         class_ids = y_pred["target_class_ids"]
         positive_ids = class_ids[:, : y_pred["target_mask"].shape[1]]
         match, rpn_bbox = y_pred["rpn_sample"], y_pred["rpn_sample_bbox"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from mrcnn.config import BACKBONES
+from mrcnn.backbones import BACKBONES
 from mrcnn.utils import COCO_MODEL_URL
 from trainkit import imagenet
 from trainkit.download import download
@@ -37,19 +37,20 @@ def download_coco(weights_dir: str | os.PathLike | None = None) -> Path:
 
 
 def download_imagenet(backbone: str, weights_dir: str | os.PathLike | None = None) -> Path:
-    """Returns the file of a ResNet's ImageNet weights without its top, downloaded when it is not there.
+    """Returns the file of a backbone's ImageNet weights without its classifier, after downloading it if missing.
 
     Args:
-        backbone: "resnet50" or "resnet101".
-        weights_dir: Folder of the file.
+        backbone: Key of `mrcnn.backbones.BACKBONES`.
+        weights_dir: Folder of the file; by default `trainkit.imagenet.default_weights_dir()`.
 
     Raises:
         ValueError: There are no public weights for this backbone.
-        DownloadError: It could not be fetched; the message says from where and where to put it.
+        DownloadError: The transfer failed; the message names the address and the place for the file.
     """
-    if backbone not in BACKBONES:
-        raise ValueError(f"ImageNet weights exist for {list(BACKBONES)}. Received backbone: {backbone!r}")
-    return imagenet.download_imagenet(backbone, weights_dir or default_weights_dir())
+    published = {name: entry.imagenet for name, entry in BACKBONES.items() if entry.imagenet is not None}
+    if backbone not in published:
+        raise ValueError(f"ImageNet weights exist for {list(published)}. Received backbone: {backbone!r}")
+    return imagenet.download_imagenet(published[backbone], weights_dir or default_weights_dir())
 
 
 def imagenet_name(layer: str) -> str | None:

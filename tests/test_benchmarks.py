@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nucleus.dataset import TRAIN_FOLDER, shipped_data
+from nucleus.datasets.dataset import TRAIN_FOLDER, shipped_data
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 TINY = ["--preset", "small", "--size", "64", "--repeats", "1"]

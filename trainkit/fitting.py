@@ -16,10 +16,6 @@ from trainkit.callbacks import EpochCheckpoint, ResumableCSVLogger, tensorboard_
 from trainkit.checkpoint import read_training_state, restore_training_state
 from trainkit.trainee import Trainee
 
-OPTIMIZERS = ("SGD", "Adam", "AdamW")
-# Biases, and scales and shifts of normalisation, which AdamW does not let decay.
-_UNDECAYED = ("bias", "gamma", "beta")
-
 
 def set_trainable(
     layers: str, model: keras.Model, named: Mapping[str, str] | None = None, verbose: int = 0
@@ -62,38 +58,6 @@ def _set_trainable(pattern: re.Pattern[str], model: keras.Model) -> list[str]:
             if layer.trainable:
                 names.append(layer.name)
     return names
-
-
-def make_optimizer(
-    name: str,
-    learning_rate: float,
-    momentum: float,
-    clip_norm: float | None,
-    *,
-    weight_decay: float = 0.0,
-    average_momentum: float = 0.0,
-) -> keras.Optimizer:
-    """Returns the optimizer of a training stage.
-
-    Args:
-        name: "SGD" (with momentum), "Adam" or "AdamW" (Loshchilov and Hutter, "Decoupled weight decay regularization",
-            2019).
-        learning_rate: Above 0.
-        momentum: 0 to 1, of SGD.
-        clip_norm: Norm to which the gradient of all weights together is clipped; None or 0 does not clip.
-        weight_decay: Of AdamW: what a step takes off the kernels, as a share of them and over the learning rate.
-        average_momentum: Momentum of a moving average of the weights, see `trainkit.averaging`; 0 for none.
-    """
-    options = {"global_clipnorm": clip_norm} if clip_norm else {}
-    if average_momentum:
-        options |= {"use_ema": True, "ema_momentum": average_momentum}
-    if name == "SGD":
-        return keras.optimizers.SGD(learning_rate, momentum=momentum, **options)
-    if name == "Adam":
-        return keras.optimizers.Adam(learning_rate, **options)
-    optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay, **options)
-    optimizer.exclude_from_weight_decay(var_names=list(_UNDECAYED))
-    return optimizer
 
 
 def resume(trainee: Trainee, stage: dict[str, Any]) -> None:

@@ -1,7 +1,4 @@
-"""imgaug on NumPy 2. Every use of imgaug in this project goes through this module:
-
-from trainkit.imgaug_compat import ia, iaa
-"""
+"""imgaug under NumPy 2. Modules of this project write `from trainkit.imgaug_compat import ia, iaa`."""
 
 import trainkit.numpy_compat  # noqa: F401, I001 - has to come before imgaug.
 

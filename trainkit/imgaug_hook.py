@@ -1,26 +1,37 @@
 """Lets `import imgaug` work under NumPy 2 wherever it stands in a script.
 
-The installed package brings `keras_nucleus_imgaug.pth`, through which Python imports this module when it starts.
-Scripts written for matterport's Mask_RCNN import imgaug before anything of ours could help, so this waits for that
-import, has `numpy.sctypes` restored and is done. Neither NumPy nor imgaug is imported before a program does.
+NumPy 2.0 removed `numpy.sctypes`, which imgaug 0.4.0 reads while it is imported
+(https://numpy.org/doc/stable/numpy_2_0_migration_guide.html). Scripts written for matterport's Mask_RCNN import imgaug
+before any package of this project, so the installation puts a copy of this file beside the packages, as
+`keras_nucleus_imgaug.py`, and Python imports the copy when it starts (`keras_nucleus_imgaug.pth`). Therefore nothing is
+imported here but `sys`, and NumPy only when imgaug is.
 """
 
-from __future__ import annotations
-
 import sys
-from typing import Any
 
 
 class _BeforeImgaug:
-    """A finder that finds nothing; it acts when imgaug is asked for, once."""
+    """Import finder that finds nothing; a search for imgaug restores `numpy.sctypes`."""
 
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
-        if name == "imgaug" and self in sys.meta_path:
-            sys.meta_path.remove(self)
-            import trainkit.numpy_compat  # noqa: F401
+    def find_spec(self, name, path=None, target=None):
+        if name == "imgaug":
+            restore_sctypes()
 
 
 def install() -> None:
-    """Begins to wait for the import of imgaug."""
-    if not any(isinstance(finder, _BeforeImgaug) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _BeforeImgaug())
+    """Restores `numpy.sctypes` as soon as imgaug is imported."""
+    sys.meta_path.insert(0, _BeforeImgaug())
+
+
+def restore_sctypes() -> None:
+    """Restores `numpy.sctypes` as NumPy 1 had it, if it is missing."""
+    import numpy as np
+
+    if not hasattr(np, "sctypes"):
+        np.sctypes = {
+            "int": [np.int8, np.int16, np.int32, np.int64],
+            "uint": [np.uint8, np.uint16, np.uint32, np.uint64],
+            "float": [np.float16, np.float32, np.float64, np.longdouble],
+            "complex": [np.complex64, np.complex128, np.clongdouble],
+            "others": [bool, object, bytes, str, np.void],
+        }

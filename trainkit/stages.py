@@ -1,19 +1,24 @@
-"""The stages of a training on its count of epochs, and the learning rate in each."""
+"""Stages of a training: their epochs and learning rates, and the loop over them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import keras
+
+    from trainkit.trainee import Trainee
 
 
 class Stage(NamedTuple):
     """One stage of a training.
 
     Attributes:
-        layers: Which layers learn: a name that the model knows, or a regular expression.
-        until: Epochs of the whole training at the stage's end.
-        learning_rate: Of this stage.
-        begin: Epochs of the whole training at the stage's start.
+        layers: Layers that learn: a named set of the model, or a regular expression over layer names.
+        until: Finished epochs of the whole training at the stage's end.
+        learning_rate: Learning rate at the stage's start.
+        begin: Finished epochs of the whole training at the stage's start.
     """
 
     layers: str
@@ -25,24 +30,35 @@ class Stage(NamedTuple):
         """Returns the learning rate of an epoch under a step decay that begins anew with every stage.
 
         Args:
-            epoch: Epochs of the whole training before this one.
-            share: What the rate loses at a step, 0 to 1.
-            every: Epochs between two steps; 0 for none.
+            epoch: Finished epochs of the whole training before this one.
+            share: Share of the rate that is lost at each step, 0 to 1.
+            every: Epochs between two steps; 0 switches the decay off.
+
+        Examples:
+            >>> stage = Stage("all", until=10, learning_rate=0.1, begin=4)
+            >>> [stage.decayed_rate(epoch, share=0.5, every=2) for epoch in (4, 5, 6, 8)]
+            [0.1, 0.1, 0.05, 0.025]
         """
         return self.learning_rate * (1 - share) ** ((epoch - self.begin) // every) if every else self.learning_rate
 
 
 def lay_out_stages(stages: Sequence[Sequence[Any]], learning_rate: float, epochs: int | None = None) -> list[Stage]:
-    """Lays stages out on the count of epochs.
+    """Places the stages of a configuration on the count of epochs of the whole training.
 
     Args:
-        stages: (layers, epochs) or (layers, epochs, learning rate) of each.
-        learning_rate: Of stages without one.
-        epochs: Ends the training at this epoch instead: stages behind it fall away, and the last one is
-            prolonged where they end earlier.
+        stages: (layers, epochs) or (layers, epochs, learning rate) of each stage, in order.
+        learning_rate: Learning rate of the stages that name none.
+        epochs: Total epochs instead of the stages' sum: later stages are dropped, the last one left is cut or
+            prolonged.
 
     Returns:
         The stages in order.
+
+    Examples:
+        >>> for stage in lay_out_stages([("heads", 2, 0.01), ("all", 3)], learning_rate=0.001, epochs=4):
+        ...     print(stage)
+        Stage(layers='heads', until=2, learning_rate=0.01, begin=0)
+        Stage(layers='all', until=4, learning_rate=0.001, begin=2)
     """
     laid, done = [], 0
     for layers, count, *rate in stages:
@@ -53,3 +69,25 @@ def lay_out_stages(stages: Sequence[Sequence[Any]], learning_rate: float, epochs
     kept = [stage for stage in laid if stage.begin < epochs]
     kept[-1] = kept[-1]._replace(until=epochs)
     return kept
+
+
+def run_stages(
+    trainee: Trainee, stages: Sequence[Stage], train_stage: Callable[[Stage], keras.callbacks.History]
+) -> dict[str, list[float]]:
+    """Trains every stage that the trainee has not passed yet.
+
+    Args:
+        trainee: Model in training; its `epoch` counts the epochs that are finished.
+        stages: Stages in order.
+        train_stage: Trains one stage to its end and returns Keras's record of it.
+
+    Returns:
+        Logs by name, one value for each epoch of this call.
+    """
+    logs: dict[str, list[float]] = {}
+    for stage in stages:
+        if stage.until <= trainee.epoch:
+            continue
+        for name, values in train_stage(stage).history.items():
+            logs.setdefault(name, []).extend(values)
+    return logs

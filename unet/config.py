@@ -1,4 +1,4 @@
-"""The configuration of a U-Net: its network, its training, and how its channels become nuclei."""
+"""Configuration of a U-Net: network, training, and the way from channels to nuclei."""
 
 from __future__ import annotations
 
@@ -7,18 +7,41 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainkit.imagenet import NETWORKS
+from trainkit.optimizers import OPTIMIZERS
 from trainkit.precision import PRECISIONS
 from trainkit.settings import Settings, SettingsError, parse_stages, wrong_type
 from unet.postprocess import METHODS, PostprocessSettings
 from unet.presets import PRESETS
 from unet.targets import CHANNELS
 
-ENCODERS = ("plain", "xception", "resnet50", "resnet101", "resnet152", "vgg16", "efficientnet-lite0")
-DECODERS = ("plain", "inception-se", "fpn", "fcn8s")
+# Parts of a network by name: the function that each is, for `pkgutil.resolve_name`. Here they can be listed and checked
+# without importing Keras. A new part is a function and an entry.
+# Encoder: (image [B, H, W, C] in 0..255, UNetConfig) -> list[Skip] of rising stride, the bottleneck last.
+ENCODERS = {
+    "plain": "unet.encoders:plain_encoder",
+    "xception": "unet.encoders:xception_encoder",
+    "resnet50": "unet.encoders:resnet50_encoder",
+    "resnet101": "unet.encoders:resnet101_encoder",
+    "resnet152": "unet.encoders:resnet152_encoder",
+    "vgg16": "unet.encoders:vgg16_encoder",
+    "efficientnet-lite0": "unet.encoders:efficientnet_lite0_encoder",
+}
+# Decoder: (list[Skip], UNetConfig) -> logits [B, H, W, output channels].
+DECODERS = {
+    "plain": "unet.decoders:plain_decoder",
+    "inception-se": "unet.decoders:inception_se_decoder",
+    "fpn": "unet.decoders:fpn_decoder",
+    "fcn8s": "unet.fcn:fcn8s_decoder",
+}
+# Loss: (y_true [B, H, W, C], y_pred [B, H, W, C], channel weights [C] or None) -> float32 scalar.
+LOSSES = {
+    "bce": "unet.losses:bce",
+    "dice": "unet.losses:soft_dice",
+    "bce-dice": "unet.losses:bce_dice",
+    "weighted-bce": "unet.losses:weighted_bce",
+}
 ACTIVATIONS = ("relu", "elu", "selu")
 INITIALIZERS = ("glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal")
-LOSSES = ("bce", "dice", "bce-dice", "weighted-bce")
-OPTIMIZERS = ("SGD", "Adam", "AdamW")
 SCHEDULES = ("step", "cosine")
 IMAGE_MODES = ("crop", "resize")
 INFERENCE_MODES = ("full", "resize")
@@ -237,14 +260,15 @@ class UNetConfig(Settings):
                 )
             if len(self.ENCODER_FILTERS) < 2:
                 raise SettingsError(f"ENCODER_FILTERS needs two levels at least. Received: {self.ENCODER_FILTERS!r}")
-            if self.ENCODER_WEIGHTS == "imagenet":
-                raise SettingsError(
-                    f"ENCODER_WEIGHTS 'imagenet' exist for ENCODER {', '.join(NETWORKS)}. Received: ENCODER='plain'"
-                )
         elif self.IMAGE_CHANNEL_COUNT != 3:
             raise SettingsError(
                 f"IMAGE_CHANNEL_COUNT must be 3 for ENCODER={self.ENCODER!r}, which was made for RGB. "
                 f"Received: {self.IMAGE_CHANNEL_COUNT!r}"
+            )
+        if self.ENCODER_WEIGHTS == "imagenet" and self.ENCODER not in NETWORKS:
+            raise SettingsError(
+                f"ENCODER_WEIGHTS 'imagenet' exist for ENCODER {', '.join(NETWORKS)}. "
+                f"Received: ENCODER={self.ENCODER!r}"
             )
 
     def _validate_decoder(self) -> None:
@@ -314,7 +338,6 @@ class UNetConfig(Settings):
                 f"IMAGE_SIZE must be a multiple of {self.stride}, the stride of the encoder. "
                 f"Received: {self.IMAGE_SIZE!r}"
             )
-
         self.require_each(0, 2, "CROP_SCALES")
         if not 0 < self.CROP_SCALES[0] <= self.CROP_SCALES[1]:
             raise SettingsError(

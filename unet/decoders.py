@@ -13,11 +13,7 @@ from keras import layers
 
 from unet.config import UNetConfig
 from unet.encoders import Skip
-from unet.fcn import fcn8s_decoder
 from unet.layers import convolution, double_convolution, up_convolution
-
-# From features to [B, H, W, output channels], before the sigmoid.
-Decoder = Callable[[list[Skip], UNetConfig], Any]
 
 
 def plain_decoder(skips: list[Skip], config: UNetConfig) -> Any:
@@ -129,11 +125,3 @@ def _step_up(skips: list[Skip], config: UNetConfig, block: Callable[..., Any]) -
 
 def _logits(x: Any, config: UNetConfig) -> Any:
     return layers.Conv2D(len(config.channels), 1, name="logits")(x)
-
-
-DECODERS: dict[str, Decoder] = {
-    "plain": plain_decoder,
-    "inception-se": inception_se_decoder,
-    "fpn": fpn_decoder,
-    "fcn8s": fcn8s_decoder,
-}

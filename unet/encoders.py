@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import keras
 from keras import layers
 
-from trainkit import efficientnet_lite
+from trainkit.efficientnet_lite import efficientnet_lite0_features
 from unet.config import UNetConfig
 from unet.layers import ScalePixels, convolution, double_convolution
 from unet.xception import xception_features
@@ -30,10 +29,6 @@ class Skip:
 
     stride: int
     tensor: Any
-
-
-# From [B, H, W, C] in 0..255 to features of rising stride, one a stride; the last one is the bottleneck.
-Encoder = Callable[[Any, UNetConfig], list[Skip]]
 
 
 def plain_encoder(image: Any, config: UNetConfig) -> list[Skip]:
@@ -59,21 +54,19 @@ def xception_encoder(image: Any, config: UNetConfig) -> list[Skip]:
     return [Skip(stride, tensor) for stride, tensor in features.items()]
 
 
-def resnet_encoder(image: Any, config: UNetConfig, depth: int) -> list[Skip]:
-    """A ResNet of keras.applications (He et al. 2016): its first activation and the end of each stage.
+def resnet50_encoder(image: Any, config: UNetConfig) -> list[Skip]:
+    """ResNet-50; see `_resnet`."""
+    return _resnet(keras.applications.ResNet50, (3, 4, 6, 3), image)
 
-    Args:
-        image: `[B, H, W, 3]` in 0..255.
-        config: The configuration.
-        depth: 50, 101 or 152.
 
-    Returns:
-        Features with strides 2 (64 channels), 4 (256), 8 (512), 16 (1024) and 32 (2048).
-    """
-    build = {50: keras.applications.ResNet50, 101: keras.applications.ResNet101, 152: keras.applications.ResNet152}
-    blocks = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-    ends = [f"conv{stage}_block{count}_out" for stage, count in enumerate(blocks[depth], start=2)]
-    return _published(build[depth], image, ["conv1_relu", *ends])
+def resnet101_encoder(image: Any, config: UNetConfig) -> list[Skip]:
+    """ResNet-101; see `_resnet`."""
+    return _resnet(keras.applications.ResNet101, (3, 4, 23, 3), image)
+
+
+def resnet152_encoder(image: Any, config: UNetConfig) -> list[Skip]:
+    """ResNet-152; see `_resnet`."""
+    return _resnet(keras.applications.ResNet152, (3, 8, 36, 3), image)
 
 
 def vgg16_encoder(image: Any, config: UNetConfig) -> list[Skip]:
@@ -87,7 +80,7 @@ def vgg16_encoder(image: Any, config: UNetConfig) -> list[Skip]:
 
 def efficientnet_lite0_encoder(image: Any, config: UNetConfig) -> list[Skip]:
     """EfficientNet-Lite0; see `trainkit.efficientnet_lite`. Strides 2 to 32."""
-    features = efficientnet_lite.efficientnet_lite0_features(ScalePixels("lite", name="scale_pixels")(image))
+    features = efficientnet_lite0_features(ScalePixels("lite", name="scale_pixels")(image))
     return [Skip(stride, tensor) for stride, tensor in features.items()]
 
 
@@ -104,17 +97,23 @@ def image_skip(image: Any, config: UNetConfig) -> Skip:
     return Skip(1, convolution(pixels, config.IMAGE_SKIP_FILTERS, 3, config, "decoder_image_conv"))
 
 
+def _resnet(build: Callable[..., keras.Model], blocks: tuple[int, ...], image: Any) -> list[Skip]:
+    """Builds a ResNet of keras.applications (He et al. 2016, table 1): its first activation and each stage's end.
+
+    Args:
+        build: Function of keras.applications.
+        blocks: Number of blocks of stages 2 to 5.
+        image: `[B, H, W, 3]` in 0..255, RGB.
+
+    Returns:
+        Features with strides 2 (64 channels), 4 (256), 8 (512), 16 (1024) and 32 (2048).
+    """
+    ends = [f"conv{stage}_block{count}_out" for stage, count in enumerate(blocks, start=2)]
+    return _published(build, image, ["conv1_relu", *ends])
+
+
 def _published(build: Callable[..., keras.Model], image: Any, names: list[str]) -> list[Skip]:
     """Builds a network of keras.applications on an image; returns the outputs of layers, of strides 2, 4, 8, …"""
     pixels = ScalePixels("caffe", name="scale_pixels")(image)
     network = build(include_top=False, weights=None, input_tensor=pixels)
     return [Skip(2**level, network.get_layer(name).output) for level, name in enumerate(names, start=1)]
-
-
-ENCODERS: dict[str, Encoder] = {
-    "plain": plain_encoder,
-    "xception": xception_encoder,
-    **{f"resnet{depth}": partial(resnet_encoder, depth=depth) for depth in (50, 101, 152)},
-    "vgg16": vgg16_encoder,
-    "efficientnet-lite0": efficientnet_lite0_encoder,
-}

@@ -1,8 +1,9 @@
-"""Predicting whole images of any size with a network that takes multiples of its stride."""
+"""Prediction of whole images of any size with a network whose inputs are multiples of its stride."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -10,8 +11,12 @@ import numpy as np
 
 from unet.resize import resize_image, resize_probabilities
 
-# The sides that images are padded to: this many between a power of two and the next, at most.
+# Most sides between a power of two and the next that images are padded to.
 _STEPS_AN_OCTAVE = 8
+# Most pixels and images of a batch. Batches keep a GPU busy with small images and must not fill its memory with large
+# ones: 64 features of a megapixel, the first level of the original U-Net, take 256 MB. A larger image goes alone.
+BATCH_PIXELS = 1 << 20
+BATCH_IMAGES = 8
 
 
 def padded_side(length: int, stride: int) -> int:
@@ -21,49 +26,87 @@ def padded_side(length: int, stride: int) -> int:
     image: images of many sizes share few compiled graphs.
 
     Args:
-        length: Pixels, 1 or more.
-        stride: A power of two.
+        length: Side of the image in pixels, 1 or more.
+        stride: Stride of the network in pixels, a power of two.
+
+    Returns:
+        Side in pixels, `length` or more.
     """
     octave = 1 << (length - 1).bit_length()
     step = max(stride, octave // (2 * _STEPS_AN_OCTAVE))
     return -(-length // step) * step
 
 
-def predict_probabilities(run: Callable[[np.ndarray], Any], image: np.ndarray, stride: int) -> np.ndarray:
-    """Predicts one image at its own size.
+def predict_probabilities(
+    run: Callable[[np.ndarray], Any], images: Sequence[np.ndarray], stride: int
+) -> list[np.ndarray]:
+    """Predicts images at their own sizes; images of one padded size share batches.
 
-    The image is mirrored at its edges until its sides suit the network, equally on both, and the prediction is cut
+    An image is mirrored at its edges until its sides suit the network, equally on both, and the prediction is cut
     back (Rocha de Andrade, "Nuclei detection based on fully convolutional networks", section 5.6). An image smaller
-    than what is missing is mirrored over and over.
+    than the missing margin is mirrored over and over.
 
     Args:
-        run: From float32 `[1, h, w, C]`, h and w multiples of the stride, to probabilities `[1, h, w, channels]`.
-        image: `[H, W, C]`, 0 to 255.
-        stride: A power of two.
+        run: Network, from float32 `[B, h, w, C]`, h and w multiples of the stride, to probabilities
+            `[B, h, w, channels]`.
+        images: `[H, W, C]` each, 0 to 255, of any sizes.
+        stride: Stride of the network in pixels, a power of two.
 
     Returns:
-        float32 `[H, W, channels]`.
+        float32 `[H, W, channels]` for each image.
     """
-    height, width = image.shape[:2]
-    missing = [padded_side(length, stride) - length for length in (height, width)]
-    top, left = (length // 2 for length in missing)
-    margins = [(top, missing[0] - top), (left, missing[1] - left), (0, 0)]
-    padded = np.pad(image, margins, mode="symmetric")[None].astype(np.float32)
-    probabilities = keras.ops.convert_to_numpy(run(padded))[0]
-    return np.ascontiguousarray(probabilities[top : top + height, left : left + width], dtype=np.float32)
+    margins = [_margins(image, stride) for image in images]
+    padded = [np.pad(image, (*sides, (0, 0)), mode="symmetric") for image, sides in zip(images, margins, strict=True)]
+    found: dict[int, np.ndarray] = {}
+    for index, probabilities in _run_batches(run, padded):
+        (top, _), (left, _) = margins[index]
+        height, width = images[index].shape[:2]
+        found[index] = np.ascontiguousarray(probabilities[top : top + height, left : left + width])
+    return [found[index] for index in range(len(images))]
 
 
-def predict_resized(run: Callable[[np.ndarray], Any], image: np.ndarray, side: int) -> np.ndarray:
-    """Predicts one image brought to a square, as training with IMAGE_MODE "resize" shows images to the network.
+def predict_resized(run: Callable[[np.ndarray], Any], images: Sequence[np.ndarray], side: int) -> list[np.ndarray]:
+    """Predicts images brought to a square, as training with IMAGE_MODE "resize" shows them to the network.
 
     Args:
-        run: See `predict_probabilities`.
-        image: `[H, W, C]`, 0 to 255.
-        side: Of the square: a multiple of the network's stride.
+        run: Network, from float32 `[B, side, side, C]` to probabilities `[B, side, side, channels]`.
+        images: `[H, W, C]` each, 0 to 255, of any sizes.
+        side: Side of the square in pixels, a multiple of the network's stride.
 
     Returns:
-        float32 `[H, W, channels]`: the prediction of the square brought back to the image's size.
+        float32 `[H, W, channels]` for each image: the prediction of the square brought back to the image's size.
     """
-    small = resize_image(image, side)[None].astype(np.float32)
-    probabilities = np.asarray(keras.ops.convert_to_numpy(run(small))[0], np.float32)
-    return resize_probabilities(probabilities, image.shape[:2])
+    found = dict(_run_batches(run, [resize_image(image, side) for image in images]))
+    return [resize_probabilities(found[index], image.shape[:2]) for index, image in enumerate(images)]
+
+
+def _margins(image: np.ndarray, stride: int) -> list[tuple[int, int]]:
+    """Returns the pixels to add (above, below) and (left, right) of an image."""
+    missing = [padded_side(length, stride) - length for length in image.shape[:2]]
+    return [(length // 2, length - length // 2) for length in missing]
+
+
+def _run_batches(run: Callable[[np.ndarray], Any], images: Sequence[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
+    """Runs a network on images, those of one size together.
+
+    The sizes of batches are powers of two: a network is compiled for each shape of its input, and so at most
+    1 + log2(BATCH_IMAGES) times for a size of images, however many there are.
+
+    Args:
+        run: Network, from float32 `[B, h, w, C]` to probabilities `[B, h, w, channels]`.
+        images: `[h, w, C]` each.
+
+    Yields:
+        The position of an image and its float32 `[h, w, channels]`, not in the order of the images.
+    """
+    by_size: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for index, image in enumerate(images):
+        by_size[image.shape].append(index)
+    for (height, width, _), indices in by_size.items():
+        most = max(1, min(BATCH_IMAGES, BATCH_PIXELS // (height * width)))
+        while indices:
+            count = 1 << (min(most, len(indices)).bit_length() - 1)
+            batch, indices = indices[:count], indices[count:]
+            inputs = np.stack([images[index] for index in batch]).astype(np.float32)
+            outputs = np.asarray(keras.ops.convert_to_numpy(run(inputs)), np.float32)
+            yield from zip(batch, outputs, strict=True)

@@ -8,6 +8,7 @@ attention between channels and leave the size of the loss, and with it the learn
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pkgutil import resolve_name
 from typing import Any
 
 import keras
@@ -88,9 +89,6 @@ def weighted_bce(y_true: Any, y_pred: Any, channel_weights: Sequence[float] | No
     return _channel_mean(ops.mean(losses, axis=(0, 1, 2)), channel_weights)
 
 
-_FUNCTIONS = {"bce": bce, "dice": soft_dice, "bce-dice": bce_dice, "weighted-bce": weighted_bce}
-
-
 @keras.saving.register_keras_serializable(package="unet")
 class SegmentationLoss(keras.losses.Loss):
     """One of `LOSSES` as Keras keeps it: `model.compile` takes it and a saved model brings it back.
@@ -114,10 +112,11 @@ class SegmentationLoss(keras.losses.Loss):
         super().__init__(name=name or kind.replace("-", "_"))
         self.kind = kind
         self.channel_weights = channel_weights
+        self._function = resolve_name(LOSSES[kind])
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Returns the loss of targets and probabilities, both `[B, H, W, channels]`, a float32 scalar."""
-        return _FUNCTIONS[self.kind](y_true, y_pred, self.channel_weights)
+        return self._function(y_true, y_pred, self.channel_weights)
 
     def get_config(self) -> dict[str, Any]:
         """Returns what makes the same loss again."""

@@ -15,13 +15,19 @@ import numpy as np
 from trainkit.checkpoint import synchronise
 from trainkit.compiled import compile_inference
 from trainkit.files import atomic_path
+from trainkit.fitting import fit, set_trainable
 from trainkit.hdf5_layout import WeightsFileError
+from trainkit.optimizers import make_optimizer
+from trainkit.schedules import WarmupCosine
 from trainkit.settings import SettingsError
+from trainkit.stages import Stage, lay_out_stages, run_stages
 from trainkit.trainee import Trainee
-from unet import training
-from unet.architecture import build_unet
+from unet.architecture import LAYER_REGEX, build_unet, set_weight_decay
 from unet.config import UNetConfig
+from unet.data import Dataset, TrainingBatches, ValidationBatches
 from unet.inference import predict_probabilities, predict_resized
+from unet.losses import make_loss
+from unet.metrics import ChannelIoU
 from unet.postprocess import PostprocessSettings, postprocess
 from unet.runs import RUN_FILES
 from unet.weights import encoder_weights_path, load_encoder_weights
@@ -76,54 +82,117 @@ class UNet(Trainee):
     # ---- Training ------------------------------------------------------------------------------------------
 
     def compile(self, learning_rate: float | None = None) -> None:
-        """Gives the network a fresh optimizer, the configuration's loss and metrics; `train` does this itself.
+        """Gives the network a fresh optimizer, the configured loss and the IoU of every channel; `train` calls this.
 
         Args:
-            learning_rate: By default LEARNING_RATE.
+            learning_rate: Learning rate above 0; by default LEARNING_RATE.
         """
-        training.compile_model(self, self.config.LEARNING_RATE if learning_rate is None else learning_rate)
+        config = self.config
+        # AdamW takes it off the weights itself.
+        set_weight_decay(self.keras_model, 0.0 if config.OPTIMIZER == "AdamW" else config.WEIGHT_DECAY)
+        rate = config.LEARNING_RATE if learning_rate is None else learning_rate
+        optimizer = make_optimizer(
+            config.OPTIMIZER,
+            rate,
+            config.LEARNING_MOMENTUM,
+            config.GRADIENT_CLIP_NORM,
+            weight_decay=config.WEIGHT_DECAY,
+            average_momentum=config.AVERAGE_MOMENTUM,
+        )
+        if config.PRECISION == "mixed_float16":
+            # Small gradients would be 0 in float16; Keras adds this only to models that it knows to be of that kind.
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        self.keras_model.compile(
+            optimizer=optimizer,
+            loss=make_loss(config),
+            metrics=[ChannelIoU(index, name=f"iou_{name}") for index, name in enumerate(config.channels)],
+        )
 
     def train(
         self,
-        train_dataset: Any,
-        val_dataset: Any,
+        train_dataset: Dataset,
+        val_dataset: Dataset,
         epochs: int | None = None,
         augmentation: Any = None,
         custom_callbacks: Sequence[keras.callbacks.Callback] | None = None,
     ) -> dict[str, list[float]]:
-        """Trains through STAGES; epochs that the model has behind it, after loading a checkpoint, are skipped.
+        """Trains through STAGES; epochs that a loaded checkpoint has behind it are skipped.
 
         In each stage the layers learn that it names ("decoder": all but the encoder, whose batch normalisation then
-        runs with its stored statistics), with a fresh optimizer and a rate that loses LEARNING_RATE_DECAY every
-        DECAY_EPOCHS epochs of the stage. Every finished epoch leaves a checkpoint, from which a stopped training goes
-        on exactly, a line in `training.csv` and an entry for TensorBoard in `log_dir`.
+        runs with its stored statistics), with a fresh optimizer and a rate that falls within the stage as
+        SCHEDULE says. With AVERAGE_MOMENTUM, the moving average of the weights is handed over. Every finished epoch
+        leaves a checkpoint, from which a stopped training goes on exactly, a line in `training.csv` and an entry for
+        TensorBoard in `log_dir`.
 
         Args:
-            train_dataset: See `unet.data.Dataset`.
-            val_dataset: Another, for the validation losses.
-            epochs: Ends the training at this epoch instead: stages behind it fall away, and the last one is prolonged
-                where STAGES ends earlier.
-            augmentation: An imgaug augmenter that keeps an image's size, applied to image and labels together.
+            train_dataset: Data set to learn from, see `unet.data.Dataset`.
+            val_dataset: Data set for the validation losses; unused where VALIDATION_STEPS is 0.
+            epochs: Total epochs instead of the sum of STAGES: later stages are dropped, the last one left is cut or
+                prolonged.
+            augmentation: imgaug augmenter that keeps an image's size, applied to image and labels together.
             custom_callbacks: Keras callbacks. They are called before the logs are written, so what they add to the
                 logs is logged.
 
         Returns:
-            The logs by name, one value an epoch of this call: loss, iou_<channel>, the same with val_ in front, and
-            learning_rate.
+            The logs by name, one value for each epoch of this call: loss, iou_<channel>, the same with val_ in front,
+            and learning_rate.
 
         Raises:
             ValueError: An image or a data set cannot be used, or no layer matches a stage.
             TrainingDivergedError: The loss became infinite or NaN.
         """
-        return training.train(self, train_dataset, val_dataset, epochs, augmentation, custom_callbacks)
+        config = self.config
+
+        def train_stage(stage: Stage) -> keras.callbacks.History:
+            training = TrainingBatches(train_dataset, config, augmentation)
+            validation = ValidationBatches(val_dataset, config) if config.VALIDATION_STEPS else None
+            return self._train_stage(stage, training, validation, custom_callbacks or ())
+
+        return run_stages(self, lay_out_stages(config.STAGES, config.LEARNING_RATE, epochs), train_stage)
+
+    def _train_stage(
+        self,
+        stage: Stage,
+        training: TrainingBatches,
+        validation: ValidationBatches | None,
+        callbacks: Sequence[keras.callbacks.Callback],
+    ) -> keras.callbacks.History:
+        config = self.config
+        learning = set_trainable(stage.layers, self.keras_model, LAYER_REGEX)
+        self.compile(stage.learning_rate)
+        print(
+            f"\nTraining {stage.layers} ({len(learning)} layers) from epoch {self.epoch + 1} to {stage.until}, "
+            f"learning rate {stage.learning_rate:g}"
+        )
+        return fit(
+            self,
+            training,
+            validation,
+            epochs=stage.until,
+            stage={"layers": stage.layers, "learning_rate": float(stage.learning_rate), "begin": stage.begin},
+            seed=config.SEED,
+            callbacks=[self._schedule(stage), *callbacks],
+        )
+
+    def _schedule(self, stage: Stage) -> keras.callbacks.Callback:
+        config = self.config
+        if config.SCHEDULE == "cosine":
+            total = (stage.until - stage.begin) * config.STEPS_PER_EPOCH
+            warmup = min(config.WARMUP_STEPS, total - 1)
+            return WarmupCosine(stage.learning_rate, total, warmup, config.STEPS_PER_EPOCH, stage.begin)
+        return keras.callbacks.LearningRateScheduler(
+            lambda epoch, _: stage.decayed_rate(epoch, config.LEARNING_RATE_DECAY, config.DECAY_EPOCHS)
+        )
 
     # ---- Prediction ----------------------------------------------------------------------------------------
 
     def predict(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Predicts the channels of images, each at its own size, or as INFERENCE_MODE says.
+        """Predicts the channels of images, each at its own size, or at IMAGE_SIZE if INFERENCE_MODE says so.
+
+        Images of like size go through the network together, in batches of at most `unet.inference.BATCH_PIXELS`.
 
         Args:
-            images: uint8 or float `[H, W, C]`, RGB in 0 to 255, of any sizes.
+            images: uint8 or float `[H, W, C]` each, RGB in 0 to 255, of any sizes.
 
         Returns:
             For every image float32 `[H, W, channels]` in 0..1; `config.channels` names the channels.
@@ -134,8 +203,8 @@ class UNet(Trainee):
         checked = [self._check_image(image) for image in images]
         synchronise(self.keras_model)
         if self.config.INFERENCE_MODE == "resize":
-            return [predict_resized(self._run, image, self.config.IMAGE_SIZE) for image in checked]
-        return [predict_probabilities(self._run, image, self.config.stride) for image in checked]
+            return predict_resized(self._run, checked, self.config.IMAGE_SIZE)
+        return predict_probabilities(self._run, checked, self.config.stride)
 
     def predict_labels(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Finds the nuclei of one image with the configuration's post-processing.

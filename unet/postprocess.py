@@ -1,8 +1,8 @@
-"""From a segmenter's probabilities to nuclei: a label image with a score for each nucleus.
+"""Post-processing: from probabilities to a label image with a score for each nucleus.
 
-Every method finds the mask, finds markers in it, one for each nucleus, and grows the markers to the whole mask. A
+Every method thresholds the mask, finds markers in it, one for each nucleus, and grows the markers to the whole mask. A
 component of the mask with one marker is a nucleus as it stands, so only those with more are grown, and one without a
-marker is a nucleus too: no method loses what the mask channel found.
+marker is a nucleus too: no method loses a region that the mask channel found.
 
 Components are 4-connected throughout: nuclei that meet at a corner only are two.
 """
@@ -22,18 +22,33 @@ from trainkit.label_images import drop_small
 from unet.random_walk import random_walk
 from unet.targets import CHANNELS, disk
 
-METHODS = ("components", "opening", "watershed", "random-walker")
-# Methods whose markers come from the channels beside the mask.
-_NEED_BORDERS = ("watershed", "random-walker")
+# A function of the probability [H, W], numbered markers int32 [H, W] and a mask bool [H, W] to labels int32 [H, W].
+Grow = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Method:
+    """Way from channels to nuclei: the markers and their growth.
+
+    Attributes:
+        markers: Function of the probabilities `[H, W, C]` and the settings to the markers, bool `[H, W]` inside the
+            mask, of which each 4-connected component is one; None: every component of the mask is a nucleus.
+        grow: Function that shares a component with several markers among them.
+        needs_borders: Whether the markers come from the channels beside the mask.
+    """
+
+    markers: Callable[[np.ndarray, PostprocessSettings], np.ndarray] | None = None
+    grow: Grow | None = None
+    needs_borders: bool = False
 
 
 @dataclass(frozen=True)
 class PostprocessSettings:
-    """How probabilities become nuclei.
+    """Settings of the way from probabilities to nuclei.
 
     Attributes:
-        targets: Kind of the channels, one of `unet.targets.CHANNELS`.
-        method: One of `METHODS`:
+        targets: Kind of the channels, a key of `unet.targets.CHANNELS`.
+        method: Key of `METHODS`:
             "components": the components of the mask. Nuclei that touch are one.
             "opening": markers are the components of the mask after an erosion by `opening_radius`; they are grown back
             to the mask by the watershed. A morphological opening (Zhang, Wei and Yue, "Instance segmentation of nucleus
@@ -42,11 +57,12 @@ class PostprocessSettings:
             convolutional networks", section 5.3.1), or `mask` without `border` (Vuola, "Nuclei segmentation using
             computer vision", 2019, section 4.4.3); they are grown over the mask's probability by the watershed.
             "random-walker": the same markers, grown by `unet.random_walk`; slower, and less led by noise.
-        mask_threshold: Nuclei are where the probability of `mask` is above this.
-        marker_threshold: Markers are where that of `borderless` (or `mask`, where there is none) is above this...
-        border_threshold: ...and that of `touching` or `border` is not above this.
-        opening_radius: Radius in pixels of the disk that erodes the mask, "opening" only.
-        min_area: Nuclei of fewer pixels are dropped.
+        mask_threshold: Probability of `mask`, 0 to 1, above which a pixel belongs to a nucleus.
+        marker_threshold: Probability of `borderless` (of `mask`, where there is no `borderless`), 0 to 1, above which
+            a pixel may belong to a marker.
+        border_threshold: Probability of `touching` or `border`, 0 to 1, above which a pixel belongs to no marker.
+        opening_radius: Radius in pixels, 1 or more, of the disk that erodes the mask; "opening" only.
+        min_area: Area in pixels below which a nucleus is dropped.
         fill_holes: Whether holes that lie inside a single nucleus are filled.
         keep_unmarked: Whether components of the mask without a marker become nuclei.
     """
@@ -66,7 +82,7 @@ class PostprocessSettings:
             raise ValueError(f"targets must be one of {', '.join(CHANNELS)}. Received: {self.targets!r}")
         if self.method not in METHODS:
             raise ValueError(f"The method must be one of {', '.join(METHODS)}. Received: {self.method!r}")
-        if self.method in _NEED_BORDERS and len(CHANNELS[self.targets]) == 1:
+        if METHODS[self.method].needs_borders and len(CHANNELS[self.targets]) == 1:
             raise ValueError(
                 f"The method {self.method!r} takes its markers from a border channel, which the targets "
                 f"{self.targets!r} do not have: use 'components' or 'opening'."
@@ -80,12 +96,23 @@ class PostprocessSettings:
 
     @classmethod
     def from_config(cls, config: Any) -> PostprocessSettings:
-        """Reads the settings from a configuration, where they have upper-case names and the method is POSTPROCESS."""
+        """Reads the settings from a configuration.
+
+        Args:
+            config: Configuration with the attributes that `config_name` names, such as `unet.config.UNetConfig`.
+
+        Raises:
+            ValueError: A setting is out of its range or does not fit another.
+        """
         return cls(**{field.name: getattr(config, config_name(field.name)) for field in fields(cls)})
 
 
 def config_name(setting: str) -> str:
-    """Returns a configuration's name for one of the attributes of `PostprocessSettings`."""
+    """Returns the configuration's name of a setting: POSTPROCESS for `method`, else the name in upper case.
+
+    Args:
+        setting: Attribute of `PostprocessSettings`.
+    """
     return "POSTPROCESS" if setting == "method" else setting.upper()
 
 
@@ -95,28 +122,47 @@ def postprocess(
     """Turns a segmenter's probabilities into nuclei.
 
     Args:
-        probabilities: float `[H, W, C]` in 0..1, the channels that `settings.targets` names.
-        settings: How; by default `PostprocessSettings()`. `PostprocessSettings.from_config` reads a configuration.
+        probabilities: float `[H, W, C]` in 0..1, the channels `CHANNELS[settings.targets]` in order.
+        settings: Method and thresholds; by default `PostprocessSettings()`. `PostprocessSettings.from_config` reads a
+            configuration.
 
     Returns:
-        (labels int32 `[H, W]`, scores float32 `[N]`): 0 is background, 1...N the nuclei; scores[k] is the mean
-        probability of `mask` on the pixels of nucleus k + 1.
+        (labels int32 `[H, W]`, scores float32 `[N]`): 0 is background, 1...N the nuclei; scores[k], 0 to 1, is the
+        mean probability of `mask` on the pixels of nucleus k + 1.
 
     Raises:
         ValueError: The probabilities do not fit the settings, are outside 0..1 or not numbers.
+
+    Examples:
+        Two nuclei share an edge; the channel `touching` keeps their markers apart.
+
+        >>> probabilities = np.zeros((2, 9, 3))
+        >>> probabilities[:, 1:4, :2] = 0.875
+        >>> probabilities[:, 4, 0] = 0.625
+        >>> probabilities[:, 4, 2] = 1.0
+        >>> probabilities[:, 5:8, :2] = 0.75
+        >>> labels, scores = postprocess(probabilities)
+        >>> labels
+        array([[0, 1, 1, 1, 1, 2, 2, 2, 0],
+               [0, 1, 1, 1, 1, 2, 2, 2, 0]], dtype=int32)
+        >>> scores.tolist()
+        [0.8125, 0.75]
+        >>> one, _ = postprocess(probabilities, PostprocessSettings(method="components"))
+        >>> int(one.max())
+        1
     """
     settings = settings or PostprocessSettings()
     probabilities = _checked(probabilities, settings)
     probability = np.ascontiguousarray(probabilities[..., 0], dtype=np.float32)
     mask = probability > settings.mask_threshold
-    if settings.method == "components":
+    method = METHODS[settings.method]
+    if method.markers is None:
         labels, _ = label_components(mask)
     else:
-        markers = find_markers(probabilities, settings)
-        grow = random_walk if settings.method == "random-walker" else grow_watershed
-        labels, _ = grow_markers(probability, markers, mask, grow, settings.keep_unmarked)
+        markers = method.markers(probabilities, settings)
+        labels, _ = grow_markers(probability, markers, mask, method.grow, settings.keep_unmarked)
     if settings.fill_holes:
-        # A hole is part of the area that is asked for, and what is dropped may leave one.
+        # A hole counts towards a nucleus' area, and a dropped nucleus may leave one.
         labels = fill_holes(drop_small(fill_holes(labels), settings.min_area)[0])
     else:
         labels, _ = drop_small(labels, settings.min_area)
@@ -124,19 +170,26 @@ def postprocess(
 
 
 def find_markers(probabilities: np.ndarray, settings: PostprocessSettings) -> np.ndarray:
-    """Finds the pixels that the nuclei are grown from.
+    """Finds the pixels that nuclei are grown from, by the settings' method.
 
     Args:
-        probabilities: float `[H, W, C]` in 0..1.
-        settings: See `PostprocessSettings`; the method is not "components".
+        probabilities: float `[H, W, C]` in 0..1, the channels `CHANNELS[settings.targets]` in order.
+        settings: Settings whose method is not "components".
 
     Returns:
         bool `[H, W]`, inside the mask; each 4-connected component is one marker.
     """
+    return METHODS[settings.method].markers(probabilities, settings)
+
+
+def _eroded_mask(probabilities: np.ndarray, settings: PostprocessSettings) -> np.ndarray:
     mask = probabilities[..., 0] > settings.mask_threshold
-    if settings.method == "opening":
-        # What lies outside the image does not erode: a nucleus that the edge cuts goes on there.
-        return cv2.erode(mask.view(np.uint8), disk(settings.opening_radius)).view(bool)
+    # The world outside the image does not erode: a nucleus that the edge cuts goes on there.
+    return cv2.erode(mask.view(np.uint8), disk(settings.opening_radius)).view(bool)
+
+
+def _without_borders(probabilities: np.ndarray, settings: PostprocessSettings) -> np.ndarray:
+    mask = probabilities[..., 0] > settings.mask_threshold
     channels = CHANNELS[settings.targets]
     inner = probabilities[..., channels.index("borderless") if "borderless" in channels else 0]
     return mask & (inner > settings.marker_threshold) & (probabilities[..., -1] <= settings.border_threshold)
@@ -146,17 +199,16 @@ def grow_markers(
     probability: np.ndarray,
     markers: np.ndarray,
     mask: np.ndarray,
-    grow: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+    grow: Grow,
     keep_unmarked: bool = True,
 ) -> tuple[np.ndarray, int]:
     """Shares a mask among markers.
 
     Args:
-        probability: float32 `[H, W]`, of a nucleus.
-        markers: bool `[H, W]`, inside the mask.
-        mask: bool `[H, W]`.
-        grow: Shares the components with several markers: a function of the probability, the numbered markers int32
-            `[H, W]` and the mask of those components, such as `grow_watershed`; returns labels int32 `[H, W]`.
+        probability: float32 `[H, W]` in 0..1, probability that a pixel belongs to a nucleus.
+        markers: bool `[H, W]`, inside the mask; each 4-connected component is one marker.
+        mask: bool `[H, W]`, pixels of nuclei.
+        grow: Function that shares the components with several markers, such as `grow_watershed`.
         keep_unmarked: Whether a component without a marker becomes a nucleus.
 
     Returns:
@@ -186,12 +238,12 @@ def grow_watershed(probability: np.ndarray, markers: np.ndarray, mask: np.ndarra
     """Grows markers over a mask from high probabilities to low ones (Beucher and Lantuejoul 1979).
 
     Args:
-        probability: float `[H, W]`.
-        markers: int32 `[H, W]`, numbered, 0 where there is none. Pixels of different markers are not neighbours.
-        mask: bool `[H, W]`.
+        probability: float `[H, W]` in 0..1, probability that a pixel belongs to a nucleus.
+        markers: int32 `[H, W]`, numbered markers, 0 elsewhere. Pixels of different markers are not neighbours.
+        mask: bool `[H, W]`, pixels to share among the markers.
 
     Returns:
-        int32 `[H, W]`, a marker's number on each pixel of the mask that one reaches.
+        int32 `[H, W]`, the marker's number on each pixel of the mask that a marker reaches.
     """
     # Inside a marker there is nothing to grow over; without it the watershed's queue is several times shorter.
     inside = cv2.erode((markers > 0).view(np.uint8), disk(1)).view(bool) & mask
@@ -206,7 +258,7 @@ def label_components(mask: np.ndarray) -> tuple[np.ndarray, int]:
         mask: bool `[H, W]`.
 
     Returns:
-        (int32 `[H, W]`, 0 outside the mask, and the number of components).
+        (labels int32 `[H, W]`, 0 outside the mask and 1...N inside, N).
     """
     count, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
     return labels, count - 1
@@ -215,13 +267,18 @@ def label_components(mask: np.ndarray) -> tuple[np.ndarray, int]:
 def fill_holes(labels: np.ndarray) -> np.ndarray:
     """Fills the holes that lie inside a single nucleus.
 
-    Background that several nuclei enclose together stays background, as does what the image's edge cuts.
+    Background that several nuclei enclose together, or that reaches the image's edge, stays background.
 
     Args:
-        labels: int32 `[H, W]`, 0 background.
+        labels: int32 `[H, W]` label image, 0 background.
 
     Returns:
-        int32 `[H, W]`; the same array where there is nothing to fill.
+        int32 `[H, W]`; the argument itself where there is nothing to fill.
+
+    Examples:
+        >>> ring = np.array([[0, 0, 0, 0, 0], [0, 3, 3, 3, 0], [0, 3, 0, 3, 0], [0, 3, 3, 3, 0], [0] * 5], np.int32)
+        >>> int(fill_holes(ring)[2, 2])
+        3
     """
     count, background = cv2.connectedComponents((labels == 0).view(np.uint8), connectivity=8, ltype=cv2.CV_32S)
     enclosed = np.ones(count, bool)
@@ -250,11 +307,11 @@ def mean_scores(labels: np.ndarray, probability: np.ndarray) -> np.ndarray:
     """Scores every nucleus by the mean probability on its pixels.
 
     Args:
-        labels: int32 `[H, W]` with labels 0...N, none left out.
-        probability: float `[H, W]`.
+        labels: int32 `[H, W]` label image with consecutive labels 0...N.
+        probability: float `[H, W]` in 0..1.
 
     Returns:
-        float32 `[N]`.
+        float32 `[N]` in 0..1; value k belongs to label k + 1.
     """
     sums = np.bincount(labels.ravel(), weights=probability.ravel())
     return (sums[1:] / np.bincount(labels.ravel())[1:]).astype(np.float32)
@@ -263,6 +320,15 @@ def mean_scores(labels: np.ndarray, probability: np.ndarray) -> np.ndarray:
 def _bounds(mask: np.ndarray) -> tuple[slice, slice]:
     """Returns the smallest window around a mask that is not empty."""
     return ndimage.find_objects(mask.view(np.uint8))[0]
+
+
+# Method by name. A new one is an entry, and a function where its markers or their growth are new.
+METHODS: dict[str, Method] = {
+    "components": Method(),
+    "opening": Method(_eroded_mask, grow_watershed),
+    "watershed": Method(_without_borders, grow_watershed, needs_borders=True),
+    "random-walker": Method(_without_borders, random_walk, needs_borders=True),
+}
 
 
 def _checked(probabilities: np.ndarray, settings: PostprocessSettings) -> np.ndarray:

@@ -1,29 +1,13 @@
 """Named presets: networks and trainings as publications describe them.
 
-Every entry says which settings its source states; what a source leaves open is said to be ours.
+Every entry says which settings its source states; settings that a source leaves open are said to be ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Preset:
-    """Settings that differ from the defaults.
-
-    Attributes:
-        summary: One line for the command line's help.
-        source: Publication that the settings come from.
-        settings: Settings of `unet.config.UNetConfig`.
-    """
-
-    summary: str
-    source: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
+from trainkit.presets import Preset
 
 _ANDRADE = "Nuclei detection based on fully convolutional networks, Rocha de Andrade, UNICAMP"
 _LEHMANN = "Semantic segmentation of cells from clinical images using deep learning, Lehmann, Agarwal, Lund, DTU"
@@ -31,7 +15,7 @@ _MLP = "Mask R-CNN for nuclei, MLP coursework 4 G1, 2018"
 _VUOLA = "Nuclei segmentation using computer vision, Vuola, Aalto University, 2019"
 _ZHANG = "Instance Segmentation of Nucleus Images, Zhang, Wei, Yue, 2018"
 
-# Plain cross-entropy on one channel, and its components as nuclei: nothing that a later U-Net added.
+# Plain cross-entropy on one channel, and its components as nuclei: without the additions of later U-Nets.
 _BASIC = {
     "TARGETS": "mask",
     "LOSS": "bce",

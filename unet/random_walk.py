@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-# What a step weighs at least, however large the difference; it keeps the systems regular.
+# Least weight of a step, however large the difference; it keeps the systems regular.
 _LEAST_WEIGHT = 1e-6
 # Numbers solved for at once, 64 MB of float64; regions with more pixels times markers take several goes.
 _NUMBERS_AT_ONCE = 1 << 23
@@ -25,10 +25,10 @@ def random_walk(values: np.ndarray, markers: np.ndarray, mask: np.ndarray, beta:
     eq. 1.
 
     Args:
-        values: float `[H, W]` in 0..1, such as the probability of a nucleus.
-        markers: int32 `[H, W]`, 0 where there is none. Markers outside the mask are left out.
-        mask: bool `[H, W]`. Each of its 4-connected components holds a marker.
-        beta: How strongly differences keep the walker from crossing; 0: not at all.
+        values: float `[H, W]` in 0..1, such as the probability that a pixel belongs to a nucleus.
+        markers: int32 `[H, W]`, numbered markers, 0 elsewhere. Markers outside the mask are left out.
+        mask: bool `[H, W]`, each of whose 4-connected components holds a marker.
+        beta: Strength, 0 or more, with which differences in value keep the walker from crossing; 0 ignores them.
 
     Returns:
         int32 `[H, W]`, a marker's number on each pixel of the mask, 0 elsewhere. Ties go to the lower number.
@@ -66,11 +66,11 @@ def _linear_system(
     """Weighs the steps of the walker.
 
     Args:
-        values: float `[H, W]`.
-        labels: int32 `[H, W]`, the markers.
+        values: float `[H, W]` in 0..1.
+        labels: int32 `[H, W]`, numbered markers, 0 elsewhere.
         number: int32 `[H, W]`, 0...n - 1 on the pixels to be decided, -1 elsewhere.
-        mask: bool `[H, W]`.
-        beta: See `random_walk`.
+        mask: bool `[H, W]`, pixels that the walker may step on.
+        beta: Strength with which differences in value keep the walker from crossing.
 
     Returns:
         (system `[n, n]`, rim `[n, markers + 1]`): the Laplacian of the graph between the pixels to be decided, and the
@@ -107,7 +107,7 @@ def _sum_entries(entries: list[tuple[np.ndarray, np.ndarray, np.ndarray]], shape
 
 
 def _reached_first(system: sparse.csr_array, rim: sparse.csr_array, candidates: np.ndarray) -> np.ndarray:
-    """Returns which of the candidates each pixel of one region reaches first most probably, `[n]`."""
+    """Returns the candidate that each pixel of one region most probably reaches first, int32 `[n]`."""
     solver = splu(system.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
     rim = rim.tocsc()
     pixels = system.shape[0]

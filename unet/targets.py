@@ -1,12 +1,13 @@
-"""What a segmenter learns: the channels of a label image, and the weight of every pixel in the loss.
+"""Training targets: the channels of a label image, and the weight of every pixel in the loss.
 
-All of it works on the label image as a whole. A neighbourhood holds two nuclei where its smallest and its largest
+Everything here works on the label image as a whole. A neighbourhood holds two nuclei where its smallest and its largest
 label differ, so minimum and maximum filters do for every nucleus at once what a loop would do mask by mask.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import cv2
@@ -14,13 +15,13 @@ import numpy as np
 from scipy import ndimage
 from skimage import measure
 
-# Kind of targets -> its channels, in order.
+# Kind of targets -> its channels, in order. A new channel needs a function in `_CHANNEL_MAKERS`.
 CHANNELS: dict[str, tuple[str, ...]] = {
     "mask": ("mask",),
     "mask-border": ("mask", "border"),
     "mask-borderless-touching": ("mask", "borderless", "touching"),
 }
-# The weight map leaves out what adds less than w0 * exp(-18) to a weight, 1.5e-7 for w0 = 10: float32 cannot tell.
+# Window around a nucleus in the weight map: beyond it w0 * exp(-18), 1.5e-7 for w0 = 10, is lost in float32.
 _REACH_IN_SIGMA = 6.0
 # One less than uint16 holds: labels are also counted downwards from there.
 _MAX_LABEL = np.iinfo(np.uint16).max - 1
@@ -40,7 +41,7 @@ def make_targets(labels: np.ndarray, kind: str, border_width: int = 2, erosion_w
 
     Args:
         labels: Integer `[H, W]` label image, 0 background. Labels need not be consecutive.
-        kind: One of `CHANNELS`.
+        kind: Key of `CHANNELS`.
         border_width: Radius in pixels of the dilation, 1 or more. A border between nuclei that share an edge is twice
             as wide.
         erosion_width: Radius in pixels of the erosion, 1 or more.
@@ -50,17 +51,25 @@ def make_targets(labels: np.ndarray, kind: str, border_width: int = 2, erosion_w
 
     Raises:
         ValueError: An argument is out of range, or `labels` is no label image.
+
+    Examples:
+        Two nuclei share an edge.
+
+        >>> labels = np.zeros((4, 8), int)
+        >>> labels[:, 1:4], labels[:, 4:7] = 1, 2
+        >>> targets = make_targets(labels, "mask-border", border_width=1)
+        >>> targets.shape, targets.dtype
+        ((4, 8, 2), dtype('uint8'))
+        >>> targets[0, :, 0], targets[0, :, 1]
+        (array([0, 1, 1, 1, 1, 1, 1, 0], dtype=uint8), array([0, 0, 0, 1, 1, 0, 0, 0], dtype=uint8))
     """
     if kind not in CHANNELS:
         raise ValueError(f"Targets must be one of {', '.join(CHANNELS)}. Received: {kind!r}")
     labels = _as_uint16(labels)
-    channels = [labels > 0]
-    if kind == "mask-border":
-        channels.append(_claimed_twice(labels, border_width))
-    elif kind == "mask-borderless-touching":
-        cores = _borderless(labels, erosion_width)
-        channels += [cores, _claimed_twice(labels, border_width) & ~cores]
-    return np.stack(channels, axis=-1).view(np.uint8)
+    made: dict[str, np.ndarray] = {}
+    for name in CHANNELS[kind]:
+        made[name] = _CHANNEL_MAKERS[name](labels, border_width, erosion_width, made)
+    return np.stack(list(made.values()), axis=-1).view(np.uint8)
 
 
 def border(labels: np.ndarray, width: int = 2) -> np.ndarray:
@@ -75,6 +84,10 @@ def border(labels: np.ndarray, width: int = 2) -> np.ndarray:
 
     Raises:
         ValueError: `width` is below 1, or `labels` is no label image.
+
+    Examples:
+        >>> border(np.array([[1, 1, 1, 0, 2, 2, 2]]), width=1).astype(int)
+        array([[0, 0, 0, 1, 0, 0, 0]])
     """
     return _claimed_twice(_as_uint16(labels), width)
 
@@ -96,6 +109,10 @@ def borderless(labels: np.ndarray, width: int = 2) -> np.ndarray:
 
     Raises:
         ValueError: `width` is below 1, or `labels` is no label image.
+
+    Examples:
+        >>> borderless(np.array([[1, 1, 1, 2, 2, 2, 0]]), width=1).astype(int)
+        array([[1, 1, 0, 0, 1, 0, 0]])
     """
     return _borderless(_as_uint16(labels), width)
 
@@ -109,20 +126,24 @@ def border_weight_map(
     nearest and the second nearest nucleus, 0 inside a nucleus, and w_c the weight of the pixel's class (Ronneberger
     et al., "U-Net: convolutional networks for biomedical image segmentation", 2015, eq. 2).
 
-    Distances are measured in a window around each nucleus that reaches 6 sigma beyond it. What lies further away
-    would add less than w0 * 1.6e-8 to a weight and is left out; within reach the distances are exact.
+    Distances are measured in a window around each nucleus that reaches 6 sigma beyond it. Nuclei further away would
+    add less than w0 * 1.6e-8 to a weight and are left out; within reach the distances are exact.
 
     Args:
         labels: Integer `[H, W]` label image.
         w0: Largest weight that a border adds.
-        sigma: Distance in pixels over which that falls off.
-        class_weights: Weight of a background pixel and of a nucleus' pixel.
+        sigma: Distance in pixels over which the added weight falls off, above 0.
+        class_weights: Weight of a background pixel and weight of a nucleus' pixel.
 
     Returns:
         float32 `[H, W]`.
 
     Raises:
         ValueError: `sigma` is not positive, or `labels` is no label image.
+
+    Examples:
+        >>> border_weight_map(np.array([[1, 0, 2, 0, 0]]), w0=10, sigma=5).round(2)
+        array([[10.23, 10.23, 10.23,  8.26,  5.87]], dtype=float32)
     """
     if not sigma > 0:
         raise ValueError(f"sigma must be positive. Received: {sigma}")
@@ -134,11 +155,11 @@ def border_weight_map(
 
 
 def append_weights(targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Puts a weight map behind the channels, which is where the weighted loss looks for it.
+    """Puts a weight map behind the channels, where the weighted loss expects it.
 
     Args:
-        targets: `[H, W, C]`.
-        weights: `[H, W]`.
+        targets: `[H, W, C]`, the channels.
+        weights: `[H, W]`, weight of every pixel.
 
     Returns:
         float32 `[H, W, C + 1]`.
@@ -147,7 +168,7 @@ def append_weights(targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _as_uint16(labels: np.ndarray) -> np.ndarray:
-    """Checks a label image and returns it in the type that OpenCV's filters are fast for."""
+    """Checks a label image and returns it as uint16, for which OpenCV's filters are fast."""
     labels = np.asarray(labels)
     if labels.ndim != 2 or 0 in labels.shape or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"Targets need an integer label image [H, W]. Received: shape {labels.shape}, {labels.dtype}")
@@ -164,7 +185,13 @@ def _as_uint16(labels: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=32)
 def disk(radius: int) -> np.ndarray:
-    """Returns the offsets at a Euclidean distance of `radius` or less, uint8 `[2 radius + 1, 2 radius + 1]`.
+    """Returns a disk as a structuring element: 1 at a Euclidean distance of `radius` or less from the centre.
+
+    Args:
+        radius: Radius in pixels, 1 or more.
+
+    Returns:
+        uint8 `[2 radius + 1, 2 radius + 1]`.
 
     Raises:
         ValueError: `radius` is not an integer of 1 or more.
@@ -176,7 +203,7 @@ def disk(radius: int) -> np.ndarray:
 
 
 def _claimed_twice(labels: np.ndarray, width: int) -> np.ndarray:
-    """Returns where the smallest and the largest nucleus within reach differ."""
+    """Finds the pixels where the smallest and the largest label within reach differ."""
     # Counted down, nuclei keep out of the background's way in a maximum filter: the smallest label comes out on top.
     downwards = np.where(labels > 0, np.uint16(_MAX_LABEL + 1) - labels, np.uint16(0))
     largest = cv2.dilate(labels, disk(width))
@@ -241,3 +268,14 @@ def _two_nearest_distances(labels: np.ndarray, reach: int) -> tuple[np.ndarray, 
         np.minimum(second[window], np.maximum(nearest[window], distance), out=second[window])
         np.minimum(nearest[window], distance, out=nearest[window])
     return nearest, second
+
+
+# Channel -> function of (labels uint16 [H, W], border width, erosion width, channels already made) to bool [H, W].
+_CHANNEL_MAKERS: dict[str, Callable[[np.ndarray, int, int, dict[str, np.ndarray]], np.ndarray]] = {
+    "mask": lambda labels, border_width, erosion_width, made: labels > 0,
+    "border": lambda labels, border_width, erosion_width, made: _claimed_twice(labels, border_width),
+    "borderless": lambda labels, border_width, erosion_width, made: _borderless(labels, erosion_width),
+    "touching": lambda labels, border_width, erosion_width, made: (
+        _claimed_twice(labels, border_width) & ~made["borderless"]
+    ),
+}

@@ -1,6 +1,6 @@
 """Finding and outlining nuclei in microscopy images.
 
-The names below are what most users need: `from nucleus import load_model, make_config, predict, read_image`. They are
+The names below are what most users need: `from nucleus import load_model, read_image`. They are
 imported when first used, since Keras takes seconds to load.
 """
 
@@ -10,20 +10,21 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    "NucleusConfig": "config",
-    "NucleusInferenceConfig": "config",
-    "make_config": "config",
-    "EnsemblePredictor": "ensemble",
-    "NucleusDataset": "dataset",
-    "VAL_IMAGE_IDS": "dataset",
-    "shipped_data": "dataset",
-    "evaluate": "evaluation",
-    "load_model": "inference",
-    "predict": "inference",
+    "NucleusConfig": "models.mask_rcnn",
+    "NucleusInferenceConfig": "models.mask_rcnn",
+    "make_config": "models.registry",
+    "EnsembleModel": "ensemble",
+    "NucleusDataset": "datasets.dataset",
+    "VAL_IMAGE_IDS": "datasets.dataset",
+    "shipped_data": "datasets.dataset",
+    "evaluate": "evaluation.evaluation",
+    "load_model": "models.loading",
+    "NucleusModel": "models.base",
+    "Prediction": "models.base",
     "read_ensemble": "ensemble",
-    "read_image": "images",
-    "rle_encode": "labels",
-    "rle_decode": "labels",
+    "read_image": "images.reading",
+    "rle_encode": "images.labels",
+    "rle_decode": "images.labels",
 }
 __all__ = list(_HOMES)
 

@@ -12,8 +12,6 @@ from mrcnn.layers import BatchNorm
 from mrcnn.model import MaskRCNN
 from mrcnn.utils import Dataset
 
-STRIDES = (4, 8, 16, 32, 64)
-
 
 def tiny_backbone(image, stage5, train_bn):
     """One convolution a stage, with the lineage's layer names."""
@@ -33,9 +31,6 @@ class TinyConfig(Config):
 
     NAME = "tiny"
     BACKBONE = staticmethod(tiny_backbone)
-    COMPUTE_BACKBONE_SHAPE = staticmethod(
-        lambda shape: np.array([[-(-shape[0] // s), -(-shape[1] // s)] for s in STRIDES])
-    )
     NUM_CLASSES = 3
     IMAGES_PER_GPU = 1
     STEPS_PER_EPOCH = 1

@@ -105,6 +105,8 @@ def test_a_configuration_that_cannot_be_built(tiny_config, tmp_path):
 def test_each_mode_refuses_the_work_of_the_other(model, shapes):
     with pytest.raises(ValueError, match="needs a model in training mode"):
         model.train(shapes(), shapes(), 0.01, 1, "all")
+    with pytest.raises(ValueError, match="needs a model in training mode"):
+        model.train_stages(shapes(), shapes())
 
 
 @pytest.mark.parametrize(

@@ -198,7 +198,7 @@ def test_a_refused_update_changes_nothing():
         ({"OPTIMIZER": "Lion"}, "OPTIMIZER must be"),
         ({"WEIGHT_DECAY_REDUCTION": "max"}, "WEIGHT_DECAY_REDUCTION must be"),
         ({"BACKBONE": "vgg16"}, "BACKBONE must be one of .*'vgg16'"),
-        ({"BACKBONE": lambda *_, **__: None}, "COMPUTE_BACKBONE_SHAPE"),
+        ({"STAGES": "[('heads', 0)]"}, "STAGES needs a list of"),
         ({"RPN_ANCHOR_SCALES": (8, 16)}, "RPN_ANCHOR_SCALES needs one scale a pyramid level"),
         ({"IMAGE_MAX_DIM": 500}, "multiple of 64.*Received: 500"),
         ({"MEAN_PIXEL": [1.0, 2.0]}, "MEAN_PIXEL needs one value a channel"),

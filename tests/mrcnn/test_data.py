@@ -9,8 +9,9 @@ import pytest
 from mrcnn import data
 from mrcnn.anchors import anchor_grid_shapes, pyramid_anchors
 from mrcnn.config import Config
-from mrcnn.rpn_targets import match_anchors
-from mrcnn.utils import Dataset
+from mrcnn.dataset import Dataset
+from mrcnn.ground_truth import load_image_gt
+from mrcnn.rpn.targets import match_anchors
 from trainkit.imgaug_compat import iaa
 
 
@@ -76,7 +77,7 @@ def test_batch_holds_the_networks_inputs():
     }
     assert batch["input_image_meta"][:, 0].tolist() == [2, 3]
     np.testing.assert_array_equal(batch["input_image"][0, 5, 5], [39, 38, 37])
-    truth = data.load_image_gt(dataset, config, 3, use_mini_mask=True, rng=np.random.default_rng([0, 0, 3]))
+    truth = load_image_gt(dataset, config, 3, use_mini_mask=True, rng=np.random.default_rng([0, 0, 3]))
     count = len(truth[2])
     assert batch["input_gt_class_ids"][1].tolist() == [1] * count + [0] * (5 - count)
     np.testing.assert_array_equal(batch["input_gt_boxes"][1, :count], truth[3])
@@ -97,7 +98,7 @@ def test_rpn_learns_from_all_instances_and_the_heads_from_a_random_choice():
     config.IMAGE_RESIZE_MODE, config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM = "square", 64, 128
     config.MAX_GT_INSTANCES = 3
     config.RPN_TRAIN_ANCHORS_PER_IMAGE = 10_000
-    _, _, class_ids, boxes, masks = data.load_image_gt(dataset, config, 7, use_mini_mask=True)
+    _, _, class_ids, boxes, masks = load_image_gt(dataset, config, 7, use_mini_mask=True)
     assert len(boxes) == 7
     anchors = pyramid_anchors(config, (128, 128))
     expected = match_anchors(anchors, anchor_grid_shapes(config, (128, 128)), class_ids, boxes)

@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 from keras import ops
 
-from mrcnn import detections, layers, proposals, targets
-from mrcnn.data import compose_image_meta
+from mrcnn import layers
+from mrcnn.image_meta import compose_image_meta
+from mrcnn.roi_heads import detections, targets
+from mrcnn.roi_heads import layers as roi_layers
+from mrcnn.rpn import proposals
 
 pytestmark = pytest.mark.backend
 DEVIATION = (0.1, 0.1, 0.2, 0.2)
@@ -85,7 +88,7 @@ def test_batch_norm_modes(train_bn, training, trainable):
 
 def test_roi_convolution_is_a_valid_convolution():
     inputs = np.random.default_rng(0).normal(size=(5, 3, 3, 4)).astype(np.float32)
-    ours, reference = layers.RoIConv2D(6, 3), keras.layers.Conv2D(6, 3, padding="valid")
+    ours, reference = roi_layers.RoIConv2D(6, 3), keras.layers.Conv2D(6, 3, padding="valid")
     ours.build(inputs.shape)
     reference.build(inputs.shape)
     ours.bias.assign(np.arange(6.0))
@@ -95,7 +98,10 @@ def test_roi_convolution_is_a_valid_convolution():
 
 def test_pointwise_convolution_takes_any_leading_dimensions():
     inputs = np.random.default_rng(0).normal(size=(2, 5, 3, 3, 4)).astype(np.float32)
-    ours, reference = layers.PointwiseConv2D(6, activation="sigmoid"), keras.layers.Conv2D(6, 1, activation="sigmoid")
+    ours, reference = (
+        roi_layers.PointwiseConv2D(6, activation="sigmoid"),
+        keras.layers.Conv2D(6, 1, activation="sigmoid"),
+    )
     ours.build(inputs.shape)
     reference.build(inputs[0].shape)
     ours.bias.assign(np.arange(6.0))
@@ -147,10 +153,10 @@ def test_normalized_boxes_keep_padding():
 
 def test_rois_fold_and_unfold():
     values, rois = np.arange(2 * 3 * 4.0).reshape(2, 3, 4), np.zeros((2, 3, 4))
-    folded = run(layers.FoldRois(), values)
+    folded = run(roi_layers.FoldRois(), values)
     np.testing.assert_array_equal(folded, values.reshape(6, 4))
-    np.testing.assert_array_equal(run(layers.UnfoldRois(), folded, rois), values)
-    np.testing.assert_array_equal(run(layers.UnfoldRois((2, 2)), folded, rois), values.reshape(2, 3, 2, 2))
+    np.testing.assert_array_equal(run(roi_layers.UnfoldRois(), folded, rois), values)
+    np.testing.assert_array_equal(run(roi_layers.UnfoldRois((2, 2)), folded, rois), values.reshape(2, 3, 2, 2))
     np.testing.assert_array_equal(run(targets.FirstRois(2), values), values[:, :2])
 
 
@@ -349,17 +355,17 @@ def test_detections_are_clipped_to_the_image_inside_its_padding():
     "layer",
     [
         layers.BatchNorm(None, name="bn", epsilon=0.01),
-        layers.RoIConv2D(4, 3, name="conv"),
-        layers.PointwiseConv2D(4, name="pointwise", activation="sigmoid"),
+        roi_layers.RoIConv2D(4, 3, name="conv"),
+        roi_layers.PointwiseConv2D(4, name="pointwise", activation="sigmoid"),
         proposals.Anchors([[0.0, 0.0, 1.0, 1.0]], name="anchors"),
         proposals.TopAnchors(10, DEVIATION, name="top"),
         proposals.RefinedBoxes(name="refined"),
         proposals.ClippedBoxes(name="clipped"),
         proposals.SuppressedBoxes(10, 0.7, name="suppressed"),
         proposals.SelectedBoxes(name="selected"),
-        layers.PyramidROIAlign(7, name="align"),
-        layers.FoldRois(name="fold"),
-        layers.UnfoldRois((3, 4), name="unfold"),
+        roi_layers.PyramidROIAlign(7, name="align"),
+        roi_layers.FoldRois(name="fold"),
+        roi_layers.UnfoldRois((3, 4), name="unfold"),
         targets.DetectionTargets(10, 0.3, DEVIATION, (28, 28), True, seed=3, name="targets"),
         detections.Detections(10, 0.5, 0.3, DEVIATION, name="detections"),
         layers.NormalizedBoxes(name="normalized"),

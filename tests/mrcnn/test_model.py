@@ -4,10 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn.data import compose_image_meta, mold_image
+from mrcnn.config import RUN_FILES
+from mrcnn.image_meta import compose_image_meta, mold_image
 from mrcnn.model import MaskRCNN
 from mrcnn.resizing import resize_image
 from mrcnn.results import unmold_detections
+from trainkit.runs import Run
 
 RPN_TENSORS = {
     "ROI/pre_nms_anchors:0": (1, 100, 4),
@@ -199,6 +201,13 @@ def test_weights_survive_a_file(detector, tiny_config, tmp_path):
     for ours, theirs in zip(other.keras_model.get_weights(), detector.keras_model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert other.epoch == 0, "a file that is no checkpoint begins a new run"
+
+
+def test_checkpoints_have_the_lineages_names(tmp_path):
+    folder = tmp_path / "nucleus20240101T0000"
+    assert RUN_FILES.run_of(folder / "mask_rcnn_nucleus_0012.h5") == Run(folder, 12)
+    for other in ("mask_rcnn_coco.h5", "nucleus20240101T0000/mask_rcnn_nucleus_best.h5", "x/mask_rcnn_a_0001.h5"):
+        assert RUN_FILES.run_of(tmp_path / other) is None
 
 
 def test_coco_weights_load_but_for_the_excluded_layers(tiny_config, tmp_path):

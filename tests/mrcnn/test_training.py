@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mrcnn.model import MaskRCNN
-from mrcnn.training import TrainingDivergedError, make_optimizer
 from mrcnn.training_model import LOSS_NAMES
+from trainkit.fitting import TrainingDivergedError
 
 # TensorFlow says that running functions eagerly leaves those of tf.data alone.
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the:UserWarning")
@@ -156,6 +156,25 @@ def test_another_stage_begins_with_a_fresh_optimizer(tiny_config, shapes, tmp_pa
     assert float(resumed.keras_model.optimizer.learning_rate) == pytest.approx(0.001)
 
 
+def test_stages_follow_each_other_and_those_behind_a_checkpoint_are_skipped(tiny_config, shapes, tmp_path, eager):
+    config = tiny_config(STAGES=(("heads", 1), ("all", 2, 0.002)), LEARNING_RATE=0.01, VALIDATION_STEPS=0)
+    model = new_model(config, tmp_path)
+    start = weights_of(model)
+    first = model.train_stages(shapes(), shapes(), epochs=1)
+    heads = weights_of(model)
+    assert not any(name.startswith("res") for name in changed_layers(start, heads))
+
+    resumed = new_model(config, tmp_path, seed=2)
+    resumed.load_weights(resumed.find_last(), by_name=True)
+    rest = resumed.train_stages(shapes(), shapes())
+    assert any(name.startswith("res") for name in changed_layers(heads, weights_of(resumed)))
+    assert float(resumed.keras_model.optimizer.learning_rate) == pytest.approx(0.002)
+    assert [row["epoch"] for row in read_log(resumed)] == ["1", "2", "3"]
+    logged = [float(row["loss"]) for row in read_log(resumed)]
+    np.testing.assert_allclose([*first["loss"], *rest["loss"]], logged, rtol=1e-4)
+    assert resumed.train_stages(shapes(), shapes()) == {}, "nothing is left to do"
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -261,10 +280,3 @@ def test_a_dataset_with_other_classes_is_refused(tiny_config, shapes, tmp_path):
     model = new_model(tiny_config(NUM_CLASSES=2), tmp_path)
     with pytest.raises(ValueError, match=r"has 3 classes .*NUM_CLASSES is 2"):
         model.train(shapes(), shapes(), 0.01, 1, "all")
-
-
-def test_optimizers():
-    assert isinstance(make_optimizer("Adam", 0.1, 0.9, None), keras.optimizers.Adam)
-    descent = make_optimizer("SGD", 0.1, 0.8, 5.0)
-    assert isinstance(descent, keras.optimizers.SGD)
-    assert (descent.momentum, descent.global_clipnorm) == (0.8, 5.0)

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nucleus import cli, inference
+from nucleus import cli
+from nucleus.models import inference
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nucleus import cli, inference
-from nucleus.config import NucleusConfig
-from nucleus.dataset import NucleusDataset
-from nucleus.weights import Recipe, find_recipe
+from nucleus import cli
+from nucleus.datasets.dataset import NucleusDataset
+from nucleus.models import inference
+from nucleus.models.config import NucleusConfig
+from nucleus.models.weights import Recipe, find_recipe
 
 
 @pytest.fixture
@@ -225,8 +226,8 @@ def train(tmp_path, monkeypatch, add_sample, rectangle):
     """Returns a function that runs `train` on a tiny dataset and returns the model it made."""
     add_sample("a", [rectangle(1, 1, 5, 5)])
     add_sample("b", [rectangle(1, 1, 5, 5)], folder="extra")
-    monkeypatch.setattr("nucleus.mask_rcnn.MaskRCNN", FakeMaskRCNN)
-    monkeypatch.setattr("nucleus.mask_rcnn.download_coco", lambda: "coco.h5")
+    monkeypatch.setattr("nucleus.models.mask_rcnn.MaskRCNN", FakeMaskRCNN)
+    monkeypatch.setattr("nucleus.models.mask_rcnn.download_coco", lambda: "coco.h5")
     monkeypatch.setattr(FakeMaskRCNN, "made", [])
 
     def start(*arguments):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from nucleus import cli
-from nucleus.presets import PRESETS, Preset
+from nucleus.models.presets import PRESETS, Preset
 
 
 def tiny_backbone(image, stage5, train_bn):

@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 
 from nucleus import cli, load_model, predict, read_image
-from nucleus.dataset import NucleusDataset
-from nucleus.images import read_labels
+from nucleus.datasets.dataset import NucleusDataset
+from nucleus.images.reading import read_labels
+from trainkit.presets import Preset
 from unet.model import UNet
-from unet.presets import PRESETS, Preset
+from unet.presets import PRESETS
 
 SHIPPED = Path(__file__).parents[2] / "samples" / "nucleus" / "data"
 TINY = {
@@ -127,8 +128,9 @@ def test_what_does_not_fit_the_weights_is_named(shipped, finished, tmp_path, cap
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A weights file of the tiny network as a training leaves it, with its recipe."""
-    from nucleus.config import make_config
-    from nucleus.weights import Recipe
+    from nucleus.models.config import make_config
+
+    from nucleus.models.weights import Recipe
 
     folder = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:

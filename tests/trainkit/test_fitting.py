@@ -10,7 +10,8 @@ import pytest
 
 from trainkit.batches import Batches, Shuffled
 from trainkit.checkpoint import CheckpointError, synchronise
-from trainkit.fitting import TrainingDivergedError, fit, make_optimizer, set_trainable
+from trainkit.fitting import TrainingDivergedError, fit, set_trainable
+from trainkit.optimizers import make_optimizer
 from trainkit.runs import RunFiles
 from trainkit.trainee import Trainee
 

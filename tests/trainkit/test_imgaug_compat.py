@@ -1,16 +1,18 @@
 """imgaug imports and augments under the installed NumPy."""
 
+import shutil
 import subprocess
 import sys
+import sysconfig
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from trainkit.imgaug_compat import ia, iaa
+import trainkit.imgaug_hook
+from trainkit.imgaug_compat import iaa
 
-
-def test_version_is_the_one_the_table_was_made_for():
-    assert ia.__version__ == "0.4.0"
+TRAINKIT = Path(trainkit.imgaug_hook.__file__).parent
 
 
 @pytest.mark.parametrize(
@@ -37,13 +39,26 @@ def test_a_label_image_follows_its_image():
     assert (segmentation == 7).sum() == 18
 
 
-def test_a_script_may_import_imgaug_before_anything_of_ours():
-    script = "import sys, imgaug; print(imgaug.__version__, 'trainkit.numpy_compat' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert result.stdout.split() == ["0.4.0", "True"], result.stderr
+def run_python(*arguments):
+    """Runs Python in a process of its own; returns the words that it prints."""
+    result = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.split()
 
 
-def test_python_starts_without_numpy():
-    script = "import sys; print('trainkit.imgaug_hook' in sys.modules, 'numpy' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert result.stdout.split() == ["True", "False"], result.stderr
+def test_a_script_may_import_imgaug_before_this_project():
+    """In this environment, as it was installed."""
+    assert run_python("-c", "import imgaug; print(imgaug.__version__)") == ["0.4.0"]
+
+
+def test_the_hook_stands_alone(tmp_path):
+    """In an environment that has imgaug and the two files of the hook, but none of this project's packages."""
+    shutil.copy(TRAINKIT / "imgaug_hook.py", tmp_path / "keras_nucleus_imgaug.py")
+    shutil.copy(TRAINKIT / "keras_nucleus_imgaug.pth", tmp_path)
+    script = (
+        "import site, sys; sys.path.append(sys.argv[2]); site.addsitedir(sys.argv[1]); print('numpy' in sys.modules); "
+        "import imgaug; print(imgaug.__version__, *{'trainkit', 'mrcnn', 'unet', 'nucleus'} & sys.modules.keys())"
+    )
+    # -I -S: neither PYTHONPATH nor the .pth files of the environment.
+    printed = run_python("-I", "-S", "-c", script, str(tmp_path), sysconfig.get_path("purelib"))
+    assert printed == ["False", "0.4.0"], "NumPy is imported with imgaug, not at the start"

@@ -1,14 +1,14 @@
 """The networks of the presets: their published sizes, the shapes they give, and what a stage freezes."""
 
+from pkgutil import resolve_name
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
 from unet.architecture import build_unet, encoder_layer_names
-from unet.config import UNetConfig, make_config
-from unet.decoders import DECODERS
-from unet.encoders import ENCODERS
+from unet.config import DECODERS, ENCODERS, UNetConfig, make_config
 from unet.presets import PRESETS
 
 pytestmark = pytest.mark.backend
@@ -60,7 +60,7 @@ def test_every_pixel_gets_every_channel(preset, resnets):
         config.update({"DECODER_FILTERS": (16, 16)})
     if preset in RESNETS:
         image, skips = resnets(config)
-        model = keras.Model(image, DECODERS[config.DECODER](skips, config))
+        model = keras.Model(image, resolve_name(DECODERS[config.DECODER])(skips, config))
     else:
         model = build_unet(config)
     assert output_shape(model, config) == expected_shape(config)
@@ -77,7 +77,7 @@ def resnets():
         if config.ENCODER not in built:
             built.clear()
             image = keras.Input((None, None, 3))
-            built[config.ENCODER] = image, ENCODERS[config.ENCODER](image, config)
+            built[config.ENCODER] = image, resolve_name(ENCODERS[config.ENCODER])(image, config)
         return built[config.ENCODER]
 
     return build

@@ -1,5 +1,7 @@
 """Decoders: they need no more of an encoder than its features, and their blocks are what their sources draw."""
 
+from pkgutil import resolve_name
+
 import cv2
 import keras
 import numpy as np
@@ -7,8 +9,8 @@ import pytest
 from keras import layers, ops
 
 from unet.architecture import build_unet
-from unet.config import UNetConfig, make_config
-from unet.decoders import DECODERS, inception_se_block, squeeze_and_excite
+from unet.config import DECODERS, UNetConfig, make_config
+from unet.decoders import inception_se_block, squeeze_and_excite
 from unet.encoders import Skip
 from unet.fcn import Bilinear, fcn8s_decoder
 from unet.layers import convolution
@@ -26,7 +28,7 @@ def make_skips(channels, size=16, first_stride=1):
 
 
 def decode(skips, config):
-    output = DECODERS[config.DECODER](skips, config)
+    output = resolve_name(DECODERS[config.DECODER])(skips, config)
     # FCN-8s uses three, and some versions of Keras refuse inputs that lead nowhere.
     used = skips[-3:] if config.DECODER == "fcn8s" else skips
     return keras.Model([skip.tensor for skip in used], output)

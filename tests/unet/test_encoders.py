@@ -1,12 +1,14 @@
 """Encoders: features at every stride, and the published networks on the pixels that those expect."""
 
+from pkgutil import resolve_name
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from unet.config import UNetConfig
-from unet.encoders import ENCODERS
+from unet.config import ENCODERS, UNetConfig
+from unet.encoders import plain_encoder
 from unet.layers import ScalePixels
 
 CHANNELS = {
@@ -20,7 +22,7 @@ CHANNELS = {
 @pytest.mark.parametrize("encoder", CHANNELS)
 def test_published_encoders_give_features_at_five_strides(encoder):
     image = keras.Input((None, None, 3))
-    skips = ENCODERS[encoder](image, UNetConfig())
+    skips = resolve_name(ENCODERS[encoder])(image, UNetConfig())
     assert [skip.stride for skip in skips] == [2, 4, 8, 16, 32]
     shapes = keras.Model(image, [skip.tensor for skip in skips]).compute_output_shape((1, 64, 96, 3))
     expected = zip((2, 4, 8, 16, 32), CHANNELS[encoder], strict=True)
@@ -31,7 +33,7 @@ def test_published_encoders_give_features_at_five_strides(encoder):
 def test_the_plain_encoder_has_a_level_for_each_of_its_filters():
     config = UNetConfig().update({"ENCODER": "plain", "DECODER": "plain", "ENCODER_FILTERS": (4, 6, 8), "DROPOUT": 0.1})
     image = keras.Input((8, 12, 1))
-    skips = ENCODERS["plain"](image, config)
+    skips = plain_encoder(image, config)
     assert [(skip.stride, *skip.tensor.shape[1:]) for skip in skips] == [(1, 8, 12, 4), (2, 4, 6, 6), (4, 2, 3, 8)]
 
 

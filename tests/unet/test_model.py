@@ -55,6 +55,29 @@ def test_images_can_be_predicted_at_the_size_of_training(model, monkeypatch):
     assert abs(found - model.predict([large])[0]).max() > 0.01, "another answer than at the image's own size"
 
 
+@pytest.mark.backend
+def test_a_batch_gives_what_single_images_give(model):
+    images = [image(30 - index, 22 + index, 3, seed=index) for index in range(7)]
+    for together, picture in zip(model.predict(images), images, strict=True):
+        np.testing.assert_allclose(together, model.predict([picture])[0], atol=1e-5)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="counts the graphs that TensorFlow traced")
+def test_more_images_of_a_size_need_no_more_graphs(tiny_config, tmp_path):
+    model = UNet(tiny_config(**PLAIN), tmp_path)
+    traced = []
+    call = model.keras_model.call
+
+    def counting(inputs, *arguments, **options):
+        traced.append(tuple(inputs.shape))
+        return call(inputs, *arguments, **options)
+
+    model.keras_model.call = counting
+    for count in range(1, 20):
+        model.predict([image(24, 24, 3)] * count)
+    assert sorted(traced) == [(count, 24, 24, 3) for count in (1, 2, 4, 8)]
+
+
 def test_nuclei_follow_from_the_channels(model, monkeypatch):
     channels = np.zeros((10, 20, 3), np.float32)
     channels[2:8, 2:9, :2] = 0.9

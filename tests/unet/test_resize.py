@@ -49,7 +49,7 @@ def test_a_resized_image_is_predicted_whole(shape):
         seen.append(batch)
         return batch[..., :2] / 255
 
-    probabilities = predict_resized(run, image, 32)
+    (probabilities,) = predict_resized(run, [image], 32)
     assert seen[0].shape == (1, 32, 32, 3) and seen[0].dtype == np.float32
     assert probabilities.shape == (*shape, 2) and probabilities.dtype == np.float32
     away = np.abs(np.arange(shape[0]) + 0.5 - shape[0] // 2) > shape[0] / 16

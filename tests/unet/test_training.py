@@ -13,9 +13,8 @@ from trainkit.fitting import TrainingDivergedError, set_trainable
 from trainkit.imgaug_compat import iaa
 from trainkit.schedules import warmup_cosine
 from trainkit.stages import Stage, lay_out_stages
-from unet.architecture import encoder_layer_names
+from unet.architecture import LAYER_REGEX, encoder_layer_names
 from unet.model import UNet
-from unet.training import LAYER_REGEX
 
 # TensorFlow says that running functions eagerly leaves those of tf.data alone.
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the:UserWarning")

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from nucleus.metrics import average_precision
+from nucleus.evaluation.scores import average_precision
 from unet.postprocess import PostprocessSettings, postprocess
 from unet.targets import make_targets
 from unet.tuning import tune

@@ -15,7 +15,7 @@ from trainkit.hdf5 import WeightsFileError, read_layers, save_weights
 from trainkit.hdf5_layout import write_groups
 from unet.architecture import build_unet, encoder_layer_names
 from unet.config import UNetConfig, make_config
-from unet.encoders import ENCODERS
+from unet.encoders import resnet50_encoder, xception_encoder
 from unet.weights import encoder_weights_path, holds_an_encoder_alone, load_encoder_weights
 
 
@@ -53,7 +53,7 @@ def xception(tmp_path_factory):
 def encoder():
     """Our Xception, down to the bottleneck."""
     image = keras.Input((None, None, 3))
-    return keras.Model(image, ENCODERS["xception"](image, UNetConfig())[-1].tensor)
+    return keras.Model(image, xception_encoder(image, UNetConfig())[-1].tensor)
 
 
 @pytest.mark.backend
@@ -133,7 +133,7 @@ def test_resnet_with_published_weights_gives_the_published_features(tmp_path):
     enliven(published)
     save_weights(published, tmp_path / "resnet50_notop.h5")
     image = keras.Input((None, None, 3))
-    encoder = keras.Model(image, ENCODERS["resnet50"](image, UNetConfig())[-1].tensor)
+    encoder = keras.Model(image, resnet50_encoder(image, UNetConfig())[-1].tensor)
     load_encoder_weights(encoder, tmp_path / "resnet50_notop.h5")
     pixels = np.random.default_rng(1).integers(0, 256, (1, 32, 32, 3)).astype(np.float32)
     expected = ops.convert_to_numpy(published(keras.applications.resnet.preprocess_input(pixels.copy())))

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nucleus.commands import options
-from nucleus.commands.division import DEFAULT_COUNT, choose_folds
-from nucleus.commands.selection import load_dataset, new_folder
-from nucleus.models import MODELS
+from nucleus.commands.arguments import image_source, new_folder
+from nucleus.datasets.division import DEFAULT_FOLDS, choose_folds
+from nucleus.models.registry import MODELS
+from nucleus.models.views import SYMMETRIES
 from nucleus.quiet import import_keras
-from nucleus.views import SYMMETRIES
 
 if TYPE_CHECKING:
-    from nucleus.comparison import Member
+    from nucleus.experiments.comparison import Member
 
 SUMMARY = "train and score models out of fold, with and without test-time augmentation, and their ensemble"
 _EPILOG = """\
@@ -26,12 +26,12 @@ examples:
   nucleus compare --dataset=datasets/nucleus --output=results/comparison --epochs unet=20 --epochs mask_rcnn=20
   nucleus compare --member unet=unet/xception --weights unet=imagenet --set unet.BATCH_SIZE=4 \\
     --member mask_rcnn=mask_rcnn/lineage --weights mask_rcnn=coco --folds=10 --output=results/pretrained"""
-# Of --quick: as many of the shipped images as this, of as many modalities as possible.
+# Number of shipped images with --quick, of as many modalities as possible.
 _QUICK_IMAGES, _QUICK_FOLDS = 3, 2
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    """Adds what it takes."""
+    """Adds the options of `nucleus compare`."""
     command.epilog = _EPILOG
     options.add_dataset(command)
     command.add_argument(
@@ -41,11 +41,11 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--folds",
         type=options.folds,
         metavar="{N,FILE}",
-        help="how many folds, stratified by modality, or the folds.json of a run, whose images are taken then "
-        f"(default: {DEFAULT_COUNT}, with --quick {_QUICK_FOLDS})",
+        help="number of folds, stratified by modality, or the folds.json of a run, to take its images "
+        f"(default: {DEFAULT_FOLDS}, with --quick {_QUICK_FOLDS})",
     )
     command.add_argument(
-        "--seed", type=options.number, default=0, help="chooses folds and all that is random (default: %(default)s)"
+        "--seed", type=options.number, default=0, help="seed of folds, trainings and ensemble (default: %(default)s)"
     )
     command.add_argument(
         "--member",
@@ -54,11 +54,11 @@ def add_options(command: argparse.ArgumentParser) -> None:
         type=_member,
         metavar="NAME=MODEL[/PRESET]",
         help="a model to compare; repeat for more (default: classical=classical/active-contours unet=unet/small "
-        "mask_rcnn=mask_rcnn/small). Two or more that learn make an ensemble too",
+        "mask_rcnn=mask_rcnn/small). Two or more that learn are also combined into an ensemble",
     )
-    _add_for_member(command, "--weights", str, "what each of its trainings begins with: none, coco, imagenet or a file")
-    _add_for_member(command, "--epochs", options.positive, "epochs of each of its trainings (default: of STAGES)")
-    _add_for_member(command, "--steps", options.positive, "training steps an epoch, as NAME.STEPS_PER_EPOCH")
+    _add_for_member(command, "--weights", str, "initial weights of its trainings: none, coco, imagenet or a file")
+    _add_for_member(command, "--epochs", options.positive, "epochs of each training (default: those of STAGES)")
+    _add_for_member(command, "--steps", options.positive, "training steps per epoch, as NAME.STEPS_PER_EPOCH")
     command.add_argument(
         "--set",
         dest="settings",
@@ -72,28 +72,27 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--tta",
         choices=SYMMETRIES,
         default="flips-rotations",
-        help="views of the test-time augmentation that every model is tried with; none leaves it out (default: "
-        "%(default)s)",
+        help="test-time augmentation with which every model is scored too; none switches it off (default: %(default)s)",
     )
     command.add_argument(
         "--iou",
         type=options.detection_iou,
         default=0.7,
         metavar="IOU",
-        help="above which a nucleus counts as found, for F1, 0.5 to 1 (default: %(default)s)",
+        help="IoU above which a nucleus counts as found, for precision, recall and F1, 0.5 to 1 (default: %(default)s)",
     )
     command.add_argument(
         "--quick",
         action="store_true",
-        help=f"tiny networks, a few steps, {_QUICK_IMAGES} of the shipped images, {_QUICK_FOLDS} folds: shows in a "
-        "minute or two that all of it runs; its scores say nothing",
+        help=f"tiny networks, a few steps, {_QUICK_IMAGES} shipped images, {_QUICK_FOLDS} folds: checks within two "
+        "minutes that everything runs; its scores are meaningless",
     )
     command.add_argument(
         "--output",
         type=Path,
         metavar="FOLDER",
-        help="of tables, report, predictions and trainings; goes on with what is there (default: "
-        "results/nucleus/compare_<time>)",
+        help="folder of tables, report, predictions and trainings; an interrupted comparison in it is resumed "
+        "(default: results/nucleus/compare_<time>)",
     )
 
 
@@ -101,27 +100,28 @@ def run(args: argparse.Namespace) -> int:
     """Compares models out of fold; see `nucleus compare --help`."""
     members = _members(args)
     import_keras()
-    from nucleus.comparison import Plan, compare, quick_member
-    from nucleus.dataset import shipped_data
-    from nucleus.recipes.images import spread
-    from nucleus.recipes.quick import uncompiled
+    from nucleus.datasets.dataset import shipped_data
+    from nucleus.experiments.comparison import ComparisonPlan, compare, quick_member
+    from nucleus.experiments.publications.images import spread
+    from nucleus.experiments.publications.quick import uncompiled
 
     output = args.output or new_folder("compare")
     only = None
     if args.quick:
         args.dataset, args.layout, args.classes = shipped_data(), None, None
         args.folds = args.folds or _QUICK_FOLDS
-        only = {info["id"] for info in spread(load_dataset(args, args.subset).image_info, _QUICK_IMAGES)}
+        only = {info["id"] for info in spread(image_source(args).load(args.subset).image_info, _QUICK_IMAGES)}
         members = [quick_member(member) for member in members]
-    plan = Plan(
+    source = image_source(args)
+    plan = ComparisonPlan(
         members=members,
-        folds=choose_folds(args, args.subset, args.seed, only),
+        folds=choose_folds(source, args.subset, args.folds, args.seed, only),
         views=args.tta,
         seed=args.seed,
         iou=args.iou,
         about={"dataset": str(args.dataset), "subset": args.subset, "quick": args.quick},
     )
-    load = partial(load_dataset, args, args.subset)
+    load = partial(source.load, args.subset)
     if args.quick:
         with uncompiled():
             table = compare(plan, load, output)
@@ -132,8 +132,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _members(args: argparse.Namespace) -> list[Member]:
-    """Returns the members with what the options say of each."""
-    from nucleus.comparison.members import DEFAULT_MEMBERS
+    """Returns the members with their options."""
+    from nucleus.experiments.comparison.members import DEFAULT_MEMBERS
 
     members = {member.name: member for member in args.members or DEFAULT_MEMBERS}
     if len(members) < len(args.members or DEFAULT_MEMBERS):
@@ -174,13 +174,13 @@ def _add_for_member(command: argparse.ArgumentParser, option: str, read: Any, su
         type=parse,
         default=[],
         metavar=f"NAME={value}",
-        help=f"of a member: {summary}; repeat for more members",
+        help=f"for one member: {summary}; repeat for more members",
     )
 
 
 def _member(text: str) -> Member:
     """Reads NAME=MODEL or NAME=MODEL/PRESET."""
-    from nucleus.comparison.members import Member
+    from nucleus.experiments.comparison.members import Member
 
     name, value = options.setting(text)
     model, _, preset = value.partition("/")

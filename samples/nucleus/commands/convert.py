@@ -6,13 +6,13 @@ import argparse
 from pathlib import Path
 
 from nucleus.commands import options
-from nucleus.commands.selection import load_dataset
+from nucleus.commands.arguments import image_source
 
 SUMMARY = "write a data set as label images or as COCO JSON"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    """Adds what it takes."""
+    """Adds the options."""
     options.add_dataset(command)
     command.add_argument("--subset", default="all", help="images to write (default: %(default)s)")
     command.add_argument("--to", choices=("labels", "coco"), required=True, help="what to write beside images/")
@@ -24,9 +24,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes a data set as label images or as COCO JSON; see `nucleus convert --help`."""
-    from nucleus.convert import convert
+    from nucleus.datasets.convert import convert
 
-    dataset = load_dataset(args, args.subset, fit=args.fit)
+    dataset = image_source(args).load(args.subset, fit=args.fit)
     convert(dataset, args.to, args.output)
     print(f"{dataset.num_images} images: {args.output}")
     return 0

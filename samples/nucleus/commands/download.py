@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from mrcnn.config import BACKBONES
-from nucleus.weights import DOWNLOADABLE
+from mrcnn.backbones import BACKBONES
+from nucleus.models.network import PUBLISHED
 from trainkit.imagenet import NETWORKS
 
 SUMMARY = "fetch pretrained weights"
@@ -17,7 +17,7 @@ and unpack each into a folder of its name: datasets/nucleus/stage1_train/<ImageI
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    """Adds what it takes."""
+    """Adds the options."""
     command.epilog = _DATASET_HELP
     command.add_argument(
         "what",
@@ -40,13 +40,18 @@ def run(args: argparse.Namespace) -> int:
         elif what == "coco":
             print(download_coco())
         else:
-            for network in BACKBONES if what == "imagenet" else [what]:
+            for network in _imagenet_networks() if what == "imagenet" else [what]:
                 print(download_imagenet(network))
     return 0
 
 
+def _imagenet_networks() -> list[str]:
+    """Returns the networks that Mask R-CNN's backbones begin with."""
+    return [backbone.imagenet for backbone in BACKBONES.values() if backbone.imagenet is not None]
+
+
 def _downloadable(text: str) -> str:
-    choices = (*DOWNLOADABLE, *NETWORKS, "dataset")
+    choices = (*PUBLISHED, *NETWORKS, "dataset")
     if text not in choices:
         raise argparse.ArgumentTypeError(f"expected one of {', '.join(choices)}, received {text!r}")
     return text

@@ -5,29 +5,22 @@ from __future__ import annotations
 import argparse
 import logging
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nucleus.commands import options
-from nucleus.commands.division import require_unseen
-from nucleus.commands.selection import inference_config, load_dataset, new_folder
+from nucleus.commands.arguments import image_source, new_folder
 from nucleus.commands.status import report_failures
-from nucleus.folds import divide_images, read_folds
+from nucleus.datasets.folds import divide_images, read_folds
 from nucleus.quiet import import_keras
-from nucleus.weights import find_recipe
 
 if TYPE_CHECKING:
-    from nucleus.ensemble.examples import Source
+    from nucleus.ensemble.members import Members
 
 _log = logging.getLogger(__name__)
 
 SUMMARY = "choose among the nuclei that several models found"
-_VIEWS = "TEST_TIME_AUGMENTATION"
-_EACH_FOLD = (
-    "Detect each fold with the weights that held it out, and give all these folders of predictions under one name"
-)
 _FIT = "learn from images with masks how good each model's nuclei are"
 _PREDICT = "find nuclei with a fitted ensemble, write what detect writes"
 
@@ -96,12 +89,18 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fits or predicts; see `nucleus ensemble --help`."""
-    _check_views(args.members, args.settings)
-    return args.step(args)
+    """Fits an ensemble or predicts with one; see `nucleus ensemble --help`."""
+    if any(path.is_file() for _, path in args.members):
+        import_keras()
+    from nucleus.ensemble.members import Members
+
+    members = Members.of(args.members, dict(args.settings))
+    for name in members.paths.keys() - set(members.run) if members.settings else ():
+        print(f"{name}: taken as it was predicted; --tta is for weights files")
+    return args.step(args, members)
 
 
-def _fit(args: argparse.Namespace) -> int:
+def _fit(args: argparse.Namespace, members: Members) -> int:
     from nucleus.ensemble.boosting import import_lightgbm
     from nucleus.ensemble.examples import make_examples
     from nucleus.ensemble.features import GROUPS, feature_names
@@ -109,6 +108,7 @@ def _fit(args: argparse.Namespace) -> int:
     from nucleus.ensemble.model import Rules
     from nucleus.ensemble.report import report
     from nucleus.ensemble.running import write_out_of_fold
+    from nucleus.prediction.writers import default_formats
 
     # What is missing is told before models run for hours.
     import_lightgbm()
@@ -117,97 +117,49 @@ def _fit(args: argparse.Namespace) -> int:
     given = {name: getattr(args, name) for name in ("threshold", "nms_threshold", "least_visible")}
     rules = Rules(**{name: value for name, value in given.items() if value is not None})
     settings = FitSettings(groups, rules, choose_threshold=args.threshold is None, seed=args.seed, threads=args.threads)
-    dataset = load_dataset(args, args.subset)
-    for path in (path for _, path in args.members if path.is_file()):
-        require_unseen(path, [info["id"] for info in dataset.image_info], _EACH_FOLD)
+    dataset = image_source(args).load(args.subset)
+    members.require_unseen([info["id"] for info in dataset.image_info])
     if isinstance(args.folds, Path):
         folds = read_folds(args.folds)
     else:
         folds = divide_images(dataset.image_info, args.folds, args.seed)
-    examples = make_examples(dataset, _sources(args.members, args.settings), groups)
+    examples = make_examples(dataset, members.finders(), groups)
     fitted = fit(examples, folds.ids, settings)
     told = report(examples, fitted)
-    about = {**fitted.ensemble.about, **told.values()}
-    replace(fitted.ensemble, about={**about, _VIEWS: _views(args)}).save(args.output)
+    replace(fitted.ensemble, about={**fitted.ensemble.about, **told.values(), **members.about()}).save(args.output)
     print(told)
     print(f"\nLeast predicted IoU {fitted.ensemble.rules.threshold:g}: {args.output}")
     if args.predictions is None:
         return 0
-    done, _ = write_out_of_fold(examples, fitted, dataset, args.predictions, args.label_format)
+    done, _ = write_out_of_fold(examples, fitted, dataset, args.predictions, default_formats(args.label_format))
     print(done)
     return report_failures(done.failures)
 
 
-def _predict(args: argparse.Namespace) -> int:
-    from nucleus.detection import collect_images
+def _predict(args: argparse.Namespace, members: Members) -> int:
     from nucleus.ensemble.model import check_members, read_ensemble
     from nucleus.ensemble.running import run_ensemble
+    from nucleus.prediction.detection import collect_images
+    from nucleus.prediction.writers import default_formats
 
     ensemble = read_ensemble(args.ensemble)
-    check_members(ensemble.members, dict(args.members))
-    fitted, views = ensemble.about.get(_VIEWS), _views(args)
-    if None not in (fitted, views) and fitted != views:
-        _log.warning("%s: was fitted to what weights find with --tta=%s, not %s", args.ensemble, fitted, views)
+    check_members(ensemble.members, members.paths)
+    fitted = members.differing_views(ensemble.about)
+    if fitted is not None:
+        _log.warning("%s: was fitted to what weights find with --tta=%s, not %s", args.ensemble, fitted, members.views)
     failures: list[str] = []
     if args.images:
         dataset, failures = collect_images(args.images)
     else:
-        dataset = load_dataset(args, args.subset, require_masks=False, failures=failures)
+        dataset = image_source(args).load(args.subset, require_masks=False, failures=failures)
     if dataset.num_images == 0:
         return report_failures(failures)
     output = args.output or new_folder("ensemble")
-    done, picks = run_ensemble(ensemble, _sources(args.members, args.settings), dataset, output, args.label_format)
+    done, picks = run_ensemble(ensemble, members.finders(), dataset, output, default_formats(args.label_format))
     done.failures[:0] = failures
     print(done)
     print("Picked:", ", ".join(f"{row.Index} {row.nuclei} ({row.part:.0%})" for row in picks.itertuples()))
     return report_failures(done.failures)
-
-
-def _views(args: argparse.Namespace) -> str | None:
-    """Returns the views in which members are run; None where all are folders of predictions."""
-    if not any(path.is_file() for _, path in args.members):
-        return None
-    return dict(args.settings).get(_VIEWS, "none")
-
-
-def _check_views(members: Sequence[tuple[str, Path]], settings: Sequence[tuple[str, str]]) -> None:
-    """Refuses test-time augmentation where no member is run, and tells which of them are not."""
-    if not settings:
-        return
-    run = {name for name, path in members if path.is_file()}
-    if not run:
-        raise ValueError(
-            "--tta needs a member that is run, a weights file: what is in folders has been predicted, by `nucleus "
-            f"detect --tta` or without. Received: {', '.join(f'{name}={path}' for name, path in members)}"
-        )
-    for name in dict.fromkeys(name for name, _ in members if name not in run):
-        print(f"{name}: taken as it was predicted; --tta is for weights files")
-
-
-def _sources(members: Sequence[tuple[str, Path]], settings: Sequence[tuple[str, str]]) -> dict[str, Source]:
-    """Returns, by name, what finds the nuclei of an image: folders of predictions are read, weights are run."""
-    return {
-        name: _source(name, [path for other, path in members if other == name], settings)
-        for name in dict.fromkeys(name for name, _ in members)
-    }
-
-
-def _source(name: str, paths: Sequence[Path], settings: Sequence[tuple[str, str]]) -> Source:
-    from nucleus.ensemble.predictions import PredictionFolders
-
-    if not any(path.is_file() for path in paths):
-        folders = PredictionFolders(paths)
-        return lambda image_id, _: folders.find(image_id)
-    if len(paths) > 1:
-        raise ValueError(
-            f"{name}: a member is one weights file or folders of predictions. Received: {len(paths)} paths"
-        )
-    import_keras()
-    from nucleus.inference import load_model, predict
-
-    recipe = find_recipe(paths[0])
-    model = load_model(paths[0], None if recipe is None else inference_config(recipe, settings))
-    return lambda _, image: predict(model, image)
 
 
 def _add_command(subparsers, name: str, summary: str, step) -> argparse.ArgumentParser:

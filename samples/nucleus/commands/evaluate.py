@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nucleus.commands import options
-from nucleus.commands.division import load_images
-from nucleus.commands.selection import inference_config, new_folder, trained_weights, weights_recipe
-from nucleus.config import ModelConfig
-from nucleus.layouts.base import UNKNOWN_MODALITY
+from nucleus.commands.arguments import base_recipe, image_source, model_weights, new_folder
+from nucleus.datasets.division import select_images
+from nucleus.datasets.layouts.base import UNKNOWN_MODALITY
+from nucleus.models.registry import ModelConfig, detection_config
 from nucleus.quiet import import_keras
 
 if TYPE_CHECKING:
-    from nucleus.predictions import Predictions
+    from nucleus.prediction.predictions import Predictions
 
 SUMMARY = "score models on images with masks, and compare them"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    """Adds what it takes."""
+    """Adds the options."""
     options.add_dataset(command)
     options.add_configuration(command)
     options.add_division(
@@ -58,16 +58,24 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Scores models on images with masks; see `nucleus evaluate --help`."""
-    from nucleus.evaluation import evaluate_fully
-    from nucleus.predictions import PredictionFolder, require_distinct_names
-    from nucleus.report.ranking import CSV_FILE, rank_sum_csv, rank_sum_text, rank_sums
-    from nucleus.report.tables import console_table
+    from nucleus.evaluation.evaluation import evaluate_fully
+    from nucleus.evaluation.report.ranking import CSV_FILE, rank_sum_csv, rank_sum_text, rank_sums
+    from nucleus.evaluation.report.tables import console_table
+    from nucleus.prediction.folders import PredictionFolder
+    from nucleus.prediction.predictions import require_distinct_names
     from trainkit.files import write_text
 
     runs = not args.predictions or args.weights is not None or args.model is not None
     model = _model(args) if runs else None
-    weights, config = model or (None, inference_config(weights_recipe(args, None), args.settings))
-    dataset, which = load_images(args, weights, config.SEED, "val")
+    weights, config = model or (None, detection_config(base_recipe(args, None), dict(args.settings)))
+    dataset, which = select_images(
+        image_source(args),
+        weights,
+        subset=args.subset,
+        fold=args.fold,
+        folds=args.folds,
+        seed=config.SEED,
+    )
     predictions: list[Predictions] = [PredictionFolder(folder, name) for name, folder in args.predictions]
     # Whatever is missing is told before a model runs for long.
     for folder in predictions:
@@ -89,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
         write_text(output / CSV_FILE, rank_sum_csv(ranks))
     print(f"Scores: {output}")
     if args.report is not None:
-        from nucleus.report import write_report
+        from nucleus.evaluation.report import write_report
 
         description = f"{which} of {args.dataset}"
         print(f"Report: {write_report(args.report, dataset, evaluations, predictions, description)}")
@@ -98,19 +106,19 @@ def run(args: argparse.Namespace) -> int:
 
 def _model(args: argparse.Namespace) -> tuple[Path | None, ModelConfig]:
     """Returns the weights file of the model that is run, None where it has none, and its configuration."""
-    weights = trained_weights(args)
+    weights = model_weights(args)
     if weights is not None:
         import_keras()
-    return weights, inference_config(weights_recipe(args, weights), args.settings)
+    return weights, detection_config(base_recipe(args, weights), dict(args.settings))
 
 
 def _running(weights: Path | None, config: ModelConfig, args: argparse.Namespace) -> Predictions:
     """Loads a model, and names it after its weights or, where it has none, after its preset."""
-    from nucleus.inference import load_model
-    from nucleus.predictions import KeptPredictions, ModelPredictions
+    from nucleus.models.loading import model_of
+    from nucleus.prediction.predictions import KeptPredictions, ModelPredictions
 
-    name = weights_recipe(args, None).preset if weights is None else weights.stem
-    model = ModelPredictions(load_model(weights, config, args.logs), name, weights or "")
+    name = base_recipe(args, None).preset if weights is None else weights.stem
+    model = ModelPredictions(model_of(weights, config), name, weights or "")
     # The report's pictures show them once more.
     return model if args.report is None else KeptPredictions(model)
 

@@ -7,15 +7,15 @@ from collections import Counter
 from pathlib import Path
 
 from nucleus.commands import options
-from nucleus.commands.selection import load_dataset
-from nucleus.layouts.base import UNKNOWN_MODALITY
-from nucleus.layouts.tables import CLASSES_FILE, write_modalities
+from nucleus.commands.arguments import image_source
+from nucleus.datasets.layouts.base import UNKNOWN_MODALITY
+from nucleus.datasets.layouts.tables import CLASSES_FILE, write_modalities
 
 SUMMARY = "group images by their looks and write classes.csv, for data sets without one"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    """Adds what it takes."""
+    """Adds the options."""
     options.add_dataset(command)
     command.add_argument("--subset", default="all", help="images to group (default: %(default)s)")
     command.add_argument(
@@ -33,12 +33,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Estimates the modality of every image; see `nucleus modality --help`."""
-    from nucleus.modality import agreement, estimate_modalities
+    from nucleus.datasets.modality import agreement, estimate_modalities
 
     output = args.output or (args.dataset if args.dataset.is_dir() else args.dataset.parent) / CLASSES_FILE
     if output.exists():
         raise ValueError(f"{output}: is there already; name another file (--output)")
-    dataset = load_dataset(args, args.subset, require_masks=False)
+    dataset = image_source(args).load(args.subset, require_masks=False)
     estimated = estimate_modalities(dataset, args.clusters, args.seed)
     write_modalities(output, estimated)
     for name, count in Counter(estimated.values()).most_common():

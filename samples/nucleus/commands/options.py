@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nucleus.layouts import LAYOUTS
-from nucleus.models import LEARNING_MODELS, MODELS
-from nucleus.views import SYMMETRIES
-from nucleus.weights import DOWNLOADABLE
+from nucleus.datasets.layouts import LAYOUTS
+from nucleus.models.network import PUBLISHED, RANDOM
+from nucleus.models.registry import MODELS, NETWORKS
+from nucleus.models.views import SYMMETRIES
 
 
 def add_debug(command: argparse.ArgumentParser, default: Any = False) -> None:
@@ -82,7 +82,7 @@ def add_configuration(command: argparse.ArgumentParser, models: Sequence[str] = 
     )
     command.add_argument(
         "--model",
-        type=_learning if tuple(models) == LEARNING_MODELS else str,
+        type=_learning if tuple(models) == tuple(NETWORKS) else str,
         choices=models,
         help="default: that of the weights or the preset, else mask_rcnn",
     )
@@ -199,14 +199,14 @@ def folds(text: str) -> int | Path:
 
 def trained(text: str) -> str:
     """Reads `last` or the name of a file: weights that have learned nuclei."""
-    if text in (*DOWNLOADABLE, "none"):
+    if text in (*PUBLISHED, RANDOM):
         raise argparse.ArgumentTypeError(f"{text!r} has not learned nuclei; give 'last' or the file of a trained model")
     return text
 
 
 def _learning(text: str) -> str:
     """Reads the name of a model that is trained."""
-    if text in MODELS and not MODELS[text].learns:
+    if text in MODELS and text not in NETWORKS:
         raise argparse.ArgumentTypeError(f"{text} has no weights to train; it detects as it is")
     return text
 

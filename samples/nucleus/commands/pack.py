@@ -6,18 +6,17 @@ import argparse
 from pathlib import Path
 
 from nucleus.commands import options
-from nucleus.commands.selection import inference_config, trained_weights, weights_recipe
-from nucleus.folds import find_folds, folds_beside
-from nucleus.models import LEARNING_MODELS
+from nucleus.commands.arguments import base_recipe, model_weights
+from nucleus.datasets.folds import find_folds, folds_beside
+from nucleus.models.registry import NETWORKS, detection_config
 from nucleus.quiet import import_keras
-from nucleus.weights import Recipe
 
 SUMMARY = "write trained weights as a small file with its settings, --set included, beside it"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    """Adds what it takes."""
-    options.add_configuration(command, LEARNING_MODELS)
+    """Adds the options."""
+    options.add_configuration(command, tuple(NETWORKS))
     command.add_argument("--weights", type=options.trained, required=True, metavar="{last,PATH}", help="what to pack")
     command.add_argument("--output", type=Path, required=True, metavar="FILE.h5", help="the file to write")
     command.add_argument("--full-precision", action="store_true", help="keep float32 (default: half precision)")
@@ -28,10 +27,9 @@ def run(args: argparse.Namespace) -> int:
     import_keras()
     from trainkit.hdf5 import repack_weights
 
-    weights = trained_weights(args)
-    base = weights_recipe(args, weights)
-    recipe = Recipe(base.preset, {**base.settings, **dict(args.settings)}, base.model)
-    inference_config(recipe)
+    weights = model_weights(args)
+    recipe = base_recipe(args, weights).with_settings(dict(args.settings))
+    detection_config(recipe)
     repack_weights(weights, args.output, dtype=None if args.full_precision else "float16")
     recipe.save_beside(args.output)
     folds = find_folds(weights)

@@ -6,50 +6,74 @@ import argparse
 from pathlib import Path
 
 from nucleus.commands import options
-from nucleus.layouts import LAYOUTS
+from nucleus.datasets.layouts import LAYOUTS
+from nucleus.models.weights import existing_file
 from nucleus.quiet import import_keras
-from nucleus.weights import existing_file
 
-SUMMARY = "repeat experiments of publications, and note what is measured beside what was published"
+SUMMARY = "repeat experiments of publications, and compare measured with published scores"
 _OUTPUT = Path("results", "nucleus", "reproduce")
 _QUICK_OUTPUT = Path("results", "nucleus", "reproduce_quick")
+_EPILOG = """\
+examples:
+  nucleus reproduce --list
+  nucleus reproduce --list zhang-final
+  nucleus reproduce zhang-final --test=datasets/stage1_test
+
+experiments of your own, in a TOML file:
+  nucleus reproduce --example > my.toml
+  nucleus reproduce --file my.toml --list
+  nucleus reproduce --file my.toml my-unet --quick"""
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    """Adds what it takes."""
-    command.add_argument("names", nargs="*", metavar="NAME", help="experiments, see --list")
+    """Adds the options of `nucleus reproduce`."""
+    command.epilog = _EPILOG
+    command.add_argument("names", nargs="*", metavar="NAME", help="experiments; see --list")
     command.add_argument(
-        "--list", action="store_true", help="list the experiments; with NAME, tell all that is known of each"
+        "--list", action="store_true", help="list all experiments; with NAME, show all details of these experiments"
+    )
+    command.add_argument(
+        "--file",
+        dest="files",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="TOML file with experiments of your own, beside the shipped ones; repeat for more",
+    )
+    command.add_argument(
+        "--example", action="store_true", help="print a commented file for --file, with an example of every key"
     )
     command.add_argument(
         "--quick",
         action="store_true",
-        help="tiny networks on the shipped images, a step an epoch, random weights: shows in a minute that an "
-        "experiment runs; its scores say nothing",
+        help="tiny networks on shipped images, one step per epoch, random weights: checks within a minute that an "
+        "experiment runs; its scores are meaningless",
     )
     command.add_argument(
-        "--dataset", type=Path, metavar="PATH", help="its images (default: datasets/nucleus, for GlaS datasets/glas)"
+        "--dataset",
+        type=Path,
+        metavar="PATH",
+        help="data set to train on (default: datasets/nucleus, for GlaS datasets/glas)",
     )
-    command.add_argument("--layout", choices=LAYOUTS, help="how they are laid out (default: told by what is there)")
+    command.add_argument("--layout", choices=LAYOUTS, help="layout of the data set (default: detected)")
     command.add_argument(
         "--classes",
         type=Path,
         metavar="FILE",
-        help="CSV file with the modality of every image (ImageId,modality), as `nucleus modality` writes it: folds are "
-        "stratified by it, and scores of --test told by it (default: what a data set says, or classes.csv in it)",
+        help="CSV file with the modality of every image (ImageId,modality), as `nucleus modality` writes it, for folds "
+        "stratified by modality and scores by modality (default: the data set's own, or its classes.csv)",
     )
     command.add_argument(
         "--test",
         type=Path,
         metavar="PATH",
         help="another data set with masks to score on, by the networks of all folds together, such as the folder with "
-        "stage1_solution.csv; for an experiment on GlaS with both test parts in it (default: the test parts of GlaS; "
-        "else the images held out)",
+        "stage1_solution.csv; for GlaS one with both test parts (default: the test parts of the data set, else the "
+        "held-out images)",
     )
-    command.add_argument("--test-subset", help="images of --test (default: all; of GlaS its test parts)")
-    command.add_argument(
-        "--test-layout", choices=LAYOUTS, help="how --test is laid out (default: told by what is there)"
-    )
+    command.add_argument("--test-subset", help="subset of --test (default: all; for GlaS its test parts)")
+    command.add_argument("--test-layout", choices=LAYOUTS, help="layout of --test (default: detected)")
     command.add_argument(
         "--fold",
         dest="folds",
@@ -57,13 +81,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
         type=options.positive,
         default=[],
         metavar="K",
-        help="hold out this fold only, where an experiment has folds; repeat for more (default: those it held out)",
+        help="hold out only this fold of an experiment with folds; repeat for more (default: those of the experiment)",
     )
     command.add_argument(
         "--weights",
         metavar="PATH",
-        help="score this file instead of training (the experiment says of which network), on what its run held out "
-        "where that is known",
+        help="score this weights file of the experiment's network instead of training, on the images that its run held "
+        "out, if known",
     )
     command.add_argument(
         "--set",
@@ -72,32 +96,36 @@ def add_options(command: argparse.ArgumentParser) -> None:
         type=options.setting,
         default=[],
         metavar="NAME=VALUE",
-        help="do otherwise than the experiment, such as IMAGES_PER_GPU=1; noted in the table; repeat for more",
+        help="change a setting of the experiment, such as IMAGES_PER_GPU=1; recorded in the table; repeat for more",
     )
     command.add_argument(
         "--output",
         type=Path,
         metavar="FOLDER",
-        help=f"of the table and the trainings, which go on where they were stopped (default: {_OUTPUT}, with --quick "
-        f"{_QUICK_OUTPUT})",
+        help="folder of the table and the trainings; interrupted trainings are resumed (default: "
+        f"{_OUTPUT}, with --quick {_QUICK_OUTPUT})",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Repeats experiments; see `nucleus reproduce --help`."""
-    from nucleus.recipes import EXPERIMENTS, find_experiment
-    from nucleus.recipes.describe import describe, list_experiments
+    from nucleus.experiments.publications import EXAMPLE_FILE, EXPERIMENTS, find_experiment, with_files
+    from nucleus.experiments.publications.describe import describe, list_experiments
 
-    experiments = [find_experiment(name) for name in args.names]
+    if args.example:
+        print(EXAMPLE_FILE.read_text(encoding="utf-8"), end="")
+        return 0
+    known = with_files(args.files) if args.files else EXPERIMENTS
+    experiments = [find_experiment(name, known) for name in args.names]
     if args.list:
-        print("\n\n".join(map(describe, experiments)) or list_experiments(EXPERIMENTS.values()))
+        print("\n\n".join(map(describe, experiments)) or list_experiments(known.values()))
         return 0
     if not experiments:
         raise ValueError("Name an experiment; `nucleus reproduce --list` lists them.")
     import_keras()
-    from nucleus.recipes.quick import quick, uncompiled
-    from nucleus.recipes.runner import Options, reproduce
-    from nucleus.recipes.table import MARKDOWN_FILE
+    from nucleus.experiments.publications.quick import quick, uncompiled
+    from nucleus.experiments.publications.runner import Options, reproduce
+    from nucleus.experiments.publications.table import MARKDOWN_FILE
 
     chosen = Options(
         output=args.output or (_QUICK_OUTPUT if args.quick else _OUTPUT),

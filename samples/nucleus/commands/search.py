@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 from nucleus.commands import options
-from nucleus.commands.division import VALIDATION, warn_if_seen
-from nucleus.commands.selection import load_dataset, new_folder, start_weights, training_recipe
-from nucleus.config import make_config
-from nucleus.models import LEARNING_MODELS
+from nucleus.commands.arguments import base_recipe, first_weights, image_source, new_folder
+from nucleus.datasets.division import VALIDATION, warn_if_seen
+from nucleus.models.registry import NETWORKS, make_config
 from nucleus.quiet import import_keras
 
-SUMMARY = "search settings of a training at random, then more narrowly, by short trainings"
+SUMMARY = "search for settings by short trainings: at random, then in the most promising part of the space"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    """Adds what it takes."""
+    """Adds the options of `nucleus search`."""
     options.add_dataset(command)
-    options.add_configuration(command, LEARNING_MODELS)
+    options.add_configuration(command, tuple(NETWORKS))
     command.add_argument(
         "--try",
         dest="space",
@@ -28,69 +26,77 @@ def add_options(command: argparse.ArgumentParser) -> None:
         type=options.setting,
         required=True,
         metavar="NAME=…",
-        help="what is tried of a setting: values (OPTIMIZER=SGD,Adam) or a range of numbers (BATCH_SIZE=2..8), "
-        "of which the logarithm is taken with :log (LEARNING_RATE=1e-5..0.1:log); repeat for more",
+        help="a setting with the values to try (OPTIMIZER=SGD,Adam) or a range of numbers (BATCH_SIZE=2..8), with :log "
+        "on a logarithmic scale (LEARNING_RATE=1e-5..0.1:log); repeat for more",
     )
     command.add_argument(
-        "--trials", type=options.positive, default=20, metavar="N", help="random trials (default: %(default)s)"
+        "--trials",
+        type=options.positive,
+        default=20,
+        metavar="N",
+        help="number of random trials (default: %(default)s)",
     )
     command.add_argument(
         "--narrow",
         type=options.positive,
         default=0,
         metavar="N",
-        help="then as many in the part of the space that the best quarter of these spans (default: none). Once it has "
-        "begun, it stays in that part, also if the search is called again with more --trials",
+        help="number of further trials in the part of the space that the best quarter of the random ones spans "
+        "(default: none). Once begun, this search stays in that part, also when it is resumed with more --trials",
     )
     command.add_argument(
         "--epochs", type=options.positive, default=20, help="epochs of each training (default: %(default)s)"
     )
     command.add_argument(
-        "--steps", type=options.positive, help="training steps an epoch, as --set STEPS_PER_EPOCH=STEPS"
+        "--steps", type=options.positive, help="training steps per epoch, as --set STEPS_PER_EPOCH=STEPS"
     )
     command.add_argument(
         "--weights",
         default="none",
         type=_begin,
         metavar="{coco,imagenet,none,PATH}",
-        help="what each training begins with (default: %(default)s)",
+        help="initial weights of each training (default: %(default)s)",
     )
     command.add_argument("--subset", default="train", help="images to train on (default: %(default)s)")
     command.add_argument("--val-subset", default="val", help="images to score on (default: %(default)s)")
-    command.add_argument("--seed", type=options.positive, default=1, help="chooses the trials (default: %(default)s)")
+    command.add_argument(
+        "--seed", type=options.positive, default=1, help="seed of the random trials (default: %(default)s)"
+    )
     command.add_argument(
         "--output",
         type=Path,
         metavar="FOLDER",
-        help="where the search is kept; one that was stopped goes on there, and a trial that could not be run for want "
-        "of a file, a download or memory is run again (default: results/nucleus/search_<time>)",
+        help="folder of the search; an interrupted search in it is resumed, and a trial that failed for lack of a "
+        "file, a download or memory is retried (default: results/nucleus/search_<time>)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Searches settings of a training; see `nucleus search --help`."""
+    """Searches for settings of a training; see `nucleus search --help`."""
     import_keras()
-    from nucleus.search import TRIALS_FILE, Plan, search
-    from nucleus.search_space import as_table, parse_dimension
-    from nucleus.trials import TrainingTrial, searchable
+    from nucleus.experiments.search.objective import TrainingObjective, searchable
+    from nucleus.experiments.search.space import as_table, parse_dimension
+    from nucleus.experiments.search.studies import TRIALS_FILE, SearchPlan, search
+    from nucleus.training.recipes import training_recipe
 
     names = [name for name, _ in args.space]
-    path = start_weights(args)
-    recipe = searchable(training_recipe(args, path), names)
+    path = first_weights(args)
+    asked = training_recipe(base_recipe(args, path), args.weights, dict(args.settings), args.steps)
+    recipe = searchable(asked, names)
     config = make_config("training", recipe.preset, recipe.settings, recipe.model)
     space = tuple(parse_dimension(config, name, text) for name, text in args.space)
     if len(set(names)) != len(names):
         raise ValueError(f"--try {max(names, key=names.count)} is there twice.")
-    load = partial(load_dataset, args)
-    load(args.subset)
-    val_ids = [info["id"] for info in load(args.val_subset).image_info]
+    source = image_source(args)
+    source.load(args.subset)
+    val_ids = [info["id"] for info in source.load(args.val_subset).image_info]
     if path is not None:
         warn_if_seen(path, val_ids, VALIDATION)
     base = {"recipe": asdict(recipe), "weights": args.weights, "epochs": args.epochs}
     base |= {"dataset": str(args.dataset), "train": args.subset, "val": args.val_subset}
     output = args.output or new_folder("search")
-    trial = TrainingTrial(recipe, args.weights, path, args.epochs, load, args.subset, args.val_subset)
-    trials = search(Plan(space, args.trials, args.narrow, args.seed, base), trial, output)
+    objective = TrainingObjective(recipe, args.weights, path, args.epochs, source, args.subset, args.val_subset)
+    trials = search(SearchPlan(space, args.trials, args.narrow, args.seed, base), objective, output)
     print(as_table(trials[:10]).to_string(index=False, na_rep=""))
     print(f"{len(trials)} tried; all: {output / TRIALS_FILE}")
     best = trials[0]

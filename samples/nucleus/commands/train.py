@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import logging
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from nucleus.commands import options
-from nucleus.commands.division import (
-    DEFAULT_COUNT,
-    VALIDATION,
-    choose_folds,
-    refuse_folds_alone,
-    require_unseen,
-    warn_if_seen,
-)
-from nucleus.commands.selection import inference_config, load_dataset, start_weights, training_recipe
-from nucleus.config import make_config
-from nucleus.folds import FOLDS_FILE, Folds, find_folds, read_folds
-from nucleus.layouts.base import DatasetError
-from nucleus.models import LEARNING_MODELS, MODELS
+from nucleus.commands.arguments import base_recipe, first_weights, image_source
+from nucleus.datasets.division import DEFAULT_FOLDS
+from nucleus.datasets.folds import FOLDS_FILE
+from nucleus.models.registry import NETWORKS, make_config
 from nucleus.quiet import import_keras
-from nucleus.weights import find_recipe
-
-_log = logging.getLogger(__name__)
 
 SUMMARY = "train a model, or go on with one"
-_SAME_FOLD = "Hold out what they held out, or begin with other weights"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    """Adds what it takes."""
+    """Adds the options."""
     options.add_dataset(command)
-    options.add_configuration(command, LEARNING_MODELS)
+    options.add_configuration(command, tuple(NETWORKS))
     command.add_argument(
         "--weights",
         required=True,
@@ -57,7 +41,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         type=options.folds,
         metavar="{N,FILE}",
         help="with --fold: how many folds, stratified by modality and chosen by SEED, or the folds.json of another "
-        f"run (default: {DEFAULT_COUNT})",
+        f"run (default: {DEFAULT_FOLDS})",
     )
     command.add_argument("--epochs", type=options.positive, help="epochs in all (default: those of STAGES)")
     command.add_argument(
@@ -68,84 +52,23 @@ def add_options(command: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Trains a model; see `nucleus train --help`."""
     import_keras()
-    from nucleus import training
-    from nucleus.inference import preprocessing
-    from nucleus.mixing import Mixing
+    from nucleus.training.division import TrainingImages
+    from nucleus.training.recipes import training_recipe
+    from nucleus.training.validation import validation_callbacks
 
-    weights = start_weights(args)
-    recipe = training_recipe(args, weights)
+    weights = first_weights(args)
+    recipe = training_recipe(base_recipe(args, weights), args.weights, dict(args.settings), args.steps)
     config = make_config("training", recipe.preset, recipe.settings, recipe.model)
-    detection_config = inference_config(recipe)
-
-    folds = _folds(args, weights, recipe.model, config.SEED)
-    train_images, val_images = _division(args, folds)
-    load = partial(load_dataset, args, memory_limit=config.IMAGE_CACHE_MB * 2**20)
-    train_dataset = load(*train_images, preprocessing=preprocessing(config), mixing=Mixing.of(config))
-    val_dataset = load(*val_images, preprocessing=preprocessing(config))
-    if weights is not None:
-        warn_if_seen(weights, [info["id"] for info in val_dataset.image_info], VALIDATION)
-    train_dataset.cache_labels()
-    val_dataset.cache_labels()
+    source = image_source(args, memory_limit=config.IMAGE_CACHE_MB * 2**20)
+    images = TrainingImages(source, args.subset, args.val_subset, args.fold, args.folds)
+    folds = images.divide(weights, recipe.model, config.SEED)
+    train, val = images.load(folds, weights)
 
     config.display()
-    model = training.start(config, args.logs, args.weights, weights)
+    model = NETWORKS[recipe.model].begin(recipe, args.logs, args.weights, weights)
     recipe.save(model.log_dir)
     if folds is not None:
         folds.save(Path(model.log_dir) / FOLDS_FILE)
-    training.train(
-        model,
-        train_dataset,
-        val_dataset,
-        inference_config=detection_config,
-        evaluation_dataset=load(*val_images),
-        epochs=args.epochs,
-    )
+    model.fit(train, val, epochs=args.epochs, callbacks=validation_callbacks(model, val))
     print(f"Trained {model.epoch} epochs: {model.log_dir}")
     return 0
-
-
-def _folds(args: argparse.Namespace, weights: Path | None, model: str, seed: int) -> Folds | None:
-    """Returns the folds that the training holds one out of, if it does; a run that goes on keeps its own."""
-    refuse_folds_alone(args)
-    run = None if weights is None else MODELS[model].run_files.run_of(weights)
-    if run is not None:
-        return _own_folds(args, run.folder, seed)
-    if args.fold is None:
-        return None
-    folds = replace(choose_folds(args, _both_subsets(args), seed), held_out=args.fold)
-    if weights is not None:
-        require_unseen(weights, folds.split(args.fold)[1], _SAME_FOLD)
-        if find_folds(weights) is None and find_recipe(weights) is not None:
-            _log.warning("%s: whether it was trained on images of fold %d is not known", weights, args.fold)
-    return folds
-
-
-def _own_folds(args: argparse.Namespace, run: Path, seed: int) -> Folds | None:
-    """Returns the folds of a run that goes on; refuses others, whose images to validate on it has learned."""
-    path = run / FOLDS_FILE
-    own = read_folds(path) if path.is_file() else None
-    if args.fold is None:
-        return own
-    advice = "A run goes on with what it began with: leave --fold and --folds away"
-    if own is None:
-        raise DatasetError(f"{run}: this run held no fold out. Received: --fold={args.fold}. {advice}")
-    asked = own if args.folds is None else choose_folds(args, _both_subsets(args), seed)
-    if asked.split(args.fold) != own.split(own.held_out):
-        of = "" if args.folds is None else f" --folds={args.folds}"
-        raise DatasetError(
-            f"{path}: this run held out fold {own.held_out} of {len(own.ids)}, other images than --fold={args.fold}"
-            f"{of}. {advice}"
-        )
-    return own
-
-
-def _division(args: argparse.Namespace, folds: Folds | None) -> tuple[tuple, tuple]:
-    """Returns the subset, and the ids in it where there are folds, of the images to train and to validate on."""
-    if folds is None:
-        return (args.subset,), (args.val_subset,)
-    train_ids, val_ids = folds.split(folds.held_out)
-    return (_both_subsets(args), train_ids), (_both_subsets(args), val_ids)
-
-
-def _both_subsets(args: argparse.Namespace) -> str:
-    return "+".join(dict.fromkeys([args.subset, args.val_subset]))

@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 
 from nucleus.commands import options
-from nucleus.commands.division import load_images
-from nucleus.commands.selection import inference_config, new_folder, trained_weights, weights_recipe
+from nucleus.commands.arguments import base_recipe, image_source, model_weights, new_folder
+from nucleus.datasets.division import select_images
+from nucleus.models.registry import detection_config
 from nucleus.quiet import import_keras
 
 SUMMARY = "search the settings with which a U-Net's channels become nuclei, or those of a classical method"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    """Adds what it takes."""
+    """Adds the options."""
     options.add_dataset(command)
     options.add_configuration(command)
     options.add_division(
@@ -44,28 +45,30 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Searches the settings of a U-Net's post-processing or of a classical method; see `nucleus tune --help`."""
-    weights = trained_weights(args, "unet")
+    weights = model_weights(args, "unet")
     if weights is not None:
         import_keras()
     import pandas as pd
 
-    from nucleus.tuning import parse_values
+    from nucleus.models.loading import model_of
+    from nucleus.training.tuning import parse_values, tune
     from trainkit.files import write_text
 
-    config = inference_config(weights_recipe(args, weights), args.settings)
+    config = detection_config(base_recipe(args, weights), dict(args.settings))
     if config.model_kind == "mask_rcnn":
         raise ValueError(f"{weights}: mask_rcnn has no thresholds to tune; tune is for U-Nets and classical methods.")
     grid = {name: parse_values(config, name, values) for name, values in args.grid}
-    dataset, _ = load_images(args, weights, config.SEED, "train", own="learned")
-    if config.model_kind == "classical":
-        from nucleus.classical.tuning import tune_classical
-
-        report = tune_classical(config, dataset, grid, args.search)
-    else:
-        from nucleus.inference import load_model
-        from nucleus.tuning import tune_postprocessing
-
-        report = tune_postprocessing(load_model(weights, config, args.logs), dataset, grid, args.search)
+    dataset, _ = select_images(
+        image_source(args),
+        weights,
+        subset=args.subset,
+        fold=args.fold,
+        folds=args.folds,
+        seed=config.SEED,
+        default="train",
+        own="learned",
+    )
+    report = tune(model_of(weights, config), dataset, grid, args.search)
     output = args.output or new_folder("tune")
     write_text(output / "tuning.csv", pd.DataFrame(report.rows).to_csv(index=False, lineterminator="\n"))
     print(report.table(limit=10))

@@ -2,26 +2,24 @@
 
 After "Nuclei segmentation using computer vision", Vuola, 2019, section 4.3.
 
-    examples = make_examples(dataset, {"unet": source, "mask_rcnn": source})   # nuclei known, members out of fold
-    fitted = fit(examples, folds.ids)
-    print(report(examples, fitted))
-    fitted.ensemble.save("ensemble.json")
-    predictor = EnsemblePredictor(read_ensemble("ensemble.json"), {"unet": unet, "mask_rcnn": mask_rcnn})
-    labels, scores = predict(predictor, image)
+    files = {"unet": "unet.h5", "mask_rcnn": "mask_rcnn.h5"}
+    model = EnsembleModel({name: load_model(file) for name, file in files.items()}, files=files)
+    fitted = model.fit(dataset)       # images with masks that no member was trained on
+    model.save("ensemble.json")
+    labels, scores = load_model("ensemble.json").predict(image)[0]
 """
 
+from nucleus.ensemble.combined import EnsembleModel
 from nucleus.ensemble.examples import make_examples
 from nucleus.ensemble.fitting import FitSettings, fit
-from nucleus.ensemble.model import Ensemble, EnsemblePredictor, Rules, read_ensemble
-from nucleus.ensemble.predictions import PredictionFolders
+from nucleus.ensemble.model import Ensemble, Rules, read_ensemble
 from nucleus.ensemble.report import report
 from nucleus.ensemble.running import run_ensemble, write_out_of_fold
 
 __all__ = [
     "Ensemble",
-    "EnsemblePredictor",
+    "EnsembleModel",
     "FitSettings",
-    "PredictionFolders",
     "Rules",
     "fit",
     "make_examples",

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nucleus.labels import areas, bounding_boxes
-from nucleus.scores.overlaps import overlaps
-
-Prediction = tuple[np.ndarray, np.ndarray]
+from nucleus.evaluation.scores.overlaps import overlaps
+from nucleus.images.labels import areas, bounding_boxes
+from nucleus.models.base import Prediction
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def gather(predictions: Mapping[str, Prediction]) -> Candidates:
 
     Args:
         predictions: By the model's name, (labels integer `[H, W]` with 0 for background and 1..N without a gap, scores
-            `[N]` in 0..1), as `nucleus.inference.predict` returns them.
+            `[N]` in 0..1), as `NucleusModel.predict` returns them.
 
     Returns:
         The `Candidates`.

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from nucleus.dataset import DatasetError, NucleusDataset
-from nucleus.ensemble.candidates import Candidates, Prediction, gather, true_iou
+from nucleus.datasets.dataset import DatasetError, NucleusDataset
+from nucleus.ensemble.candidates import Candidates, gather, true_iou
 from nucleus.ensemble.features import GROUPS, describe, feature_names
+from nucleus.models.base import Prediction
 
 # Finds the nuclei of an image, given its id and its pixels, uint8 [H, W, 3] RGB.
-Source = Callable[[str, np.ndarray], Prediction]
+Finder = Callable[[str, np.ndarray], Prediction]
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Example:
 
 def make_examples(
     dataset: NucleusDataset,
-    members: Mapping[str, Source],
+    members: Mapping[str, Finder],
     groups: Sequence[str] = tuple(GROUPS),
     progress: bool = True,
 ) -> list[Example]:
@@ -71,7 +72,7 @@ def make_examples(
         info = dataset.image_info[index]
         image, (truth, _) = dataset.load_image(index), dataset.load_labels(index)
         try:
-            candidates = gather({name: source(info["id"], image) for name, source in members.items()})
+            candidates = gather({name: find(info["id"], image) for name, find in members.items()})
             columns = describe(candidates, image)
             iou = true_iou(candidates, truth)
         except ValueError as error:

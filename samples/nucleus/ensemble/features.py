@@ -16,7 +16,7 @@ from skimage.measure import regionprops_table
 from skimage.segmentation import expand_labels
 
 from nucleus.ensemble.candidates import Candidates
-from nucleus.labels import areas
+from nucleus.images.labels import areas
 
 # Feature -> property of skimage.measure.regionprops.
 _SHAPE = {

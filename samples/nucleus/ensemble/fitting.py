@@ -14,7 +14,7 @@ from nucleus.ensemble.examples import Example
 from nucleus.ensemble.features import GROUPS
 from nucleus.ensemble.model import Ensemble, Rules
 from nucleus.ensemble.trees import Tree, predict_mean
-from nucleus.metrics import THRESHOLDS, Matches, overlaps
+from nucleus.evaluation.scores import THRESHOLDS, Matches, overlaps
 
 # Least predicted IoU that is tried.
 TRIED_THRESHOLDS = np.arange(0, 85, 5) / 100

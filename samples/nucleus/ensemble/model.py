@@ -7,18 +7,16 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from nucleus.ensemble.candidates import Candidates, Prediction, gather
+from nucleus.ensemble.candidates import Candidates, gather
 from nucleus.ensemble.features import describe, feature_names
 from nucleus.ensemble.selection import LEAST_VISIBLE, NMS_THRESHOLD, Selection, select
 from nucleus.ensemble.trees import Tree, predict_mean
+from nucleus.models.base import Prediction
 from trainkit.files import write_text
-
-if TYPE_CHECKING:
-    from nucleus.inference import Predictor
 
 _FORMAT = "nucleus ensemble"
 # To be raised when the file changes, or what a feature means.
@@ -85,6 +83,7 @@ class Ensemble:
         models: Trees of each of the models that are averaged.
         rules: How masks are chosen.
         about: How it was fitted and what that gave, as JSON holds it.
+        weights: Weights file of each member, relative to the ensemble's file; empty where members are given by name.
     """
 
     members: tuple[str, ...]
@@ -92,6 +91,7 @@ class Ensemble:
     models: tuple[tuple[Tree, ...], ...]
     rules: Rules = field(default_factory=Rules)
     about: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, str] = field(default_factory=dict)
 
     def quality(self, candidates: Candidates, image: np.ndarray) -> np.ndarray:
         """Predicts the IoU of each mask with the nucleus that it fits best.
@@ -111,7 +111,7 @@ class Ensemble:
         """Chooses among the nuclei that the members found in an image.
 
         Args:
-            image: uint8 `[H, W, 3]` RGB, as `nucleus.images.read_image` returns it.
+            image: uint8 `[H, W, 3]` RGB, as `nucleus.images.reading.read_image` returns it.
             predictions: (labels, scores) by member, see `nucleus.ensemble.candidates.gather`.
 
         Returns:
@@ -142,37 +142,10 @@ class Ensemble:
             "features": feature_names(self.groups, self.members),
             "rules": asdict(self.rules),
             "about": dict(self.about),
+            **({"weights": dict(self.weights)} if self.weights else {}),
             "models": [[tree.to_json() for tree in trees] for trees in self.models],
         }
         write_text(path, json.dumps(content) + "\n")
-
-
-class EnsemblePredictor:
-    """An ensemble with its members' models: finds nuclei as any other predictor does.
-
-    Args:
-        ensemble: From `read_ensemble` or `nucleus.ensemble.fitting.fit`.
-        members: Name -> what `nucleus.inference.predict` takes.
-
-    Raises:
-        ValueError: The members are not the ensemble's.
-    """
-
-    def __init__(self, ensemble: Ensemble, members: Mapping[str, Predictor]):
-        check_members(ensemble.members, members)
-        self.ensemble = ensemble
-        self.members = dict(members)
-
-    def predict_labels(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Finds nuclei; see `nucleus.inference.predict`. Scores are predicted IoU."""
-        found = self.combine(image)
-        return found.labels, found.scores
-
-    def combine(self, image: np.ndarray) -> Combination:
-        """Finds nuclei, and tells which member each is from."""
-        from nucleus.inference import predict
-
-        return self.ensemble.combine(image, {name: predict(model, image) for name, model in self.members.items()})
 
 
 def check_members(expected: tuple[str, ...], given: Mapping[str, Any]) -> None:
@@ -183,6 +156,22 @@ def check_members(expected: tuple[str, ...], given: Mapping[str, Any]) -> None:
     """
     if set(expected) != set(given):
         raise ValueError(f"The ensemble was fitted with {', '.join(expected)}. Received: {', '.join(given) or 'none'}")
+
+
+def is_ensemble(path: str | os.PathLike) -> bool:
+    """Returns whether a JSON file says that it is an ensemble's.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    try:
+        content = json.loads(Path(path).read_bytes())
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and content.get("format") == _FORMAT
 
 
 def read_ensemble(path: str | os.PathLike) -> Ensemble:
@@ -224,7 +213,15 @@ def _parse(content: Any) -> Ensemble:
         models=tuple(tuple(Tree.from_json(tree, len(expected)) for tree in trees) for trees in models),
         rules=Rules(**content["rules"]),
         about=content["about"],
+        weights=_weights(content.get("weights", {}), members),
     )
+
+
+def _weights(files: Any, members: tuple[str, ...]) -> dict[str, str]:
+    valid = isinstance(files, dict) and all(isinstance(file, str) and file for file in files.values())
+    if not valid or (files and set(files) != set(members)):
+        raise ValueError('"weights" must name a file for every member')
+    return files
 
 
 def _names(values: Any, what: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from nucleus.ensemble.examples import Example
 from nucleus.ensemble.fitting import Fitted
-from nucleus.metrics import Scores, overlaps, score, scores_by_group
+from nucleus.evaluation.scores import Scores, overlaps, score, scores_by_group
 
 ENSEMBLE, BEST_CHOICE = "ensemble", "best choice"
 # Scores that are told, those of table 5.1 of Vuola, 2019.
@@ -27,7 +27,7 @@ class FitReport:
         scores: By group of images ("all", then each modality where there are several) and method (each member,
             "ensemble", and "best choice", the same rules with the true IoU in place of the predicted one: what better
             prediction could reach): images, mAP, Dice, precision, recall, oseg and useg, as table 5.1 of Vuola, 2019.
-            See `nucleus.metrics.Scores.values`; precision, recall, over- and under-segmentation are at an IoU of 0.7.
+            See `nucleus.evaluation.scores.Scores.values`; precision, recall, oseg and useg are at an IoU of 0.7.
         picks: By member, how many of the ensemble's nuclei are its masks, and their part of all.
     """
 

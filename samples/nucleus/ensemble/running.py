@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from nucleus.dataset import NucleusDataset
-from nucleus.detection import DetectionRun, write_detections
-from nucleus.ensemble.examples import Example, Source
+from nucleus.datasets.dataset import NucleusDataset
+from nucleus.ensemble.examples import Example, Finder
 from nucleus.ensemble.fitting import Fitted
 from nucleus.ensemble.model import Combination, Ensemble, check_members
 from nucleus.ensemble.report import share
+from nucleus.prediction.detection import DetectionRun, write_detections
+from nucleus.prediction.writers import default_formats
 from trainkit.files import write_text
 
 PICKS_COLUMNS = ("ImageId", "label", "member")
@@ -22,10 +23,10 @@ PICKS_COLUMNS = ("ImageId", "label", "member")
 
 def run_ensemble(
     ensemble: Ensemble,
-    members: Mapping[str, Source],
+    members: Mapping[str, Finder],
     dataset: NucleusDataset,
     output: str | os.PathLike,
-    label_format: str = "png",
+    formats: Sequence[str] = default_formats(),
     progress: bool = True,
 ) -> tuple[DetectionRun, pd.DataFrame]:
     """Finds the nuclei in every image of a dataset and writes the results.
@@ -34,9 +35,9 @@ def run_ensemble(
         ensemble: Fitted with these members.
         members: By name, what finds the nuclei of an image.
         dataset: Prepared, without preprocessing.
-        output: Folder that gets what `nucleus.detection.write_detections` writes, with predicted IoU as scores, and
-            `picks.csv`: ImageId, label and member of each nucleus.
-        label_format: Of the label images.
+        output: Folder of the results, see `nucleus.prediction.detection.write_detections`, with predicted IoU as scores,
+            and `picks.csv`: ImageId, label and member of each nucleus.
+        formats: Names in `nucleus.prediction.writers.WRITERS`.
         progress: Shows a progress bar.
 
     Returns:
@@ -50,9 +51,9 @@ def run_ensemble(
     check_members(ensemble.members, members)
 
     def combine(image_id: str, image: np.ndarray) -> Combination:
-        return ensemble.combine(image, {name: source(image_id, image) for name, source in members.items()})
+        return ensemble.combine(image, {name: find(image_id, image) for name, find in members.items()})
 
-    return _write(combine, ensemble.members, dataset, output, label_format, progress)
+    return _write(combine, ensemble.members, dataset, output, formats, progress)
 
 
 def write_out_of_fold(
@@ -60,7 +61,7 @@ def write_out_of_fold(
     fitted: Fitted,
     dataset: NucleusDataset,
     output: str | os.PathLike,
-    label_format: str = "png",
+    formats: Sequence[str] = default_formats(),
     progress: bool = True,
 ) -> tuple[DetectionRun, pd.DataFrame]:
     """Writes what ensembles that had not seen an image made of it: for scores and reports of images it is fitted to.
@@ -70,7 +71,7 @@ def write_out_of_fold(
         fitted: What came of it.
         dataset: That the examples are made of.
         output: As `run_ensemble`.
-        label_format: As `run_ensemble`.
+        formats: Names in `nucleus.prediction.writers.WRITERS`.
         progress: Shows a progress bar.
 
     Returns:
@@ -81,7 +82,7 @@ def write_out_of_fold(
     """
     rows = zip(examples, fitted.quality, fitted.rules, strict=True)
     found = {example.id: rules.combine(example.candidates, quality) for example, quality, rules in rows}
-    return _write(lambda image_id, _: found[image_id], fitted.ensemble.members, dataset, output, label_format, progress)
+    return _write(lambda image_id, _: found[image_id], fitted.ensemble.members, dataset, output, formats, progress)
 
 
 def _write(
@@ -89,7 +90,7 @@ def _write(
     members: tuple[str, ...],
     dataset: NucleusDataset,
     output: str | os.PathLike,
-    label_format: str,
+    formats: Sequence[str],
     progress: bool,
 ) -> tuple[DetectionRun, pd.DataFrame]:
     picks: list[tuple[str, int, str]] = []
@@ -99,7 +100,7 @@ def _write(
         picks.extend((image_id, label, member) for label, member in enumerate(found.picked, start=1))
         return found.labels, found.scores
 
-    run = write_detections(find, dataset, output, label_format, progress)
+    run = write_detections(find, dataset, output, formats, progress)
     table = pd.DataFrame(picks, columns=PICKS_COLUMNS)
     if run.images:
         write_text(Path(output) / "picks.csv", table.to_csv(index=False, lineterminator="\n"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nucleus.ensemble.candidates import Candidates
-from nucleus.labels import relabel_sequential
+from nucleus.images.labels import relabel_sequential
 
 # Section 4.3 of "Nuclei segmentation using computer vision", Vuola, 2019.
 NMS_THRESHOLD = 0.3

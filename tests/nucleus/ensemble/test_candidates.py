@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nucleus.ensemble.candidates import gather, true_iou
-from nucleus.labels import relabel_sequential
+from nucleus.images.labels import relabel_sequential
 
 
 def test_overlaps_and_iou_are_those_of_boolean_masks(blobs):

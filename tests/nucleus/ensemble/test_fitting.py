@@ -9,7 +9,7 @@ from nucleus.ensemble import fitting
 from nucleus.ensemble.fitting import TRIED_THRESHOLDS, FitSettings, best_rules, fit
 from nucleus.ensemble.model import Rules
 from nucleus.ensemble.report import BEST_CHOICE, ENSEMBLE, report
-from nucleus.metrics import average_precision
+from nucleus.evaluation.scores import average_precision
 
 
 def test_it_scores_above_both_of_its_members(examples, fitted):

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from nucleus.models.inference import predict
 
 from nucleus.ensemble.model import EnsemblePredictor, Rules, read_ensemble
-from nucleus.inference import predict
-from nucleus.metrics import average_precision
+from nucleus.evaluation.scores import average_precision
 
 
 class Answer:

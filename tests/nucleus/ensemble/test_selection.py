@@ -5,7 +5,7 @@ import pytest
 
 from nucleus.ensemble.candidates import gather
 from nucleus.ensemble.selection import select
-from nucleus.labels import relabel_sequential
+from nucleus.images.labels import relabel_sequential
 
 
 def bar(*spans):

@@ -1,0 +1,79 @@
+"""From classified proposals to final detections. Boxes are normalised (y1, x1, y2, x2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from mrcnn import boxes as box_ops
+from mrcnn.image_meta import parse_image_meta_graph
+from mrcnn.layers import Float32Layer, gather_rows
+from mrcnn.nms import non_max_suppression
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class Detections(Float32Layer):
+    """Turns classified proposals into final detections.
+
+    Inputs: RoIs `[B, N, 4]`, class probabilities `[B, N, C]`, deltas `[B, N, C, 4]`, image meta `[B, M]`. Output:
+    `[B, count, 6]` as (y1, x1, y2, x2, class id, score), descending score, zeros where there are fewer.
+
+    Args:
+        count: Detections an image at most.
+        min_confidence: Smallest score; 0 or None keeps all.
+        nms_threshold: IoU above which the weaker of two detections of one class goes.
+        deviation: Four factors that turn network outputs into deltas (`Config.BBOX_STD_DEV`).
+    """
+
+    def __init__(self, count, min_confidence, nms_threshold, deviation, **kwargs):
+        super().__init__(**kwargs)
+        self.count = count
+        self.min_confidence = min_confidence
+        self.nms_threshold = nms_threshold
+        self.deviation = [float(value) for value in deviation]
+
+    def call(self, inputs):
+        rois, probabilities, deltas, meta = inputs
+        class_ids = ops.cast(ops.argmax(probabilities, axis=-1), "int32")
+        scores = ops.max(probabilities, axis=-1)
+        own_deltas = ops.take_along_axis(deltas, class_ids[:, :, None, None], axis=2)[:, :, 0]
+        boxes = box_ops.decode(rois, own_deltas * ops.convert_to_tensor(self.deviation, "float32"))
+        boxes = box_ops.clip(boxes, window_of(meta)[:, None])
+        keep = ops.logical_and(class_ids > 0, ops.any(rois != 0, axis=-1))
+        if self.min_confidence:
+            keep = ops.logical_and(keep, scores >= self.min_confidence)
+        # Boxes of different classes must not meet: each class gets its own strip of the plane.
+        strip = ops.cast(ops.maximum(class_ids - 1, 0), "float32") * 2.0
+        indices, selected = non_max_suppression(
+            boxes + strip[:, :, None], scores, self.count, self.nms_threshold, valid=keep
+        )
+        rows = ops.concatenate([boxes, ops.cast(class_ids, "float32")[..., None], scores[..., None]], axis=-1)
+        return gather_rows(rows, indices) * ops.cast(selected, "float32")[:, :, None]
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor((inputs[0].shape[0], self.count, 6), "float32")
+
+    def get_config(self):
+        settings = ("count", "min_confidence", "nms_threshold", "deviation")
+        return {**super().get_config(), **{name: getattr(self, name) for name in settings}}
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class DetectionBoxes(Float32Layer):
+    """The boxes of detections. Input: `[B, D, 6]`. Output: `[B, D, 4]`."""
+
+    def call(self, detections):
+        return detections[:, :, :4]
+
+    def compute_output_spec(self, detections):
+        return keras.KerasTensor((*detections.shape[:2], 4), "float32")
+
+
+def window_of(meta: Any) -> Any:
+    """The part of each molded image that is not padding, normalised `[B, 4]`, from image meta `[B, M]`."""
+    facts = parse_image_meta_graph(meta)
+    height, width = facts["image_shape"][:, 0], facts["image_shape"][:, 1]
+    scale = ops.stack([height, width, height, width], axis=-1) - 1.0
+    return (facts["window"] - ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0])) / scale

@@ -1,0 +1,71 @@
+"""The box head and the mask head. Layer names are the lineage's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import layers
+
+from mrcnn.layers import BatchNorm
+from mrcnn.roi_heads.layers import FoldRois, PointwiseConv2D, PyramidROIAlign, RoIConv2D, UnfoldRois
+
+
+def build_box_head(rois: Any, image: Any, pyramid: list[Any], config: Any) -> tuple[Any, Any, Any]:
+    """Classifies RoIs and refines their boxes (He et al. 2017, figure 4 right, with 1024-wide layers).
+
+    Args:
+        rois: `[B, R, 4]`, normalised.
+        image: `[B, H, W, C]`, the network's input.
+        pyramid: [P2, P3, P4, P5].
+        config: The configuration.
+
+    Returns:
+        Class logits `[B, R, K]`, class probabilities `[B, R, K]`, deltas `[B, R, K, 4]`, float32.
+    """
+    width, train_bn, classes = config.FPN_CLASSIF_FC_LAYERS_SIZE, config.TRAIN_BN, config.NUM_CLASSES
+    pooled = PyramidROIAlign(config.POOL_SIZE, name="roi_align_classifier")([rois, image, *pyramid])
+    x = FoldRois(name="roi_fold_classifier")(pooled)
+    x = RoIConv2D(width, config.POOL_SIZE, name="mrcnn_class_conv1")(x)
+    x = BatchNorm(train_bn, name="mrcnn_class_bn1")(x)
+    x = layers.Activation("relu", name="mrcnn_class_relu1")(x)
+    x = RoIConv2D(width, 1, name="mrcnn_class_conv2")(x)
+    x = BatchNorm(train_bn, name="mrcnn_class_bn2")(x)
+    x = layers.Activation("relu", name="mrcnn_class_relu2")(x)
+    shared = UnfoldRois((width,), name="pool_squeeze")([x, rois])
+    logits = layers.Dense(classes, name="mrcnn_class_logits", dtype="float32")(shared)
+    probabilities = layers.Activation("softmax", name="mrcnn_class", dtype="float32")(logits)
+    deltas = layers.Dense(4 * classes, name="mrcnn_bbox_fc", dtype="float32")(shared)
+    deltas = layers.Reshape((-1, classes, 4), name="mrcnn_bbox", dtype="float32")(deltas)
+    return logits, probabilities, deltas
+
+
+class MaskHead:
+    """Predicts a mask for every class in every RoI (He et al. 2017, figure 4 right).
+
+    Holds its layers, so that one set of weights serves several graphs.
+
+    Args:
+        config: The configuration.
+    """
+
+    def __init__(self, config: Any):
+        channels = config.MASK_CHANNELS
+        self.align = PyramidROIAlign(config.MASK_POOL_SIZE, name="roi_align_mask")
+        self.fold = FoldRois(name="roi_fold_mask")
+        self.stack = []
+        for index in range(1, 5):
+            self.stack += [
+                layers.Conv2D(channels, 3, padding="same", name=f"mrcnn_mask_conv{index}"),
+                BatchNorm(config.TRAIN_BN, name=f"mrcnn_mask_bn{index}"),
+                layers.Activation("relu", name=f"mrcnn_mask_relu{index}"),
+            ]
+        self.stack.append(layers.Conv2DTranspose(channels, 2, strides=2, activation="relu", name="mrcnn_mask_deconv"))
+        self.unfold = UnfoldRois(name="roi_unfold_mask")
+        self.predict = PointwiseConv2D(config.NUM_CLASSES, activation="sigmoid", name="mrcnn_mask", dtype="float32")
+
+    def __call__(self, rois: Any, image: Any, pyramid: list[Any]) -> Any:
+        """Returns mask probabilities float32 `[B, R, 28, 28, K]` of normalised RoIs `[B, R, 4]`."""
+        x = self.fold(self.align([rois, image, *pyramid]))
+        for layer in self.stack:
+            x = layer(x)
+        return self.predict(self.unfold([x, rois]))

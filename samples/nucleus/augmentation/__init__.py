@@ -1,0 +1,1 @@
+"""Augmentation: imgaug augmenters, copy-paste and colour transfer."""

@@ -1,0 +1,1 @@
+"""Data sets: layouts in, samples out; subsets, folds, modality, cache, fingerprint and conversion."""

@@ -1,0 +1,147 @@
+"""Writes a data set of any layout as a folder that other programs read: label images, or COCO JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from nucleus.datasets.dataset import DatasetError, NucleusDataset
+from nucleus.datasets.layouts.base import UNKNOWN_MODALITY
+from nucleus.datasets.layouts.coco_segmentation import compress_runs
+from nucleus.datasets.layouts.tables import CLASSES_FILE, write_modalities
+from nucleus.images.labels import areas, bounding_boxes, labels_to_rle, rle_runs
+from nucleus.images.writing import write_labels
+from trainkit.files import write_text
+
+_HIGHEST_IN_PNG = np.iinfo(np.uint16).max
+_CATEGORY = {"id": 1, "name": "nucleus", "supercategory": ""}
+
+
+def convert(dataset: NucleusDataset, target: str, output: str | os.PathLike, progress: bool = True) -> None:
+    """Writes images and labels of a data set; reading the result gives the same images and label images.
+
+    Image files are copied as they are to `images/<id>`, or written as PNG if the data set fits or preprocesses its
+    images. Beside them
+
+    * "labels" has `labels/<id>.png`, 16 bit (a TIFF where there are more labels than fit), and `classes.csv` if
+      modalities are known;
+    * "coco" has `annotations.json`: each nucleus as a compressed run-length code, all of one category, and the
+      modality of each image as `modality`.
+
+    Args:
+        dataset: prepared, with labels.
+        target: a name in `TARGETS`.
+        output: the folder; it must not exist or be empty. It appears when all is done: if something fails, nothing is
+            left.
+        progress: whether a progress bar is shown.
+
+    Raises:
+        ValueError: an unknown target.
+        DatasetError: the folder holds something already, or an image has no labels or unusable ones.
+        nucleus.images.reading.ImageFileError: a file cannot be used.
+        OSError: the folder cannot be written.
+    """
+    if target not in TARGETS:
+        raise ValueError(f"Expected a target of {', '.join(TARGETS)}. Received: {target!r}")
+    with _atomic_folder(Path(output)) as folder:
+        (folder / "images").mkdir()
+        # Closed also where an image cannot be used, so that the error is on a line of its own.
+        with tqdm(dataset.image_ids, f"convert to {target}", unit="image", disable=not progress) as bar:
+            images = ((index, _write_image(dataset, index, folder / "images")) for index in bar)
+            TARGETS[target](dataset, images, folder)
+
+
+def coco_annotations(labels: np.ndarray, image_id: int, first_id: int) -> list[dict[str, Any]]:
+    """The annotations of one image in COCO's format.
+
+    Args:
+        labels: int32 [H, W].
+        image_id: the image's number in the JSON file.
+        first_id: number of the first annotation.
+
+    Returns:
+        One annotation a label, in their order.
+    """
+    annotations = []
+    boxes, sizes = bounding_boxes(labels).tolist(), areas(labels).tolist()
+    for code, (y1, x1, y2, x2), size in zip(labels_to_rle(labels), boxes, sizes, strict=True):
+        annotations.append(
+            {
+                "id": first_id + len(annotations),
+                "image_id": image_id,
+                "category_id": _CATEGORY["id"],
+                "segmentation": compress_runs(*rle_runs(code, labels.shape), labels.shape),
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "area": size,
+                "iscrowd": 0,
+            }
+        )
+    return annotations
+
+
+def _write_image(dataset: NucleusDataset, index: int, folder: Path) -> Path:
+    source = Path(dataset.image_info[index]["path"])
+    if dataset.fit is None and dataset.preprocessing is None:
+        path = folder / f"{dataset.image_info[index]['id']}{source.suffix}"
+        shutil.copyfile(source, path)
+        return path
+    path = folder / f"{dataset.image_info[index]['id']}.png"
+    if not cv2.imwrite(str(path), cv2.cvtColor(dataset.load_image(index), cv2.COLOR_RGB2BGR)):
+        raise OSError(f"{path}: OpenCV could not write the image.")
+    return path
+
+
+def _write_label_folder(dataset: NucleusDataset, images: Iterator[tuple[int, Path]], folder: Path) -> None:
+    modalities = {}
+    for index, _ in images:
+        info, (labels, _) = dataset.image_info[index], dataset.load_labels(index)
+        suffix = ".png" if labels.max(initial=0) <= _HIGHEST_IN_PNG else ".tif"
+        write_labels(folder / "labels" / f"{info['id']}{suffix}", labels)
+        if info["modality"] != UNKNOWN_MODALITY:
+            modalities[info["id"]] = info["modality"]
+    if modalities:
+        write_modalities(folder / CLASSES_FILE, modalities)
+
+
+def _write_coco(dataset: NucleusDataset, images: Iterator[tuple[int, Path]], folder: Path) -> None:
+    content: dict[str, list] = {"images": [], "annotations": [], "categories": [_CATEGORY]}
+    for index, path in images:
+        info, (labels, _) = dataset.image_info[index], dataset.load_labels(index)
+        # Numbers count from 1: some programs take 0 for none.
+        number, (height, width) = len(content["images"]) + 1, labels.shape
+        entry = {"id": number, "file_name": path.name, "height": height, "width": width}
+        content["images"].append({**entry, "modality": info["modality"]})
+        content["annotations"] += coco_annotations(labels, number, len(content["annotations"]) + 1)
+    write_text(folder / "annotations.json", json.dumps(content) + "\n")
+
+
+TARGETS: dict[str, Callable[[NucleusDataset, Iterator[tuple[int, Path]], Path], None]] = {
+    "labels": _write_label_folder,
+    "coco": _write_coco,
+}
+
+
+@contextmanager
+def _atomic_folder(path: Path) -> Iterator[Path]:
+    """Yields a temporary folder beside `path`, which becomes `path` when the block ends well and is removed if not."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise DatasetError(f"{path}: is there already; name a new folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        # The holder is its owner's alone; the folder in it is as open as any other.
+        (holder / path.name).mkdir()
+        yield holder / path.name
+        os.replace(holder / path.name, path)
+    finally:
+        shutil.rmtree(holder)

@@ -1,0 +1,171 @@
+"""The images that a model is scored or tuned on: a subset, or a fold that its training held out.
+
+Where it is known what weights were trained on, nobody scores them on that without asking for it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, Literal
+
+from nucleus.datasets.dataset import NucleusDataset
+from nucleus.datasets.folds import Folds, divide_images, find_folds, read_folds
+from nucleus.datasets.layouts.base import DatasetError
+from nucleus.datasets.source import ImageSource
+
+DEFAULT_FOLDS = 4
+# For `warn_if_seen`, of a training that begins with weights.
+VALIDATION = "the {} images to validate on: how it scores on them says little of new images"
+# Images that training divides by default.
+POOL = "train+val"
+
+_log = logging.getLogger(__name__)
+
+
+def choose_folds(
+    source: ImageSource,
+    subset: str,
+    folds: int | Path | None = None,
+    seed: int = 0,
+    only: Collection[str] | None = None,
+) -> Folds:
+    """Returns folds: those of a file, or so many of a subset.
+
+    Args:
+        source: The data set.
+        subset: Images to divide.
+        folds: Number of folds, or a `folds.json`; by default four.
+        seed: See `divide_images`.
+        only: Ids of the images of the subset that are divided; by default all.
+
+    Raises:
+        DatasetError: The file or the data set cannot be used, or there are fewer images than folds.
+    """
+    if isinstance(folds, Path):
+        return read_folds(folds)
+    return divide_images(source.load(subset, only=only).image_info, folds or DEFAULT_FOLDS, seed)
+
+
+def refuse_folds_alone(fold: int | None, folds: int | Path | None) -> None:
+    """Raises DatasetError where folds are given without the one to take, which would have no effect."""
+    if fold is None and folds is not None:
+        raise DatasetError("--folds divides the images: say with --fold=K which part of them to take")
+
+
+def select_images(
+    source: ImageSource,
+    weights: Path | None,
+    *,
+    subset: str | None = None,
+    fold: int | None = None,
+    folds: int | Path | None = None,
+    seed: int = 0,
+    default: str = "val",
+    own: Literal["held out", "learned", "none"] = "held out",
+    **options: Any,
+) -> tuple[NucleusDataset, str]:
+    """Reads the images to run a model on.
+
+    Args:
+        source: The data set.
+        weights: The model's weights file; None where it has none, or predictions come from elsewhere.
+        subset: Subset that was asked for; None for the default.
+        fold: Number of the fold of the subset to take, from 1 on; None for all of the subset.
+        folds: Number of folds, or a `folds.json`; None for those of the weights' run, else four.
+        seed: Divides the images where `folds` is a number.
+        default: Subset where nothing is asked for.
+        own: What comes instead of the default where the run of the weights held out a fold: that fold, the others, or
+            nothing.
+        options: Other arguments of `NucleusDataset.load_nucleus`.
+
+    Returns:
+        The prepared data set, and in a few words which images these are.
+
+    Raises:
+        DatasetError: Images of the fold are among those that the weights were trained on, there is no such fold, or an
+            image cannot be used.
+    """
+    divided = None if weights is None else find_folds(weights)
+    if divided is not None and divided.held_out is None:
+        divided = None
+    if fold is not None:
+        return _load_fold(source, weights, divided, subset or POOL, fold, folds, seed, **options)
+    refuse_folds_alone(fold, folds)
+    if divided is None:
+        return source.load(subset or default, **options), subset or default
+    name = f"fold {divided.held_out} of {len(divided.ids)}"
+    learned, held_out = divided.split(divided.held_out)
+    if subset is None and own == "none":
+        print(f"The training of {weights} held out {name}: --fold={divided.held_out} takes its images")
+    if subset is not None or own == "none":
+        dataset = source.load(subset or default, **options)
+        warn_if_seen(weights, [info["id"] for info in dataset.image_info])
+        return dataset, subset or default
+    dataset = source.load(POOL, only=held_out if own == "held out" else learned, **options)
+    which = name if own == "held out" else f"all but {name}"
+    done = "held out of" if own == "held out" else "used in"
+    print(f"{dataset.num_images} images ({which}) {done} the training of {weights}")
+    return dataset, which
+
+
+def require_unseen(weights: Path, ids: Collection[str], advice: str) -> None:
+    """Makes sure that weights were not trained on images, as far as their run's folds tell.
+
+    Args:
+        weights: The weights file.
+        ids: Ids of the images.
+        advice: What to do instead, a sentence without its full stop.
+
+    Raises:
+        DatasetError: The weights were trained on some of the images.
+    """
+    divided, learned = _learned(weights, ids)
+    if learned:
+        raise DatasetError(
+            f"{weights}: was trained on {len(learned)} of these {len(ids)} images; it held out fold "
+            f"{divided.held_out} of {len(divided.ids)}. {advice}"
+        )
+
+
+def warn_if_seen(weights: Path, ids: Collection[str], which: str = "these {} images") -> None:
+    """Warns where weights were trained on some of the images, as far as their run's folds tell.
+
+    Args:
+        weights: The weights file.
+        ids: Ids of the images.
+        which: Name of the images in the warning, with {} for their number.
+    """
+    _, learned = _learned(weights, ids)
+    if learned:
+        _log.warning("%s: was trained on %d of %s", weights, len(learned), which.format(len(ids)))
+
+
+def _learned(weights: Path, ids: Collection[str]) -> tuple[Folds | None, set[str]]:
+    divided = find_folds(weights)
+    return divided, set() if divided is None else divided.learned() & set(ids)
+
+
+def _load_fold(
+    source: ImageSource,
+    weights: Path | None,
+    divided: Folds | None,
+    pool: str,
+    fold: int,
+    count: int | Path | None,
+    seed: int,
+    **options: Any,
+) -> tuple[NucleusDataset, str]:
+    folds = divided if count is None and divided is not None else choose_folds(source, pool, count, seed)
+    _, chosen = folds.split(fold)
+    learned = set() if divided is None else divided.learned()
+    if chosen & learned:
+        raise DatasetError(
+            f"{weights}: was trained on {len(chosen & learned)} of the {len(chosen)} images of fold {fold}; it "
+            f"held out fold {divided.held_out} of {len(divided.ids)}. To take training images all the same, name a "
+            "--subset without --fold"
+        )
+    if weights is not None and divided is None:
+        _log.warning("%s: whether it was trained on images of fold %d is not known", weights, fold)
+    return source.load(pool, only=chosen, **options), f"fold {fold} of {len(folds.ids)}"

@@ -1,0 +1,210 @@
+"""COCO's JSON for object instances (https://cocodataset.org/#format-data, "Object Detection").
+
+<root>/annotations.json, <root>/annotations/instances_train.json, ...    one file a part, of the name or what follows
+                                                                         "instances_"
+<root>/<file_name>, or <root>/images/<file_name>, or in a folder of the part's name
+
+A data set is a folder with such files, or one JSON file with the images beside it or beside its folder `annotations`;
+backslashes in a file_name may be meant as slashes. Every category counts as nucleus. Crowds (iscrowd) are skipped;
+polygons and both forms of run-length codes are read. Annotations without a segmentation and polygons of fewer than
+three points are skipped and counted in a warning, unless there is nothing else. An image's id is its file_name without
+suffix, "/" written as "_". If `annotations` is missing altogether, the images have no labels; an image without an
+annotation has no nuclei.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from nucleus.datasets.layouts.base import UNKNOWN_MODALITY, DatasetError, Layout, Part, Report, Sample
+from nucleus.datasets.layouts.coco_segmentation import segmentation_pixels
+from nucleus.datasets.layouts.painting import image_shape, paint_in_order
+
+ANNOTATION_FOLDER = "annotations"
+IMAGE_FOLDER = "images"
+_PREFIX = "instances_"
+_FEWEST_NUMBERS = 6
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CocoInstances:
+    """The annotations of one image; see `nucleus.datasets.layouts.base.Truth`. Label k + 1 is the k-th of them.
+
+    Attributes:
+        path: the JSON file.
+        segmentations: (annotation's id, its `segmentation`) of each nucleus.
+        shape: (height, width) by the JSON file; None where it does not tell.
+    """
+
+    path: Path
+    segmentations: tuple[tuple[Any, Any], ...]
+    shape: tuple[int, int] | None
+
+    def files(self) -> list[Path]:
+        """See `Truth`."""
+        return [self.path]
+
+    def read(self, image: Path) -> np.ndarray:
+        """See `Truth`."""
+        shape = image_shape(image, self.shape, self.path)
+        instances = (
+            (f"{self.path}, annotation {number}", self._pixels(number, segmentation, shape))
+            for number, segmentation in self.segmentations
+        )
+        return paint_in_order(shape, instances, image)
+
+    def _pixels(self, number: Any, segmentation: Any, shape: tuple[int, int]) -> np.ndarray:
+        try:
+            return segmentation_pixels(segmentation, shape)
+        except ValueError as error:
+            raise DatasetError(f"{self.path}, annotation {number}: {error}") from error
+
+
+def _recognises(root: Path) -> bool:
+    return root.suffix.lower() == ".json" if root.is_file() else bool(_files(root))
+
+
+def _files(root: Path) -> list[Path]:
+    found = [*sorted(root.glob("*.json")), *sorted((root / ANNOTATION_FOLDER).glob("*.json"))]
+    # Other JSON may lie there; parsing a large file takes long, so that is put off.
+    return [path for path in found if b'"images"' in path.read_bytes()]
+
+
+def _parts(root: Path) -> Mapping[str, Part]:
+    if root.is_file():
+        return {_part_name(root): partial(_read, root.parent, root, _part_name(root))}
+    files = _files(root)
+    if not files:
+        raise DatasetError(f"{root}: expected a JSON file with images and annotations, here or in {ANNOTATION_FOLDER}")
+    named: dict[str, Path] = {}
+    for path in files:
+        first = named.setdefault(_part_name(path), path)
+        if first is not path:
+            raise DatasetError(f"{path}: is the part {_part_name(path)!r} as {first} is")
+    return {name: partial(_read, root, path, name) for name, path in named.items()}
+
+
+def _part_name(path: Path) -> str:
+    return path.stem.removeprefix(_PREFIX)
+
+
+def _read(root: Path, path: Path, part: str, report: Report) -> list[Sample]:
+    content = _load(path)
+    images = _by_id(path, content, "images")
+    annotations = _by_id(path, content, "annotations") if "annotations" in content else None
+    if annotations:
+        annotations = _drawn(path, annotations)
+    of_image: dict[Any, list[dict]] = defaultdict(list)
+    for number, annotation in (annotations or {}).items():
+        image_id = annotation.get("image_id")
+        if not isinstance(image_id, int | str) or image_id not in images:
+            raise DatasetError(f"{path}, annotation {number}: there is no image {image_id!r}")
+        if not annotation.get("iscrowd"):
+            of_image[image_id].append(annotation)
+    roots = [root, root.parent] if path.parent == root and root.name == ANNOTATION_FOLDER else [root]
+    folders = [
+        folder for base in roots for folder in (base, base / IMAGE_FOLDER, base / part, base / IMAGE_FOLDER / part)
+    ]
+    samples = []
+    for number, image in images.items():
+        try:
+            file, name = _image_file(path, image, folders)
+            truth = None if annotations is None else _instances(path, image, of_image[number])
+        except DatasetError as error:
+            report(error)
+            continue
+        image_id = "_".join(name.with_suffix("").parts)
+        samples.append(Sample(image_id, file, truth, path.stem, str(image.get("modality") or UNKNOWN_MODALITY)))
+    return samples
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{path}: is no JSON file ({error})") from error
+    if not isinstance(content, dict):
+        raise DatasetError(f"{path}: expected an object with images and annotations; found a {type(content).__name__}")
+    return content
+
+
+def _by_id(path: Path, content: Mapping[str, Any], key: str) -> dict[Any, dict]:
+    entries = content.get(key)
+    if not isinstance(entries, list):
+        raise DatasetError(f"{path}: expected a list {key!r}; found {type(entries).__name__}")
+    found: dict[Any, dict] = {}
+    for position, entry in enumerate(entries):
+        number = entry.get("id") if isinstance(entry, dict) else None
+        if not isinstance(number, int | str):
+            raise DatasetError(f"{path}: entry {position} of {key!r} has no id")
+        if number in found:
+            raise DatasetError(f"{path}: the id {number!r} occurs twice in {key!r}")
+        found[number] = entry
+    return found
+
+
+def _drawn(path: Path, annotations: Mapping[Any, dict]) -> Mapping[Any, dict]:
+    """Leaves out annotations without a segmentation, and polygons of fewer than three points, unless all are so."""
+    kept, skipped = {}, []
+    for number, annotation in annotations.items():
+        segmentation = annotation.get("segmentation")
+        if isinstance(segmentation, list):
+            segmentation = [polygon for polygon in segmentation if not _is_short(polygon)]
+        if segmentation != annotation.get("segmentation") or not segmentation:
+            skipped.append(number)
+        if segmentation:
+            kept[number] = {**annotation, "segmentation": segmentation}
+    if not kept:
+        return annotations
+    if skipped:
+        _log.warning(
+            "%s: %d annotations have no segmentation or a polygon of fewer than three points (first: %s); what they "
+            "lack is skipped, and with it %d nuclei",
+            path,
+            len(skipped),
+            skipped[0],
+            len(annotations) - len(kept),
+        )
+    return kept
+
+
+def _is_short(polygon: Any) -> bool:
+    return isinstance(polygon, list) and len(polygon) < _FEWEST_NUMBERS and len(polygon) % 2 == 0
+
+
+def _image_file(path: Path, image: Mapping[str, Any], folders: list[Path]) -> tuple[Path, PurePosixPath]:
+    """The image's file, and its name with slashes."""
+    told = image.get("file_name")
+    names = [PurePosixPath(told), PurePosixPath(told.replace("\\", "/"))] if isinstance(told, str) and told else []
+    if not names or any(name.is_absolute() or ".." in name.parts for name in names):
+        raise DatasetError(f"{path}, image {image['id']}: expected a relative file_name; found {told!r}")
+    for name in names:
+        for folder in folders:
+            if (folder / name).is_file():
+                return folder / name, name
+    looked = ", ".join(map(str, dict.fromkeys(folders)))
+    raise DatasetError(f"{path}, image {image['id']}: there is no {told} in {looked}")
+
+
+def _instances(path: Path, image: Mapping[str, Any], annotations: list[dict]) -> CocoInstances:
+    size = (image.get("height"), image.get("width"))
+    if size != (None, None) and not all(isinstance(side, int) and side > 0 for side in size):
+        raise DatasetError(f"{path}, image {image['id']}: height and width must be whole numbers; found {size}")
+    segmentations = tuple((annotation["id"], annotation.get("segmentation")) for annotation in annotations)
+    return CocoInstances(path, segmentations, None if size == (None, None) else size)
+
+
+LAYOUT = Layout("coco", "COCO JSON beside the images, or in annotations/", _recognises, _parts)

@@ -1,0 +1,129 @@
+"""Images and label images side by side, as users of StarDist and Cellpose have them.
+
+<root>/images/a.tif      with  <root>/labels/a.tif or <root>/masks/a.tif (or a_masks.tif, a_label.tif...)
+<root>/a.tif             with  <root>/a_masks.tif (or _cp_masks, _mask, _labels, _label)
+<root>/a_img.tif         with  <root>/a_masks.tif, if there is no image a
+<root>/classes.csv       optional: ImageId,modality (or ImageId,foreground,background)
+
+Instead of <root> itself, each folder in it may hold such a set, <root>/train/images for one, and is then a part of
+its name. Label images are PNG or TIFF files of whole numbers; their values are the labels. What else Cellpose writes
+about an image (a_flows, a_cp_output, a_outlines) is passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+
+from nucleus.datasets.layouts.base import UNKNOWN_MODALITY, DatasetError, Layout, Part, Report, Sample
+from nucleus.datasets.layouts.label_files import LABEL_ENDINGS, LabelFile, without_label_ending
+from nucleus.datasets.layouts.tables import CLASSES_FILE, read_modalities
+from nucleus.images.reading import list_images
+
+IMAGE_FOLDER = "images"
+LABEL_FOLDERS = ("labels", "masks")
+_IMAGE_ENDING = "_img"
+_BY_PRODUCTS = ("_flows", "_cp_output", "_outlines")
+
+
+def _recognises(root: Path) -> bool:
+    return bool(_sets(root))
+
+
+def _sets(root: Path) -> list[Path]:
+    """The folders that hold a set: the root itself, or else those in it."""
+    if not root.is_dir():
+        return []
+    if _is_set(root):
+        return [root]
+    return [path for path in sorted(root.iterdir()) if path.is_dir() and path.name[0] != "." and _is_set(path)]
+
+
+def _is_set(folder: Path) -> bool:
+    if (folder / IMAGE_FOLDER).is_dir():
+        return any((folder / name).is_dir() for name in LABEL_FOLDERS)
+    return any(_is_label(path) for path in list_images(folder))
+
+
+def _parts(root: Path) -> Mapping[str, Part]:
+    sets = _sets(root)
+    if not sets:
+        raise DatasetError(
+            f"{root}: expected a folder {IMAGE_FOLDER} beside {' or '.join(LABEL_FOLDERS)}, or image files beside "
+            f"label images of their names with {', '.join(LABEL_ENDINGS)}"
+        )
+    return {"all" if folder == root else folder.name: partial(_read, root, folder) for folder in sets}
+
+
+def _read(root: Path, folder: Path, report: Report) -> list[Sample]:
+    images, labels = _find(folder)
+    for name, path in labels.items():
+        if name not in images:
+            report(DatasetError(f"{path}: there is no image {name} for this label image"))
+    modalities = read_modalities(root / CLASSES_FILE) | read_modalities(folder / CLASSES_FILE)
+    collection = "labels" if folder == root else folder.name
+    return [
+        Sample(
+            name,
+            image,
+            LabelFile(labels[name]) if name in labels else None,
+            collection,
+            modalities.get(name, UNKNOWN_MODALITY),
+        )
+        for name, image in images.items()
+    ]
+
+
+def _find(folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """The image files and the label images of a set, by the name of the image."""
+    if not (folder / IMAGE_FOLDER).is_dir():
+        files = _without_by_products(list_images(folder))
+        images = _by_name((path for path in files if not _is_label(path)), lambda stem: stem)
+        return images, _by_name(filter(_is_label, files), partial(_image_of, images))
+    images = _by_name(list_images(folder / IMAGE_FOLDER), lambda stem: stem)
+    present = [folder / name for name in LABEL_FOLDERS if (folder / name).is_dir()]
+    if len(present) > 1:
+        raise DatasetError(f"{folder}: both {' and '.join(LABEL_FOLDERS)} are there; keep the one that is meant")
+    # An image may itself be called a_mask: its label image of the same name comes before the ending's meaning.
+    labels = _by_name(
+        _without_by_products(list_images(present[0]), images),
+        lambda stem: stem if stem in images else _image_of(images, stem),
+    )
+    return images, labels
+
+
+def _image_of(images: Mapping[str, Path], stem: str) -> str:
+    """The name of the image that a label image's name means."""
+    name = without_label_ending(stem)
+    return name + _IMAGE_ENDING if name not in images and name + _IMAGE_ENDING in images else name
+
+
+def _without_by_products(paths: list[Path], images: Collection[str] = ()) -> list[Path]:
+    """Leaves out what Cellpose writes besides label images: files named for another one, and for no image."""
+    about = {path.stem for path in paths}
+    about |= {without_label_ending(stem) for stem in about}
+    return [
+        path
+        for path in paths
+        if path.stem in images
+        or not any(path.stem.endswith(ending) and path.stem.removesuffix(ending) in about for ending in _BY_PRODUCTS)
+    ]
+
+
+def _by_name(paths: Iterable[Path], name_of: Callable[[str], str]) -> dict[str, Path]:
+    named: dict[str, Path] = {}
+    for path in paths:
+        first = named.setdefault(name_of(path.stem), path)
+        if first is not path:
+            raise DatasetError(f"{path}: goes by the name {name_of(path.stem)!r} as {first.name} does")
+    return named
+
+
+def _is_label(path: Path) -> bool:
+    return path.stem.endswith(LABEL_ENDINGS)
+
+
+LAYOUT = Layout(
+    "labels", "images/a.png with labels/a.png or masks/a.png, or a.png with a_masks.png", _recognises, _parts
+)

@@ -1,0 +1,168 @@
+"""A CSV file of run-length codes beside image files, such as stage1_solution.csv of the 2018 Data Science Bowl.
+
+<root>/stage1_solution.csv                           ImageId,EncodedPixels[,Height,Width,Usage]: one row a nucleus
+<root>/stage1_test/<ImageId>/images/<ImageId>.png    or <root>/<any folder>/<ImageId>.png or <root>/<ImageId>.png
+<root>/classes.csv                                   optional: ImageId,foreground,background
+
+A row with an empty code adds no nucleus: it is how an image without any is listed. An image without a row that lies
+in one folder with listed ones has no labels. A data set is the CSV file, or a folder with one. Each value of Usage is
+a part; "all" is all of them but "Ignored", the rows that the competition did not score.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from nucleus.datasets.layouts.base import UNKNOWN_MODALITY, DatasetError, Layout, Part, Report, Sample
+from nucleus.datasets.layouts.painting import image_shape, paint_in_order, run_pixels
+from nucleus.datasets.layouts.tables import CLASSES_FILE, read_header, read_modalities, read_table
+from nucleus.images.labels import rle_runs
+from nucleus.images.reading import list_images
+
+COLUMNS = ("ImageId", "EncodedPixels")
+IGNORED = "Ignored"
+
+_Rows = list[tuple[int, dict[str, str]]]
+# Image files by id, each with the folder that it was found under.
+_Images = dict[str, list[tuple[Path, Path]]]
+
+
+@dataclass(frozen=True)
+class RunLengths:
+    """The rows of one image in a CSV file; see `nucleus.datasets.layouts.base.Truth`. Label k + 1 is the k-th row.
+
+    Attributes:
+        path: the CSV file.
+        codes: (line number, run-length code) of each nucleus.
+        shape: (height, width) by the CSV file; None where it does not tell.
+    """
+
+    path: Path
+    codes: tuple[tuple[int, str], ...]
+    shape: tuple[int, int] | None
+
+    def files(self) -> list[Path]:
+        """See `Truth`."""
+        return [self.path]
+
+    def read(self, image: Path) -> np.ndarray:
+        """See `Truth`."""
+        shape = image_shape(image, self.shape, self.path)
+        instances = ((f"{self.path}, line {line}", self._pixels(line, code, shape)) for line, code in self.codes)
+        return paint_in_order(shape, instances, image)
+
+    def _pixels(self, line: int, code: str, shape: tuple[int, int]) -> np.ndarray:
+        try:
+            return run_pixels(*rle_runs(code, shape), shape)
+        except ValueError as error:
+            raise DatasetError(f"{self.path}, line {line}: {error}") from error
+
+
+def _recognises(root: Path) -> bool:
+    return root.suffix.lower() == ".csv" if root.is_file() else bool(_tables(root))
+
+
+def _tables(root: Path) -> list[Path]:
+    return [path for path in sorted(root.glob("*.csv")) if _has_codes(path)]
+
+
+def _has_codes(path: Path) -> bool:
+    try:
+        return set(COLUMNS) <= set(read_header(path))
+    except DatasetError:  # whatever it is that lies in the same folder, it is no table
+        return False
+
+
+def _parts(root: Path) -> Mapping[str, Part]:
+    table = _only_table(root)
+    rows = read_table(table, COLUMNS)
+    usages = {row["Usage"] for _, row in rows if "Usage" in row}
+    parts = {usage: partial(_read, table, _with_usage(rows, {usage}), None) for usage in sorted(usages)}
+    scored = _with_usage(rows, usages - {IGNORED}) if usages else rows
+    return {**parts, "all": partial(_read, table, scored, {row["ImageId"] for _, row in rows})}
+
+
+def _only_table(root: Path) -> Path:
+    if root.is_file():
+        return root
+    tables = _tables(root)
+    if len(tables) != 1:
+        names = ", ".join(path.name for path in tables) or "none"
+        raise DatasetError(f"{root}: expected one CSV file with {' and '.join(COLUMNS)}, or its path; found {names}")
+    return tables[0]
+
+
+def _with_usage(rows: _Rows, usages: set[str]) -> _Rows:
+    return [row for row in rows if row[1]["Usage"] in usages]
+
+
+def _read(table: Path, rows: _Rows, listed: set[str] | None, report: Report) -> list[Sample]:
+    """Reads the images of some rows, and if told what all rows list, those without a row too."""
+    images = _find_images(table.parent)
+    modalities = read_modalities(table.parent / CLASSES_FILE)
+    of_image: dict[str, _Rows] = defaultdict(list)
+    for row in rows:
+        of_image[row[1]["ImageId"]].append(row)
+    found: list[tuple[str, Path, RunLengths | None]] = []
+    folders = set()
+    for name, image_rows in of_image.items():
+        try:
+            folder, image = _only_image(table, image_rows[0][0], name, images.get(name, []))
+            found.append((name, image, _run_lengths(table, image_rows)))
+            folders.add(folder)
+        except DatasetError as error:
+            report(error)
+    if listed is not None:
+        unlisted = sorted(images.keys() - listed)
+        found += [(name, image, None) for name in unlisted for folder, image in images[name] if folder in folders]
+    return [
+        Sample(name, image, truth, table.stem, modalities.get(name, UNKNOWN_MODALITY)) for name, image, truth in found
+    ]
+
+
+def _run_lengths(table: Path, rows: _Rows) -> RunLengths:
+    shapes = {(row["Height"], row["Width"]) for _, row in rows if "Height" in row and "Width" in row}
+    line = rows[0][0]
+    if len(shapes) > 1:
+        raise DatasetError(f"{table}, line {line}: the rows of one image differ in Height and Width")
+    shape = None
+    for height, width in shapes:
+        if not (height.isdecimal() and width.isdecimal()):
+            raise DatasetError(f"{table}, line {line}: Height and Width must be whole numbers; found {height}, {width}")
+        shape = (int(height), int(width))
+    codes = tuple((line, row["EncodedPixels"]) for line, row in rows if row["EncodedPixels"])
+    return RunLengths(table, codes, shape)
+
+
+def _find_images(root: Path) -> _Images:
+    """The images in a folder, in those directly in it, and in <either>/<ImageId>/images."""
+    found: _Images = defaultdict(list)
+    for folder in [root, *_folders(root)]:
+        for path in list_images(folder):
+            found[path.stem].append((folder, path))
+        for sample in _folders(folder):
+            images = sample / "images"
+            if images.is_dir():
+                found[sample.name] += [(folder, path) for path in list_images(images)]
+    return found
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(Path(entry.path) for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != ".")
+
+
+def _only_image(table: Path, line: int, name: str, found: list[tuple[Path, Path]]) -> tuple[Path, Path]:
+    if len(found) != 1:
+        names = ", ".join(str(path) for _, path in found) or "none"
+        raise DatasetError(f"{table}, line {line}: expected one image file of the id {name!r}; found {names}")
+    return found[0]
+
+
+LAYOUT = Layout("rle-csv", "a CSV file of ImageId,EncodedPixels beside the images", _recognises, _parts)

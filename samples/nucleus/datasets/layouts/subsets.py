@@ -1,0 +1,117 @@
+"""What a subset's name means, in any layout.
+
+* The name of a part is that part.
+* "all" is all parts together, unless the layout has a part of that name.
+* A part stands for "train", "val" or "test" if among the words of its name, which anything but a letter divides, are
+  those of one of the three only: train, training; val, valid, validation; test, testing. So train2017, stage1_train and
+  Training stand for "train", and train_val for none. A part of the very name comes before others.
+* "train" and "val": where no part stands for "val", a fifth of "train" is set aside as "val", chosen by a hash of the
+  image ids, and "train" is the rest. A data set that is one part, or has a part "all", is split so if none of its
+  parts stands for any of the three. Parts that could be anything are never split together: they may hold test images.
+* "a+b" is both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from nucleus.datasets.layouts.base import DatasetError, Part, Report, Sample
+
+_HELD_OUT = 5
+_WORDS = {
+    "train": {"train", "training"},
+    "val": {"val", "valid", "validation"},
+    "test": {"test", "testing"},
+}
+
+
+def read_subset(parts: Mapping[str, Part], subset: str, root: Path, report: Report) -> list[Sample]:
+    """Reads the samples of a subset, by the rules at the top of this module.
+
+    Args:
+        parts: the parts of a data set.
+        subset: the name of the subset.
+        root: the data set, for messages.
+        report: takes what is wrong with single images.
+
+    Raises:
+        DatasetError: there is no such subset, it is empty, or an image's id occurs twice in it.
+    """
+    names = [subset] if subset in parts else subset.split("+")
+    samples = [sample for name in names for sample in _read(parts, name.strip(), root, report)]
+    seen: dict[str, Sample] = {}
+    for sample in samples:
+        first = seen.setdefault(sample.id, sample)
+        if first is not sample:
+            raise DatasetError(
+                f"{sample.image}: its id {sample.id!r} is also that of {first.image}; an id names one image in tables, "
+                f"folds and predictions. Rename one{_one_part_at_a_time(parts)}"
+            )
+    return samples
+
+
+def held_out(samples: list[Sample]) -> set[str]:
+    """Ids of the fifth of the samples that is set aside for validation, one at least; the order does not matter."""
+    ordered = sorted((sample.id for sample in samples), key=lambda name: hashlib.sha256(name.encode()).digest())
+    return set(ordered[: max(1, round(len(ordered) / _HELD_OUT))])
+
+
+def role(part: str) -> str | None:
+    """Tells what a part stands for: "train", "val", "test", or None; see the rules at the top of this module."""
+    words = set(re.findall(r"[^\W\d_]+", part.lower()))
+    roles = [name for name, synonyms in _WORDS.items() if words & synonyms]
+    return roles[0] if len(roles) == 1 else None
+
+
+def _read(parts: Mapping[str, Part], name: str, root: Path, report: Report) -> list[Sample]:
+    if name not in ("train", "val"):
+        return _read_part(parts, name, root, report)
+    part = _standing_for(parts, name, root)
+    if part is not None and (name == "val" or _standing_for(parts, "val", root) is not None):
+        return parts[part](report)
+    samples = _read_part(parts, _to_split(parts, name, root), root, report)
+    if len(samples) < 2:
+        raise DatasetError(f"{root}: {len(samples)} images cannot be split into train and val")
+    aside = held_out(samples)
+    return [sample for sample in samples if (sample.id in aside) == (name == "val")]
+
+
+def _one_part_at_a_time(parts: Mapping[str, Part]) -> str:
+    if len(parts) < 2:
+        return ""
+    # A fifth is set aside from "train" if no part stands for "val".
+    split = "train" in parts and "val" not in map(role, parts)
+    names = ("train+val" if split and part == "train" else part for part in parts)
+    return " or take one part at a time: " + ", ".join(f"--subset={name}" for name in names)
+
+
+def _standing_for(parts: Mapping[str, Part], name: str, root: Path) -> str | None:
+    found = [name] if name in parts else [part for part in parts if role(part) == name]
+    if len(found) > 1:
+        raise DatasetError(f"{root}: the parts {', '.join(found)} could all be meant by {name!r}; name those to take")
+    return found[0] if found else None
+
+
+def _to_split(parts: Mapping[str, Part], name: str, root: Path) -> str:
+    """The part that is divided into train and val."""
+    train = _standing_for(parts, "train", root)
+    if train is not None:
+        return train
+    if ("all" in parts or len(parts) == 1) and not any(map(role, parts)):
+        return "all"
+    raise DatasetError(
+        f"{root}: none of its parts stands for {name!r}; there are {', '.join(parts)}. Name those to take, or call "
+        "them train, val and test"
+    )
+
+
+def _read_part(parts: Mapping[str, Part], name: str, root: Path, report: Report) -> list[Sample]:
+    if name in parts:
+        return parts[name](report)
+    if name == "all":
+        return [sample for part in parts.values() for sample in part(report)]
+    known = ", ".join(dict.fromkeys(["all", "train", "val", *parts]))
+    raise DatasetError(f"{root}: there is no subset {name!r}; there are {known}")

@@ -1,0 +1,54 @@
+"""A data set as a user names it, read subset by subset."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nucleus.datasets.dataset import NucleusDataset
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """A data set of any layout.
+
+    Attributes:
+        path: Folder of the data set, or its one CSV or JSON file.
+        layout: Name in `nucleus.datasets.layouts.LAYOUTS`; None to be detected from what is there.
+        classes: CSV file with the modality of every image; None for what the data set says.
+        memory_limit: Bytes of decoded images and label images that each subset keeps in memory; None for the default of
+            `NucleusDataset`.
+    """
+
+    path: Path
+    layout: str | None = None
+    classes: Path | None = None
+    memory_limit: int | None = None
+
+    def load(
+        self, subset: str, only: Collection[str] | None = None, fit: int | None = None, **options: Any
+    ) -> NucleusDataset:
+        """Reads a subset.
+
+        Args:
+            subset: "train", "val", "all", the name of a part, or names joined by "+"; see
+                `nucleus.datasets.layouts.subsets`.
+            only: Ids of the images to keep; by default all.
+            fit: Side of the square that images are scaled into, see `NucleusDataset`; None for none.
+            options: Other arguments of `NucleusDataset.load_nucleus`.
+
+        Returns:
+            The prepared data set.
+
+        Raises:
+            DatasetError: An image is missing, or an id of `only`.
+        """
+        limit = {} if self.memory_limit is None else {"memory_limit": self.memory_limit}
+        dataset = NucleusDataset(fit=fit, **limit)
+        dataset.load_nucleus(self.path, subset, layout=self.layout, classes=self.classes, **options)
+        if only is not None:
+            dataset.keep_images(only, f"{self.path}, {subset}")
+        dataset.prepare()
+        return dataset

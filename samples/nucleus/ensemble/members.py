@@ -1,0 +1,110 @@
+"""The members of an ensemble as a user names them: weights files that are run, or folders of predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nucleus.datasets.division import require_unseen
+from nucleus.ensemble.examples import Finder
+from nucleus.models.loading import load_model
+from nucleus.prediction.folders import PredictionFolder
+from nucleus.prediction.predictions import ModelPredictions
+
+_VIEWS = "TEST_TIME_AUGMENTATION"
+_EACH_FOLD = (
+    "Detect each fold with the weights that held it out, and give all these folders of predictions under one name"
+)
+
+
+@dataclass(frozen=True)
+class Members:
+    """Members of an ensemble.
+
+    Attributes:
+        paths: Name -> one weights file, or folders of predictions by one model, such as those of its folds.
+        settings: Attribute name -> value, on top of the recipes of the members that are weights files.
+    """
+
+    paths: Mapping[str, tuple[Path, ...]]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[str, Path]], settings: Mapping[str, Any]) -> Members:
+        """Returns the members of (name, path) pairs, in which a name may occur again.
+
+        Args:
+            pairs: Name and path of each.
+            settings: See `Members`.
+
+        Raises:
+            ValueError: A name has a weights file and another path, or there are settings and no weights file.
+        """
+        paths: dict[str, tuple[Path, ...]] = {}
+        for name, path in pairs:
+            paths[name] = (*paths.get(name, ()), path)
+        members = cls(paths, settings)
+        for name in members.run:
+            if len(paths[name]) > 1:
+                raise ValueError(
+                    f"{name}: a member is one weights file or folders of predictions. Received: "
+                    f"{len(paths[name])} paths"
+                )
+        if settings and not members.run:
+            given = ", ".join(f"{name}={path}" for name, every in paths.items() for path in every)
+            raise ValueError(
+                "--tta needs a member that is run, a weights file: what is in folders has been predicted, by `nucleus "
+                f"detect --tta` or without. Received: {given}"
+            )
+        return members
+
+    @property
+    def run(self) -> list[str]:
+        """Names of the members that are weights files."""
+        return [name for name, paths in self.paths.items() if any(path.is_file() for path in paths)]
+
+    @property
+    def views(self) -> str | None:
+        """Test-time augmentation of the members that are run; None where all are folders of predictions."""
+        return self.settings.get(_VIEWS, "none") if self.run else None
+
+    def require_unseen(self, ids: Collection[str]) -> None:
+        """Makes sure that no member that is run was trained on images.
+
+        Args:
+            ids: Ids of the images.
+
+        Raises:
+            DatasetError: A member was trained on some of them, as far as its run's folds tell.
+        """
+        for name in self.run:
+            require_unseen(self.paths[name][0], ids, _EACH_FOLD)
+
+    def finders(self) -> dict[str, Finder]:
+        """Returns, by name, the functions that find the nuclei of an image.
+
+        Raises:
+            ValueError: Weights or a folder cannot be used.
+        """
+        return {name: self._finder(name) for name in self.paths}
+
+    def about(self) -> dict[str, str | None]:
+        """Returns a note of how the members were run, for the file of an ensemble fitted to them."""
+        return {_VIEWS: self.views}
+
+    def differing_views(self, about: Mapping[str, Any]) -> str | None:
+        """Returns the test-time augmentation that an ensemble was fitted to, where it is another one than the members'.
+
+        Args:
+            about: Note of the ensemble's file.
+        """
+        fitted = about.get(_VIEWS)
+        return fitted if None not in (fitted, self.views) and fitted != self.views else None
+
+    def _finder(self, name: str) -> Finder:
+        if name not in self.run:
+            return PredictionFolder(self.paths[name], name).find
+        (weights,) = self.paths[name]
+        return ModelPredictions(load_model(weights, settings=self.settings), name, weights).find

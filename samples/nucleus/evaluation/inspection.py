@@ -1,0 +1,115 @@
+"""Pictures of what a model got right."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from nucleus.evaluation.scores import Overlaps, overlaps
+from nucleus.images.outlines import draw_outlines
+
+# Of outlines.
+FOUND, SPURIOUS, MISSED = (0, 230, 0), (255, 0, 0), (255, 220, 0)
+# Of areas.
+TRUE_POSITIVE, FALSE_POSITIVE, MISS = (0, 190, 60), (230, 30, 30), (50, 90, 255)
+_SHADE = 0.4
+
+
+def draw_matches(
+    image: np.ndarray, truth: np.ndarray, predicted: np.ndarray, threshold: float = 0.5
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Outlines predicted nuclei that match one of the ground truth in green, others in red, and missed ones in yellow.
+
+    Args:
+        image: uint8 `[H, W, 3]` RGB.
+        truth: Integer `[H, W]` label image.
+        predicted: Integer `[H, W]` label image.
+        threshold: The IoU that a match exceeds, 0.5 or more.
+
+    Returns:
+        The picture, uint8 `[H, W, 3]`, and how many nuclei were "found", "spurious" and "missed".
+
+    Raises:
+        ValueError: The shapes differ, an argument is no label image, or the threshold is below 0.5.
+    """
+    found, spurious, missed, counts = _divided(overlaps(truth, predicted), threshold)
+    picture = draw_outlines(image, found, FOUND)
+    picture = draw_outlines(picture, missed, MISSED)
+    picture = draw_outlines(picture, spurious, SPURIOUS)
+    return picture, counts
+
+
+def shade_matches(
+    image: np.ndarray,
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    threshold: float = 0.5,
+    shape: tuple[int, int] | None = None,
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Shades true positives green, false positives red and misses blue, over the image in grey, and outlines them.
+
+    The colours are those of figure 5.1 of "Nuclei segmentation using computer vision", Vuola, 2019. Violet is a miss
+    under a false positive: a nucleus that was found, but outlined too badly to count, or divided or united wrongly.
+    (As lines in the image's own colours, which `draw_matches` draws, blue would not show on stains and on black.)
+
+    Args:
+        image: uint8 `[H, W, 3]` RGB.
+        truth: Integer `[H, W]` label image.
+        predicted: Integer `[H, W]` label image.
+        threshold: The IoU that a match exceeds, 0.5 or more.
+        shape: Height and width of the picture; by default those of the image. Nuclei are matched before they are
+            scaled.
+
+    Returns:
+        The picture, uint8 `[h, w, 3]`, and how many nuclei were "found", "spurious" and "missed".
+
+    Raises:
+        ValueError: The shapes differ, an argument is no label image, or the threshold is below 0.5.
+    """
+    if image.shape[:2] != truth.shape:
+        raise ValueError(f"Image and labels differ in shape. Received: {image.shape[:2]} and {truth.shape}")
+    *parts, counts = _divided(overlaps(truth, predicted), threshold)
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    picture = scale_image(np.repeat(grey[..., None], 3, axis=2), shape or truth.shape)
+    height, width = picture.shape[:2]
+    layers = []
+    for part, colour in zip(parts, (TRUE_POSITIVE, FALSE_POSITIVE, MISS), strict=True):
+        labels = cv2.resize(part.astype(np.int32), (width, height), interpolation=cv2.INTER_NEAREST)
+        layers.insert(0, (labels, colour))
+    for labels, colour in layers:
+        inside = labels > 0
+        picture[inside] = np.round((1 - _SHADE) * picture[inside] + _SHADE * np.array(colour)).astype(np.uint8)
+    for labels, colour in layers:
+        picture = draw_outlines(picture, labels, colour)
+    return picture, counts
+
+
+def scale_image(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Scales an image: averages pixels where it becomes smaller, interpolates where it becomes larger.
+
+    Args:
+        image: uint8 `[H, W, 3]`.
+        shape: New height and width.
+
+    Returns:
+        uint8 `[h, w, 3]`, a copy.
+    """
+    smaller = shape[0] < image.shape[0]
+    return cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR).copy()
+
+
+def _divided(pair: Overlaps, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, int]]:
+    """Returns label images of found and spurious predictions and of missed nuclei, and their numbers."""
+    if threshold < 0.5:
+        raise ValueError(f"Below an IoU of 0.5 matches are not unique. Received: threshold={threshold}")
+    matched = pair.iou > threshold
+    found = pair.predicted_ids[pair.predicted_index[matched]]
+    seen = pair.truth_ids[pair.truth_index[matched]]
+    hits, lost = np.isin(pair.predicted, found), ~np.isin(pair.truth, seen)
+    counts = {
+        "found": len(found),
+        "spurious": len(pair.predicted_ids) - len(found),
+        "missed": len(pair.truth_ids) - len(seen),
+    }
+    predicted, truth = pair.predicted, pair.truth
+    return np.where(hits, predicted, 0), np.where(hits, 0, predicted), np.where(lost, truth, 0), counts

@@ -1,0 +1,99 @@
+"""The report's page: scores, plots and pictures put into `page.html`."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+
+from nucleus.evaluation.evaluation import Evaluation
+from nucleus.evaluation.report import figures
+from nucleus.evaluation.report.gallery import Exhibit, encode
+from nucleus.evaluation.report.measures import FURTHER, MAIN, Measure
+from nucleus.evaluation.report.ranking import rank_sum_rows, rank_sums
+from nucleus.evaluation.report.tables import Cell, Group, available, compare, count_of
+from nucleus.evaluation.scores import PROPERTIES, THRESHOLDS
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the page shows.
+
+    Attributes:
+        evaluations: One a model.
+        sources: Where each model's predictions come from; "" where that is not told.
+        description: What was scored.
+        plots: PNG files by the name of the plot.
+        exhibits: The gallery.
+    """
+
+    evaluations: Sequence[Evaluation]
+    sources: Sequence[str]
+    description: str
+    plots: Mapping[str, bytes]
+    exhibits: Sequence[Exhibit]
+
+
+def render(page: Page) -> str:
+    """Returns the page as HTML; names and everything else that comes from outside is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("nucleus.evaluation.report", package_path=""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(colour=figures.colour, count_of=count_of, data_uri=data_uri, encode=encode)
+    first = page.evaluations[0]
+    overall = first.summary.loc["all"]
+    main, further = available(page.evaluations, MAIN), available(page.evaluations, FURTHER)
+    ranks = rank_sums(page.evaluations)
+    curve = [Measure(f"AP{100 * threshold:.0f}", "more", 3, "") for threshold in THRESHOLDS]
+    return environment.get_template("page.html").render(
+        names=[evaluation.name for evaluation in page.evaluations],
+        sources=page.sources,
+        description=page.description,
+        threshold=f"{first.threshold:g}",
+        images=int(overall["images"]),
+        nuclei=int(overall["true"]),
+        modalities=[group for group in compare(page.evaluations, []) if group.name != "all"],
+        tables=[_table("scores", main, page), _table("further scores", further, page)],
+        rank_columns=[] if ranks is None else [" ".join(filter(None, column)) for column in ranks.columns],
+        ranked=[] if ranks is None else rank_sum_rows(ranks, page.evaluations),
+        curve=_table("average precision", curve, page),
+        definitions=[_definition(measure, first.threshold) for measure in (*main, *further)],
+        plots={name: data_uri(data, "image/png") for name, data in page.plots.items()},
+        recalls=[_recall_table(column, page.evaluations) for column in PROPERTIES] if overall["true"] else [],
+        recall_bins=figures.RECALL_BINS,
+        iou_bins=figures.IOU_BINS,
+        exhibits=page.exhibits,
+    )
+
+
+def data_uri(data: bytes, kind: str) -> str:
+    """Returns a file of a MIME type as a URI that holds it."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def _table(name: str, measures: Sequence[Measure], page: Page) -> dict[str, Any]:
+    groups: list[Group] = compare(page.evaluations, measures)
+    return {"name": name, "measures": measures, "groups": groups}
+
+
+def _definition(measure: Measure, threshold: float) -> dict[str, str]:
+    text = measure.definition.replace("{threshold}", f"{threshold:g}")
+    return {"name": measure.key, "arrow": measure.arrow, "text": text, "source": measure.source}
+
+
+def _recall_table(column: str, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    """Returns the recalls that are plotted: the groups' ranges and sizes, and a row of cells for each model."""
+    groups = [figures.recall_groups(evaluation, column) for evaluation in evaluations]
+    return {
+        "property": column.replace("_", " "),
+        "ranges": figures.range_labels(groups[0]),
+        "nuclei": groups[0]["nuclei"].tolist(),
+        "rows": [[Cell(f"{value:.3f}", False) for value in group["recall"]] for group in groups],
+    }

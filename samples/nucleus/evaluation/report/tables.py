@@ -1,0 +1,119 @@
+"""Tables of scores: models side by side, overall and by modality."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nucleus.evaluation.evaluation import Evaluation
+from nucleus.evaluation.report.measures import MAIN, Measure
+
+# An en dash.
+MISSING = "\u2013"
+_CONSOLE = ("predicted", "mAP", "AP50", "AP75", "precision", "recall", "F1", "Dice", "IoU", "PQ", "oseg", "useg")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value as it is shown, and whether it is the best of the models compared."""
+
+    text: str
+    best: bool
+
+
+@dataclass(frozen=True)
+class Group:
+    """The scores of all models on one group of images.
+
+    Attributes:
+        name: "all", or the modality.
+        images: Number of images in it.
+        nuclei: Number of true nuclei in them.
+        rows: One a model, in their order; one `Cell` a measure.
+    """
+
+    name: str
+    images: int
+    nuclei: int
+    rows: list[list[Cell]]
+
+
+def compare(evaluations: Sequence[Evaluation], measures: Sequence[Measure]) -> list[Group]:
+    """Puts the scores of models side by side.
+
+    Args:
+        evaluations: Of the same images; at least one.
+        measures: What is shown. A score that a model does not have is a dash.
+
+    Returns:
+        The groups, "all" first. The best value of a measure is marked where there are several models; all that look
+        equally good are.
+    """
+    groups = []
+    for name, first in evaluations[0].summary.iterrows():
+        columns = [
+            _column([_value(evaluation, name, measure) for evaluation in evaluations], measure) for measure in measures
+        ]
+        rows = [list(row) for row in zip(*columns, strict=True)]
+        groups.append(Group(str(name), int(first["images"]), int(first["true"]), rows))
+    return groups
+
+
+def available(evaluations: Sequence[Evaluation], measures: Sequence[Measure]) -> list[Measure]:
+    """Returns those of the measures that at least one of the models has."""
+    return [measure for measure in measures if any(measure.key in evaluation.summary for evaluation in evaluations)]
+
+
+def console_table(evaluations: Sequence[Evaluation]) -> str:
+    """Writes the main scores as text, at most 100 columns wide for names up to 12 letters.
+
+    Args:
+        evaluations: Of the same images; at least one.
+
+    Returns:
+        One line a group of images, or with several models a block of lines.
+    """
+    measures = {measure.key: measure for measure in MAIN}
+    shown = [measures[key] for key in _CONSOLE]
+    groups = compare(evaluations, shown)
+    head = ["", *(["images", "true"] if len(evaluations) == 1 else []), *_CONSOLE]
+    lines: list[list[str] | str] = [head]
+    for group in groups:
+        if len(evaluations) == 1:
+            texts = [cell.text for cell in group.rows[0]]
+            lines.append([group.name, str(group.images), str(group.nuclei), *texts])
+        else:
+            lines.append(f"{group.name} ({count_of(group.images, 'image')}, {count_of(group.nuclei, 'nucleus')})")
+            rows = zip(evaluations, group.rows, strict=True)
+            lines += [[f"  {evaluation.name}", *(cell.text for cell in row)] for evaluation, row in rows]
+    cells = [line for line in lines if isinstance(line, list)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
+    return "\n".join(line if isinstance(line, str) else _aligned(line, widths) for line in lines)
+
+
+def count_of(number: int, thing: str) -> str:
+    """Returns a number with its noun, such as "1 image" and "1,502 nuclei"."""
+    plural = {"nucleus": "nuclei"}.get(thing, f"{thing}s")
+    return f"{number:,} {thing if number == 1 else plural}"
+
+
+def _value(evaluation: Evaluation, group: str, measure: Measure) -> float:
+    return evaluation.summary[measure.key][group] if measure.key in evaluation.summary else math.nan
+
+
+def _column(values: Sequence[float], measure: Measure) -> list[Cell]:
+    texts = [MISSING if math.isnan(value) else measure.text(value) for value in values]
+    known = [float(text) for text in texts if text != MISSING]
+    if len(values) < 2 or not measure.better or not known:
+        return [Cell(text, False) for text in texts]
+    best = (max if measure.better == "more" else min)(known)
+    return [Cell(text, text != MISSING and float(text) == best) for text in texts]
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *others = (
+        cell.ljust(width) if index == 0 else cell.rjust(width)
+        for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    )
+    return " ".join([first, *others]).rstrip()

@@ -1,0 +1,109 @@
+"""Writes the report: one HTML page that holds everything, and its pictures beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from nucleus.datasets.dataset import NucleusDataset
+from nucleus.evaluation.evaluation import Evaluation
+from nucleus.evaluation.report import figures
+from nucleus.evaluation.report.gallery import Exhibit, encode, make_gallery
+from nucleus.evaluation.report.page import Page, render
+from nucleus.prediction.predictions import Predictions, require_distinct_names
+from trainkit.files import atomic_path, write_text
+
+PAGE_FILE = "report.html"
+
+
+def write_report(
+    folder: str | os.PathLike,
+    dataset: NucleusDataset,
+    evaluations: Sequence[Evaluation],
+    predictions: Sequence[Predictions],
+    description: str = "",
+    gallery: int = 2,
+) -> Path:
+    """Writes `report.html` and its pictures as PNG files.
+
+    The page is complete in itself: pictures are embedded, and there are no scripts. Nothing in it depends on the time
+    or on the folder, so that a report of the same scores is the same, byte for byte.
+
+    Args:
+        folder: Where to; created if missing.
+        dataset: Prepared, with masks.
+        evaluations: One a model, from `nucleus.evaluation.evaluation.evaluate_fully` with this data set and one threshold; the
+            names are to differ.
+        predictions: Likewise, where each evaluation's nuclei come from. Those of the images in the gallery are read
+            again.
+        description: What was scored, such as the data set's name and subset.
+        gallery: How many of the best, of the median and of the worst images are shown.
+
+    Returns:
+        The page.
+
+    Raises:
+        ValueError: There is no evaluation, they do not belong together, or there is not one source a model.
+        OSError: A file cannot be written.
+    """
+    if len(predictions) != len(evaluations):
+        raise ValueError(f"Received: {len(evaluations)} evaluations, but {len(predictions)} sources of predictions")
+    _check(evaluations, [dataset.image_info[index]["id"] for index in dataset.image_ids])
+    exhibits = make_gallery(dataset, evaluations, predictions, gallery)
+    plots = _plots(evaluations)
+    page = Page(
+        evaluations=evaluations,
+        sources=[source.source for source in predictions],
+        description=description,
+        plots=plots,
+        exhibits=exhibits,
+    )
+    text = render(page)
+    folder = Path(folder)
+    for name, data in {**{f"{name}.png": data for name, data in plots.items()}, **_picture_files(exhibits)}.items():
+        with atomic_path(folder / name) as temporary:
+            temporary.write_bytes(data)
+    write_text(folder / PAGE_FILE, text)
+    return folder / PAGE_FILE
+
+
+def _check(evaluations: Sequence[Evaluation], image_ids: Sequence[str]) -> None:
+    """Refuses evaluations that cannot be compared."""
+    if not evaluations:
+        raise ValueError("There is no evaluation to report.")
+    require_distinct_names([evaluation.name for evaluation in evaluations])
+    for evaluation in evaluations:
+        own = list(evaluation.images["ImageId"])
+        if own != list(image_ids):
+            differing = sorted(set(own) ^ set(image_ids))
+            what = f"{differing[0]} is in one of them only" if differing else "their order differs"
+            raise ValueError(f"{evaluation.name} was scored on other images than the data set's: {what}")
+        if evaluation.threshold != evaluations[0].threshold:
+            raise ValueError(
+                f"{evaluations[0].name} and {evaluation.name} were scored at different IoU thresholds: "
+                f"{evaluations[0].threshold:g} and {evaluation.threshold:g}"
+            )
+
+
+def _plots(evaluations: Sequence[Evaluation]) -> dict[str, bytes]:
+    """Draws what there is to plot: without several modalities, or without nuclei, some plots are left out."""
+    plots = {"ap_curve": figures.ap_curve(evaluations)}
+    if len(evaluations[0].summary) > 1:
+        plots["ap_curve_by_modality"] = figures.ap_curves_by_modality(evaluations)
+    if np.any(evaluations[0].summary["true"] > 0):
+        plots["sensitivity"] = figures.sensitivity(evaluations)
+        plots["iou_histograms"] = figures.iou_histograms(evaluations)
+    return plots
+
+
+def _picture_files(exhibits: Sequence[Exhibit]) -> dict[str, bytes]:
+    """Returns the gallery's PNG files by name. The names hold numbers, since those of models may be no file names."""
+    files = {}
+    for number, exhibit in enumerate(exhibits, start=1):
+        for picture in exhibit.pictures:
+            what = "image" if picture.model is None else f"model{picture.model + 1}"
+            files[f"gallery_{number:02d}_{exhibit.kind}_{what}.png"] = encode(picture.pixels, ".png")
+    return files

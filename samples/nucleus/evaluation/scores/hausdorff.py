@@ -1,0 +1,104 @@
+"""Hausdorff distances between instances of two label images, exact and without a mask an instance."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from nucleus.evaluation.scores.overlaps import instance_indices
+
+
+class Shapes:
+    """The instances of one label image, prepared for distances.
+
+    Args:
+        labels: Integer `[H, W]`, 0 background. Instances are addressed by their index in the ascending labels.
+    """
+
+    def __init__(self, labels: np.ndarray) -> None:
+        ids, self._indices = instance_indices(labels)
+        self._pixels, self._starts = _grouped(self._indices, self._indices >= 0, len(ids))
+        self._border, self._border_starts = _grouped(self._indices, _outlines(self._indices), len(ids))
+        self._trees: dict[int, cKDTree] = {}
+        # (top, left, bottom, right) of each instance, the last two inclusive.
+        corners = [self._pixels[:0]] * 2
+        if len(ids):
+            corners = [extreme.reduceat(self._pixels, self._starts[:-1]) for extreme in (np.minimum, np.maximum)]
+        self.extents = np.concatenate(corners, axis=1)
+
+    def points(self, index: int) -> np.ndarray:
+        """Returns the pixels of an instance, int64 `[n, 2]` as (y, x)."""
+        return self._pixels[self._starts[index] : self._starts[index + 1]]
+
+    def holds(self, index: int, points: np.ndarray) -> np.ndarray:
+        """Tells for each of `points` `[n, 2]` whether it belongs to the instance, bool `[n]`."""
+        return self._indices[points[:, 0], points[:, 1]] == index
+
+    def outline(self, index: int) -> cKDTree:
+        """Returns the instance's pixels with a neighbour outside (four-connected), as a tree to search."""
+        if index not in self._trees:
+            pixels = self._border[self._border_starts[index] : self._border_starts[index + 1]]
+            self._trees[index] = cKDTree(pixels, balanced_tree=False, compact_nodes=False)
+        return self._trees[index]
+
+
+def hausdorff(first: Shapes, i: int, second: Shapes, j: int) -> float:
+    """Measures the Hausdorff distance of two instances: the farthest that a pixel of either is from the other.
+
+    Args:
+        first: Instances of one label image.
+        i: Index of the instance there.
+        second: Instances of the other label image, of the same size.
+        j: Index of the instance there.
+
+    Returns:
+        The distance in pixels; 0 for equal instances.
+    """
+    return max(_directed(first, i, second, j), _directed(second, j, first, i))
+
+
+def nearest(first: Shapes, i: int, second: Shapes) -> float:
+    """Measures the smallest Hausdorff distance of an instance to any instance of the other label image.
+
+    Two shapes are at least as far apart as the corresponding sides of their bounding boxes. The instances are tried
+    in the order of that bound, and those whose bound exceeds the smallest distance so far are left out.
+
+    Args:
+        first: Instances of one label image.
+        i: Index of the instance there.
+        second: Instances of the other label image, of the same size; at least one.
+
+    Returns:
+        The distance in pixels.
+    """
+    bounds = np.abs(second.extents - first.extents[i]).max(axis=1)
+    smallest = np.inf
+    for j in np.argsort(bounds, kind="stable"):
+        if bounds[j] >= smallest:
+            break
+        smallest = min(smallest, hausdorff(first, i, second, int(j)))
+    return smallest
+
+
+def _directed(first: Shapes, i: int, second: Shapes, j: int) -> float:
+    """Returns how far the pixels of one instance are from the other at most.
+
+    Only pixels outside the other have a distance, and the nearest pixel to one outside lies on the outline.
+    """
+    points = first.points(i)
+    outside = points[~second.holds(j, points)]
+    return float(second.outline(j).query(outside)[0].max(initial=0.0))
+
+
+def _outlines(indices: np.ndarray) -> np.ndarray:
+    """Tells which pixels have one of another index, or the image's edge, above, below, left or right of them."""
+    padded = np.pad(indices, 1, constant_values=-1)
+    neighbours = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
+    return (indices >= 0) & np.logical_or.reduce([neighbour != indices for neighbour in neighbours])
+
+
+def _grouped(indices: np.ndarray, wanted: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the places of the wanted pixels `[n, 2]`, index by index, and where each index begins `[count + 1]`."""
+    places = np.argwhere(wanted)
+    owners = indices[wanted]
+    return places[np.argsort(owners, kind="stable")], np.searchsorted(np.sort(owners), np.arange(count + 1))

@@ -1,0 +1,109 @@
+"""How many nuclei were counted, and how many were divided or united wrongly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nucleus.evaluation.scores.matching import DETECTION_IOU
+from nucleus.evaluation.scores.overlaps import Overlaps
+from nucleus.evaluation.scores.sums import Sums
+
+
+@dataclass(frozen=True)
+class Numbers(Sums):
+    """Numbers of nuclei in one image or, added up, in many.
+
+    Attributes:
+        images: Images added up.
+        true: Nuclei of the ground truth.
+        predicted: Nuclei of the prediction.
+        misses: Sum over images of |predicted - true|.
+        ratios: Sum over images of the smaller number divided by the larger one; 1 where both are 0.
+    """
+
+    images: int
+    true: int
+    predicted: int
+    misses: int
+    ratios: float
+
+    @property
+    def error(self) -> float:
+        """Mean over images of |predicted - true|, in nuclei."""
+        return self.misses / self.images
+
+    @property
+    def ratio(self) -> float:
+        """Mean over images of min(true / predicted, predicted / true), 0..1.
+
+        The count metric of Lehmann, Agarwal and Lund, "Semantic segmentation of cells from clinical images using
+        deep learning", 2020, section 8.0.2, who give an image without nuclei 0 even where none was predicted.
+        """
+        return self.ratios / self.images
+
+
+@dataclass(frozen=True)
+class Divisions(Sums):
+    """Errors of division in one image or, added up, in many.
+
+    Attributes:
+        over: True nuclei that were divided into several predictions.
+        under: Predictions that unite several true nuclei.
+    """
+
+    over: int
+    under: int
+
+
+def count_nuclei(pair: Overlaps) -> Numbers:
+    """Compares the number of predicted nuclei with the true one.
+
+    Args:
+        pair: Overlaps of ground truth and prediction.
+
+    Returns:
+        The `Numbers` of this image.
+    """
+    true, predicted = len(pair.truth_ids), len(pair.predicted_ids)
+    most = max(true, predicted)
+    ratio = min(true, predicted) / most if most else 1.0
+    return Numbers(images=1, true=true, predicted=predicted, misses=abs(predicted - true), ratios=ratio)
+
+
+def count_divisions(pair: Overlaps, threshold: float = DETECTION_IOU) -> Divisions:
+    """Counts over- and under-segmentations at an IoU threshold.
+
+    "Nuclei segmentation using computer vision", Vuola, 2019, section 4.4.4 and figure 4.8: over-segmentation is a
+    single nucleus in several smaller pieces, under-segmentation several nuclei detected as one. The thesis counts
+    both "at IoU of 0.7" and leaves open which pieces count. Here a piece belongs to the instance that holds more
+    than half of its pixels, so to one at most; an instance with two pieces or more is an error, unless it matches
+    an instance of the other label image at the threshold, in which case it was found, and what else lies in it is
+    a miss or a false alarm.
+
+    Args:
+        pair: Overlaps of ground truth and prediction.
+        threshold: IoU above which a nucleus counts as found, 0.5..1.
+
+    Returns:
+        The `Divisions` of this image.
+
+    Raises:
+        ValueError: The threshold is not in 0.5..1.
+    """
+    if not 0.5 <= threshold <= 1:
+        raise ValueError(f"Below an IoU of 0.5 matches are not unique. Received: threshold={threshold}")
+    matched = pair.iou > threshold
+    pieces = 2 * pair.intersections > pair.predicted_areas[pair.predicted_index]
+    parts = 2 * pair.intersections > pair.truth_areas[pair.truth_index]
+    return Divisions(
+        over=_shared_by_several(pair.truth_index, pieces, matched),
+        under=_shared_by_several(pair.predicted_index, parts, matched),
+    )
+
+
+def _shared_by_several(index: np.ndarray, inside: np.ndarray, matched: np.ndarray) -> int:
+    """Counts the unmatched instances in which two or more of the other label image lie."""
+    several = np.flatnonzero(np.bincount(index[inside]) >= 2)
+    return len(np.setdiff1d(several, index[matched]))

@@ -1,0 +1,1 @@
+"""Experiments: publications, comparison of models, and search for settings."""

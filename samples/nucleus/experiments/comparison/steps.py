@@ -1,0 +1,117 @@
+"""Steps of long work, each with a record of its inputs, duration and environment in its folder."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from trainkit.files import write_text
+
+RECORD_FILE = "step.json"
+_PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python", "lightgbm")
+
+
+@dataclass(frozen=True)
+class Record:
+    """Record of a completed step.
+
+    Attributes:
+        name: Name of the step.
+        inputs: Everything that the results depend on.
+        outcome: Return value of the work.
+        seconds: Duration of the call that completed the step, without earlier interrupted calls.
+        finished: Time of completion, UTC, ISO 8601; distinguishes two runs of one step.
+        environment: Backend, versions and machine; see `environment`.
+    """
+
+    name: str
+    inputs: Mapping[str, Any]
+    outcome: Mapping[str, Any]
+    seconds: float
+    finished: str
+    environment: Mapping[str, Any]
+
+
+class Steps:
+    """Runner of steps, which skips those that were completed before with the same inputs.
+
+    Attributes:
+        records: Records of all steps so far, in their order.
+    """
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def run(
+        self,
+        name: str,
+        folder: Path,
+        inputs: Mapping[str, Any],
+        work: Callable[[], Mapping[str, Any] | None],
+        results: Sequence[Path] = (),
+    ) -> Record:
+        """Runs a step, unless its folder holds a record with the same inputs and all result files.
+
+        Args:
+            name: Name of the step.
+            folder: Folder of the step's results and record, used by no other step.
+            inputs: Everything that the results depend on, as JSON-compatible values.
+            work: Function that does the step; may return facts to record, as JSON-compatible values.
+            results: Result files; the step is run again if one is missing.
+
+        Returns:
+            The record of the step.
+
+        Raises:
+            ValueError: The existing record cannot be read.
+        """
+        inputs = json.loads(json.dumps(inputs))
+        record = _read(folder / RECORD_FILE)
+        if record is not None and record.inputs == inputs and all(path.is_file() for path in results):
+            print(f"{name}: done before, in {record.seconds:.1f} s", flush=True)
+        else:
+            print(f"{name} ...", flush=True)
+            start = time.perf_counter()
+            outcome = work() or {}
+            seconds = round(time.perf_counter() - start, 1)
+            finished = datetime.now(timezone.utc).isoformat()
+            record = Record(name, inputs, outcome, seconds, finished, environment())
+            write_text(folder / RECORD_FILE, json.dumps(asdict(record), indent=2) + "\n")
+            print(f"{name}: {seconds:.1f} s", flush=True)
+        self.records.append(record)
+        return record
+
+
+def environment() -> dict[str, Any]:
+    """Returns the environment that results may depend on: backend, versions, processor, cores and system."""
+    import keras
+
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "backend": keras.backend.backend(),
+        "versions": versions,
+        "machine": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+    }
+
+
+def _read(path: Path) -> Record | None:
+    if not path.is_file():
+        return None
+    try:
+        return Record(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: no record of a step ({error}). Remove its folder to do the step again.") from error

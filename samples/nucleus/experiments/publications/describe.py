@@ -1,0 +1,132 @@
+"""Descriptions of experiments in words, made from their configurations."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+
+from nucleus.experiments.publications.experiment import PREVIOUS, Experiment, Figure, Training
+from nucleus.models.registry import MODELS, ModelConfig
+from nucleus.models.unet import NucleusUNetConfig
+
+_WIDTH = 110
+
+
+def list_experiments(experiments: Iterable[Experiment]) -> str:
+    """Returns a table with name, first published score and summary, one line for each experiment.
+
+    Args:
+        experiments: Experiments in the order of the lines.
+    """
+    lines = []
+    citation = None
+    for experiment in experiments:
+        if experiment.citation != citation:
+            citation = experiment.citation
+            lines += ["", str(citation)] if lines else [str(citation)]
+        lines.append(f"  {experiment.name:38} {_published(experiment.figures[0]):>22}  {experiment.summary}")
+    return "\n".join(lines)
+
+
+def describe(experiment: Experiment) -> str:
+    """Returns a description: publication, data, network, stages, published scores and notes.
+
+    Args:
+        experiment: The experiment.
+    """
+    facts = [
+        ("publication", f"{experiment.citation} {experiment.place[0].upper()}{experiment.place[1:]}"),
+        ("data", _data(experiment)),
+    ]
+    facts += [("member", f"{member.name}: {member.summary}") for member in experiment.members]
+    facts += _network(experiment) if experiment.trainings else []
+    facts += [("published", ", ".join(_published(figure) for figure in experiment.figures))]
+    facts += [("note", note) for note in experiment.notes]
+    return "\n".join([f"{experiment.name}: {experiment.summary}", *(_entry(name, text) for name, text in facts)])
+
+
+def _network(experiment: Experiment) -> list[tuple[str, str]]:
+    facts = [("model", MODELS[experiment.model].summary)]
+    for number, training in enumerate(experiment.trainings, start=1):
+        config = experiment.training_config(training)
+        facts += [
+            (f"training {number}", _training(training, config)),
+            ("architecture", _architecture(config)),
+            ("stages", _stages(config)),
+        ]
+    config = experiment.inference_config()
+    facts += [("preprocessing", _preprocessing(config))]
+    views = config.make_views()
+    if len(views) > 1:
+        facts += [("views", f"of each image {len(views)}: {', '.join(map(str, views))}")]
+    return [*facts, ("post-processing", _postprocessing(config))]
+
+
+def _entry(name: str, text: str) -> str:
+    return textwrap.fill(text, _WIDTH, initial_indent=f"  {name + ':':17}", subsequent_indent=" " * 19)
+
+
+def _published(figure: Figure) -> str:
+    value = "drawn" if figure.value is None else f"{figure.value:g}"
+    return f"{figure.metric}{f' ({figure.part})' if figure.part else ''} {value}"
+
+
+def _data(experiment: Experiment) -> str:
+    source = experiment.source
+    if source.folds:
+        division = f"{source.folds} folds, held out one after the other: {', '.join(map(str, source.held_out))}"
+    else:
+        division = "the customary division into train and val"
+    tests = f"; scored on {', '.join(source.tests.values())}" if source.tests else ""
+    fit = f"; scaled into {source.fit} x {source.fit}, aspect ratio kept" if source.fit else ""
+    return f"{source.name}; {division}{tests}{fit}"
+
+
+def _training(training: Training, config: ModelConfig) -> str:
+    begin = {"none": "random weights", PREVIOUS: "the weights of the training before"}
+    changed = "".join(f" {name}={value}" for name, value in training.settings.items())
+    return f"preset {training.preset}{changed}, from {begin.get(training.weights, training.weights + ' weights')}"
+
+
+def _architecture(config: ModelConfig) -> str:
+    if isinstance(config, NucleusUNetConfig):
+        return (
+            f"{config.ENCODER} encoder, {config.DECODER} decoder, {config.ACTIVATION}, channels "
+            f"{', '.join(config.channels)}, loss {config.LOSS}"
+        )
+    return (
+        f"{config.BACKBONE} with a feature pyramid, anchors {config.RPN_ANCHOR_SCALES}, "
+        f"{config.RPN_TRAIN_ANCHORS_PER_IMAGE} of them and {config.TRAIN_ROIS_PER_IMAGE} RoIs train an image, RPN NMS "
+        f"{config.RPN_NMS_THRESHOLD:g}"
+    )
+
+
+def _stages(config: ModelConfig) -> str:
+    stages = (
+        f"{layers} for {epochs} epochs at {rate[0] if rate else config.LEARNING_RATE:g}"
+        for layers, epochs, *rate in config.STAGES
+    )
+    decay = f", L2 {config.WEIGHT_DECAY:g}" if config.WEIGHT_DECAY else ""
+    return (
+        f"{', then '.join(stages)}; {config.STEPS_PER_EPOCH} steps of {config.BATCH_SIZE} images an epoch, "
+        f"{config.OPTIMIZER}{decay}, augmentation {config.AUGMENTATION}"
+    )
+
+
+def _preprocessing(config: ModelConfig) -> str:
+    clahe = "CLAHE" if config.CLAHE else "none"
+    if isinstance(config, NucleusUNetConfig):
+        whole = f"images resized to {config.IMAGE_SIZE} x {config.IMAGE_SIZE}"
+        return f"{clahe}; {whole if config.INFERENCE_MODE == 'resize' else 'images at their own size'}"
+    return f"{clahe}; images {config.IMAGE_RESIZE_MODE}, {config.IMAGE_MIN_DIM} to {config.IMAGE_MAX_DIM} pixels"
+
+
+def _postprocessing(config: ModelConfig) -> str:
+    rest = ", holes filled" if config.FILL_HOLES else ""
+    rest += f", nuclei of {config.MIN_AREA} pixels at least" if config.MIN_AREA else ""
+    if isinstance(config, NucleusUNetConfig):
+        return f"{config.POSTPROCESS}{rest}"
+    return (
+        f"confidence from {config.DETECTION_MIN_CONFIDENCE:g}, NMS {config.DETECTION_NMS_THRESHOLD:g}, "
+        f"{config.DETECTION_MAX_INSTANCES} instances at most, overlaps by {config.OVERLAP_RULE}{rest}"
+    )

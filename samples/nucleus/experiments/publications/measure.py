@@ -1,0 +1,101 @@
+"""Measures on images what a publication reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from nucleus.datasets.dataset import NucleusDataset
+from nucleus.evaluation.scores import Glas, Scores, overlaps, rank_sum_table, score
+from nucleus.evaluation.scores.sums import Sums
+from nucleus.experiments.publications.experiment import GROUPS
+from nucleus.models.base import NucleusModel
+from nucleus.models.unet import mean_probabilities
+
+# Probabilities are kept this far from 0 and 1, where the logarithm ends.
+_EPSILON = 1e-7
+
+
+@dataclass(frozen=True)
+class CrossEntropy(Sums):
+    """Binary cross-entropy of the foreground's probabilities in one image or, added up, in many.
+
+    Attributes:
+        images: Images added up.
+        total: Sum over images of the mean over pixels, in nats.
+    """
+
+    images: int
+    total: float
+
+    @property
+    def mean(self) -> float:
+        """Mean over images, in nats."""
+        return self.total / self.images
+
+
+def measure(
+    model: NucleusModel,
+    dataset: NucleusDataset,
+    parts: Callable[[dict[str, Any]], Iterable[str]],
+    entropy: bool = False,
+) -> dict[str, list[Sums]]:
+    """Scores a model on every image of a data set.
+
+    Args:
+        model: A nucleus model.
+        dataset: Prepared, with masks and without preprocessing.
+        parts: Entry of `image_info` -> the parts whose score the image counts in.
+        entropy: Whether the cross-entropy of the pixels is measured too; the model is a U-Net then, whose
+            first channel is the mask.
+
+    Returns:
+        Part -> `Scores`, and `CrossEntropy` where it is measured, of its images together.
+    """
+    totals: dict[str, list[Sums]] = {}
+    for index in tqdm(dataset.image_ids, desc="measure", unit="image"):
+        image, (truth, _) = dataset.load_image(index), dataset.load_labels(index)
+        measured: list[Sums] = [score(overlaps(truth, model.predict(image)[0].labels))]
+        if entropy:
+            (evidence,) = model.observe([model.prepare(image)])
+            measured.append(_cross_entropy(truth > 0, mean_probabilities(evidence)[..., 0]))
+        for part in parts(dataset.image_info[index]):
+            totals[part] = add(totals.get(part), measured)
+    return totals
+
+
+def add(known: list[Sums] | None, more: list[Sums]) -> list[Sums]:
+    """Adds what `measure` returns of a part for other images to what it has returned before, if it has."""
+    return more if known is None else [a + b for a, b in zip(known, more, strict=True)]
+
+
+def modality_parts(info: dict[str, Any]) -> list[str]:
+    """Returns "", which stands for all images, and the names in GROUPS that an image's modality belongs to."""
+    return ["", *(name for name, belongs in GROUPS.items() if belongs(info["modality"]))]
+
+
+def values(measured: list[Sums]) -> dict[str, float]:
+    """Names every score that was measured of a part: those of `Scores.values`, and BCE where it was."""
+    scores = next(item for item in measured if isinstance(item, Scores))
+    entropies = [("BCE", item.mean) for item in measured if isinstance(item, CrossEntropy)]
+    return {**scores.values(), **dict(entropies)}
+
+
+def glas_rank_sum(name: str, a: Glas, b: Glas) -> int:
+    """Returns the sum of ranks of a method among the published entries of the GlaS challenge.
+
+    Args:
+        name: Of the method, other than those published.
+        a: Its scores on test part A.
+        b: Its scores on test part B.
+    """
+    return int(rank_sum_table({name: (a, b)}).loc[name, ("rank sum", "")])
+
+
+def _cross_entropy(truth: np.ndarray, probabilities: np.ndarray) -> CrossEntropy:
+    of_truth = np.where(truth, probabilities, 1 - probabilities).astype(np.float64)
+    return CrossEntropy(images=1, total=float(-np.log(np.clip(of_truth, _EPSILON, 1)).mean()))

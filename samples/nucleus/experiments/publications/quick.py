@@ -1,0 +1,140 @@
+"""Any experiment made so small that a CPU runs it end to end in a minute: on the shipped images, a step an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from nucleus.datasets.dataset import shipped_data
+from nucleus.experiments.publications.experiment import PREVIOUS, DataSource, Experiment, Training
+from nucleus.models.registry import NETWORKS, make_config
+from nucleus.models.unet import NucleusUNetConfig
+
+_IMAGES, _FOLDS = 2, 2
+_SIDE = 64
+# Filters of a plain encoder's level are divided by this.
+_NARROWER = 16
+_DECODER_FILTERS = 16
+# Of residual networks the least deep is taken: what they are built of is the same.
+_DEEP, _LEAST_DEEP = ("resnet101", "resnet152"), "resnet50"
+
+_TINY = {
+    "STEPS_PER_EPOCH": 1,
+    "VALIDATION_STEPS": 0,
+    "EVALUATE_EVERY": 0,
+    "DATA_WORKERS": 0,
+    # Speckles, of which there are many before anything is learned, take long to score.
+    "MIN_AREA": 100,
+}
+_TINY_UNET = {
+    **_TINY,
+    "IMAGE_SIZE": _SIDE,
+    "BATCH_SIZE": 1,
+}
+_TINY_MASK_RCNN = {
+    **_TINY,
+    "IMAGE_MIN_DIM": 2 * _SIDE,
+    "IMAGE_MAX_DIM": 2 * _SIDE,
+    "IMAGE_MIN_SCALE": 0,
+    "IMAGES_PER_GPU": 1,
+    "TOP_DOWN_PYRAMID_SIZE": 32,
+    "FPN_CLASSIF_FC_LAYERS_SIZE": 32,
+    "RPN_CHANNELS": 32,
+    "MASK_CHANNELS": 16,
+    "RPN_TRAIN_ANCHORS_PER_IMAGE": 32,
+    "PRE_NMS_LIMIT": 200,
+    "POST_NMS_ROIS_TRAINING": 50,
+    "POST_NMS_ROIS_INFERENCE": 50,
+    "TRAIN_ROIS_PER_IMAGE": 16,
+    "MAX_GT_INSTANCES": 20,
+    "DETECTION_MAX_INSTANCES": 20,
+}
+
+
+def quick(experiment: Experiment) -> Experiment:
+    """Returns an experiment with everything in it, and all of it tiny.
+
+    Data, division, kind of network, losses, stages, post-processing and metrics are the experiment's; images are two
+    shipped ones a subset, folds are two, epochs are one a stage, sizes and widths are small, trainings begin with
+    random weights instead of downloaded ones, and ResNets have 50 layers. Its scores say nothing.
+
+    Args:
+        experiment: Any.
+    """
+    return replace(
+        experiment,
+        source=_quick_source(experiment.source),
+        trainings=tuple(_quick_training(experiment, training) for training in experiment.trainings),
+        members=tuple(map(quick, experiment.members)),
+        inference=_quick_views(experiment.inference),
+    )
+
+
+def quick_settings(model: str, preset: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings of a training with tiny ones among them: image sizes, widths, an epoch of a step a stage.
+
+    Args:
+        model: A name in `nucleus.models.registry.MODELS`, of a model that learns.
+        preset: A name in its presets.
+        settings: Of the training, on top of the preset.
+    """
+    config = make_config("training", preset, settings, model)
+    stages = tuple((layers, 1, *rate) for layers, _, *rate in config.STAGES)
+    tiny = {**_TINY_UNET, **_narrow(config)} if isinstance(config, NucleusUNetConfig) else _TINY_MASK_RCNN
+    return {**settings, **tiny, **_less_deep(config), "STAGES": stages}
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Runs TensorFlow step by step meanwhile: compiling takes minutes where there are a few steps only."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
+
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
+
+
+def _quick_source(source: DataSource) -> DataSource:
+    return replace(
+        source,
+        default=str(shipped_data()),
+        tests=dict.fromkeys(source.tests, "val"),
+        folds=min(source.folds, _FOLDS),
+        held_out=source.held_out[:_FOLDS],
+        limit=_IMAGES,
+        fit=source.fit and _SIDE,
+    )
+
+
+def _quick_training(experiment: Experiment, training: Training) -> Training:
+    settings = quick_settings(experiment.model, training.preset, training.settings)
+    if training.weights == PREVIOUS:
+        return replace(training, settings=settings)
+    return Training(training.preset, {**settings, **NETWORKS[experiment.model].from_scratch})
+
+
+def _quick_views(inference: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns settings with views of one size, where there are views."""
+    return {name: value for name, value in inference.items() if name != "TEST_TIME_SCALES"}
+
+
+def _less_deep(config: Any) -> Mapping[str, Any]:
+    """Returns ResNet-50 for a ResNet of more layers."""
+    return {name: _LEAST_DEEP for name in ("ENCODER", "BACKBONE") if getattr(config, name, None) in _DEEP}
+
+
+def _narrow(config: NucleusUNetConfig) -> Mapping[str, Any]:
+    """Returns few filters for the parts of a U-Net that have no published weights."""
+    if config.ENCODER == "plain":
+        return {"ENCODER_FILTERS": tuple(max(1, count // _NARROWER) for count in config.ENCODER_FILTERS)}
+    return {"DECODER_FILTERS": (_DECODER_FILTERS,) * len(config.decoder_filters)}

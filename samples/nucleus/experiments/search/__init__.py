@@ -1,0 +1,1 @@
+"""Random search for the settings of a training."""

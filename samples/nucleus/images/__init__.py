@@ -1,0 +1,1 @@
+"""Images: from a file or an array to pixels, and label images."""

@@ -1,0 +1,59 @@
+"""Image files that are written whole: to a temporary file first, renamed then, so that no reader meets half of one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tifffile
+
+from trainkit.files import atomic_path
+
+_HIGHEST_IN_16_BITS = np.iinfo(np.uint16).max
+
+
+def write_labels(path: str | os.PathLike, labels: np.ndarray) -> None:
+    """Writes a label image.
+
+    Args:
+        path: Destination; `.png` gives a 16-bit PNG, `.tif` or `.tiff` a compressed TIFF of uint16, or of int32 where
+            a label exceeds 65,535.
+        labels: Integer `[H, W]`, not negative.
+
+    Raises:
+        ValueError: The suffix is another one, or a label does not fit into a PNG.
+        OSError: The file cannot be written.
+    """
+    suffix = Path(path).suffix.lower()
+    highest = int(labels.max(initial=0))
+    if suffix not in (".png", ".tif", ".tiff"):
+        raise ValueError(f"{path}: a label image is written as .png, .tif or .tiff.")
+    if suffix == ".png" and highest > _HIGHEST_IN_16_BITS:
+        raise ValueError(f"{path}: label {highest} does not fit into a 16-bit PNG; write a TIFF.")
+    pixels = labels.astype(np.uint16 if highest <= _HIGHEST_IN_16_BITS else np.int32)
+    if suffix == ".png":
+        _write_png(path, pixels)
+        return
+    with atomic_path(path) as temporary:
+        tifffile.imwrite(temporary, pixels, compression="zlib")
+
+
+def write_rgb(path: str | os.PathLike, image: np.ndarray) -> None:
+    """Writes an RGB image as a PNG.
+
+    Args:
+        path: Destination, ending in `.png`.
+        image: uint8 `[H, W, 3]` RGB.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    _write_png(path, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+
+
+def _write_png(path: str | os.PathLike, pixels: np.ndarray) -> None:
+    with atomic_path(path) as temporary:
+        if not cv2.imwrite(str(temporary), pixels):
+            raise OSError(f"{path}: OpenCV could not write the image.")

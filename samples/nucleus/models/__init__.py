@@ -1,0 +1,1 @@
+"""Models: one file a kind, wrappers around them, and the registry."""

@@ -1,0 +1,156 @@
+"""A nucleus model: images in, label images and scores out, whatever finds the nuclei."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nucleus.images.arrays import as_images
+from nucleus.images.labels import bounding_boxes, paint
+from nucleus.images.preprocess import Clahe
+from nucleus.images.stretch import Stretch
+from nucleus.models.settings import PredictionSettings
+from nucleus.models.views import View
+from nucleus.models.voting import Found, merge_views
+
+
+class Prediction(NamedTuple):
+    """The nuclei of one image.
+
+    Attributes:
+        labels: int32 `[H, W]`, 0 background, 1..N one nucleus each.
+        scores: float32 `[N]` in 0..1; `scores[k]` belongs to label k + 1.
+    """
+
+    labels: np.ndarray
+    scores: np.ndarray
+
+
+class NucleusModel(ABC):
+    """Anything that finds nuclei.
+
+        model = load_model()
+        labels, scores = model.predict(image)[0]
+
+    `predict` is all that most users need. A wrapper (test-time augmentation, several networks as one) takes evidence
+    instead: `observe` returns what the model sees in an image before it decides, `restore` brings that back from a
+    flipped, turned or scaled view of the image, and `conclude` makes one prediction of all evidence of one image.
+
+    Attributes:
+        config: Settings of preprocessing, prediction and test-time augmentation.
+    """
+
+    config: PredictionSettings
+
+    def predict(self, images: np.ndarray | Sequence[np.ndarray]) -> list[Prediction]:
+        """Finds the nuclei of one image or of many.
+
+        Images are preprocessed here, as they were in the model's training. Those of like size go through a network as
+        one batch.
+
+        Args:
+            images: An array or a list of arrays, `[H, W]` grey or `[H, W, C]` with 1 to 4 channels, of any real dtype;
+                see `nucleus.images.arrays.as_images`.
+
+        Returns:
+            One prediction an image, in the order of the images.
+
+        Raises:
+            ValueError: An array is no image.
+        """
+        return self._predict([self.prepare(image) for image in as_images(images)])
+
+    @abstractmethod
+    def fit(self, train: Any, val: Any, *, epochs: int | None = None, callbacks: Sequence[Any] = ()) -> Any:
+        """Learns from images whose nuclei are known.
+
+        Args:
+            train: Prepared `NucleusDataset` with masks and without preprocessing, to learn from.
+            val: Prepared `NucleusDataset` of other images, to watch the learning on.
+            epochs: Epochs in all, for a model that learns in epochs; by default those of its settings.
+            callbacks: Keras callbacks, for a network.
+
+        Returns:
+            The record of the learning.
+
+        Raises:
+            ValueError: An image or a setting cannot be used.
+        """
+
+    @abstractmethod
+    def save(self, path: Any) -> None:
+        """Writes the model so that `load_model(path)` returns it.
+
+        Args:
+            path: File to write.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        """Preprocesses an image, uint8 `[H, W, 3]` RGB, as the settings say: contrast equalisation, or nothing."""
+        return preprocess(image, self.config)
+
+    @abstractmethod
+    def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
+        """Finds the nuclei of preprocessed images, uint8 `[H, W, 3]` RGB."""
+
+    def observe(self, images: Sequence[np.ndarray]) -> list[list[Any]]:
+        """Returns the evidence of nuclei in preprocessed images.
+
+        Args:
+            images: uint8 `[H, W, 3]` RGB.
+
+        Returns:
+            For every image a list of evidence, one entry for each look at it. Evidence of the default implementation
+            are the boxes, masks and scores of the predicted nuclei.
+        """
+        return [[_instances(prediction)] for prediction in self._predict(images)]
+
+    def restore(self, evidence: Any, view: View, shape: tuple[int, int]) -> Any:
+        """Brings evidence from a view of an image back to the image.
+
+        Args:
+            evidence: An entry of what `observe` returned for the view.
+            view: Flip, turn and scale that made the view of the image.
+            shape: (height, width) of the image.
+        """
+        boxes, crops, scores = evidence
+        return *view.restore_instances(boxes, crops, shape), scores
+
+    def conclude(self, evidence: Sequence[Any], shape: tuple[int, int]) -> Prediction:
+        """Makes one prediction of several looks at an image: nuclei that agree vote on pixels and score.
+
+        Args:
+            evidence: Entries of what `observe` returned, brought back to the image by `restore`.
+            shape: (height, width) of the image.
+        """
+        boxes, masks, scores = merge_views(evidence, self.config.TEST_TIME_VOTES)
+        labels, kept = paint(boxes, masks, scores, shape, "score")
+        return Prediction(labels, np.asarray(scores, np.float32)[kept])
+
+
+def preprocess(image: np.ndarray, config: PredictionSettings) -> np.ndarray:
+    """Preprocesses an image, in training and in prediction alike.
+
+    Args:
+        image: uint8 `[H, W, 3]` RGB.
+        config: Settings STRETCH, STRETCH_QUANTILES, CLAHE, CLAHE_CLIP_LIMIT and CLAHE_TILE_GRID.
+
+    Returns:
+        uint8 `[H, W, 3]` RGB; the image itself where the settings ask for nothing.
+    """
+    if config.STRETCH:
+        image = Stretch(*config.STRETCH_QUANTILES)(image)
+    return Clahe(config.CLAHE_CLIP_LIMIT, tuple(config.CLAHE_TILE_GRID))(image) if config.CLAHE else image
+
+
+def _instances(prediction: Prediction) -> Found:
+    labels, scores = prediction
+    boxes = bounding_boxes(labels)
+    crops = [labels[y1:y2, x1:x2] == number for number, (y1, x1, y2, x2) in enumerate(boxes, start=1)]
+    return boxes, crops, scores

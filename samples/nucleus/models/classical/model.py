@@ -1,0 +1,115 @@
+"""Thresholds, the watershed and active contours as a nucleus model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from nucleus.models.base import NucleusModel, Prediction
+from nucleus.models.classical.config import ClassicalConfig
+from nucleus.models.classical.grey import noise_deviation, nuclear_levels, smooth, to_grey
+from nucleus.models.classical.masks import find_mask
+from nucleus.models.classical.presets import PRESETS
+from nucleus.models.classical.scores import score_nuclei
+from nucleus.models.classical.separation import separate
+from nucleus.models.recipe import Recipe
+from trainkit.settings import SettingsError
+
+if TYPE_CHECKING:
+    from nucleus.datasets.dataset import NucleusDataset
+    from trainkit.search import TuningReport
+
+
+class ClassicalModel(NucleusModel):
+    """Thresholds, the watershed and active contours: a baseline without weights, and without Keras.
+
+    Args:
+        config: Settings of the method.
+        preset: Name of the preset that the settings began with, for the file that `save` writes.
+        settings: Settings on top of the preset, for that file.
+
+    Examples:
+        >>> model = ClassicalModel()
+        >>> image = np.zeros((64, 64), np.uint8)
+        >>> image[20:40, 20:40] = 200
+        >>> labels, scores = model.predict(image)[0]
+        >>> labels.shape, len(scores)
+        ((64, 64), 1)
+    """
+
+    kind = "classical"
+    summary = "thresholds, watershed and active contours: a baseline without weights"
+    presets = PRESETS
+    default_preset = "watershed"
+
+    config: ClassicalConfig
+
+    def __init__(
+        self,
+        config: ClassicalConfig | None = None,
+        preset: str = default_preset,
+        settings: Mapping[str, Any] | None = None,
+    ):
+        self.recipe = Recipe(preset, dict(settings or {}), self.kind)
+        self.config = self.make_config("inference", preset, self.recipe.settings) if config is None else config
+
+    @classmethod
+    def make_config(
+        cls, mode: Literal["training", "inference"], preset: str, settings: Mapping[str, Any]
+    ) -> ClassicalConfig:
+        """Returns a configuration; see `nucleus.models.registry.make_config`."""
+        if mode == "training":
+            raise SettingsError("classical has no weights to train; it detects as it is.")
+        return ClassicalConfig().update({**PRESETS[preset].settings, **settings})
+
+    def fit(
+        self, train: NucleusDataset, val: Any = None, *, epochs: int | None = None, callbacks: Sequence[Any] = ()
+    ) -> TuningReport:
+        """Tunes the settings on images whose nuclei are known; see `nucleus.models.classical.tuning.tune`.
+
+        Args:
+            train: Prepared, with masks and without preprocessing.
+            val: Not used: there is no learning to watch.
+            epochs: Not used: settings are tuned one after the other until none helps.
+            callbacks: Not used.
+
+        Returns:
+            The report of all trials.
+        """
+        from nucleus.models.classical.tuning import tune
+
+        report = tune(lambda config: ClassicalModel(config), self.config, train)
+        self.recipe = self.recipe.with_settings(report.best)
+        self.config.update(report.best)
+        return report
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes preset and settings as JSON, which is all that there is of the model.
+
+        Args:
+            path: File to write, ending in `.json`.
+
+        Raises:
+            ValueError: The name ends otherwise.
+            OSError: The file cannot be written.
+        """
+        if Path(path).suffix != ".json":
+            raise ValueError(f"{path}: the settings of a classical model are saved as .json")
+        self.recipe.write(Path(path))
+
+    def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
+        return [self._find(image) for image in images]
+
+    def _find(self, image: np.ndarray) -> Prediction:
+        config = self.config
+        grey = to_grey(image, config.CHANNEL)
+        least_contrast = config.MIN_CONTRAST * noise_deviation(grey)
+        levels = nuclear_levels(smooth(grey, config.SMOOTHING), config.POLARITY, least_contrast, config.CLASSES)
+        if levels is None:
+            return Prediction(np.zeros(image.shape[:2], np.int32), np.zeros(0, np.float32))
+        labels = separate(find_mask(levels, config), config)
+        return Prediction(labels, score_nuclei(labels, levels))

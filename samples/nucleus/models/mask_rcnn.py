@@ -1,0 +1,207 @@
+"""Mask R-CNN as a nucleus model: settings, building, training, reading and painting."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from mrcnn.config import RUN_FILES, Config, ConfigError
+from nucleus.images.labels import OVERLAP_RULES, drop_small, paint
+from nucleus.models.base import Prediction
+from nucleus.models.mask_rcnn_presets import PRESETS
+from nucleus.models.network import NetworkModel
+from nucleus.models.settings import ApplicationSettings, inference_settings
+from nucleus.models.voting import Found, merge_views
+
+if TYPE_CHECKING:
+    from mrcnn.model import MaskRCNN
+    from nucleus.datasets.dataset import NucleusDataset
+
+# Training images of DSB2018 that the lineage counts on, and its customary validation images among them.
+_IMAGES, _VALIDATION_IMAGES = 657, 25
+# Layers whose shape depends on the number of classes, 81 in COCO.
+_COCO_HEADS = ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"]
+
+
+class NucleusConfig(ApplicationSettings, Config):
+    """Training of a Mask R-CNN on nuclei: settings of matterport's nucleus sample, and of the application."""
+
+    model_kind = "mask_rcnn"
+
+    # Background and nucleus.
+    NUM_CLASSES = 2
+    BACKBONE = "resnet50"
+
+    IMAGES_PER_GPU = 6
+    STEPS_PER_EPOCH = (_IMAGES - _VALIDATION_IMAGES) // IMAGES_PER_GPU
+    VALIDATION_STEPS = max(1, _VALIDATION_IMAGES // IMAGES_PER_GPU)
+
+    # Random 512 x 512 windows of images that are enlarged twice at least: nuclei are small.
+    IMAGE_RESIZE_MODE = "crop"
+    IMAGE_MIN_DIM = 512
+    IMAGE_MAX_DIM = 512
+    IMAGE_MIN_SCALE = 2.0
+    # Mean of DSB2018's training images, RGB.
+    MEAN_PIXEL = np.array([43.53, 39.56, 48.22])
+
+    RPN_ANCHOR_SCALES = (8, 16, 32, 64, 128)
+    # Nuclei stand close together, so training keeps proposals that overlap much.
+    RPN_NMS_THRESHOLD = 0.9
+    RPN_TRAIN_ANCHORS_PER_IMAGE = 64
+    POST_NMS_ROIS_TRAINING = 1000
+    POST_NMS_ROIS_INFERENCE = 2000
+    TRAIN_ROIS_PER_IMAGE = 128
+    USE_MINI_MASK = True
+    MINI_MASK_SHAPE = (56, 56)
+    MAX_GT_INSTANCES = 200
+    DETECTION_MAX_INSTANCES = 400
+    # With two classes the winner has more than 0.5 anyway.
+    DETECTION_MIN_CONFIDENCE = 0
+
+    # Key of labels.OVERLAP_RULES: who gets the pixels that several instances claim.
+    OVERLAP_RULE = "score"
+    # Whether holes that lie inside a single nucleus are filled in the result, as U-Nets' are.
+    FILL_HOLES = False
+
+    def validate(self) -> None:
+        """Checks the settings; see `Config.validate`.
+
+        Raises:
+            ConfigError: A value is out of its range; the message names the attribute.
+        """
+        super().validate()
+        self.require_choice("OVERLAP_RULE", OVERLAP_RULES)
+
+
+class NucleusInferenceConfig(NucleusConfig):
+    """Detection on whole images, one at a time, as in matterport's nucleus sample."""
+
+    GPU_COUNT = 1
+    IMAGES_PER_GPU = 1
+    IMAGE_RESIZE_MODE = "pad64"
+    RPN_NMS_THRESHOLD = 0.7
+
+    def validate(self) -> None:
+        """Checks the settings; see `NucleusConfig.validate`.
+
+        Raises:
+            ConfigError: A value is out of its range or makes sense in training only.
+        """
+        super().validate()
+        if self.IMAGE_RESIZE_MODE == "crop":
+            raise ConfigError("IMAGE_RESIZE_MODE 'crop' shows the model a random window: it is for training only.")
+
+
+class MaskRCNNModel(NetworkModel):
+    """A Mask R-CNN that finds nuclei: a box for every nucleus, then its mask.
+
+    Training and detection are two graphs with the same weights. Each is built when it is first needed, and the
+    detecting one takes over what the other has learned before it predicts.
+    """
+
+    kind = "mask_rcnn"
+    summary = "Mask R-CNN: a box for every nucleus, then its mask"
+    presets = PRESETS
+    default_preset = "lineage"
+    run_files = RUN_FILES
+    pretrained = ("coco", "imagenet")
+    # Batch normalisation of random weights learns too.
+    from_scratch = {"TRAIN_BN": None}
+
+    config: NucleusConfig
+
+    @classmethod
+    def make_config(
+        cls, mode: Literal["training", "inference"], preset: str, settings: Mapping[str, Any]
+    ) -> NucleusConfig:
+        """Returns a configuration; see `nucleus.models.registry.make_config`."""
+        chosen = PRESETS[preset]
+        if mode == "training":
+            return NucleusConfig().update({**chosen.settings, **settings})
+        return NucleusInferenceConfig().update({**inference_settings(chosen.settings), **chosen.inference, **settings})
+
+    def _begin(self, weights: str, path: Path | None) -> MaskRCNN:
+        from mrcnn.weights import download_coco
+
+        network = self._build("training", self.training_config)
+        if weights == "coco":
+            network.load_weights(download_coco(), by_name=True, exclude=_COCO_HEADS)
+        elif weights == "imagenet":
+            network.load_weights(network.get_imagenet_weights(), by_name=True)
+        elif path is not None:
+            network.load_weights(path, by_name=weights != "last")
+        return network
+
+    def _load(self, weights: str | os.PathLike) -> MaskRCNN:
+        network = self._build("inference", self.config)
+        network.load_weights(str(weights))
+        return network
+
+    def _build(self, mode: str, config: NucleusConfig) -> MaskRCNN:
+        from mrcnn.model import MaskRCNN
+
+        return MaskRCNN(mode, config, str(self.model_dir))
+
+    def _train(
+        self, train: NucleusDataset, val: NucleusDataset, epochs: int | None, callbacks: Sequence[Any]
+    ) -> dict[str, list[float]]:
+        from nucleus.augmentation.augmenters import make_augmentation
+
+        if self.network.mode != "training":
+            self._detector, trainer = self.network, self._build("training", self.training_config)
+            trainer.copy_weights_from(self.network)
+            self.network = trainer
+        augmentation = make_augmentation(self.training_config.AUGMENTATION)
+        return self.network.train_stages(train, val, epochs, augmentation, callbacks)
+
+    def _detecting(self) -> MaskRCNN:
+        """Returns the network that detects, with the weights learned so far."""
+        if self.network.mode == "inference":
+            return self.network
+        if self._detector is None:
+            self._detector = self.network.inference_twin(self.config)
+        elif self._learned:
+            self._detector.copy_weights_from(self.network)
+        self._learned = False
+        return self._detector
+
+    def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
+        predictions = []
+        for image, found in zip(images, self._detecting().detect_instances(images), strict=True):
+            crops = [found.crop(index) for index in range(len(found.boxes))]
+            predictions.append(self._paint((found.boxes, crops, found.scores), image.shape[:2]))
+        return predictions
+
+    def observe(self, images: Sequence[np.ndarray]) -> list[list[Found]]:
+        """Returns boxes int `[N, 4]`, the mask probabilities inside them and scores; see `NucleusModel.observe`."""
+        return [
+            [(found.boxes, [found.crop_probabilities(index) for index in range(len(found.boxes))], found.scores)]
+            for found in self._detecting().detect_instances(images)
+        ]
+
+    def conclude(self, evidence: Sequence[Found], shape: tuple[int, int]) -> Prediction:
+        """Averages the mask probabilities of instances that agree, and paints them; see `NucleusModel.conclude`."""
+        config = self.config
+        return self._paint(merge_views(evidence, config.TEST_TIME_VOTES, config.DETECTION_MASK_THRESHOLD), shape)
+
+    def _paint(self, instances: Found, shape: tuple[int, int]) -> Prediction:
+        """Paints boxes and masks into a label image by OVERLAP_RULE, FILL_HOLES and MIN_AREA."""
+        labels, kept = paint(*instances, shape, self.config.OVERLAP_RULE)
+        scores = np.asarray(instances[2], np.float32)[kept]
+        # As in a U-Net's post-processing: a hole is part of the area, and what is dropped may leave one.
+        labels = self._without_holes(labels)
+        if self.config.MIN_AREA > 1:
+            labels, large = drop_small(labels, self.config.MIN_AREA)
+            labels, scores = self._without_holes(labels), scores[large]
+        return Prediction(labels, scores)
+
+    def _without_holes(self, labels: np.ndarray) -> np.ndarray:
+        if not self.config.FILL_HOLES:
+            return labels
+        from unet.postprocess import fill_holes
+
+        return fill_holes(labels)

@@ -1,0 +1,258 @@
+"""Nucleus models that are networks: weights, training runs, and their files."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from nucleus.augmentation.mixing import Mixing
+from nucleus.models.base import NucleusModel, preprocess
+from nucleus.models.recipe import Recipe
+from nucleus.models.settings import ApplicationSettings, inference_settings
+from trainkit.presets import Preset
+from trainkit.runs import RunFiles
+
+if TYPE_CHECKING:
+    import keras
+
+    from nucleus.datasets.dataset import NucleusDataset
+    from trainkit.trainee import Trainee
+
+# Weights that training begins with and that are neither a file's nor published ones.
+RANDOM = "none"
+
+
+class NetworkModel(NucleusModel):
+    """A network that finds nuclei.
+
+    Make one with `load_model` to predict or fine-tune, or with `begin` to train from random or published weights.
+
+    Attributes:
+        kind, summary, presets, default_preset: Name of the kind, one line on it, its presets by name and the default.
+        run_files: Names of the checkpoints.
+        pretrained: Published weights that training can begin with.
+        from_scratch: Settings that a training from random weights needs.
+        config: Configuration of the detection.
+        recipe: Recipe of the model; None for a model made from a configuration alone, which cannot be trained.
+        model_dir: Folder in which every training run gets its own.
+        network: The library's model, `mrcnn.model.MaskRCNN` or `unet.model.UNet`.
+    """
+
+    kind: ClassVar[str]
+    summary: ClassVar[str]
+    presets: ClassVar[Mapping[str, Preset]]
+    default_preset: ClassVar[str]
+    run_files: ClassVar[RunFiles]
+    pretrained: ClassVar[tuple[str, ...]]
+    from_scratch: ClassVar[Mapping[str, Any]]
+
+    config: ApplicationSettings
+    network: Trainee
+
+    def __init__(
+        self,
+        recipe: Recipe | None,
+        config: ApplicationSettings | None = None,
+        model_dir: str | os.PathLike = "logs",
+    ):
+        if config is None:
+            config = self.make_config("inference", recipe.preset, inference_settings(recipe.settings))
+        self.recipe, self.config, self.model_dir = recipe, config, model_dir
+        self._training_config: ApplicationSettings | None = None
+        self._detector: Any = None
+        self._learned = False
+
+    @classmethod
+    @abstractmethod
+    def make_config(
+        cls, mode: Literal["training", "inference"], preset: str, settings: Mapping[str, Any]
+    ) -> ApplicationSettings:
+        """Returns a configuration of this kind; see `nucleus.models.registry.make_config`."""
+
+    @classmethod
+    def load(
+        cls,
+        weights: str | os.PathLike,
+        recipe: Recipe | None,
+        config: ApplicationSettings | None = None,
+        model_dir: str | os.PathLike = "logs",
+    ) -> NetworkModel:
+        """Returns the model of a weights file; `load_model` finds the recipe by itself.
+
+        Args:
+            weights: Weights file, which holds every layer of the network.
+            recipe: Recipe of the model; None where a configuration is given.
+            config: Configuration of the detection; by default the recipe's.
+            model_dir: Folder in which every training run gets its own.
+
+        Raises:
+            WeightsFileError: The file cannot be read or belongs to another network.
+        """
+        model = cls(recipe, config, model_dir)
+        model.network = model._load(weights)
+        return model
+
+    @classmethod
+    def begin(
+        cls,
+        recipe: Recipe,
+        model_dir: str | os.PathLike = "logs",
+        weights: str = RANDOM,
+        path: str | os.PathLike | None = None,
+    ) -> NetworkModel:
+        """Returns a model for training, with the weights that training begins with.
+
+        Args:
+            recipe: Recipe of the model; its SEED seeds Keras, NumPy and Python.
+            model_dir: Folder in which every training run gets its own.
+            weights: "coco" or "imagenet" for published weights, downloaded if needed (of a U-Net, the encoder's);
+                "none" for random ones, or what ENCODER_WEIGHTS says; anything else for those of `path`. "last" means
+                that the file is complete; another file may lack layers, which keep their random weights then.
+            path: Weights file. The checkpoint of a run's epoch goes on with that run.
+
+        Raises:
+            ValueError: There are no such weights for this kind, or the file's do not fit.
+            DownloadError: The weights could not be fetched.
+        """
+        import keras
+
+        cls.require_pretrained(weights)
+        model = cls(recipe, model_dir=model_dir)
+        keras.utils.set_random_seed(model.training_config.SEED)
+        model.network = model._begin(weights, None if path is None else Path(path))
+        return model
+
+    @classmethod
+    def require_pretrained(cls, weights: str) -> None:
+        """Raises ValueError if `weights` names published weights that do not exist for this kind."""
+        if weights in PUBLISHED and weights not in cls.pretrained:
+            choices = ", ".join((*cls.pretrained, RANDOM, "last or a file"))
+            raise ValueError(f"A {cls.kind} cannot begin with --weights={weights}, but {choices}.")
+
+    @classmethod
+    def scratch_settings(cls, config: ApplicationSettings, asked: Collection[str] = frozenset()) -> dict[str, Any]:
+        """Returns the settings that a training from random weights needs.
+
+        Frozen layers of random weights teach the others nothing, and a batch normalisation whose statistics stay at
+        their initial values learns nothing: so every stage trains all layers, batch normalisation included.
+
+        Args:
+            config: Training configuration otherwise used.
+            asked: Names of settings that the user chose.
+
+        Returns:
+            Attribute name -> value; empty where the user names weights for a U-Net's encoder.
+        """
+        if "ENCODER_WEIGHTS" in asked and config.ENCODER_WEIGHTS is not None:
+            return {}
+        return {**cls.from_scratch, "STAGES": tuple(("all", *stage[1:]) for stage in config.STAGES)}
+
+    @property
+    def training_config(self) -> ApplicationSettings:
+        """Configuration of the training.
+
+        Raises:
+            ValueError: The model was made from a configuration of the detection alone.
+        """
+        if self._training_config is None:
+            if self.recipe is None:
+                raise ValueError("A model made from a configuration alone detects only: load it with its recipe.")
+            self._training_config = self.make_config("training", self.recipe.preset, self.recipe.settings)
+        return self._training_config
+
+    @property
+    def epoch(self) -> int:
+        """Finished epochs."""
+        return self.network.epoch
+
+    @property
+    def log_dir(self) -> str:
+        """Folder of the training run."""
+        return self.network.log_dir
+
+    @property
+    def best_path(self) -> Path:
+        """Weights file of the run's best epoch."""
+        return self.network.best_path
+
+    def fit(
+        self,
+        train: NucleusDataset,
+        val: NucleusDataset,
+        *,
+        epochs: int | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+    ) -> dict[str, list[float]]:
+        """Trains through the stages of the configuration.
+
+        Epochs that the model has behind it, after beginning with a checkpoint, are skipped, so a resumed run goes on in
+        the stage where it stopped. Every epoch leaves a checkpoint, a line in `training.csv` and an entry for
+        TensorBoard in `log_dir`. Images are preprocessed, augmented and mixed as the settings say.
+
+        Args:
+            train: Prepared, with masks and without preprocessing, to learn from.
+            val: Prepared likewise, other images, for the validation losses.
+            epochs: Ends the training at this epoch instead; see `trainkit.stages.lay_out_stages`.
+            callbacks: Keras callbacks; what they add to an epoch's logs is logged.
+
+        Returns:
+            The logs by name, one value an epoch of this call.
+
+        Raises:
+            ValueError: An image or a setting cannot be used.
+            TrainingDivergedError: The loss became infinite or NaN.
+        """
+        config = self.training_config
+
+        def prepare(image: Any) -> Any:
+            return preprocess(image, config)
+
+        preprocessing = prepare if config.CLAHE or config.STRETCH else None
+        learning = train.for_training(preprocessing, Mixing.of(config))
+        return self._train(learning, val.for_training(preprocessing), epochs, [_learning_flag(self), *callbacks])
+
+    def save(self, path: str | os.PathLike, dtype: str | None = None) -> None:
+        """Writes the weights, and the recipe beside them.
+
+        Args:
+            path: File to write, ending in `.h5`.
+            dtype: "float16" halves the file; by default the weights' own dtype.
+
+        Raises:
+            ValueError: The model was made from a configuration alone, so its recipe is not known.
+            OSError: A file cannot be written.
+        """
+        if self.recipe is None:
+            raise ValueError("A model made from a configuration alone has no recipe to save: load it with its recipe.")
+        self.network.save_weights(path, dtype)
+        self.recipe.save_beside(path)
+
+    @abstractmethod
+    def _begin(self, weights: str, path: Path | None) -> Trainee:
+        """Builds the network that trains, with the weights it begins with; see `begin`."""
+
+    @abstractmethod
+    def _load(self, weights: str | os.PathLike) -> Trainee:
+        """Builds the network that detects and loads its weights."""
+
+    @abstractmethod
+    def _train(
+        self, train: NucleusDataset, val: NucleusDataset, epochs: int | None, callbacks: Sequence[Any]
+    ) -> dict[str, list[float]]:
+        """Trains on preprocessed images; see `fit`."""
+
+
+PUBLISHED = ("coco", "imagenet")
+
+
+def _learning_flag(model: NetworkModel) -> keras.callbacks.Callback:
+    """Returns a callback that tells a model that it has learned since it last predicted."""
+    import keras
+
+    def learned(*_: Any) -> None:
+        model._learned = True
+
+    return keras.callbacks.LambdaCallback(on_train_begin=learned, on_epoch_end=learned)

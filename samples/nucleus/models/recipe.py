@@ -1,0 +1,78 @@
+"""The recipe of a model: kind, preset and settings, as they stand beside a weights file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trainkit.files import write_text
+
+RECIPE_FILE = "recipe.json"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Kind, preset and settings of a model.
+
+    A training run writes `recipe.json` into its folder. Weights that stand alone have it beside them under their own
+    name (`nucleus_small.h5`, `nucleus_small.recipe.json`), so a weights file is enough to build its network.
+
+    Attributes:
+        preset: Name in the presets of the kind.
+        settings: Attribute name -> value, on top of the preset; as `Settings.update` takes them.
+        model: Name in `nucleus.models.registry.MODELS`.
+    """
+
+    preset: str = "lineage"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    model: str = "mask_rcnn"
+
+    def with_settings(self, settings: Mapping[str, Any]) -> Recipe:
+        """Returns the recipe with other settings on top of its own.
+
+        Args:
+            settings: Attribute name -> value.
+        """
+        return Recipe(self.preset, {**self.settings, **settings}, self.model)
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Writes the recipe into the folder of a training run.
+
+        Args:
+            folder: The run's folder.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        self.write(Path(folder) / RECIPE_FILE)
+
+    def save_beside(self, weights: str | os.PathLike) -> None:
+        """Writes the recipe beside a weights file that stands alone.
+
+        Args:
+            weights: The weights file.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        self.write(beside(weights))
+
+    def write(self, path: Path) -> None:
+        """Writes the recipe as JSON.
+
+        Args:
+            path: File to write.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        write_text(path, json.dumps(asdict(self), indent=2) + "\n")
+
+
+def beside(weights: str | os.PathLike) -> Path:
+    """Returns the path of the recipe that belongs to a weights file standing alone."""
+    return Path(weights).with_name(f"{Path(weights).stem}.{RECIPE_FILE}")

@@ -1,0 +1,123 @@
+"""Settings that the configurations of all models share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nucleus.augmentation.augmenters import AUGMENTATIONS
+from nucleus.models.views import View, make_views
+from trainkit.settings import Settings, SettingsError
+
+
+class ViewSettings(Settings):
+    """Test-time augmentation: the views in which a model is shown every image, and how their nuclei are merged."""
+
+    # One of views.SYMMETRIES: how an image is flipped and turned. A U-Net's probabilities are averaged over the views;
+    # of other models the instances vote. Thresholds that were tuned without may not fit the averages.
+    TEST_TIME_AUGMENTATION = "none"
+    # Each of these views is shown at each of these scales. A model that brings images to a size of its own undoes them.
+    TEST_TIME_SCALES = (1.0,)
+    # Share of the views that must show an instance, where instances vote. Higher finds less and is more often right.
+    TEST_TIME_VOTES = 0.5
+
+    def validate(self) -> None:
+        """Checks the settings; see `Settings.validate`.
+
+        Raises:
+            SettingsError: A value is out of its range; the message names the attribute.
+        """
+        super().validate()
+        self.require_share("TEST_TIME_VOTES")
+        try:
+            self.make_views()
+        except ValueError as error:
+            raise SettingsError(f"TEST_TIME_AUGMENTATION and TEST_TIME_SCALES: {error}") from error
+
+    def make_views(self) -> tuple[View, ...]:
+        """Returns the views of every image, only the unchanged one where there is no test-time augmentation."""
+        return make_views(self.TEST_TIME_AUGMENTATION, self.TEST_TIME_SCALES)
+
+
+class PredictionSettings(ViewSettings):
+    """Preprocessing of every image, and its views; in every configuration."""
+
+    # Contrast limited adaptive histogram equalisation of the luminance, in training and in inference alike. Off
+    # by default because weights belong to images prepared as in their training.
+    CLAHE = False
+    CLAHE_CLIP_LIMIT = 2.0
+    # Tiles down and across the image.
+    CLAHE_TILE_GRID = (8, 8)
+    # Brightness stretched from one quantile of an image to another, before CLAHE if both are on; see
+    # `nucleus.images.stretch`.
+    STRETCH = False
+    STRETCH_QUANTILES = (0.01, 0.998)
+
+    def validate(self) -> None:
+        """Checks the settings; see `Settings.validate`.
+
+        Raises:
+            SettingsError: A value is out of its range; the message names the attribute.
+        """
+        super().validate()
+        self.require_each(0, 2, "STRETCH_QUANTILES")
+        if not self.STRETCH_QUANTILES[0] < self.STRETCH_QUANTILES[1] <= 1:
+            raise SettingsError(f"STRETCH_QUANTILES must rise from 0 to 1. Received: {self.STRETCH_QUANTILES!r}")
+        if self.CLAHE_CLIP_LIMIT <= 0:
+            raise SettingsError(f"CLAHE_CLIP_LIMIT must be above 0. Received: {self.CLAHE_CLIP_LIMIT!r}")
+        grid = self.CLAHE_TILE_GRID
+        if len(grid) != 2 or any(not isinstance(tiles, int) or tiles < 1 for tiles in grid):
+            raise SettingsError(f"CLAHE_TILE_GRID needs two whole numbers above 0. Received: {grid!r}")
+
+
+class ApplicationSettings(PredictionSettings):
+    """Settings of the application around a network: training and result; mixed into the configuration of each."""
+
+    NAME = "nucleus"
+    # Key of augmenters.AUGMENTATIONS.
+    AUGMENTATION = "lineage"
+    # Probability that an image of stained tissue takes on the colours of another one of its modality in training
+    # (Reinhard et al. 2001); grey images never do.
+    COLOUR_TRANSFER = 0.0
+    # Probability that an image is given copies of nuclei from others of its modality in training, the highest number
+    # of them as a share of the nuclei that it has, and how many of them touch another nucleus: for models that fail to
+    # tell clumps apart.
+    COPY_PASTE = 0.0
+    COPY_PASTE_SHARE = 0.5
+    COPY_PASTE_TOUCHING = 0.3
+    # Epochs between two evaluations of the validation images while training; 0 switches them off.
+    EVALUATE_EVERY = 5
+    # Instances of fewer pixels are dropped from the result; 0 keeps all.
+    MIN_AREA = 0
+    # Megabytes (2^20 bytes) of decoded images and label images that a training keeps of each subset; with 0 only the
+    # images of the batches in flight are in memory.
+    IMAGE_CACHE_MB = 256
+
+    def validate(self) -> None:
+        """Checks the settings; see `Settings.validate`.
+
+        Raises:
+            SettingsError: A value is out of its range; the message names the attribute.
+        """
+        super().validate()
+        self.require_choice("AUGMENTATION", AUGMENTATIONS)
+        self.require_at_least(0, "EVALUATE_EVERY", "MIN_AREA", "IMAGE_CACHE_MB")
+        self.require_share("COPY_PASTE_SHARE")
+        self.require_probability("COLOUR_TRANSFER", "COPY_PASTE", "COPY_PASTE_TOUCHING")
+
+
+# The batch of a training says nothing about detection, which runs image by image; nor does what training began with.
+_TRAINING_ONLY = ("GPU_COUNT", "IMAGES_PER_GPU", "ENCODER_WEIGHTS")
+
+
+def inference_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns those of a training's settings that also hold when its model detects.
+
+    Args:
+        settings: Attribute name -> value.
+    """
+    return {
+        name: value
+        for name, value in settings.items()
+        if name not in _TRAINING_ONLY and not (name == "IMAGE_RESIZE_MODE" and value == "crop")
+    }

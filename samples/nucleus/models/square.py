@@ -1,0 +1,68 @@
+"""A wrapper that shows a model every image scaled into a square."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mrcnn.resizing import resize_image
+from nucleus.models.base import NucleusModel, Prediction
+from unet.resize import resize_probabilities
+
+
+class FitSquare(NucleusModel):
+    """A model that sees images scaled into a square, aspect ratio kept, and padded with zeros to it.
+
+    Args:
+        model: Finds nuclei in such squares.
+        side: Side of the square in pixels.
+    """
+
+    def __init__(self, model: NucleusModel, side: int):
+        self.model, self.side = model, side
+        self.config = model.config
+
+    def fit(self, train: Any, val: Any, *, epochs: int | None = None, callbacks: Sequence[Any] = ()) -> Any:
+        """Trains the model that is wrapped, on images as they are; see `NucleusModel.fit`."""
+        return self.model.fit(train, val, epochs=epochs, callbacks=callbacks)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the model that is wrapped; see `NucleusModel.save`."""
+        self.model.save(path)
+
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        """Leaves preprocessing to the model, which does it in the square."""
+        return image
+
+    def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
+        squares, windows = zip(*(self._square(image) for image in images), strict=True)
+        found = self.model.predict(list(squares))
+        return [
+            Prediction(_stretch(labels[y1:y2, x1:x2], image.shape[:2]), scores)
+            for image, (y1, x1, y2, x2), (labels, scores) in zip(images, windows, found, strict=True)
+        ]
+
+    def observe(self, images: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
+        """Returns the probabilities of a U-Net at each image's own size; see `NucleusModel.observe`."""
+        evidence = []
+        for image in images:
+            square, (y1, x1, y2, x2) = self._square(image)
+            (looks,) = self.model.observe([self.model.prepare(square)])
+            cut = (np.ascontiguousarray(look[y1:y2, x1:x2]) for look in looks)
+            evidence.append([resize_probabilities(look, image.shape[:2]) for look in cut])
+        return evidence
+
+    def _square(self, image: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int, int]]:
+        square, window, *_ = resize_image(image, self.side, self.side)
+        return square, window
+
+
+def _stretch(labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Brings a label image to another size: every pixel takes the label at its centre."""
+    rows, columns = (
+        ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip(shape, labels.shape, strict=True)
+    )
+    return labels[rows[:, None], columns]

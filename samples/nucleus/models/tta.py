@@ -1,0 +1,110 @@
+"""Wrappers that take several looks at an image: test-time augmentation, and several networks as one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from nucleus.models.base import NucleusModel, Prediction
+from nucleus.models.views import View, make_views
+
+
+class _Looks(NucleusModel):
+    """A model that concludes from several looks at every image.
+
+    Args:
+        model: The model that prepares images and concludes.
+    """
+
+    def __init__(self, model: NucleusModel):
+        self.model = model
+        self.config = model.config
+
+    def fit(self, train: Any, val: Any, *, epochs: int | None = None, callbacks: Sequence[Any] = ()) -> Any:
+        """Trains the model that is wrapped; see `NucleusModel.fit`."""
+        return self.model.fit(train, val, epochs=epochs, callbacks=callbacks)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the model that is wrapped, whose settings say how it is wrapped; see `NucleusModel.save`."""
+        self.model.save(path)
+
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        """Preprocesses an image once for all looks; see `NucleusModel.prepare`."""
+        return self.model.prepare(image)
+
+    def restore(self, evidence: Any, view: View, shape: tuple[int, int]) -> Any:
+        """Brings evidence from a view of an image back to the image; see `NucleusModel.restore`."""
+        return self.model.restore(evidence, view, shape)
+
+    def conclude(self, evidence: Sequence[Any], shape: tuple[int, int]) -> Prediction:
+        """Makes one prediction of all looks; see `NucleusModel.conclude`."""
+        return self.model.conclude(evidence, shape)
+
+    def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
+        # One image after the other: the evidence of many large images would fill the memory.
+        return [self.conclude(self.observe([image])[0], image.shape[:2]) for image in images]
+
+
+class TestTimeAugmentation(_Looks):
+    """A model that looks at flipped, turned and scaled views of every image and merges what it finds in them.
+
+    A U-Net's probabilities are averaged; of any other model the instances vote, see `nucleus.models.voting`.
+
+    Args:
+        model: Any nucleus model.
+        views: Views of every image; by default those of the model's TEST_TIME_AUGMENTATION and TEST_TIME_SCALES.
+    """
+
+    def __init__(self, model: NucleusModel, views: Sequence[View] | None = None):
+        super().__init__(model)
+        self.views = tuple(model.config.make_views() if views is None else views)
+
+    def observe(self, images: Sequence[np.ndarray]) -> list[list[Any]]:
+        """Returns the evidence of all views, brought back to the image; see `NucleusModel.observe`.
+
+        Raises:
+            ValueError: The model refuses a view; the message names it.
+        """
+        return [list(chain.from_iterable(self._observe(image, view) for view in self.views)) for image in images]
+
+    def _observe(self, image: np.ndarray, view: View) -> list[Any]:
+        try:
+            (evidence,) = self.model.observe([view.apply(image)])
+        except ValueError as error:
+            if view == View():
+                raise  # The image itself is refused.
+            raise ValueError(f"the view {view}: {error}") from error
+        return [self.restore(one, view, image.shape[:2]) for one in evidence]
+
+
+class Joint(_Looks):
+    """Several networks of one kind as one, such as those of a cross-validation on images that none of them has seen.
+
+    Averages the probabilities of U-Nets (Vuola, 2019, section 4.4.2); the instances of other models vote.
+
+    Args:
+        models: One or more of one kind; the first one's settings hold.
+    """
+
+    def __init__(self, models: Sequence[NucleusModel]):
+        super().__init__(models[0])
+        self.models = tuple(models)
+
+    def observe(self, images: Sequence[np.ndarray]) -> list[list[Any]]:
+        """Returns the evidence of all models; see `NucleusModel.observe`."""
+        found = [model.observe(images) for model in self.models]
+        return [list(chain.from_iterable(evidence)) for evidence in zip(*found, strict=True)]
+
+
+def with_views(model: NucleusModel) -> NucleusModel:
+    """Returns the model with the test-time augmentation of its settings; the model itself where they ask for none.
+
+    Args:
+        model: Any nucleus model.
+    """
+    views = model.config.make_views()
+    return model if views == make_views() else TestTimeAugmentation(model, views)

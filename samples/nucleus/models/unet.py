@@ -1,0 +1,136 @@
+"""U-Nets and FCN-8s as nucleus models: settings, building, training, reading and post-processing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from nucleus.models.base import Prediction
+from nucleus.models.network import RANDOM, NetworkModel
+from nucleus.models.settings import ApplicationSettings
+from nucleus.models.views import View
+from trainkit.runs import RunFiles
+from unet.config import UNetConfig, make_config
+from unet.postprocess import PostprocessSettings, postprocess
+from unet.presets import PRESETS
+
+if TYPE_CHECKING:
+    from nucleus.datasets.dataset import NucleusDataset
+    from unet.model import UNet
+
+
+class NucleusUNetConfig(ApplicationSettings, UNetConfig):
+    """A U-Net for nuclei: training, and detection with what was trained."""
+
+    model_kind = "unet"
+
+    AUGMENTATION = "strong"
+
+
+class UNetModel(NetworkModel):
+    """A U-Net or FCN-8s that finds nuclei: nuclei and borders pixel by pixel, then the watershed."""
+
+    kind = "unet"
+    summary = "U-Nets and FCN-8s: nuclei and borders pixel by pixel, then the watershed"
+    presets = PRESETS
+    default_preset = "xception-inceptionse"
+    run_files = RunFiles("unet")
+    pretrained = ("imagenet",)
+    # The encoder of random weights has random ones too.
+    from_scratch = {"ENCODER_WEIGHTS": None}
+
+    config: NucleusUNetConfig
+    network: UNet
+
+    @classmethod
+    def make_config(
+        cls, mode: Literal["training", "inference"], preset: str, settings: Mapping[str, Any]
+    ) -> NucleusUNetConfig:
+        """Returns a configuration; see `nucleus.models.registry.make_config`."""
+        encoder = {"ENCODER_WEIGHTS": None} if mode == "inference" else {}
+        return make_config(preset, {**settings, **encoder}, NucleusUNetConfig)
+
+    @classmethod
+    def load_whole(cls, path: str | os.PathLike, model_dir: str | os.PathLike = "logs") -> UNetModel:
+        """Returns the model of a `.keras` file, which holds network, weights and settings.
+
+        Args:
+            path: File that `unet.model.UNet.save` wrote.
+            model_dir: Folder in which every training run gets its own.
+
+        Raises:
+            WeightsFileError: The file is missing, damaged or no U-Net's.
+        """
+        from unet.model import UNet
+
+        network = UNet.load(path, model_dir, NucleusUNetConfig)
+        model = cls(None, network.config, model_dir)
+        model.network = network
+        return model
+
+    def _begin(self, weights: str, path: Path | None) -> UNet:
+        from unet.model import UNet
+        from unet.weights import holds_an_encoder_alone
+
+        encoder_alone = path is not None and weights != "last" and holds_an_encoder_alone(path)
+        if weights != RANDOM:
+            encoder = str(path) if encoder_alone else "imagenet" if path is None else None
+            self.training_config.update({"ENCODER_WEIGHTS": encoder})
+        network = UNet(self.training_config, self.model_dir)
+        if path is not None and not encoder_alone:
+            network.load_weights(path, by_name=weights != "last")
+        return network
+
+    def _load(self, weights: str | os.PathLike) -> UNet:
+        from unet.model import UNet
+
+        network = UNet(self.config, self.model_dir)
+        network.load_weights(str(weights))
+        return network
+
+    def _train(
+        self, train: NucleusDataset, val: NucleusDataset, epochs: int | None, callbacks: Sequence[Any]
+    ) -> dict[str, list[float]]:
+        from nucleus.augmentation.augmenters import make_augmentation
+
+        self.network.config = self.training_config
+        # Every connected region is a nucleus to a U-Net, so what comes in from outside may be the mirror image.
+        augmentation = make_augmentation(self.training_config.AUGMENTATION, mirror=True)
+        return self.network.train(train, val, epochs, augmentation, callbacks)
+
+    def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
+        return [self._finish(probabilities) for probabilities in self.network.predict(images)]
+
+    def observe(self, images: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
+        """Returns the channels' probabilities, float32 `[H, W, channels]` in 0..1; see `NucleusModel.observe`."""
+        return [[probabilities] for probabilities in self.network.predict(images)]
+
+    def restore(self, evidence: np.ndarray, view: View, shape: tuple[int, int]) -> np.ndarray:
+        """Brings probabilities from a view of an image back to the image; see `NucleusModel.restore`."""
+        return view.restore(evidence, shape)
+
+    def conclude(self, evidence: Sequence[np.ndarray], shape: tuple[int, int]) -> Prediction:
+        """Averages probabilities, then finds the nuclei in them; see `NucleusModel.conclude`."""
+        return self._finish(mean_probabilities(evidence))
+
+    def _finish(self, probabilities: np.ndarray) -> Prediction:
+        return Prediction(*postprocess(probabilities, PostprocessSettings.from_config(self.config)))
+
+
+def mean_probabilities(evidence: Sequence[np.ndarray]) -> np.ndarray:
+    """Averages the channels' probabilities of several looks at an image.
+
+    Args:
+        evidence: Arrays float32 `[H, W, channels]` in 0..1.
+
+    Returns:
+        float32 `[H, W, channels]` in 0..1.
+    """
+    total = np.float32(0)
+    for probabilities in evidence:
+        total = total + probabilities
+    return total / np.float32(len(evidence))

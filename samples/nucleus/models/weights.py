@@ -1,0 +1,184 @@
+"""Weights files: which one is meant, and the recipe of the network that it belongs to."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib import resources
+from pathlib import Path
+
+from nucleus.models.network import PUBLISHED, RANDOM
+from nucleus.models.recipe import RECIPE_FILE, Recipe, beside
+from nucleus.models.registry import DEFAULT_MODEL, MODELS, NETWORKS, last_checkpoint
+from nucleus.models.settings import ApplicationSettings
+
+LAST = "last"
+# Shipped weights that stand for their kind where no others are named.
+_SHIPPED = {"mask_rcnn": "nucleus_small.h5", "unet": "nucleus_unet.h5"}
+
+
+class WeightsNotFoundError(ValueError):
+    """No weights are where they were looked for."""
+
+
+def find_recipe(weights: str | os.PathLike) -> Recipe | None:
+    """Returns the recipe that stands beside a weights file or in its run's folder; None where there is none.
+
+    Args:
+        weights: The weights file.
+
+    Raises:
+        ValueError: The recipe cannot be read; the message names the file.
+    """
+    candidates = (beside(weights), Path(weights).parent / RECIPE_FILE)
+    path = next((path for path in candidates if path.is_file()), None)
+    return None if path is None else read_recipe(path)
+
+
+def read_recipe(path: str | os.PathLike) -> Recipe:
+    """Reads a recipe.
+
+    Args:
+        path: JSON file.
+
+    Raises:
+        ValueError: The file holds no recipe of a known model; the message names it.
+    """
+    try:
+        recipe = Recipe(**json.loads(Path(path).read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: no recipe of a training run ({error}).") from error
+    if recipe.model not in MODELS:
+        raise ValueError(f"{path}: no recipe of a training run (unknown model {recipe.model!r}).")
+    return recipe
+
+
+def choose_recipe(found: Recipe | None, model: str | None = None, preset: str | None = None) -> Recipe:
+    """Returns the configuration to start from.
+
+    Args:
+        found: Recipe of the weights, if they have one.
+        model: Name of the model that was asked for, if one was.
+        preset: Name of the preset that was asked for, if one was; the weights' own settings do not count then.
+
+    Returns:
+        The weights' own recipe unless something else was asked for. A preset without a model is taken from the
+        weights' model, else from the first model that has one of that name.
+
+    Raises:
+        ValueError: The weights are another model's, or the model has no such preset.
+    """
+    if model and found and found.model != model:
+        raise ValueError(f"The weights are those of a {found.model}. Received: --model={model}")
+    if preset is None:
+        return found or Recipe(MODELS[model or DEFAULT_MODEL].default_preset, model=model or DEFAULT_MODEL)
+    candidates = [name for name, kind in MODELS.items() if preset in kind.presets]
+    wanted = model or (found.model if found and found.model in candidates else None)
+    if wanted and wanted not in candidates:
+        raise ValueError(f"{wanted} has no preset {preset!r}. Known: {', '.join(MODELS[wanted].presets)}.")
+    return Recipe(preset, model=wanted or candidates[0])
+
+
+def shipped_weights(model: str = DEFAULT_MODEL) -> Path:
+    """Returns the trained weights that come with the project, in the checkout or in the installed package.
+
+    Args:
+        model: Name in `nucleus.models.registry.NETWORKS`, for the default weights of that kind.
+
+    Raises:
+        WeightsNotFoundError: The file is missing.
+    """
+    path = _shipped_folder() / _SHIPPED[model]
+    if not path.is_file():
+        raise WeightsNotFoundError(f"{path}: the shipped weights of a {model} are missing. Name yours: --weights=PATH.")
+    return path
+
+
+def existing_file(path: str | os.PathLike) -> Path:
+    """Returns the path of a weights file, making sure that it exists.
+
+    Args:
+        path: The weights file, or the name of a shipped one without its suffix, such as "nucleus_small".
+
+    Raises:
+        WeightsNotFoundError: There is no such file.
+    """
+    if Path(path).is_file():
+        return Path(path)
+    shipped = {file.stem: file for file in _shipped_folder().glob("nucleus_*.h5")}
+    if str(path) not in shipped:
+        raise WeightsNotFoundError(f"{path}: no such weights file. Shipped: {', '.join(sorted(shipped))}.")
+    return shipped[str(path)]
+
+
+def last_weights(model_dir: str | os.PathLike, model: str | None = None, name: str | None = None) -> Path:
+    """Returns the last checkpoint of the latest run.
+
+    Args:
+        model_dir: Folder of the runs.
+        model: Name in `nucleus.models.registry.NETWORKS`; by default any.
+        name: NAME of the run's configuration; by default the application's.
+
+    Raises:
+        FileNotFoundError: There is no run with a checkpoint.
+    """
+    return last_checkpoint(Path(model_dir), name or ApplicationSettings.NAME, [model] if model else NETWORKS)
+
+
+def starting_weights(
+    weights: str, model_dir: str | os.PathLike, model: str | None = None, name: str | None = None
+) -> Path | None:
+    """Returns the file that a training begins with; None where it begins with random or published weights.
+
+    Args:
+        weights: "none", "coco", "imagenet", "last" or a file.
+        model_dir: Folder of the runs.
+        model: See `last_weights`.
+        name: See `last_weights`.
+
+    Raises:
+        FileNotFoundError: There is no run to go on with.
+        WeightsNotFoundError: There is no such file.
+    """
+    if weights in (*PUBLISHED, RANDOM):
+        return None
+    return last_weights(model_dir, model, name) if weights == LAST else existing_file(weights)
+
+
+def trained_weights(
+    weights: str | None,
+    model_dir: str | os.PathLike,
+    model: str | None = None,
+    preset: str | None = None,
+    name: str | None = None,
+    default_model: str = DEFAULT_MODEL,
+) -> Path | None:
+    """Returns the file of a trained model.
+
+    Args:
+        weights: "last", a file, or None for the shipped weights.
+        model_dir: Folder of the runs.
+        model: Name of the model that was asked for, if one was.
+        preset: Name of the preset that was asked for, if one was.
+        name: See `last_weights`.
+        default_model: Model whose shipped weights are meant where nothing is asked for.
+
+    Returns:
+        The file, or None where the model or preset asked for has no weights.
+
+    Raises:
+        ValueError: There is no such file, or the model has no weights and some are given.
+    """
+    chosen = choose_recipe(None, model, preset).model
+    if chosen not in NETWORKS:
+        if weights is not None:
+            raise ValueError(f"{chosen} has no weights. Received: --weights={weights}")
+        return None
+    if weights is None:
+        return shipped_weights(model or default_model)
+    return last_weights(model_dir, model, name) if weights == LAST else existing_file(weights)
+
+
+def _shipped_folder() -> Path:
+    checkout = Path(__file__).resolve().parents[3] / "weights"
+    return checkout if checkout.is_dir() else Path(str(resources.files("nucleus_weights")))

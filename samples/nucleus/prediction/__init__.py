@@ -1,0 +1,1 @@
+"""Prediction: a model over many images, and the folder of results."""

@@ -1,0 +1,109 @@
+"""Predictions for a data set: what evaluation, reports and ensembles read, from a model that runs or from files."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from nucleus.datasets.dataset import DatasetError, NucleusDataset
+
+
+class Predictions(Protocol):
+    """Predicted nuclei for the images of a data set.
+
+    Attributes:
+        name: Name of the model in tables and pictures.
+        source: The file or folder that the predictions come from; "" where there is none.
+    """
+
+    name: str
+    source: str
+
+    def require(self, dataset: NucleusDataset) -> None:
+        """Makes sure, before long work, that there is a prediction for every image; raises DatasetError otherwise."""
+
+    def read(self, dataset: NucleusDataset, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Returns the nuclei of image `index` of the data set.
+
+        Returns:
+            labels: int32 `[H, W]` of the size of the image, 0 background, 1..N one nucleus each.
+            scores: float32 `[N]` in 0..1; `scores[k]` belongs to label k + 1. None where they are not known.
+        """
+
+
+class ModelPredictions:
+    """Nuclei that a model finds when they are asked for.
+
+    Args:
+        model: Model of `nucleus.load_model`.
+        name: Name of the model in tables and pictures.
+        source: The file of its weights.
+    """
+
+    def __init__(self, model: Any, name: str = "model", source: str | os.PathLike = "") -> None:
+        self.name, self.source = name, str(source)
+        self._model = model
+
+    def require(self, dataset: NucleusDataset) -> None:
+        """Refuses a data set that preprocesses its images, since models preprocess images themselves."""
+        if dataset.preprocessing is not None:
+            raise DatasetError("Prediction preprocesses images itself: evaluate on a dataset without preprocessing.")
+
+    def read(self, dataset: NucleusDataset, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Predicts; see `Predictions.read`."""
+        return self.find(dataset.image_info[index]["id"], dataset.load_image(index))
+
+    def find(self, _: str, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Finds the nuclei of one image.
+
+        Args:
+            _: The image's id, which makes no difference.
+            image: uint8 `[H, W, 3]` RGB, as read.
+
+        Returns:
+            Labels and scores as of `Predictions.read`.
+        """
+        return self._model.predict(image)[0]
+
+
+class KeptPredictions:
+    """Predictions that are made or read once, and kept in memory in little space.
+
+    Args:
+        predictions: The predictions to keep.
+    """
+
+    def __init__(self, predictions: Predictions) -> None:
+        self.name, self.source = predictions.name, predictions.source
+        self._predictions = predictions
+        self._kept: dict[int, tuple[bytes, np.dtype, tuple[int, ...], np.ndarray | None]] = {}
+
+    def require(self, dataset: NucleusDataset) -> None:
+        """Asks the kept predictions; see `Predictions.require`."""
+        self._predictions.require(dataset)
+
+    def read(self, dataset: NucleusDataset, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Returns the kept nuclei; see `Predictions.read`. All calls must be with one data set."""
+        if index not in self._kept:
+            labels, scores = self._predictions.read(dataset, index)
+            self._kept[index] = zlib.compress(np.ascontiguousarray(labels), 1), labels.dtype, labels.shape, scores
+        packed, dtype, shape, scores = self._kept[index]
+        return np.frombuffer(zlib.decompress(packed), dtype).reshape(shape), scores
+
+
+def require_distinct_names(names: Sequence[str]) -> None:
+    """Makes sure that tables and pictures can tell models apart.
+
+    Args:
+        names: Names of the models.
+
+    Raises:
+        ValueError: Two have one name.
+    """
+    twice = next((name for name in names if list(names).count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"Two models are called {twice!r}. Give them names: --predictions NAME=FOLDER")

@@ -1,0 +1,31 @@
+"""Label images, `labels/<id>.png` or `.tif`."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from nucleus.images.writing import write_labels
+from nucleus.prediction.writers.base import Record, Writer
+
+LABELS_FOLDER = "labels"
+
+
+class PngLabels(Writer):
+    """16-bit PNG label images."""
+
+    suffix: ClassVar[str] = ".png"
+
+    def add(self, record: Record) -> None:
+        """Writes the label image of one image.
+
+        Raises:
+            ValueError: There are more nuclei than the format can number.
+            OSError: The file cannot be written.
+        """
+        write_labels(self.folder / LABELS_FOLDER / f"{record.id}{self.suffix}", record.labels)
+
+
+class TiffLabels(PngLabels):
+    """TIFF label images: uint16, or int32 above 65,535 nuclei."""
+
+    suffix = ".tif"

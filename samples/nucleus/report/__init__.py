@@ -1,5 +1,0 @@
-"""A page that shows how well models find nuclei, side by side: tables, plots and pictures."""
-
-from nucleus.report.writing import write_report
-
-__all__ = ["write_report"]

@@ -1,0 +1,1 @@
+"""Training: stages, runs and tuning."""

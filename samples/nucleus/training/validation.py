@@ -1,0 +1,38 @@
+"""Scores of the validation images while a model trains."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nucleus.datasets.dataset import NucleusDataset
+from nucleus.evaluation.evaluation import evaluate
+from nucleus.models.network import NetworkModel
+from nucleus.models.tta import with_views
+
+if TYPE_CHECKING:
+    import keras
+
+_WATCHED = ["mAP", "AP50", "AP75"]
+
+
+def validation_callbacks(model: NetworkModel, val: NucleusDataset) -> list[keras.callbacks.Callback]:
+    """Returns the callback that scores a model every EVALUATE_EVERY epochs, if its settings ask for that.
+
+    The scores join the logs (val_mAP, val_AP50, val_AP75), and the weights with the best mAP are kept as
+    `<model>_<name>_best.h5` in the run's folder.
+
+    Args:
+        model: The model that trains.
+        val: Prepared, with masks and without preprocessing.
+    """
+    from trainkit.callbacks import PeriodicEvaluation
+
+    every = model.training_config.EVALUATE_EVERY
+    if not every:
+        return []
+    watched = with_views(model)
+
+    def score() -> dict[str, float]:
+        return evaluate(watched, val, progress=False)[_WATCHED].mean().to_dict()
+
+    return [PeriodicEvaluation(score, every=every, best_path=model.best_path, monitor="mAP", mode="max")]

@@ -1,0 +1,86 @@
+"""Finding weights, and the configuration that goes with them."""
+
+import pytest
+
+from nucleus.models import weights
+from nucleus.models.weights import Recipe, WeightsNotFoundError, choose_recipe, existing_file, find_recipe
+
+
+def touch(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
+
+
+def test_missing_weights_are_named(tmp_path):
+    with pytest.raises(WeightsNotFoundError, match=r"gone\.h5"):
+        existing_file(tmp_path / "gone.h5")
+
+
+def test_shipped_weights_are_the_only_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "_shipped_folder", lambda: tmp_path)
+    with pytest.raises(WeightsNotFoundError, match="none"):
+        weights.shipped_weights()
+    touch(tmp_path / "mask_rcnn_coco.h5")
+    expected = touch(tmp_path / "nucleus_a.h5")
+    assert weights.shipped_weights() == expected
+    touch(tmp_path / "nucleus_b.h5")
+    with pytest.raises(WeightsNotFoundError, match=r"nucleus_a\.h5, nucleus_b\.h5"):
+        weights.shipped_weights()
+
+
+def test_shipped_weights_are_those_of_the_model(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "_shipped_folder", lambda: tmp_path)
+    mask_rcnn, unet = (touch(tmp_path / f"nucleus_{name}.h5") for name in "ab")
+    Recipe("small", model="unet").save_beside(unet)
+    assert weights.shipped_weights() == weights.shipped_weights("mask_rcnn") == mask_rcnn
+    assert weights.shipped_weights("unet") == unet
+
+
+OWN = Recipe("plain-bn", {"CLAHE": True}, "unet")
+
+
+@pytest.mark.parametrize(
+    ("found", "model", "preset", "expected"),
+    [
+        (None, None, None, Recipe("lineage")),
+        (None, "unet", None, Recipe("xception-inceptionse", model="unet")),
+        (OWN, None, None, OWN),
+        (OWN, "unet", None, OWN),
+        (OWN, None, "xception", Recipe("xception", model="unet")),
+        (OWN, None, "small", Recipe("small", model="unet")),
+        (None, None, "small", Recipe("small")),
+        (None, None, "fcn8s", Recipe("fcn8s", model="unet")),
+        (None, "unet", "small", Recipe("small", model="unet")),
+        (OWN, None, "lineage", Recipe("lineage")),
+    ],
+)
+def test_what_is_asked_for_goes_before_the_weights_own(found, model, preset, expected):
+    assert choose_recipe(found, model, preset) == expected
+
+
+def test_a_model_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match=r"those of a unet\. Received: --model=mask_rcnn"):
+        choose_recipe(OWN, "mask_rcnn")
+    with pytest.raises(ValueError, match=r"mask_rcnn has no preset 'xception'\. Known: lineage"):
+        choose_recipe(None, "mask_rcnn", "xception")
+
+
+def test_a_recipe_is_found_beside_the_weights(tmp_path):
+    run = tmp_path / "nucleus20240101T0000"
+    assert find_recipe(run / "mask_rcnn_nucleus_0001.h5") is None
+    recipe = Recipe("resnet101-two-stage", {"TRAIN_BN": None, "STAGES": [["all", 2]], "CLAHE": "True"})
+    recipe.save(run)
+    # The record of the best epoch that stands beside the weights is no recipe.
+    (run / "mask_rcnn_nucleus_best.json").write_text('{"value": 0.5}')
+    assert find_recipe(run / "mask_rcnn_nucleus_best.h5") == recipe
+    (run / "recipe.json").rename(run / "nucleus_a.recipe.json")
+    assert find_recipe(run / "nucleus_a.h5") == recipe
+    assert find_recipe(run / "nucleus_b.h5") is None
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"colour": 1}', '{"model": "segnet"}'])
+def test_a_damaged_recipe_is_named(tmp_path, text):
+    (tmp_path / "recipe.json").write_text(text)
+    with pytest.raises(ValueError, match=r"recipe\.json"):
+        find_recipe(tmp_path / "a.h5")
