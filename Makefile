@@ -1,5 +1,6 @@
 # make demo   segments the shipped images with the shipped model
 # make test   runs the tests on TensorFlow, on JAX and, where it is installed, on PyTorch
+# make docs   builds the documentation into site/
 PYTHON ?= python3
 VENV ?= .venv
 RESULTS ?= results/demo
@@ -8,8 +9,9 @@ PARALLEL ?= -n 2 --dist loadfile
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DOCS_READY := $(VENV)/.docs-ready
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: $(READY)
 	$(BIN)/nucleus detect --dataset=samples/nucleus/data --subset=stage1_train --output=$(RESULTS)
@@ -27,11 +29,18 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+docs: $(DOCS_READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 $(READY): requirements.txt setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -e ".[test,jax]"
 	touch $@
 
+$(DOCS_READY): $(READY)
+	$(BIN)/python -m pip install --quiet -e ".[docs]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(RESULTS) build *.egg-info
+	rm -rf $(VENV) $(RESULTS) build site *.egg-info

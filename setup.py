@@ -55,7 +55,8 @@ setup(
     ],
     package_dir={"nucleus": "samples/nucleus", "nucleus_weights": "weights"},
     package_data={
-        "nucleus": [*sample_files(), "*.ipynb"],
+        **{package: ["py.typed"] for package in ("mrcnn", "unet", "trainkit")},
+        "nucleus": [*sample_files(), "*.ipynb", "py.typed"],
         "nucleus.evaluation.report": ["page.html"],
         "nucleus.experiments.publications": ["data/*.toml", "example.toml"],
         "nucleus_weights": ["nucleus_*.h5", "efficientnet_*.h5", "*.json", "*.md"],
@@ -68,6 +69,7 @@ setup(
         "gpu": with_cuda(requirements),
         "ensemble": ensemble,
         "search": ["optuna>=4"],
+        "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5,<10", "mkdocstrings[python]>=1", "ruff==0.17.*"],
         "test": [
             *ensemble,
             "pytest>=8",

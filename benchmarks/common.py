@@ -1,4 +1,4 @@
-"""What the benchmarks share: their options, the machine they ran on, and the form of their answer."""
+"""Shared parts of the benchmarks: options, a description of the machine, and the form of the results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import keras
 import numpy as np
 
 from nucleus.datasets.dataset import NucleusDataset, shipped_data
-from nucleus.models.presets import PRESETS
+from nucleus.models.mask_rcnn_presets import PRESETS
 
 PACKAGES = ("numpy", "opencv-python", "keras", "tensorflow", "jax", "torch")
 

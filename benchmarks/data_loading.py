@@ -24,7 +24,7 @@ from common import load_dataset, make_parser, print_report, summarize, time_call
 from mrcnn.data import DataGenerator
 from nucleus.augmentation.augmenters import default_augmentation
 from nucleus.datasets.dataset import NucleusDataset
-from nucleus.models.config import NucleusConfig
+from nucleus.models.mask_rcnn import NucleusConfig
 
 
 class BenchmarkConfig(NucleusConfig):

@@ -30,7 +30,8 @@ from common import add_network_options, load_dataset, make_parser, print_report,
 from mrcnn import boxes as box_ops
 from mrcnn import utils
 from mrcnn.model import MaskRCNN
-from nucleus.models.config import NucleusInferenceConfig, make_config
+from nucleus.models.mask_rcnn import NucleusInferenceConfig
+from nucleus.models.registry import make_config
 
 # Far above any logit, and small enough that scores stay finite.
 OBJECT_BIAS = 1000.0

@@ -19,7 +19,8 @@ from common import add_network_options, load_dataset, make_parser, print_report,
 from mrcnn.data import DataGenerator
 from mrcnn.model import MaskRCNN
 from nucleus.augmentation.augmenters import default_augmentation
-from nucleus.models.config import NucleusConfig, make_config
+from nucleus.models.mask_rcnn import NucleusConfig
+from nucleus.models.registry import make_config
 
 WARM_UP_STEPS = 2
 

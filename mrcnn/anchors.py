@@ -1,7 +1,7 @@
-"""Anchors of the region proposal network: reference boxes at every cell of every pyramid level.
+"""Anchors of the region proposal network: reference boxes at the cells of every pyramid level.
 
 The order is that of matterport's Mask_RCNN and of the RPN's output: pyramid level, row, column, then ratio
-(Lin et al. 2017, "Feature Pyramid Networks", section 4.1: one scale a level, three ratios).
+(Lin et al. 2017, "Feature Pyramid Networks", section 4.1: one scale per level, three ratios).
 """
 
 from __future__ import annotations
@@ -23,18 +23,22 @@ def generate_anchors(
     feature_stride: int,
     anchor_stride: int,
 ) -> np.ndarray:
-    """Anchors of one feature map.
+    """Generates the anchors of one feature map (Ren et al. 2015, section 3.1.1).
 
     Args:
         scales: Square roots of the anchors' areas, in pixels.
         ratios: Width over height.
         shape: (height, width) of the feature map in cells.
         feature_stride: Pixels between neighbouring cells.
-        anchor_stride: 1 puts anchors at every cell, 2 at every other one, ...
+        anchor_stride: Cells between neighbouring anchors; 1 puts anchors at every cell.
 
     Returns:
         float64 `[rows * columns * ratios * scales, 4]`, pixel boxes centred on the cells' top left corners, in
         the order row, column, ratio, scale. They may reach outside the image.
+
+    Examples:
+        >>> generate_anchors(8, [1], shape=(1, 2), feature_stride=4, anchor_stride=1).tolist()
+        [[-4.0, -4.0, 4.0, 4.0], [-4.0, 0.0, 4.0, 8.0]]
     """
     scales = np.atleast_1d(np.asarray(scales, dtype=np.float64))
     roots = np.sqrt(np.asarray(ratios, dtype=np.float64))[:, None]
@@ -52,17 +56,17 @@ def generate_pyramid_anchors(
     feature_strides: Sequence[int],
     anchor_stride: int,
 ) -> np.ndarray:
-    """Anchors of all pyramid levels, one scale a level and every ratio at each.
+    """Generates the anchors of all pyramid levels, one scale per level (Lin et al. 2017, section 4.1).
 
     Args:
-        scales: One scale a level, in pixels.
+        scales: One scale per level, in pixels.
         ratios: Width over height.
         feature_shapes: (height, width) of each level in cells.
         feature_strides: Pixels between neighbouring cells of each level.
-        anchor_stride: 1 puts anchors at every cell, 2 at every other one, ...
+        anchor_stride: Cells between neighbouring anchors; 1 puts anchors at every cell.
 
     Returns:
-        float64 `[anchors, 4]` pixel boxes, the levels one after the other.
+        float64 `[anchors, 4]` in pixels, level by level.
     """
     levels = zip(scales, feature_shapes, feature_strides, strict=True)
     return np.concatenate(
@@ -71,11 +75,14 @@ def generate_pyramid_anchors(
 
 
 def compute_backbone_shapes(config: Config, image_shape: Sequence[int]) -> np.ndarray:
-    """Returns int `[levels, 2]`, the (height, width) in cells of each pyramid level.
+    """Computes the sizes of the pyramid levels.
 
     Args:
         config: Uses BACKBONE_STRIDES, or COMPUTE_BACKBONE_SHAPE where a callable BACKBONE has one.
         image_shape: (height, width, ...) of the network's input in pixels.
+
+    Returns:
+        int `[levels, 2]`, (height, width) of each level in cells.
     """
     if callable(config.BACKBONE) and config.COMPUTE_BACKBONE_SHAPE is not None:
         return np.asarray(config.COMPUTE_BACKBONE_SHAPE(image_shape))
@@ -84,7 +91,15 @@ def compute_backbone_shapes(config: Config, image_shape: Sequence[int]) -> np.nd
 
 
 def anchor_grid_shapes(config: Config, image_shape: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Returns (rows, columns, anchors a cell) of each pyramid level, in the order of the anchors."""
+    """Computes the anchor grids of the pyramid levels.
+
+    Args:
+        config: Uses the RPN_ANCHOR_* settings and those of the level sizes.
+        image_shape: (height, width, ...) of the network's input in pixels.
+
+    Returns:
+        (rows, columns, anchors per cell) of each level, in the order of the anchors.
+    """
     step = config.RPN_ANCHOR_STRIDE
     return [
         (math.ceil(height / step), math.ceil(width / step), len(config.RPN_ANCHOR_RATIOS) * np.size(scale))
@@ -95,34 +110,34 @@ def anchor_grid_shapes(config: Config, image_shape: Sequence[int]) -> list[tuple
 
 
 def pyramid_anchors(config: Config, image_shape: Sequence[int]) -> np.ndarray:
-    """All anchors of an image in pixels.
+    """Returns all anchors of an image in pixels.
 
     Args:
-        config: Uses the RPN_ANCHOR_* settings, BACKBONE_STRIDES and what `compute_backbone_shapes` uses.
+        config: Uses the RPN_ANCHOR_* settings, BACKBONE_STRIDES and those of the level sizes.
         image_shape: (height, width, ...) of the network's input in pixels.
 
     Returns:
-        float64 `[anchors, 4]`, read-only: it is kept for the next call with the same shape.
+        float64 `[anchors, 4]`, read-only because it is cached.
     """
     return _cached_anchors(*_anchor_key(config, image_shape))
 
 
 def normalized_anchors(config: Config, image_shape: Sequence[int]) -> np.ndarray:
-    """All anchors of an image in normalised coordinates, as the network takes them.
+    """Returns all anchors of an image in normalised coordinates, an input of the network.
 
     Args:
-        config: As for `pyramid_anchors`.
+        config: Uses the RPN_ANCHOR_* settings, BACKBONE_STRIDES and those of the level sizes.
         image_shape: (height, width, ...) of the network's input in pixels.
 
     Returns:
-        float32 `[anchors, 4]`, read-only: it is kept for the next call with the same shape.
+        float32 `[anchors, 4]`, read-only because it is cached.
     """
     height, width = int(image_shape[0]), int(image_shape[1])
     return _cached_normalized_anchors((height, width), *_anchor_key(config, image_shape))
 
 
 def _anchor_key(config: Config, image_shape: Sequence[int]) -> tuple:
-    """Everything the anchors depend on, hashable, in the order of `generate_pyramid_anchors`."""
+    """Returns the hashable arguments of `generate_pyramid_anchors` for an image."""
     return (
         _nested_tuple(config.RPN_ANCHOR_SCALES),
         _nested_tuple(config.RPN_ANCHOR_RATIOS),

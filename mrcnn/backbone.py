@@ -1,4 +1,4 @@
-"""ResNet-50 and ResNet-101 (He et al. 2016), the stages C1…C5 that the feature pyramid builds on.
+"""ResNet-50 and ResNet-101 (He et al. 2016), whose stages C2…C5 the feature pyramid is built on.
 
 Layer names are the lineage's (`conv1`, `res4f_branch2b`, `bn4f_branch2b`, …), so weights files find them.
 """
@@ -11,22 +11,22 @@ from keras import layers
 
 from mrcnn.layers import BatchNorm
 
-# Blocks of the stages 2 to 5, and filters of the first two convolutions of their blocks.
+# Numbers of blocks in the stages 2 to 5 (He et al. 2016, table 1), and filters of their first two convolutions.
 BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 FILTERS = (64, 128, 256, 512)
 
 
 def bottleneck(inputs: Any, filters: int, stage: int, block: str, stride: int, project: bool, train_bn: Any) -> Any:
-    """One bottleneck block: 1x1, 3x3 and 1x1 convolution beside a shortcut.
+    """Builds a bottleneck block, 1x1, 3x3 and 1x1 convolutions beside a shortcut (He et al. 2016, figure 5 right).
 
     Args:
         inputs: `[B, H, W, C]`.
-        filters: Filters of the first two convolutions; the last has four times as many.
-        stage: 2…5, for the names.
-        block: "a", "b", …, for the names.
-        stride: Of the first convolution and the shortcut.
-        project: Whether the shortcut is a 1x1 convolution, as in the first block of a stage.
-        train_bn: See `Config.TRAIN_BN`.
+        filters: Number of filters of the first two convolutions; the last has four times as many.
+        stage: Number of the stage in layer names, 2 to 5.
+        block: Letter of the block in layer names, from "a" on.
+        stride: Stride of the first convolution and of the shortcut.
+        project: True makes the shortcut a 1x1 convolution, as the first block of a stage needs.
+        train_bn: Mode of batch normalisation, see `Config.TRAIN_BN`.
 
     Returns:
         `[B, H / stride, W / stride, 4 · filters]`.
@@ -49,13 +49,13 @@ def bottleneck(inputs: Any, filters: int, stage: int, block: str, stride: int, p
 
 
 def resnet_graph(input_image: Any, architecture: str, stage5: bool = False, train_bn: bool | None = True) -> list[Any]:
-    """Builds a ResNet on an image.
+    """Builds a ResNet without its classifier (He et al. 2016, table 1).
 
     Args:
         input_image: `[B, H, W, C]`, H and W multiples of 32.
         architecture: "resnet50" or "resnet101".
-        stage5: Whether to build C5.
-        train_bn: See `Config.TRAIN_BN`.
+        stage5: False leaves C5 out.
+        train_bn: Mode of batch normalisation, see `Config.TRAIN_BN`.
 
     Returns:
         [C1, C2, C3, C4, C5], the last activation of each stage with strides 4, 4, 8, 16 and 32; C5 is None without

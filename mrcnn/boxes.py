@@ -1,8 +1,8 @@
 """Box arithmetic: areas, IoU, encoding and decoding of deltas, clipping, normalisation.
 
-Every function takes NumPy arrays or tensors of the Keras backend and answers in kind, so that data preparation
-and network share one formula. Boxes are `[..., 4]` as (y1, x1, y2, x2), y2 and x2 exclusive, in pixels or in
-normalised coordinates unless a docstring says which.
+Functions take NumPy arrays or tensors of the Keras backend and return the same kind, so that data preparation and
+network share one formula. Boxes are `[..., 4]` as (y1, x1, y2, x2), y2 and x2 exclusive, in pixels or in normalised
+coordinates unless a docstring names one of them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-Array = Any  # A NumPy array or a tensor of the Keras backend.
+Array = Any  # NumPy array or tensor of the Keras backend.
 
 # Largest logarithm of an enlargement (16 to 1000 pixels); keeps the boxes of an untrained network finite.
 MAX_LOG_SCALE = float(np.log(1000 / 16))
@@ -36,14 +36,18 @@ def area(boxes: Array) -> Array:
 
 
 def iou_matrix(boxes1: Array, boxes2: Array) -> Array:
-    """Intersection over union of every pair of boxes.
+    """Computes the intersection over union (IoU) of every pair of boxes.
 
     Args:
         boxes1: `[..., N, 4]`.
-        boxes2: `[..., M, 4]`, the same leading dimensions.
+        boxes2: `[..., M, 4]`, with the same leading dimensions.
 
     Returns:
         `[..., N, M]` in 0..1. A pair of boxes that are both empty has IoU 0.
+
+    Examples:
+        >>> iou_matrix(np.array([[0.0, 0, 4, 4]]), np.array([[0.0, 0, 4, 4], [0, 2, 4, 6], [8, 8, 9, 9]])).round(2)
+        array([[1.  , 0.33, 0.  ]])
     """
     xp = _namespace(boxes1, boxes2)
     y1, x1, y2, x2 = (part[..., :, None] for part in split(boxes1))
@@ -56,7 +60,7 @@ def iou_matrix(boxes1: Array, boxes2: Array) -> Array:
 
 
 def encode(boxes: Array, target_boxes: Array) -> Array:
-    """Deltas that turn `boxes` into `target_boxes` (Girshick et al. 2014, appendix C).
+    """Computes the deltas that turn `boxes` into `target_boxes` (Girshick et al. 2014, appendix C).
 
     Args:
         boxes: `[..., 4]` with positive height and width.
@@ -77,14 +81,18 @@ def encode(boxes: Array, target_boxes: Array) -> Array:
 
 
 def decode(boxes: Array, deltas: Array) -> Array:
-    """Applies deltas as `encode` makes them.
+    """Moves and scales boxes by deltas; the inverse of `encode` (Girshick et al. 2014, appendix C).
 
     Args:
         boxes: `[..., 4]`.
         deltas: `[..., 4]` as (dy, dx, log dh, log dw).
 
     Returns:
-        The moved and scaled boxes, `[..., 4]`; no side grows by more than a factor of 62.5.
+        The new boxes `[..., 4]`; no side grows by more than a factor of 62.5.
+
+    Examples:
+        >>> decode(np.array([[0.0, 0, 10, 20]]), np.array([[0.5, 0, 0, np.log(2)]])).round(2)
+        array([[  5., -10.,  15.,  30.]])
     """
     xp = _namespace(boxes, deltas)
     y1, x1, y2, x2 = split(boxes)
@@ -107,7 +115,7 @@ def clip(boxes: Array, window: Array) -> Array:
         window: `[..., 4]` that broadcasts against `boxes`, (y1, x1, y2, x2).
 
     Returns:
-        The clipped boxes; one that lies outside becomes empty.
+        The clipped boxes `[..., 4]`; one outside the window becomes empty.
     """
     xp = _namespace(boxes, window)
     y1, x1, y2, x2 = split(boxes)
@@ -122,14 +130,18 @@ def clip(boxes: Array, window: Array) -> Array:
 
 
 def normalize(boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Turns pixel boxes into normalised ones, float32: in the network's frame y2 and x2 are inclusive.
+    """Turns pixel boxes into normalised ones, whose y2 and x2 are inclusive.
 
     Args:
-        boxes: `[..., 4]` pixels.
+        boxes: `[..., 4]` in pixels.
         shape: (height, width) of the image in pixels.
 
     Returns:
         float32 `[..., 4]`; 0 and 1 are the centres of the first and last pixel.
+
+    Examples:
+        >>> normalize(np.array([[0, 0, 101, 201], [50, 0, 101, 101]]), (101, 201)).tolist()
+        [[0.0, 0.0, 1.0, 1.0], [0.5, 0.0, 1.0, 0.5]]
     """
     height, width = shape
     scale = np.array([height - 1, width - 1, height - 1, width - 1])
@@ -138,7 +150,15 @@ def normalize(boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def denormalize(boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """The inverse of `normalize`: int32 pixel boxes `[..., 4]`, rounded."""
+    """Turns normalised boxes into pixel boxes; the inverse of `normalize`.
+
+    Args:
+        boxes: `[..., 4]`, normalised.
+        shape: (height, width) of the image in pixels.
+
+    Returns:
+        int32 `[..., 4]` in pixels, rounded.
+    """
     height, width = shape
     scale = np.array([height - 1, width - 1, height - 1, width - 1])
     shift = np.array([0, 0, 1, 1])

@@ -1,7 +1,7 @@
-"""The configuration of a Mask R-CNN: one class whose attributes a user overrides in a subclass.
+"""Configuration of a Mask R-CNN: a class whose attributes a user overrides in a subclass.
 
 Attribute names, meanings and defaults are those of matterport's Mask_RCNN 2.1, so that a `Config` subclass
-written for it works unchanged. What this project adds stands under "Additions" and defaults to the lineage's
+written for it works unchanged. Settings of this project alone stand under "Additions" and default to the lineage's
 behaviour.
 """
 
@@ -22,7 +22,7 @@ PRECISIONS = ("float32", "mixed_bfloat16")
 REDUCTIONS = ("mean", "sum")
 
 
-# Settings that count something, and settings that are 0 at least.
+# Settings that must be at least 1, and settings that must be at least 0.
 _COUNTS = (
     "IMAGES_PER_GPU",
     "GPU_COUNT",
@@ -45,18 +45,18 @@ _COUNTS = (
     "DETECTION_MAX_INSTANCES",
 )
 _NOT_NEGATIVE = ("VALIDATION_STEPS", "LEARNING_MOMENTUM", "WEIGHT_DECAY", "SEED", "DATA_WORKERS")
-# What a number above 0 is at least.
+# Smallest number that counts as above 0.
 _TINY = float(np.finfo(np.float32).tiny)
 
-# Its name in the packages that know Mask R-CNN only.
+# Name of the error for callers that know only Mask R-CNN.
 ConfigError = SettingsError
 
-# The names of checkpoints, `<model_dir>/<name><date>/mask_rcnn_<name>_<epoch>.h5`.
+# Names of the checkpoints, `<model_dir>/<name><date>/mask_rcnn_<name>_<epoch>.h5`.
 RUN_FILES = RunFiles("mask_rcnn")
 
 
 class Config(Settings):
-    """Settings of the model, its training and its detection.
+    """Settings of a Mask R-CNN: network, training and detection.
 
     Subclass it, override what differs, and pass an instance to `MaskRCNN`. Derived attributes (`BATCH_SIZE`,
     `IMAGE_SHAPE`, `IMAGE_META_SIZE`) are computed when an instance is made.
@@ -67,16 +67,16 @@ class Config(Settings):
     _CALLABLE = ("BACKBONE", "COMPUTE_BACKBONE_SHAPE")
     _TYPES = {"NAME": str, "IMAGE_MIN_SCALE": float}
 
-    # Name of the experiment; names the log folder and the checkpoints.
+    # Name of the experiment, for log folders and checkpoints.
     NAME = None
 
     # ---- Batches -------------------------------------------------------------------------------------------
-    # The batch size is the product of both.
+    # The batch size is the product of the two.
     GPU_COUNT = 1
     IMAGES_PER_GPU = 2
-    # Training steps between two checkpoints. Need not match the size of the training set; a fraction is rounded up.
+    # Training steps per epoch, after which a checkpoint is written; a fraction is rounded up.
     STEPS_PER_EPOCH = 1000
-    # Validation steps at the end of every epoch; many make an epoch's end slow. 0: no validation losses.
+    # Validation steps at the end of every epoch; 0 switches validation losses off.
     VALIDATION_STEPS = 50
 
     # ---- Backbone and feature pyramid ----------------------------------------------------------------------
@@ -87,15 +87,17 @@ class Config(Settings):
     COMPUTE_BACKBONE_SHAPE = None
     # Pixels between neighbouring cells of each pyramid level.
     BACKBONE_STRIDES = [4, 8, 16, 32, 64]
+    # Units of the box head's two fully connected layers.
     FPN_CLASSIF_FC_LAYERS_SIZE = 1024
+    # Channels of every level of the feature pyramid.
     TOP_DOWN_PYRAMID_SIZE = 256
 
     # ---- Classes -------------------------------------------------------------------------------------------
-    # Number of classes, background included.
+    # Number of classes with the background.
     NUM_CLASSES = 1
 
     # ---- Region proposal network ---------------------------------------------------------------------------
-    # Side of the square anchor in pixels, one a pyramid level. Small objects need small anchors.
+    # Side of the square anchor in pixels, one per pyramid level. Small objects need small anchors.
     RPN_ANCHOR_SCALES = (32, 64, 128, 256, 512)
     # Width over height of the anchors at each cell.
     RPN_ANCHOR_RATIOS = [0.5, 1, 2]
@@ -103,7 +105,7 @@ class Config(Settings):
     RPN_ANCHOR_STRIDE = 1
     # IoU above which the weaker of two proposals is dropped. Higher keeps more proposals in crowds.
     RPN_NMS_THRESHOLD = 0.7
-    # Anchors an image that train the RPN (half of them positive at most).
+    # Anchors per image that train the RPN, at most half of them positive.
     RPN_TRAIN_ANCHORS_PER_IMAGE = 256
     # Best-scored anchors kept before non-maximum suppression, and proposals kept after it.
     PRE_NMS_LIMIT = 6000
@@ -122,38 +124,44 @@ class Config(Settings):
     IMAGE_RESIZE_MODE = "square"
     IMAGE_MIN_DIM = 800
     IMAGE_MAX_DIM = 1024
-    # Least enlargement, whatever IMAGE_MIN_DIM asks; 0 switches it off.
+    # Minimum enlargement, whatever IMAGE_MIN_DIM asks for; 0 switches it off.
     IMAGE_MIN_SCALE = 0
+    # Channels of an image: 3 for RGB.
     IMAGE_CHANNEL_COUNT = 3
     # Subtracted from every pixel (RGB order, 0 to 255).
     MEAN_PIXEL = np.array([123.7, 116.8, 103.9])
 
     # ---- Heads ---------------------------------------------------------------------------------------------
-    # RoIs an image that train the heads, and the share of positives among them.
+    # RoIs per image that train the heads, and the maximum share of positives among them.
     TRAIN_ROIS_PER_IMAGE = 200
     ROI_POSITIVE_RATIO = 0.33
-    # Side of the features pooled for the box head and the mask head.
+    # Side in cells of the features pooled for the box head and for the mask head.
     POOL_SIZE = 7
     MASK_POOL_SIZE = 14
     # Height and width of a predicted mask; twice MASK_POOL_SIZE.
     MASK_SHAPE = [28, 28]
-    # Ground-truth instances used of one image; of more, a random choice is kept.
+    # Maximum number of ground-truth instances per image; of more, a random sample is used.
     MAX_GT_INSTANCES = 100
     # Standard deviations by which box deltas (dy, dx, log dh, log dw) are divided.
     RPN_BBOX_STD_DEV = np.array([0.1, 0.1, 0.2, 0.2])
     BBOX_STD_DEV = np.array([0.1, 0.1, 0.2, 0.2])
 
     # ---- Detections ----------------------------------------------------------------------------------------
+    # Maximum number of detections per image. Raise it for crowded images: further objects are dropped.
     DETECTION_MAX_INSTANCES = 100
-    # Detections with a lower class probability are dropped: above 1, all.
+    # Minimum class probability of a detection; above 1 drops all.
     DETECTION_MIN_CONFIDENCE = 0.7
     # IoU above which the weaker of two detections of one class is dropped.
     DETECTION_NMS_THRESHOLD = 0.3
 
     # ---- Training ------------------------------------------------------------------------------------------
+    # Learning rate, for stages that name none. Lower it where the loss diverges, or to fine-tune.
     LEARNING_RATE = 0.001
+    # Momentum of SGD.
     LEARNING_MOMENTUM = 0.9
+    # Factor of L2 regularisation; see WEIGHT_DECAY_REDUCTION.
     WEIGHT_DECAY = 0.0001
+    # Weights of the five losses in their sum.
     LOSS_WEIGHTS = {
         "rpn_class_loss": 1.0,
         "rpn_bbox_loss": 1.0,
@@ -161,12 +169,12 @@ class Config(Settings):
         "mrcnn_bbox_loss": 1.0,
         "mrcnn_mask_loss": 1.0,
     }
-    # False: RoIs come from the data generator instead of the RPN, to train the heads alone.
+    # False trains the heads alone, on RoIs from the data generator instead of the RPN.
     USE_RPN_ROIS = True
     # False: batch normalisation uses its stored statistics (small batches of a pretrained network).
     # None: normal training. True: batch statistics even in detection (not recommended).
     TRAIN_BN = False
-    # Norm to which the gradient of all weights together is clipped; None or 0 does not clip.
+    # Norm to which the gradient of all weights together is clipped; None or 0 switches clipping off.
     GRADIENT_CLIP_NORM = 5.0
 
     # ---- Additions to the lineage --------------------------------------------------------------------------
@@ -199,7 +207,7 @@ class Config(Settings):
         self.BATCH_SIZE = self.IMAGES_PER_GPU * self.GPU_COUNT
         side = self.IMAGE_MIN_DIM if self.IMAGE_RESIZE_MODE == "crop" else self.IMAGE_MAX_DIM
         self.IMAGE_SHAPE = np.array([side, side, self.IMAGE_CHANNEL_COUNT])
-        # Image id, original shape, shape, window, scale, one flag a class: see `data.compose_image_meta`.
+        # Image id, original shape, shape, window, scale, one flag per class: see `image_meta.compose_image_meta`.
         self.IMAGE_META_SIZE = 1 + 3 + 3 + 4 + 1 + self.NUM_CLASSES
 
     def _convert(self, name: str, value: Any) -> Any:
@@ -225,7 +233,7 @@ class Config(Settings):
             )
         if len(self.RPN_ANCHOR_SCALES) != len(self.BACKBONE_STRIDES):
             raise ConfigError(
-                f"RPN_ANCHOR_SCALES needs one scale a pyramid level ({len(self.BACKBONE_STRIDES)}). "
+                f"RPN_ANCHOR_SCALES needs one scale per pyramid level ({len(self.BACKBONE_STRIDES)}). "
                 f"Received: {self.RPN_ANCHOR_SCALES!r}"
             )
         fixed_size = self.IMAGE_RESIZE_MODE in ("square", "crop")
@@ -236,7 +244,7 @@ class Config(Settings):
             )
         if len(np.ravel(self.MEAN_PIXEL)) not in (1, self.IMAGE_CHANNEL_COUNT):
             raise ConfigError(
-                f"MEAN_PIXEL needs one value a channel ({self.IMAGE_CHANNEL_COUNT}). Received: {self.MEAN_PIXEL!r}"
+                f"MEAN_PIXEL needs one value per channel ({self.IMAGE_CHANNEL_COUNT}). Received: {self.MEAN_PIXEL!r}"
             )
         if tuple(self.MASK_SHAPE) != (2 * self.MASK_POOL_SIZE,) * 2:
             raise ConfigError(

@@ -16,7 +16,7 @@ from mrcnn.roi_heads.debug_targets import build_detection_targets, generate_rand
 from mrcnn.rpn.targets import build_rpn_targets
 from trainkit.batches import Batches, InOrder, Shuffled
 
-# The order of the network's inputs in the lineage.
+# Names of the network's inputs in the lineage's order.
 INPUT_NAMES = (
     "input_image",
     "input_image_meta",
@@ -38,30 +38,30 @@ def training_inputs(
     random_rois: int = 0,
     rng: np.random.Generator | None = None,
 ) -> dict[str, np.ndarray]:
-    """Everything the network takes for one training image.
+    """Prepares the network's inputs for one training image.
 
-    An image without instances (of its own, or after cropping and augmenting) is background: no anchor is
-    positive, and the ground truth is all padding. Of more than MAX_GT_INSTANCES instances, a random choice trains
-    the heads, while the RPN still learns from all.
+    An image without instances (in the data set, or after cropping and augmenting) is background: no anchor is
+    positive, and the ground truth is all padding. Of more than MAX_GT_INSTANCES instances, a random sample trains the
+    heads, while the RPN learns from all.
 
     Args:
-        dataset: Gives the image and its instances.
-        config: The settings of the images, anchors and instances.
+        dataset: Prepared data set.
+        config: Uses the settings of images, anchors and instances.
         image_id: Index of the image in the dataset.
-        augment: See `load_image_gt`.
-        augmentation: An imgaug augmenter, or None.
+        augment: True mirrors half of the images left to right (deprecated: use `augmentation`).
+        augmentation: imgaug augmenter, or None.
         random_rois: Number of random RoIs to add as `input_roi`; 0 adds none.
-        rng: Makes every random choice; None for random ones.
+        rng: Random generator of all choices; None seeds one from the system.
 
     Returns:
         Arrays by the name of the input layer, without a batch dimension. With G = MAX_GT_INSTANCES and A anchors:
         input_image float32 `[h, w, C]`, input_image_meta float32 `[12 + classes]`, input_rpn_match int32 `[A, 1]`,
         input_rpn_bbox float32 `[RPN_TRAIN_ANCHORS_PER_IMAGE, 4]`, input_gt_class_ids int32 `[G]`, input_gt_boxes
-        float32 `[G, 4]` in pixels, input_gt_masks bool `[mask h, mask w, G]`; where asked for, input_roi int32
+        float32 `[G, 4]` in pixels, input_gt_masks bool `[mask h, mask w, G]`; with `random_rois`, input_roi int32
         `[random_rois, 4]` in pixels. The ground truth is padded with zeros at the end.
 
     Raises:
-        ValueError: The dataset's data do not fit together; the message names the image.
+        ValueError: Masks, classes and image do not fit together; the message names the image.
     """
     rng = np.random.default_rng() if rng is None else rng
     truth = load_ground_truth(dataset, config, image_id, augment=augment, augmentation=augmentation, rng=rng)
@@ -107,25 +107,25 @@ class DataGenerator(Batches):
     """Batches for `fit`, prepared by threads while the network computes, and the same in every run of one seed.
 
     The images are shuffled in rounds: each is seen once before any is seen again, whatever the number of steps in
-    an epoch. See `Batches` for how they stay the same, and for resuming.
+    an epoch. `trainkit.batches.Batches` explains repeatability and resuming.
 
-    Item i is `(inputs,)`, a dict of arrays as `training_inputs` describes them with a leading batch dimension,
-    without targets: the network computes its losses itself.
+    Item i is `(inputs,)`, the dict of arrays of `training_inputs` with a leading batch dimension, without targets: the
+    network computes its losses itself.
 
     Args:
-        dataset: A prepared dataset with at least one image.
-        config: Settings; its BATCH_SIZE, STEPS_PER_EPOCH and DATA_WORKERS are the defaults below. Unless
+        dataset: Prepared data set of at least one image.
+        config: Configuration; its BATCH_SIZE, STEPS_PER_EPOCH and DATA_WORKERS are the defaults below. Unless
             USE_RPN_ROIS, POST_NMS_ROIS_TRAINING random RoIs are added as `input_roi`.
-        shuffle: False takes the images in the dataset's order.
-        augmentation: An imgaug augmenter, or None.
-        seed: From 0 on.
-        batch_size: Images a batch.
-        steps: Batches an epoch.
+        shuffle: False keeps the images in the data set's order.
+        augmentation: imgaug augmenter, or None.
+        seed: Seed of order and augmentation, from 0 on.
+        batch_size: Images per batch.
+        steps: Batches per epoch.
         no_augmentation_sources: Names of the sources whose images are not augmented.
-        workers: Threads; 0 prepares each batch when it is asked for.
+        workers: Number of threads; 0 prepares each batch on demand.
 
     Raises:
-        ValueError: The dataset is empty, or has another number of classes than the configuration.
+        ValueError: The data set is empty, or has another number of classes than the configuration.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class DataGenerator(Batches):
         return int(self.item(epoch, index))
 
     def sample(self, item: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Returns the inputs of one image; see `training_inputs`."""
+        """Prepares the inputs of image `item`; see `training_inputs`."""
         image_id = int(item)
         source = self.dataset.image_info[image_id]["source"]
         return training_inputs(
@@ -171,7 +171,7 @@ class DataGenerator(Batches):
         )
 
     def collate(self, samples: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """Returns the inputs of several images as one batch."""
+        """Stacks the inputs of several images to a batch."""
         return _stack(samples)
 
 
@@ -186,30 +186,30 @@ def data_generator(
     detection_targets: bool = False,
     no_augmentation_sources: Collection[str] | None = None,
 ) -> Iterator[tuple[list[np.ndarray], list[np.ndarray]]]:
-    """Random batches without end in the lineage's form, for notebooks; `DataGenerator` is what trains.
+    """Yields random batches without end in the lineage's form, for notebooks; `DataGenerator` serves training.
 
     Images without instances are skipped.
 
     Args:
-        dataset: A prepared dataset.
-        config: Settings.
-        shuffle: Shuffle the images before every round.
-        augment: See `load_image_gt`.
-        augmentation: An imgaug augmenter, or None.
-        random_rois: Random RoIs an image; 0 for none.
-        batch_size: Images a batch.
-        detection_targets: With `random_rois`: also yield targets of the heads, see `build_detection_targets`.
+        dataset: Prepared data set.
+        config: Configuration.
+        shuffle: True shuffles the images before every round.
+        augment: True mirrors half of the images left to right (deprecated: use `augmentation`).
+        augmentation: imgaug augmenter, or None.
+        random_rois: Number of random RoIs per image; 0 for none.
+        batch_size: Images per batch.
+        detection_targets: True with `random_rois` also yields the heads' targets, see `build_detection_targets`.
         no_augmentation_sources: Names of the sources whose images are not augmented.
 
     Yields:
         inputs: The arrays of `INPUT_NAMES` in that order with a leading batch dimension, then `random_rois` RoIs
-            int32 `[batch, random_rois, 4]` in pixels where asked for, then with `detection_targets` the RoIs chosen
-            of them `[batch, TRAIN_ROIS_PER_IMAGE, 4]`.
-        outputs: Empty, or with `detection_targets` class ids `[batch, RoIs, 1]`, deltas `[batch, RoIs, classes,
+            int32 `[batch, random_rois, 4]` in pixels if there are any, then with `detection_targets` the RoIs sampled
+            from them `[batch, TRAIN_ROIS_PER_IMAGE, 4]`.
+        outputs: Empty list, or with `detection_targets` class ids `[batch, RoIs, 1]`, deltas `[batch, RoIs, classes,
             4]` and masks `[batch, RoIs, height, width, classes]`.
 
     Raises:
-        ValueError: No image of the dataset has an instance, or data do not fit together.
+        ValueError: No image of the data set has an instance, or masks, classes and image do not fit together.
     """
     _check(dataset, config)
     rng = np.random.default_rng()

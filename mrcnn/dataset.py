@@ -1,4 +1,4 @@
-"""The base class of data sets: which images and classes there are, and how to load one."""
+"""Base class of data sets: the images, their classes, and the way to load them."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Dataset:
     order of registration. Class 0 is the background.
 
     Attributes:
-        class_info: One dictionary a class with the keys source, id, name.
-        image_info: One dictionary an image with the keys id, source, path and whatever `add_image` was given.
+        class_info: A dictionary with the keys source, id and name for every class.
+        image_info: A dictionary with the keys id, source, path and those given to `add_image` for every image.
         num_classes: Number of classes with the background; from `prepare` on, like all that follow.
         class_ids: int `[num_classes]`, the internal class identifiers.
         class_names: The name of every class, cut at the first comma.
@@ -42,10 +42,10 @@ class Dataset:
     """
 
     def __init__(self, class_map: None = None):
-        """Makes an empty data set.
+        """Creates an empty data set.
 
         Args:
-            class_map: Must be None; stands for the lineage's signature.
+            class_map: None; part of the lineage's signature.
         """
         _refuse_class_map(class_map)
         self._image_ids = np.arange(0)
@@ -54,12 +54,12 @@ class Dataset:
         self.source_class_ids: dict[str, list[int]] = {}
 
     def add_class(self, source: str, class_id: int, class_name: str) -> None:
-        """Registers a class; one that the source has registered already is left as it is.
+        """Registers a class, unless the source has registered it already.
 
         Args:
             source: Name of the source, without a dot.
             class_id: The source's identifier of the class.
-            class_name: What to call it.
+            class_name: Display name of the class; `class_names` cuts it at the first comma.
 
         Raises:
             ValueError: The source's name contains a dot.
@@ -76,13 +76,13 @@ class Dataset:
         Args:
             source: Name of the source.
             image_id: The source's identifier of the image.
-            path: The image file; may be None where `load_image` does not read one.
+            path: Image file; None where `load_image` reads no file.
             **kwargs: Further entries of the image's `image_info`.
         """
         self.image_info.append({"id": image_id, "source": source, "path": path, **kwargs})
 
     def image_reference(self, image_id: int) -> str:
-        """What helps a person find the image again; for subclasses to override.
+        """Returns a reference by which a person finds the image again; for subclasses to override.
 
         Args:
             image_id: Internal identifier.
@@ -96,7 +96,7 @@ class Dataset:
         """Derives the attributes that the registered classes and images determine.
 
         Args:
-            class_map: Must be None; stands for the lineage's signature.
+            class_map: None; part of the lineage's signature.
         """
         _refuse_class_map(class_map)
         self.num_classes = len(self.class_info)
@@ -133,7 +133,7 @@ class Dataset:
         return self._image_ids
 
     def source_image_link(self, image_id: int) -> str:
-        """Returns the path of the image, or a URL where a subclass says so."""
+        """Returns the path of the image file; a subclass may return a URL."""
         return self.image_info[image_id]["path"]
 
     def load_image(self, image_id: int) -> np.ndarray:

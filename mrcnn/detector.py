@@ -1,4 +1,4 @@
-"""Runs the inference graph in its two halves: all boxes first, then masks for the boxes that were found."""
+"""Runner of the inference graph in two halves: all boxes first, then masks of the detections."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from mrcnn.image_meta import mold_inputs
 from mrcnn.results import Instances, detection_count, unmold_detections
 from trainkit.compiled import compile_inference
 
-# Masks are predicted for this many boxes at least; then twice as many, and so on, to compile few graphs.
+# Masks are predicted for this many boxes, or twice as many, and so on, so that few graphs are compiled.
 SMALLEST_MASK_BATCH = 16
 
 
 class Detector:
-    """Finds objects with a network whose weights may go on changing.
+    """Finder of objects, with a network whose weights may change between calls.
 
     Args:
-        graph: The network.
-        config: The configuration it was built from.
+        graph: Network from `graph.build_inference_graph`.
+        config: Configuration that the network was built from.
     """
 
     def __init__(self, graph: InferenceGraph, config: Config):
@@ -33,7 +33,14 @@ class Detector:
         self._predict_masks = compile_inference(fold_batch_norm(graph.masks, training=False))
 
     def detect(self, images: Sequence[np.ndarray]) -> list[Instances]:
-        """Finds objects in any number of `[H, W, C]` images of any sizes, BATCH_SIZE at a time."""
+        """Finds objects in images, BATCH_SIZE at a time.
+
+        Args:
+            images: Any number of `[H, W, C]` images, RGB in 0..255, of any sizes.
+
+        Returns:
+            The objects of each image, in pixels of the image.
+        """
         found: list[Instances] = []
         for start in range(0, len(images), self.config.BATCH_SIZE):
             batch = images[start : start + self.config.BATCH_SIZE]
@@ -52,13 +59,13 @@ class Detector:
         windows: Sequence[Sequence[int]],
         shapes: Sequence[tuple[int, ...]],
     ) -> list[Instances]:
-        """Finds objects in molded images.
+        """Finds objects in molded images, see `image_meta.mold_inputs`.
 
         Args:
-            molded: float32 `[B, h, w, C]`.
-            metas: float32 `[B, M]`.
-            windows: For each image (y1, x1, y2, x2), the pixels that are not padding.
-            shapes: (height, width, …) of each original image.
+            molded: float32 `[B, h, w, C]`, the mean colour subtracted.
+            metas: float32 `[B, 12 + classes]`.
+            windows: (y1, x1, y2, x2) of each image inside the padding, in pixels.
+            shapes: (height, width, …) of each original image in pixels.
 
         Returns:
             The objects of each image, in pixels of the original images.

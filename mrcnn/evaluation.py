@@ -1,4 +1,4 @@
-"""Matching of detections with ground truth, and the average precision that follows from it."""
+"""Matching of detections with ground truth, and average precision."""
 
 from __future__ import annotations
 
@@ -11,13 +11,20 @@ from mrcnn import boxes as box_math
 
 
 def trim_zeros(x: np.ndarray) -> np.ndarray:
-    """Removes the rows that are all zeros, which pad arrays to a fixed size.
+    """Removes rows of zeros, which pad arrays to a fixed size.
 
     Args:
         x: `[rows, columns]`.
 
     Returns:
         `[rows', columns]`.
+
+    Raises:
+        ValueError: The array has another number of dimensions.
+
+    Examples:
+        >>> trim_zeros(np.array([[1, 2, 3, 4], [0, 0, 0, 0]])).tolist()
+        [[1, 2, 3, 4]]
     """
     if x.ndim != 2:
         raise ValueError(f"trim_zeros needs an array of two dimensions. Received: shape {x.shape}")
@@ -25,20 +32,26 @@ def trim_zeros(x: np.ndarray) -> np.ndarray:
 
 
 def compute_overlaps_masks(masks1: np.ndarray, masks2: np.ndarray) -> np.ndarray:
-    """Intersection over union of every pair of masks.
+    """Computes the intersection over union (IoU) of every pair of masks.
 
-    The intersections are one product of sparse matrices (pixels x instances), so that the work follows the
-    pixels that belong to something rather than the square of the number of instances.
+    The intersections are one product of sparse matrices (pixels x instances), so that the work follows the number of
+    foreground pixels rather than the square of the number of instances.
 
     Args:
         masks1: `[H, W, N]`; values above 0.5 belong to the instance.
-        masks2: `[H, W, M]`, the same height and width.
+        masks2: `[H, W, M]`, with the same height and width.
 
     Returns:
         float32 `[N, M]` in 0..1. Two empty masks have IoU 0.
 
     Raises:
         ValueError: The masks differ in height or width.
+
+    Examples:
+        >>> first, second = np.zeros((4, 4, 1)), np.zeros((4, 4, 2))
+        >>> first[:2], second[:2, :2, 0], second[2:, :, 1] = 1, 1, 1
+        >>> compute_overlaps_masks(first, second).tolist()
+        [[0.5, 0.0]]
     """
     if masks1.shape[-1] == 0 or masks2.shape[-1] == 0:
         return np.zeros((masks1.shape[-1], masks2.shape[-1]), np.float32)
@@ -56,7 +69,7 @@ def compute_overlaps_masks(masks1: np.ndarray, masks2: np.ndarray) -> np.ndarray
 
 
 def _sparse_masks(masks: np.ndarray) -> sparse.csr_matrix:
-    """int32 matrix `[H * W, N]` with a one where a pixel belongs to an instance."""
+    """Builds the int32 matrix `[H * W, N]` with ones where pixels belong to instances."""
     count = masks.shape[-1]
     pixel_count = masks.shape[0] * masks.shape[1]
     # One flat search: NumPy finds the non-zeros of one axis several times faster than those of two.
@@ -77,7 +90,7 @@ def compute_matches(
     iou_threshold: float = 0.5,
     score_threshold: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Gives every prediction, best score first, the free ground-truth instance of its class it overlaps most.
+    """Matches every prediction, best score first, with the free instance of its class that it overlaps most.
 
     Rows of zeros at the end of the boxes are padding and are ignored.
 
@@ -89,14 +102,14 @@ def compute_matches(
         pred_class_ids: int `[N]`.
         pred_scores: float `[N]`.
         pred_masks: `[H, W, N]`.
-        iou_threshold: Mask IoU from which a pair can match.
-        score_threshold: As in the lineage, a second lower bound on the mask IoU, not on `pred_scores`.
+        iou_threshold: Minimum mask IoU of a match, 0 to 1.
+        score_threshold: Second minimum of the mask IoU (not of `pred_scores`), as in the lineage.
 
     Returns:
-        gt_match: float `[M]`, for each ground-truth instance the index of its prediction, or -1.
-        pred_match: float `[N]`, for each prediction the index of its ground-truth instance, or -1.
+        gt_match: float `[M]`, index of each ground-truth instance's prediction, or -1.
+        pred_match: float `[N]`, index of each prediction's ground-truth instance, or -1.
         overlaps: float32 `[N, M]`, IoU of the masks.
-        Predictions are counted in the order of descending score in all three.
+        All three count predictions by descending score.
     """
     gt_boxes = trim_zeros(gt_boxes)
     gt_masks = gt_masks[..., : gt_boxes.shape[0]]
@@ -128,8 +141,10 @@ def compute_ap(
     pred_masks: np.ndarray,
     iou_threshold: float = 0.5,
 ) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
-    """Average precision of one image at one IoU threshold: the area under the precision-recall curve, precision
-    made monotone (Everingham et al. 2010, section 4.2; all points as from VOC 2010 on).
+    """Computes the average precision of one image at one IoU threshold.
+
+    The area under the precision-recall curve with precision made monotone (Everingham et al. 2010, section 4.2; at all
+    points, as from VOC 2010 on).
 
     Args:
         gt_boxes: `[M, 4]` pixels.
@@ -139,13 +154,22 @@ def compute_ap(
         pred_class_ids: int `[N]`.
         pred_scores: float `[N]`.
         pred_masks: `[H, W, N]`.
-        iou_threshold: Mask IoU from which a prediction counts as correct.
+        iou_threshold: Minimum mask IoU of a correct prediction, 0 to 1.
 
     Returns:
         mAP: Average precision in 0..1; 0 without ground truth or without predictions.
         precisions: `[N + 2]`, from the highest score to the lowest, with a value before and after.
         recalls: `[N + 2]`, likewise, from 0 to 1.
         overlaps: float32 `[N, M]`, IoU of the masks, predictions by descending score.
+
+    Examples:
+        >>> masks = np.zeros((8, 8, 2), bool)
+        >>> masks[:3, :3, 0] = masks[5:, 5:, 1] = True
+        >>> boxes, classes = np.array([[0, 0, 3, 3], [5, 5, 8, 8]]), np.array([1, 1])
+        >>> found = boxes[:1], classes[:1], np.array([0.9]), masks[..., :1]
+        >>> mean_ap, precisions, recalls, overlaps = compute_ap(boxes, classes, masks, *found)
+        >>> float(mean_ap), overlaps.tolist()
+        (0.5, [[1.0, 0.0]])
     """
     gt_match, pred_match, overlaps = compute_matches(
         gt_boxes,
@@ -177,7 +201,7 @@ def compute_ap_range(
     iou_thresholds: Sequence[float] | None = None,
     verbose: int = 1,
 ) -> float:
-    """Mean of `compute_ap` over IoU thresholds.
+    """Averages `compute_ap` over IoU thresholds (as COCO does over 0.5, 0.55, …, 0.95).
 
     Args:
         gt_box: `[M, 4]` pixels.
@@ -187,11 +211,11 @@ def compute_ap_range(
         pred_class_id: int `[N]`.
         pred_score: float `[N]`.
         pred_mask: `[H, W, N]`.
-        iou_thresholds: None for 0.5, 0.55, ... 0.95.
+        iou_thresholds: Mask IoU thresholds, 0 to 1; None for 0.5, 0.55, …, 0.95.
         verbose: 1 prints the value at each threshold and the mean.
 
     Returns:
-        The mean in 0..1.
+        Mean average precision in 0..1.
     """
     thresholds = np.arange(0.5, 1.0, 0.05) if iou_thresholds is None else iou_thresholds
     values = []
@@ -207,16 +231,16 @@ def compute_ap_range(
 
 
 def compute_recall(pred_boxes: np.ndarray, gt_boxes: np.ndarray, iou: float) -> tuple[float, np.ndarray]:
-    """Share of ground-truth boxes that are the best match of some predicted box.
+    """Computes the share of ground-truth boxes that are the best match of a predicted box.
 
     Args:
         pred_boxes: `[N, 4]` pixels.
         gt_boxes: `[M, 4]` pixels.
-        iou: IoU from which a predicted box counts.
+        iou: Minimum IoU of a predicted box that counts, 0 to 1.
 
     Returns:
-        recall: In 0..1; 1 without ground truth, as there is nothing to miss.
-        positive_ids: int `[P]`, the predicted boxes that reach `iou`.
+        recall: Share in 0..1; 1 without ground truth, as there is nothing to miss.
+        positive_ids: int `[P]`, indices of the predicted boxes that reach `iou`.
     """
     if len(gt_boxes) == 0:
         return 1.0, np.zeros(0, np.intp)

@@ -1,6 +1,6 @@
 """Batch norm with stored statistics, folded into the convolution before it.
 
-Such a batch norm is one factor and one summand a channel: scaling the kernel instead of the map saves several passes
+Such a batch norm is one factor and one summand per channel: scaling the kernel instead of the map saves several passes
 over the largest arrays of the network, forward and backward (Jacob et al. 2018, section 3.2). The weights stay where
 they are, in layers of their old names, and learn as before.
 """
@@ -20,13 +20,13 @@ LARGEST_KERNEL = 2**20
 
 
 class FoldedConv2D(keras.layers.Layer):
-    """A convolution followed by a batch norm that uses its stored statistics.
+    """Convolution followed by a batch norm that uses its stored statistics.
 
-    Input `[B, H, W, C]`, output as the batch norm's. Kernel and bias are scaled in float32, whatever the precision.
+    Input `[B, H, W, C]`, output `[B, h, w, filters]`. Kernel and bias are scaled in float32, whatever the precision.
 
     Args:
-        conv: The built convolution; without activation.
-        norm: The built batch norm.
+        conv: Built convolution without activation.
+        norm: Built batch norm.
     """
 
     def __init__(self, conv: keras.layers.Conv2D, norm: BatchNorm):
@@ -46,11 +46,11 @@ class FoldedConv2D(keras.layers.Layer):
 
 
 def fold_batch_norm(model: keras.Model, training: bool) -> keras.Model:
-    """Returns a model that computes the same from the same weights, with batch norm folded where that is faster.
+    """Returns a model with the same weights and results, with batch norm folded where that is faster.
 
     Args:
-        model: A functional model.
-        training: Whether the returned model will be called with `training=True`.
+        model: Functional model.
+        training: True if the returned model will be called with `training=True`.
     """
 
     def call(layer, *args, **kwargs):

@@ -1,4 +1,4 @@
-"""The feature pyramid P2…P6 (Lin et al. 2017, figure 3)."""
+"""Feature pyramid P2…P6 (Lin et al. 2017, figure 3)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from keras import layers
 
 
 def build_pyramid(stages: list[Any], channels: int) -> list[Any]:
-    """Builds the top-down pathway on the backbone's stages.
+    """Builds the top-down pathway and its lateral connections (Lin et al. 2017, section 3).
 
     Args:
-        stages: [C2, C3, C4, C5] with strides 4, 8, 16, 32.
-        channels: Channels of every level (`Config.TOP_DOWN_PYRAMID_SIZE`).
+        stages: [C2, C3, C4, C5] with strides 4, 8, 16 and 32, each `[B, H, W, C]`.
+        channels: Number of channels of every level (`Config.TOP_DOWN_PYRAMID_SIZE`).
 
     Returns:
         [P2, P3, P4, P5, P6] with strides 4 to 64, each `[B, H, W, channels]`. P6 serves the proposals only.

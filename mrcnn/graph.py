@@ -1,4 +1,4 @@
-"""The two graphs of Mask R-CNN, each readable beside figure 1 of He et al. 2017: one to train, one to detect."""
+"""Graphs of Mask R-CNN for training and for detection, each readable beside figure 1 of He et al. 2017."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from trainkit.legacy_model import LegacyModel
 
 @dataclass
 class InferenceGraph:
-    """The detection network and the two halves it is run in.
+    """Detection network, and the two halves that it is run in.
 
     Attributes:
-        model: From image, meta and anchors to the lineage's seven outputs.
-        detector: From the same inputs to detections `[B, D, 6]`, P2, P3, P4, P5.
-        masks: From boxes `[B, R, 4]`, image, P2, P3, P4, P5 to mask probabilities `[B, R, 28, 28, K]`. Runs only on
-            the detections that exist.
+        model: Network from image, meta and anchors to the lineage's seven outputs.
+        detector: Network from the same inputs to detections `[B, D, 6]`, P2, P3, P4, P5.
+        masks: Network from boxes `[B, R, 4]`, image, P2, P3, P4, P5 to mask probabilities `[B, R, *MASK_SHAPE, K]`. It
+            runs only on the detections that exist.
     """
 
     model: keras.Model
@@ -39,7 +39,7 @@ class InferenceGraph:
 
 
 def _build_trunk(image: Any, config: Any) -> tuple[list[Any], keras.Model]:
-    """Backbone and pyramid [P2, …, P6], and the region proposal network to run on it."""
+    """Builds backbone, pyramid [P2, …, P6] and region proposal network; returns the last two."""
     pyramid = build_pyramid(build_backbone(image, config)[1:], config.TOP_DOWN_PYRAMID_SIZE)
     rpn = build_rpn_model(
         config.RPN_ANCHOR_STRIDE, len(config.RPN_ANCHOR_RATIOS), config.TOP_DOWN_PYRAMID_SIZE, config.RPN_CHANNELS
@@ -48,7 +48,7 @@ def _build_trunk(image: Any, config: Any) -> tuple[list[Any], keras.Model]:
 
 
 def _image_shape(config: Any) -> tuple[int | None, int | None, int]:
-    """Height, width and channels of the network's input; sizes are open where images keep their own."""
+    """Returns height, width and channels of the network's input; sizes are None where images keep their own."""
     height, width, channels = (int(side) for side in config.IMAGE_SHAPE)
     if config.IMAGE_RESIZE_MODE in ("none", "pad64"):
         return None, None, channels
@@ -59,10 +59,10 @@ def build_training_graph(config: Any) -> TrainingModel:
     """Builds the network with its targets and losses.
 
     Args:
-        config: The configuration; all images have `config.IMAGE_SHAPE`.
+        config: Configuration; all images have its IMAGE_SHAPE.
 
     Returns:
-        A model to `compile` with an optimizer and `fit` on what `mrcnn.data.DataGenerator` yields.
+        Model to `compile` with an optimizer and to `fit` on the batches of `mrcnn.data.DataGenerator`.
     """
     shape = tuple(int(side) for side in config.IMAGE_SHAPE)
     anchors = normalized_anchors(config, shape)
@@ -125,7 +125,7 @@ def build_training_graph(config: Any) -> TrainingModel:
             "target_class_ids": class_ids,
             "target_bbox": deltas,
             "target_mask": masks,
-            # What losses compare with goes through the graph: some versions of Keras refuse inputs that lead nowhere.
+            # Targets go through the graph: some versions of Keras refuse inputs that lead to no output.
             "target_rpn_bbox": keras.layers.Identity(name="target_rpn_bbox", dtype="float32")(inputs["input_rpn_bbox"]),
             "image_meta": keras.layers.Identity(name="image_meta", dtype="float32")(inputs["input_image_meta"]),
         }
@@ -136,8 +136,8 @@ def build_inference_graph(config: Any) -> InferenceGraph:
     """Builds the network that detects.
 
     Args:
-        config: The configuration. With IMAGE_RESIZE_MODE none or pad64 the images may have any size that is a multiple
-            of 64.
+        config: Configuration. With IMAGE_RESIZE_MODE none or pad64 the images may have any size that is a multiple of
+            64.
     """
     image = keras.Input(_image_shape(config), name="input_image")
     meta = keras.Input((config.IMAGE_META_SIZE,), name="input_image_meta")

@@ -1,8 +1,7 @@
 """From an image of a dataset to its resized and augmented ground truth.
 
-Instances are kept as label images all the way, so that resizing, cropping and augmenting cost the same for one
-instance and for three hundred. Masks of a dataset that offers only a stack `[H, W, N]` become label images when
-they are read; where masks overlap, more than one.
+Instances are kept as label images throughout, so that resizing, cropping and augmenting cost the same for one instance
+and for three hundred. Mask stacks `[H, W, N]` become label images when they are read, several if masks overlap.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class GroundTruth:
-    """An image and its instances, resized and augmented. The instances are in the dataset's order.
+    """Image and instances, resized and augmented; the instances are in the dataset's order.
 
     Attributes:
-        image: `[h, w, C]`.
+        image: `[h, w, C]`, the dtype of the dataset's image.
         image_meta: float32 `[12 + classes]`, see `image_meta.compose_image_meta`.
-        labels: int32 `[h, w]`, or `[h, w, L]` where masks overlap: 0 or the id of the instance.
-        ids: int `[N]`, the id of each instance in `labels`.
-        layers: int `[N]`, in which of the L label images it stands.
+        labels: Label image int32 `[h, w]`, or L of them `[h, w, L]` where masks overlap: 0 or the id of the instance.
+        ids: int `[N]`, id of each instance in `labels`.
+        layers: int `[N]`, index of the label image that holds each instance.
         class_ids: int32 `[N]`.
         boxes: int32 `[N, 4]`, pixels, y2 and x2 exclusive.
     """
@@ -48,21 +47,21 @@ class GroundTruth:
     boxes: np.ndarray
 
     def take(self, indices: np.ndarray) -> GroundTruth:
-        """Returns the ground truth of some of the instances only."""
+        """Returns the ground truth with the instances at some indices only."""
         chosen = (part[indices] for part in (self.ids, self.layers, self.class_ids, self.boxes))
         return GroundTruth(self.image, self.image_meta, self.labels, *chosen)
 
     def masks(self) -> np.ndarray:
-        """Returns bool `[h, w, N]`."""
+        """Returns the masks of the instances, bool `[h, w, N]`."""
         if self.labels.ndim == 2:
             return self.labels[:, :, None] == self.ids
         return self.labels[:, :, self.layers] == self.ids
 
     def mini_masks(self, shape: Sequence[int]) -> np.ndarray:
-        """Each mask cut to its box and resized, the same as `masks.minimize_mask` makes of `masks()`.
+        """Cuts each mask to its box and resizes it; equal to `masks.minimize_mask` of `masks()`.
 
         Args:
-            shape: (height, width) of the small masks.
+            shape: (height, width) of the small masks in pixels.
 
         Returns:
             bool `[height, width, N]`.
@@ -89,13 +88,13 @@ def load_ground_truth(
     Instances of which no pixel is left are dropped.
 
     Args:
-        dataset: Gives `load_image`, and `load_labels` or `load_mask`; or `draw_sample`, see `trainkit.samples`.
+        dataset: Prepared data set; one with a method `draw_sample` chooses the sample itself, see `trainkit.samples`.
         config: Uses the IMAGE_* settings.
         image_id: Index of the image in the dataset.
-        augment: Mirror half of the images left to right (deprecated in the lineage: use `augmentation`).
-        augmentation: An imgaug augmenter. What moves pixels moves the instances along, with nearest-neighbour
-            sampling; changes of colour leave them alone.
-        rng: Makes every random choice; None for random ones.
+        augment: True mirrors half of the images left to right (deprecated: use `augmentation`).
+        augmentation: imgaug augmenter. Geometric changes are applied to the instances with nearest-neighbour sampling;
+            changes of colour are not.
+        rng: Random generator of all choices; None seeds one from the system.
 
     Returns:
         The ground truth; it may hold no instance.
@@ -138,26 +137,27 @@ def load_image_gt(
     use_mini_mask: bool = False,
     rng: np.random.Generator | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """`load_ground_truth` with the results that matterport's function of this name has.
+    """Loads an image with its instances in the form of matterport's function of this name; see `load_ground_truth`.
 
     Args:
-        dataset: Gives `load_image`, and `load_labels` or `load_mask`.
+        dataset: Prepared data set.
         config: Uses the IMAGE_* settings and MINI_MASK_SHAPE.
         image_id: Index of the image in the dataset.
-        augment: Mirror half of the images left to right (deprecated in the lineage: use `augmentation`).
-        augmentation: An imgaug augmenter.
-        use_mini_mask: Return masks cut to their boxes and resized to MINI_MASK_SHAPE.
-        rng: Makes every random choice; None for random ones.
+        augment: True mirrors half of the images left to right (deprecated: use `augmentation`).
+        augmentation: imgaug augmenter.
+        use_mini_mask: True returns masks cut to their boxes and resized to MINI_MASK_SHAPE.
+        rng: Random generator of all choices; None seeds one from the system.
 
     Returns:
-        image: `[h, w, C]`, resized, not normalised.
+        image: `[h, w, C]`, resized, the mean colour not subtracted.
         image_meta: float32 `[12 + classes]`.
         class_ids: int32 `[N]`.
         bbox: int32 `[N, 4]`, pixels, y2 and x2 exclusive.
         mask: bool `[h, w, N]`, or `[*MINI_MASK_SHAPE, N]`.
 
     Raises:
-        ValueError: As for `load_ground_truth`.
+        ValueError: Masks and image of the dataset do not fit together, or the augmentation changes the size of
+            the image; the message names the image.
     """
     truth = load_ground_truth(dataset, config, image_id, augment=augment, augmentation=augmentation, rng=rng)
     masks = truth.mini_masks(config.MINI_MASK_SHAPE) if use_mini_mask else truth.masks()
@@ -189,14 +189,14 @@ def labels_from_masks(masks: np.ndarray) -> np.ndarray:
 
 
 def _label_images(labels: np.ndarray) -> Iterator[np.ndarray]:
-    """The label images `[h, w]` one by one."""
+    """Iterates over label images `[h, w]`."""
     return iter([labels]) if labels.ndim == 2 else iter(np.moveaxis(labels, -1, 0))
 
 
 def _complete_labels(
     dataset: Dataset, image_id: int, image_shape: Sequence[int], loaded: tuple[np.ndarray, np.ndarray] | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns label image(s) of the image's size and int32 class ids, those loaded or else those of its masks."""
+    """Returns the loaded label image or the label images of the masks, and int32 class ids, after checking both."""
     if loaded is not None:
         labels, class_ids = loaded
         found = int(labels.max(initial=0))
@@ -235,7 +235,7 @@ def _augment(
 
 
 def _find_instances(labels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns ids, layers and int32 boxes of the instances 1..count that have pixels, ordered by id."""
+    """Finds ids, layers and int32 boxes of the instances 1..count that have pixels, ordered by id."""
     found = []
     for layer, label_image in enumerate(_label_images(labels)):
         for index, box in enumerate(ndimage.find_objects(label_image, max_label=count)):
@@ -247,7 +247,7 @@ def _find_instances(labels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndar
 
 
 def _active_classes(dataset: Dataset, image_id: int) -> np.ndarray:
-    """One flag a class: whether the source that the image comes from annotates it."""
+    """Returns one flag per class, 1 for the classes that the image's source annotates."""
     flags = np.zeros(dataset.num_classes, dtype=np.int32)
     flags[dataset.source_class_ids[dataset.image_info[image_id]["source"]]] = 1
     return flags

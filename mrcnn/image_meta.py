@@ -1,4 +1,4 @@
-"""Images as the network takes them, and the vector of facts about an image that travels beside it."""
+"""Images as inputs of the network, and the meta vector that describes each of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def compose_image_meta(
     scale: float,
     active_class_ids: Sequence[int],
 ) -> np.ndarray:
-    """Puts the facts about an image into one vector.
+    """Packs the description of an image into one vector.
 
     Args:
         image_id: Index of the image in its dataset.
@@ -37,7 +37,7 @@ def compose_image_meta(
         image_shape: (height, width, channels) afterwards.
         window: (y1, x1, y2, x2), the pixels of the resized image that are not padding.
         scale: Factor that the image was resized by.
-        active_class_ids: One flag a class, 1 for those that the image's dataset annotates.
+        active_class_ids: One flag per class, 1 for those that the image's dataset annotates.
 
     Returns:
         float32 `[12 + classes]`, `Config.IMAGE_META_SIZE` values.
@@ -47,13 +47,13 @@ def compose_image_meta(
 
 
 def parse_image_meta(meta: np.ndarray) -> dict[str, np.ndarray]:
-    """Takes meta vectors apart.
+    """Unpacks meta vectors.
 
     Args:
-        meta: `[batch, 12 + classes]` as `compose_image_meta` makes them.
+        meta: `[batch, 12 + classes]`, from `compose_image_meta`.
 
     Returns:
-        Its arguments by name, each with a leading batch dimension: int32, but `scale` float32.
+        The arguments of `compose_image_meta` by name, each with a leading batch dimension: int32, but `scale` float32.
     """
     return {
         name: meta[:, columns].astype(np.float32 if name == "scale" else np.int32) for name, columns in _FIELDS.items()
@@ -61,7 +61,7 @@ def parse_image_meta(meta: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def parse_image_meta_graph(meta: Any) -> dict[str, Any]:
-    """`parse_image_meta` for a tensor `[batch, 12 + classes]` of the Keras backend; all parts keep its dtype."""
+    """Unpacks meta tensors `[batch, 12 + classes]` of the Keras backend; the parts by name keep the dtype."""
     return {name: meta[:, columns] for name, columns in _FIELDS.items()}
 
 
@@ -79,13 +79,21 @@ def mold_image(images: np.ndarray, config: Config) -> np.ndarray:
 
 
 def unmold_image(normalized_images: np.ndarray, config: Config) -> np.ndarray:
-    """The inverse of `mold_image`: uint8 `[..., H, W, C]`, rounded and kept within 0..255."""
+    """Adds the mean colour; the inverse of `mold_image`.
+
+    Args:
+        normalized_images: float `[..., H, W, C]`.
+        config: Uses MEAN_PIXEL.
+
+    Returns:
+        uint8 of the same shape, rounded and clipped to 0..255.
+    """
     restored = normalized_images + np.asarray(config.MEAN_PIXEL, dtype=np.float32)
     return np.clip(np.rint(restored), 0, 255).astype(np.uint8)
 
 
 def mold_inputs(images: Sequence[np.ndarray], config: Config) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Turns images of a batch into the network's inputs for detection.
+    """Resizes images and subtracts the mean colour: the network's inputs for detection.
 
     Args:
         images: `[H, W, C]` arrays, RGB in 0..255; sizes may differ where IMAGE_RESIZE_MODE makes them equal.

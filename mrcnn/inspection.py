@@ -1,4 +1,4 @@
-"""Pictures of what goes on inside the network: targets of the RPN, activations, weights."""
+"""Pictures of the network's inside: targets of the RPN, activations, weights."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def draw_rpn_targets(
 ) -> None:
     """Draws the anchors that train the RPN on one image.
 
-    Positive anchors are dotted and coloured, the boxes that their deltas lead to solid; negative ones are grey.
+    Positive anchors are dotted and coloured, their refined boxes solid; negative ones are grey.
     Neutral anchors are left out.
 
     Args:
@@ -35,7 +35,7 @@ def draw_rpn_targets(
         rpn_match: int `[A]` or `[A, 1]`: 1 positive, -1 negative, 0 neutral.
         rpn_bbox: float `[N, 4]`, the deltas of the positive anchors in their order, divided by RPN_BBOX_STD_DEV.
         config: Uses RPN_BBOX_STD_DEV.
-        ax: Where to draw; None opens a figure.
+        ax: matplotlib axes; None opens a figure.
     """
     match = np.ravel(rpn_match)
     positive, negative = anchors[match == 1], anchors[match == -1]
@@ -51,14 +51,14 @@ def draw_rpn_targets(
 
 
 def display_activations(activations: Mapping[str, np.ndarray], channels: int = 6) -> None:
-    """Shows the most varied channels of some layers, one row a layer.
+    """Shows the most varied channels of layers, one row per layer.
 
     Each channel is stretched from black (its minimum) to white (its maximum); one that has the same value everywhere is
     black.
 
     Args:
         activations: Name of the layer -> float `[H, W, C]`.
-        channels: Channels a layer at most.
+        channels: Maximum number of channels per layer.
     """
     height, width = next(iter(activations.values())).shape[:2]
     row_height = 14 / channels * height / width + 0.3
@@ -76,7 +76,7 @@ def display_activations(activations: Mapping[str, np.ndarray], channels: int = 6
 
 
 def _side_by_side(values: np.ndarray) -> np.ma.MaskedArray:
-    """The channels of `[H, W, C]`, each stretched to 0..1, in one picture with gaps between them."""
+    """Joins the channels of `[H, W, C]`, each stretched to 0..1, in one picture with gaps between them."""
     low, high = values.min(axis=(0, 1)), values.max(axis=(0, 1))
     stretched = (values - low) / np.where(high > low, high - low, 1)
     gap = max(1, values.shape[1] // 40)
@@ -85,12 +85,12 @@ def _side_by_side(values: np.ndarray) -> np.ma.MaskedArray:
 
 
 def plot_weight_histograms(model: Any, names: Sequence[str], columns: int = 4) -> None:
-    """Plots how the kernels of some layers are distributed.
+    """Plots histograms of the kernels of layers.
 
     Args:
-        model: A Keras model; layers of nested models are found too.
-        names: Names of layers whose first weight is to be shown.
-        columns: Histograms a row.
+        model: Keras model; layers of nested models are found too.
+        names: Names of the layers whose first weight is plotted.
+        columns: Histograms per row.
 
     Raises:
         ValueError: The model has no such layer with weights.

@@ -9,13 +9,21 @@ from keras import ops
 
 
 def gather_rows(rows: Any, indices: Any) -> Any:
-    """Takes rows of each image: `[B, N, ...]` and int `[B, K]` give `[B, K, ...]`."""
+    """Gathers rows of each image.
+
+    Args:
+        rows: `[B, N, ...]`.
+        indices: int `[B, K]`, 0 to N - 1.
+
+    Returns:
+        `[B, K, ...]`.
+    """
     extra = (None,) * (len(rows.shape) - 2)
     return ops.take_along_axis(rows, indices[(slice(None), slice(None), *extra)], axis=1)
 
 
 class Float32Layer(keras.layers.Layer):
-    """A layer that computes in float32 whatever the model's precision: boxes and scores need it."""
+    """Layer that computes in float32 whatever the model's precision, since boxes and scores need it."""
 
     def __init__(self, **kwargs):
         super().__init__(**{**kwargs, "dtype": "float32"})
@@ -26,9 +34,9 @@ class BatchNorm(keras.layers.BatchNormalization):
     """Batch normalisation that can be kept at its stored statistics while everything else trains.
 
     Args:
-        train_bn: False uses the stored statistics always (batches of one or two images are too small to measure
-            them), None follows the model's training flag, True uses the batch's statistics always.
-        **kwargs: Those of `keras.layers.BatchNormalization`.
+        train_bn: False always uses the stored statistics (batches of one or two images are too small to measure
+            them), None follows the model's training flag, True always uses the batch's statistics.
+        **kwargs: Arguments of `keras.layers.BatchNormalization`.
     """
 
     def __init__(self, train_bn: bool | None = False, **kwargs):
@@ -43,11 +51,11 @@ class BatchNorm(keras.layers.BatchNormalization):
         return inputs * ops.cast(scale, inputs.dtype) + ops.cast(shift, inputs.dtype)
 
     def uses_batch(self, training: bool) -> bool:
-        """Tells whether the statistics are the batch's, as long as the layer is trainable."""
+        """Returns True if a trainable layer uses the batch's statistics, given the model's training flag."""
         return training if self.train_bn is None else self.train_bn
 
     def scale_and_shift(self) -> tuple[Any, Any]:
-        """Factor and summand of every channel with the stored statistics, each float32 `[C]`."""
+        """Computes factor and summand of every channel from the stored statistics, each float32 `[C]`."""
         scale = self.gamma * ops.rsqrt(self.moving_variance + self.epsilon)
         return scale, self.beta - self.moving_mean * scale
 
@@ -57,9 +65,9 @@ class BatchNorm(keras.layers.BatchNormalization):
 
 @keras.saving.register_keras_serializable("mrcnn")
 class NormalizedBoxes(Float32Layer):
-    """Normalises pixel boxes.
+    """Normalises pixel boxes, whose y2 and x2 are exclusive, to coordinates in which they are inclusive.
 
-    Inputs: boxes `[B, N, 4]`, image `[B, H, W, C]`. Output: `[B, N, 4]`; rows of zeros stay zero.
+    Inputs: boxes `[B, N, 4]` in pixels, image `[B, H, W, C]`. Output: `[B, N, 4]`; rows of zeros stay zero.
     """
 
     def call(self, inputs):

@@ -1,6 +1,6 @@
-"""The five losses of Mask R-CNN (He et al. 2017, section 3; Ren et al. 2015, eq. 1).
+"""Losses of Mask R-CNN (He et al. 2017, section 3; Ren et al. 2015, eq. 1).
 
-Each returns a float32 scalar, 0 where there is nothing to learn from.
+Each is a float32 scalar, 0 where no anchor or RoI counts.
 """
 
 from __future__ import annotations
@@ -13,29 +13,37 @@ from mrcnn.ordering import top_k
 
 
 def _masked_mean(values: Any, weights: Any) -> Any:
-    """Mean of `values` where `weights` is 1; 0 when it is so nowhere."""
+    """Computes the mean of `values` where `weights` is 1; 0 if it is 1 nowhere."""
     weights = ops.cast(weights, "float32")
     return ops.sum(values * weights) / ops.maximum(ops.sum(weights), 1.0)
 
 
 def smooth_l1_loss(y_true: Any, y_pred: Any) -> Any:
-    """Elementwise smooth L1 (Girshick 2015, eq. 3): quadratic below a difference of 1, linear above."""
+    """Computes the smooth L1 of each element (Girshick 2015, eq. 3): quadratic below a difference of 1, else linear.
+
+    Args:
+        y_true: Float tensor of any shape.
+        y_pred: Float tensor of the same shape.
+
+    Returns:
+        Tensor of that shape.
+    """
     difference = ops.abs(y_true - y_pred)
     return ops.where(difference < 1.0, 0.5 * ops.square(difference), difference - 0.5)
 
 
 def _cross_entropy(target_ids: Any, logits: Any) -> Any:
-    """Softmax cross-entropy `[...]` of logits `[..., K]` against class ids `[...]`."""
+    """Computes the softmax cross-entropy `[...]` of logits `[..., K]` against class ids `[...]`."""
     log_probabilities = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
     return -ops.take_along_axis(log_probabilities, ops.cast(target_ids, "int32")[..., None], axis=-1)[..., 0]
 
 
 def rpn_class_loss_graph(rpn_match: Any, rpn_class_logits: Any) -> Any:
-    """Object or background, over the anchors that are either.
+    """Computes the cross-entropy of object against background over the labelled anchors (Ren et al. 2015, eq. 1).
 
     Args:
-        rpn_match: `[B, A, 1]`: 1 object, -1 background, 0 neutral.
-        rpn_class_logits: `[B, A, 2]`.
+        rpn_match: int `[B, A, 1]`: 1 object, -1 background, 0 neutral.
+        rpn_class_logits: float32 `[B, A, 2]`, background and object.
     """
     match = ops.squeeze(rpn_match, axis=-1)
     loss = _cross_entropy(ops.cast(match == 1, "int32"), rpn_class_logits)
@@ -43,13 +51,13 @@ def rpn_class_loss_graph(rpn_match: Any, rpn_class_logits: Any) -> Any:
 
 
 def rpn_bbox_loss_graph(config: Any, target_bbox: Any, rpn_match: Any, rpn_bbox: Any) -> Any:
-    """Box deltas of the positive anchors.
+    """Computes the smooth L1 loss of the box deltas of the positive anchors (Ren et al. 2015, eq. 1).
 
     Args:
-        config: Not used; the lineage's signature.
-        target_bbox: `[B, K, 4]`; row k belongs to the k-th positive anchor of the image.
-        rpn_match: `[B, A, 1]`.
-        rpn_bbox: `[B, A, 4]`.
+        config: Unused; part of the lineage's signature.
+        target_bbox: float `[B, K, 4]`; row k belongs to the k-th positive anchor of the image.
+        rpn_match: int `[B, A, 1]`: 1 object, -1 background, 0 neutral.
+        rpn_bbox: float32 `[B, A, 4]`, predicted deltas.
     """
     positive = ops.squeeze(rpn_match, axis=-1) == 1
     count = target_bbox.shape[1]
@@ -63,13 +71,13 @@ def rpn_bbox_loss_graph(config: Any, target_bbox: Any, rpn_match: Any, rpn_bbox:
 
 
 def mrcnn_class_loss_graph(target_class_ids: Any, pred_class_logits: Any, active_class_ids: Any) -> Any:
-    """Class of the RoIs.
+    """Computes the cross-entropy of the classes of the RoIs (He et al. 2017, section 3).
 
     Args:
-        target_class_ids: `[B, R]`; -1 marks an unused slot.
-        pred_class_logits: `[B, R, K]`.
-        active_class_ids: `[B, K]` or `[K]`: 1 for the classes that the image's data set labels. A RoI whose predicted
-            class is not among them is left out.
+        target_class_ids: int `[B, R]`, 0 for background; -1 marks an unused slot.
+        pred_class_logits: float32 `[B, R, K]`.
+        active_class_ids: `[B, K]` or `[K]`, 1 for the classes that the image's data set labels. RoIs whose predicted
+            class is another one are left out.
     """
     target = ops.maximum(target_class_ids, 0)
     loss = _cross_entropy(target, pred_class_logits)
@@ -83,12 +91,12 @@ def mrcnn_class_loss_graph(target_class_ids: Any, pred_class_logits: Any, active
 
 
 def mrcnn_bbox_loss_graph(target_bbox: Any, target_class_ids: Any, pred_bbox: Any) -> Any:
-    """Box deltas of the positive RoIs, those of their own class.
+    """Computes the smooth L1 loss of the box deltas of the positive RoIs' own classes (Girshick 2015, eq. 2).
 
     Args:
-        target_bbox: `[B, R, 4]`.
-        target_class_ids: `[B, R]`.
-        pred_bbox: `[B, R, K, 4]`.
+        target_bbox: float32 `[B, R, 4]`, target deltas.
+        target_class_ids: int `[B, R]`, above 0 for positive RoIs.
+        pred_bbox: float32 `[B, R, K, 4]`, predicted deltas of every class.
     """
     own = ops.cast(ops.maximum(target_class_ids, 0), "int32")[:, :, None, None]
     predicted = ops.take_along_axis(pred_bbox, own, axis=2)[:, :, 0]
@@ -97,12 +105,12 @@ def mrcnn_bbox_loss_graph(target_bbox: Any, target_class_ids: Any, pred_bbox: An
 
 
 def mrcnn_mask_loss_graph(target_masks: Any, target_class_ids: Any, pred_masks: Any) -> Any:
-    """Binary cross-entropy of the positive RoIs' masks, those of their own class.
+    """Computes the binary cross-entropy of the masks of the positive RoIs' own classes (He et al. 2017, section 3).
 
     Args:
-        target_masks: `[B, R, h, w]` of zeros and ones.
-        target_class_ids: `[B, R]`.
-        pred_masks: Probabilities `[B, R, h, w, K]`.
+        target_masks: float32 `[B, R, h, w]` of zeros and ones.
+        target_class_ids: int `[B, R]`, above 0 for positive RoIs.
+        pred_masks: float32 `[B, R, h, w, K]`, predicted probabilities of every class.
     """
     own = ops.cast(ops.maximum(target_class_ids, 0), "int32")[:, :, None, None, None]
     predicted = ops.take_along_axis(pred_masks, own, axis=4)[..., 0]

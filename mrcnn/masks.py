@@ -16,14 +16,14 @@ import numpy as np
 
 @lru_cache(maxsize=512)
 def interpolation_matrix(size_in: int, size_out: int) -> np.ndarray:
-    """The linear map that resamples a row of `size_in` values to `size_out` values.
+    """Builds the matrix that resamples a row of `size_in` values to `size_out` values.
 
     Output i lies at input coordinate `(i + 0.5) * size_in / size_out - 0.5`. What lies outside the input
     counts as zero, so rows next to the border may sum to less than one.
 
     Args:
-        size_in: Number of input values, at least 1.
-        size_out: Number of output values.
+        size_in: Number of input values, from 1 on.
+        size_out: Number of output values, from 0 on.
 
     Returns:
         float32 `[size_out, size_in]`, read-only because it is shared between callers.
@@ -40,7 +40,7 @@ def interpolation_matrix(size_in: int, size_out: int) -> np.ndarray:
 
 
 def resize_mask_probabilities(mask: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Resizes one mask bilinearly, zeros outside, half-pixel centres.
+    """Resizes one mask bilinearly with half-pixel centres and zeros outside.
 
     Args:
         mask: `[h, w]` probabilities in 0..1, or a bool mask.
@@ -57,13 +57,19 @@ def resize_mask_probabilities(mask: np.ndarray, shape: Sequence[int]) -> np.ndar
 
 
 def extract_bboxes(mask: np.ndarray) -> np.ndarray:
-    """The tight box of every mask.
+    """Computes the tight box of every mask.
 
     Args:
-        mask: `[H, W, N]`; whatever is not zero belongs to the instance.
+        mask: `[H, W, N]`; non-zero pixels belong to the instance.
 
     Returns:
         int32 `[N, (y1, x1, y2, x2)]` in pixels, y2 and x2 exclusive. The box of an empty mask is all zeros.
+
+    Examples:
+        >>> masks = np.zeros((6, 8, 2), bool)
+        >>> masks[1:4, 2:7, 0] = True
+        >>> extract_bboxes(masks).tolist()
+        [[1, 2, 4, 7], [0, 0, 0, 0]]
     """
     if mask.size == 0:
         return np.zeros((mask.shape[-1], 4), np.int32)
@@ -83,7 +89,7 @@ def extract_bboxes(mask: np.ndarray) -> np.ndarray:
 
 
 def minimize_mask(bbox: np.ndarray, mask: np.ndarray, mini_shape: Sequence[int]) -> np.ndarray:
-    """Resizes every mask, cut to its box, to one small size, so that many of them fit into memory.
+    """Cuts every mask to its box and resizes it to one small size, so that many of them fit into memory.
 
     Args:
         bbox: int `[N, 4]` or more columns, (y1, x1, y2, x2) in pixels, y2 and x2 exclusive.
@@ -91,10 +97,19 @@ def minimize_mask(bbox: np.ndarray, mask: np.ndarray, mini_shape: Sequence[int])
         mini_shape: (height, width) of the small masks.
 
     Returns:
-        bool `[height, width, N]`: pixels more than half covered.
+        bool `[height, width, N]`; True where more than half of the pixel is covered.
 
     Raises:
         ValueError: A box has no area.
+
+    Examples:
+        >>> mask = np.zeros((8, 8, 1), bool)
+        >>> mask[2:6, 2:6] = True
+        >>> small = minimize_mask(extract_bboxes(mask), mask, (2, 2))
+        >>> small.shape
+        (2, 2, 1)
+        >>> bool((expand_mask(extract_bboxes(mask), small, mask.shape) == mask).all())
+        True
     """
     mini_masks = np.zeros((*(int(side) for side in mini_shape), mask.shape[-1]), bool)
     for i, (y1, x1, y2, x2) in enumerate(np.asarray(bbox)[:, :4]):
@@ -109,11 +124,11 @@ def minimize_mask(bbox: np.ndarray, mask: np.ndarray, mini_shape: Sequence[int])
 
 
 def expand_mask(bbox: np.ndarray, mini_mask: np.ndarray, image_shape: Sequence[int]) -> np.ndarray:
-    """Puts small masks back into their boxes at image size: the reverse of `minimize_mask`.
+    """Enlarges small masks to their boxes at image size; the inverse of `minimize_mask`.
 
     Args:
         bbox: int `[N, 4]` or more columns, (y1, x1, y2, x2) in pixels, y2 and x2 exclusive.
-        mini_mask: `[h, w, N]` masks as `minimize_mask` makes them.
+        mini_mask: `[h, w, N]`, the result of `minimize_mask`.
         image_shape: (height, width, ...) of the image.
 
     Returns:
@@ -129,11 +144,11 @@ def expand_mask(bbox: np.ndarray, mini_mask: np.ndarray, image_shape: Sequence[i
 def unmold_mask(
     mask: np.ndarray, bbox: Sequence[int], image_shape: Sequence[int], threshold: float = 0.5
 ) -> np.ndarray:
-    """Turns a mask as the network predicts it into one of image size.
+    """Enlarges a predicted mask to its box at image size.
 
     Args:
         mask: float `[h, w]` probabilities in 0..1, typically 28 x 28.
-        bbox: (y1, x1, y2, x2) in pixels, the box inside the image that the mask fills, y2 and x2 exclusive.
+        bbox: (y1, x1, y2, x2) of the mask in pixels, inside the image, y2 and x2 exclusive.
         image_shape: (height, width, ...) of the image.
         threshold: Probability from which a pixel belongs to the instance.
 

@@ -1,13 +1,12 @@
-"""`MaskRCNN`, the model a user holds: build, load weights, train, detect, look inside.
+"""`MaskRCNN`, the model of the library's users: build, load weights, train, detect, look inside.
 
-Method names and arguments are those of matterport's Mask_RCNN 2.1; the functions that its `model` module offered
-beside the class are importable from here too.
+Method names and arguments are those of matterport's Mask_RCNN 2.1, whose `model` module also held the functions in
+`__all__`.
 """
 
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import keras
 import numpy as np
 
 from mrcnn import utils  # noqa: F401  old scripts say modellib.utils
-from mrcnn.anchors import compute_backbone_shapes, normalized_anchors, pyramid_anchors
+from mrcnn.anchors import compute_backbone_shapes
 from mrcnn.backbone import resnet_graph
 from mrcnn.backbones import find_backbone
 from mrcnn.config import RUN_FILES, Config
@@ -33,12 +32,12 @@ from mrcnn.image_meta import (
     parse_image_meta_graph,
     unmold_image,
 )
+from mrcnn.introspection import Introspection, log
 from mrcnn.layers import BatchNorm
 from mrcnn.results import Instances, unmold_detections
 from mrcnn.roi_heads.debug_targets import build_detection_targets, generate_random_rois
 from mrcnn.rpn.targets import build_rpn_targets
-from mrcnn.tensors import compute_tensors, find_ancestor
-from mrcnn.weights import default_weights_dir, download_imagenet, is_imagenet_file, load_imagenet
+from mrcnn.weights import download_imagenet, is_imagenet_file, load_imagenet
 from trainkit.fitting import fit, set_trainable
 from trainkit.hdf5 import LoadReport
 from trainkit.optimizers import make_optimizer
@@ -68,27 +67,26 @@ __all__ = [
 MODES = ("training", "inference")
 
 
-def log(text: str, array: np.ndarray | None = None) -> None:
-    """Prints a line and, if given, the shape, range and dtype of an array."""
-    if array is not None:
-        array = np.asarray(array)
-        low, high = (array.min(), array.max()) if array.size else ("", "")
-        text = f"{text:25}shape: {array.shape!s:20}  min: {low:10}  max: {high:10}  {array.dtype}"
-    print(text)
-
-
-class MaskRCNN(Trainee):
+class MaskRCNN(Introspection, Trainee):
     """Mask R-CNN with a feature pyramid (He et al. 2017).
 
-    `load_weights` takes weights files of the lineage and of this project, and the ResNets of keras.applications.
+    `load_weights` reads weights files of the lineage and of this project, and the ResNets of keras.applications.
+
+        model = MaskRCNN("training", config, "logs")
+        model.load_weights(model.get_imagenet_weights(), by_name=True)
+        model.train_stages(train_dataset, val_dataset)
 
     Attributes:
-        keras_model: The Keras model; the training graph or the inference graph, by mode.
-        config, epoch, log_dir, checkpoint_path: See `Trainee`.
+        keras_model: Keras model of the training graph or of the inference graph, by mode.
+        mode: "training" or "inference".
+        config: Configuration.
+        epoch: Finished epochs, also of the run that loaded weights come from.
+        log_dir: Folder of this run's logs and checkpoints.
+        checkpoint_path: Path of the checkpoints, with `{epoch:04d}` in it.
 
     Args:
         mode: "training" or "inference".
-        config: The configuration.
+        config: Configuration.
         model_dir: Folder in which every run gets its own.
 
     Raises:
@@ -107,7 +105,15 @@ class MaskRCNN(Trainee):
         self.keras_model = self.build(mode, config)
 
     def build(self, mode: str, config: Config) -> keras.Model:
-        """Builds the graph of a mode and returns its Keras model."""
+        """Builds the graph of a mode.
+
+        Args:
+            mode: "training" or "inference".
+            config: Configuration.
+
+        Returns:
+            The Keras model of the graph.
+        """
         if mode == "training":
             return build_training_graph(config)
         graph = build_inference_graph(config)
@@ -122,13 +128,13 @@ class MaskRCNN(Trainee):
         return super()._read_weights(path, by_name, exclude)
 
     def get_imagenet_weights(self) -> str:
-        """Returns the file of the backbone's ImageNet weights, downloaded when it is not there.
+        """Returns the file of the backbone's ImageNet weights, after downloading it if missing.
 
         Raises:
-            ValueError: There are none for this backbone.
-            DownloadError: They could not be fetched; the message says from where and where to put them.
+            ValueError: There are no public weights for this backbone.
+            DownloadError: The transfer failed; the message names the address and the place for the file.
         """
-        return str(download_imagenet(self.config.BACKBONE, default_weights_dir()))
+        return str(download_imagenet(self.config.BACKBONE))
 
     # ---- Training ------------------------------------------------------------------------------------------
 
@@ -273,7 +279,11 @@ class MaskRCNN(Trainee):
         return find_backbone(self.config.BACKBONE).layer_sets()
 
     def inference_twin(self, config: Config) -> MaskRCNN:
-        """Returns a model that detects, to be kept up to date with `copy_weights_from` while this one trains."""
+        """Builds an inference model with this one's weights, to be updated with `copy_weights_from` during training.
+
+        Args:
+            config: Configuration for inference, of the same network.
+        """
         twin = MaskRCNN("inference", config, self.model_dir)
         twin.copy_weights_from(self)
         return twin
@@ -281,14 +291,14 @@ class MaskRCNN(Trainee):
     # ---- Detection -----------------------------------------------------------------------------------------
 
     def detect(self, images: Sequence[np.ndarray], verbose: int = 0) -> list[dict[str, np.ndarray]]:
-        """Finds objects.
+        """Finds the objects in images.
 
         Args:
             images: Any number of uint8 `[H, W, C]` images, RGB, of any sizes.
             verbose: 1 prints shapes and ranges of the inputs.
 
         Returns:
-            For every image a dict: `rois` int32 `[N, 4]` (y1, x1, y2, x2) pixels, `class_ids` int32 `[N]`, `scores`
+            One dict per image: `rois` int32 `[N, 4]` (y1, x1, y2, x2) in pixels, `class_ids` int32 `[N]`, `scores`
             float32 `[N]` descending, `masks` bool `[H, W, N]`.
 
         Raises:
@@ -301,7 +311,7 @@ class MaskRCNN(Trainee):
         return [_as_dict(found) for found in self.detect_instances(images)]
 
     def detect_instances(self, images: Sequence[np.ndarray]) -> list[Instances]:
-        """Finds objects as boxes with small masks: what `detect` does before it makes masks of image size.
+        """Finds the objects in images as boxes with small masks, without masks of image size.
 
         Args:
             images: Any number of uint8 `[H, W, C]` images, RGB, of any sizes.
@@ -315,15 +325,15 @@ class MaskRCNN(Trainee):
     def detect_molded(
         self, molded_images: np.ndarray, image_metas: np.ndarray, verbose: int = 0
     ) -> list[dict[str, np.ndarray]]:
-        """Finds objects in images that were resized and molded before, as `load_image_gt` and `mold_image` do.
+        """Finds the objects in images that were resized (`load_image_gt`) and molded (`mold_image`) before.
 
         Args:
-            molded_images: float32 `[B, H, W, C]`.
-            image_metas: `[B, M]`.
+            molded_images: float32 `[B, H, W, C]`, the mean colour subtracted.
+            image_metas: float32 `[B, 12 + classes]`, see `compose_image_meta`.
             verbose: 1 prints shapes and ranges of the inputs.
 
         Returns:
-            As `detect`, in pixels of the molded images.
+            One dict per image with the keys of `detect`, in pixels of the molded images.
         """
         self._require("inference")
         molded_images, image_metas = np.asarray(molded_images, np.float32), np.asarray(image_metas, np.float32)
@@ -346,12 +356,7 @@ class MaskRCNN(Trainee):
         if self.mode != mode:
             raise ValueError(f"This needs a model in {mode} mode: MaskRCNN(mode={mode!r}, …). Received: {self.mode!r}")
 
-    # ---- Looking inside ------------------------------------------------------------------------------------
-
-    def get_anchors(self, image_shape: Sequence[int]) -> np.ndarray:
-        """Returns the normalised anchors float32 `[A, 4]` of an image size; `self.anchors` are then those in pixels."""
-        self.anchors = pyramid_anchors(self.config, image_shape)
-        return normalized_anchors(self.config, image_shape)
+    # ---- Steps of a detection, for scripts with a loop of their own ------------------------------------------
 
     def unmold_detections(
         self,
@@ -361,14 +366,14 @@ class MaskRCNN(Trainee):
         image_shape: Sequence[int],
         window: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Carries one image's detections back to the original image, as scripts with a loop of their own do.
+        """Maps one image's detections back to the original image, for scripts with a loop of their own.
 
         Args:
-            detections: float `[D, 6]`, the network's: normalised box, class id, score; rows of zeros at the end.
-            mrcnn_mask: float `[D, h, w, classes]`, the network's.
+            detections: float `[D, 6]`, output of the network: normalised box, class id, score; zeros at the end.
+            mrcnn_mask: float `[D, h, w, classes]`, output of the network: mask probabilities.
             original_image_shape: `[H, W, C]` before resizing.
             image_shape: `[h, w, C]` of the network's input.
-            window: (y1, x1, y2, x2), the pixels of the network's input that are not padding.
+            window: (y1, x1, y2, x2) of the image inside the padding of the network's input, in pixels.
 
         Returns:
             (boxes int32 `[N, 4]` in pixels, class ids int32 `[N]`, scores float32 `[N]`, masks bool `[H, W, N]`).
@@ -379,57 +384,8 @@ class MaskRCNN(Trainee):
         return found.boxes, found.class_ids, found.scores, found.masks()
 
     def mold_inputs(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Resizes images to the network's input: see `mrcnn.data.mold_inputs`."""
+        """Resizes images and subtracts the mean colour; see `mrcnn.image_meta.mold_inputs`."""
         return mold_inputs(images, self.config)
-
-    def find_trainable_layer(self, layer: keras.Layer) -> keras.Layer:
-        """Returns the layer that a wrapper holds, or the layer itself."""
-        return self.find_trainable_layer(layer.layer) if isinstance(layer, keras.layers.Wrapper) else layer
-
-    def get_trainable_layers(self) -> list[keras.Layer]:
-        """Returns the layers with weights; a nested model counts as one."""
-        return [layer for layer in self.keras_model.layers if layer.weights]
-
-    def ancestor(self, tensor: Any, name: str, checked: Any = None) -> Any:
-        """Finds a tensor by name among those that a tensor of the graph was computed from.
-
-        Args:
-            tensor: A symbolic tensor of `keras_model`.
-            name: Name of a layer. What the lineage's notebooks pass works too: of `ROI/pre_nms_anchors:0` the part
-                before the colon and after the slash counts, and the tensor number chooses among several outputs.
-            checked: Not used; the lineage's signature.
-
-        Returns:
-            The symbolic tensor, or None.
-        """
-        return find_ancestor(tensor, name)
-
-    def run_graph(
-        self, images: Sequence[np.ndarray], outputs: Sequence[tuple[str, Any]], image_metas: np.ndarray | None = None
-    ) -> OrderedDict[str, np.ndarray]:
-        """Computes any tensors of the inference graph.
-
-        Args:
-            images: Images as for `detect`, of one size after resizing; molded ones if `image_metas` is given.
-            outputs: (name, symbolic tensor) pairs; pairs with None are refused.
-            image_metas: `[B, M]`.
-
-        Returns:
-            The arrays by name.
-
-        Raises:
-            ValueError: An output is None.
-        """
-        if image_metas is None:
-            molded, metas, _ = self.mold_inputs(images)
-        else:
-            molded, metas = np.asarray(images, np.float32), np.asarray(image_metas, np.float32)
-        anchors = self.get_anchors(molded.shape[1:])
-        anchors = np.broadcast_to(anchors, (len(molded), *anchors.shape))
-        arrays = compute_tensors(self.keras_model, (molded, metas, anchors), outputs)
-        for name, array in arrays.items():
-            log(name, array)
-        return arrays
 
 
 def _as_dict(found: Instances) -> dict[str, np.ndarray]:

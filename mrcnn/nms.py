@@ -1,7 +1,7 @@
 """Greedy non-maximum suppression with static shapes.
 
-Two kernels with one contract: TensorFlow's own (a C++ loop, fast on CPU), and one in `keras.ops` that compares
-tiles of boxes, for JAX and PyTorch.
+Two kernels share one contract: TensorFlow's own (a C++ loop, fast on CPUs), and one in `keras.ops` that compares tiles
+of boxes, for JAX and PyTorch.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from mrcnn import boxes as box_ops
 from mrcnn.ordering import top_k
 
 TILE = 256
-NEVER = -1e30  # The score of a box that must not be selected.
+NEVER = -1e30  # Score of boxes that must not be selected.
 
 
 def non_max_suppression(
     boxes: Any, scores: Any, max_output: int, iou_threshold: float, valid: Any = None, kernel: str | None = None
 ) -> tuple[Any, Any]:
-    """Selects boxes in descending score, each unless it overlaps a selected one too much.
+    """Selects boxes by descending score, leaving out those that overlap a selected one too much.
 
     Args:
-        boxes: float `[B, N, 4]`.
-        scores: float `[B, N]`. Of equal scores the earlier box wins.
-        max_output: Boxes to return an image.
-        iou_threshold: A box is dropped when its IoU with a selected box is above it.
-        valid: bool `[B, N]`; boxes that may be selected. All by default.
-        kernel: "tensorflow" or "ops"; the backend's best by default.
+        boxes: float32 `[B, N, 4]`.
+        scores: float32 `[B, N]`; of equal scores the earlier box wins.
+        max_output: Maximum number of boxes to select per image.
+        iou_threshold: IoU with a selected box above which a box is suppressed.
+        valid: bool `[B, N]`, True for boxes that may be selected; by default all.
+        kernel: "tensorflow" or "ops"; by default the faster one of the backend.
 
     Returns:
-        Indices int32 `[B, max_output]` in descending score, and bool `[B, max_output]` that tells which of them
-        hold a box; the others are 0.
+        Indices int32 `[B, max_output]` by descending score, and bool `[B, max_output]`, True where an index is that of
+        a selected box; the other indices are 0.
     """
     if valid is not None:
         scores = ops.where(valid, scores, ops.full_like(scores, NEVER))
@@ -82,7 +82,7 @@ def _select_ops(boxes, scores, max_output, iou_threshold):
 
 
 def _suppress_sorted(boxes, alive, iou_threshold):
-    """Returns which of `[B, N, 4]` boxes in descending score survive; a tile at a time."""
+    """Suppresses boxes `[B, N, 4]` in descending score tile by tile; returns a mask `[B, N]` of the survivors."""
     count = boxes.shape[1]
     kept = None
     for start in range(0, count, TILE):
@@ -99,7 +99,7 @@ def _suppress_sorted(boxes, alive, iou_threshold):
 
 
 def _suppress_tile(tile, alive, iou_threshold):
-    """Greedy suppression inside a tile as a fixed point.
+    """Suppresses greedily inside a tile, as a fixed point.
 
     A box stays when no staying box before it overlaps it. Starting from "all stay", every sweep settles at least
     one more box, so the loop ends; in practice after the longest chain of overlaps, a few sweeps.

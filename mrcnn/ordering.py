@@ -1,4 +1,4 @@
-"""Order by score, the same on every backend."""
+"""Ordering by score, the same on every backend."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from keras import ops
 
 
 def top_k(values: Any, count: int) -> tuple[Any, Any]:
-    """The largest values of the last axis, in descending order; of equal ones the earlier comes first.
+    """Selects the largest values of the last axis in descending order; of equal ones the earlier comes first.
 
-    PyTorch's own top-k leaves the order of equal values open, and scores of a sure network are often exactly 1.
+    PyTorch's own top-k leaves the order of equal values open, and scores of a confident network are often exactly 1.
 
     Args:
         values: `[..., N]`.
-        count: Values to return, at most N.
+        count: Number of values to select, at most N.
 
     Returns:
         Values `[..., count]` and their indices `[..., count]`.

@@ -1,4 +1,4 @@
-"""Plots of how detections compare with ground truth."""
+"""Plots of detections against ground truth."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 
 
 def plot_precision_recall(AP: float, precisions: Sequence[float], recalls: Sequence[float]) -> None:
-    """Plots a precision-recall curve as `evaluation.compute_ap` returns it.
+    """Plots a precision-recall curve from `evaluation.compute_ap`.
 
     Args:
-        AP: Average precision at IoU 0.5, for the title.
-        precisions: In 0..1.
-        recalls: In 0..1, as many.
+        AP: Average precision at IoU 0.5, shown in the title.
+        precisions: Precisions in 0..1.
+        recalls: Recalls in 0..1, one per precision.
     """
     _, ax = plt.subplots(1)
     ax.set_title(f"Precision-Recall Curve. AP@50 = {AP:.3f}")
@@ -33,15 +33,15 @@ def plot_overlaps(
     class_names: Sequence[str],
     threshold: float = 0.5,
 ) -> None:
-    """Draws the IoU of every prediction with every ground-truth instance, and which pairs match.
+    """Draws the IoU of every prediction with every ground-truth instance, and marks the matching pairs.
 
     Args:
         gt_class_ids: int `[M]`; zeros are padding.
         pred_class_ids: int `[N]`; zeros are padding.
         pred_scores: float `[N]`.
-        overlaps: float `[N, M]`, without the padding.
-        class_names: Names by class identifier.
-        threshold: IoU above which a pair is marked as a match, or as wrong where the classes differ.
+        overlaps: float `[N, M]`, IoU without the padding.
+        class_names: Names of the classes by class id.
+        threshold: IoU above which a pair is marked as a match, or as wrong if the classes differ.
     """
     gt_class_ids = gt_class_ids[gt_class_ids != 0]
     pred_class_ids = pred_class_ids[pred_class_ids != 0]

@@ -1,4 +1,4 @@
-"""Bringing images and masks to the size and shape that the network takes."""
+"""Resizing, padding and cropping of images and masks to the network's input size."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def resize(
     anti_aliasing: bool = False,
     anti_aliasing_sigma: float | Sequence[float] | None = None,
 ) -> np.ndarray:
-    """`skimage.transform.resize` with the lineage's defaults: bilinear, zeros outside, no anti-aliasing.
+    """Resizes an image by `skimage.transform.resize` with the lineage's defaults.
 
     Args:
         image: `[H, W]` or `[H, W, C]`.
         output_shape: (height, width) or more.
-        order: Order of the spline, 0 to 5.
-        mode: What lies outside the image.
-        cval: Its value for the mode "constant".
-        clip: Whether the result stays within the input's range.
+        order: Order of the spline, 0 (nearest) to 5.
+        mode: Padding mode of scikit-image for points outside the image.
+        cval: Value outside the image in the mode "constant".
+        clip: True keeps the result within the input's range.
         preserve_range: False maps integer images to 0..1.
-        anti_aliasing: Whether to smooth before shrinking.
-        anti_aliasing_sigma: Standard deviation of that smoothing; None derives it from the factor.
+        anti_aliasing: True smooths before shrinking.
+        anti_aliasing_sigma: Standard deviation of the smoothing in pixels; None derives it from the factor.
 
     Returns:
-        The resized image, floating point.
+        The resized image, float.
     """
     return skimage.transform.resize(
         image,
@@ -62,29 +62,34 @@ def resize_image(
     *,
     rng: np.random.Generator | None = None,
 ) -> tuple[np.ndarray, Window, float, Padding, tuple[int, int, int, int] | None]:
-    """Scales an image, aspect ratio unchanged, then pads or crops it.
+    """Scales an image without changing its aspect ratio, then pads or crops it.
 
     Interpolation is bilinear with half-pixel centres, without anti-aliasing, and fades to zero at the border
     (`skimage.transform.resize(order=1, mode="constant")` to within one grey level), as in the lineage.
 
     Args:
         image: `[H, W, C]`, any real dtype.
-        min_dim: Enlarge until the short side has this many pixels; None or 0 does not enlarge.
-        max_dim: Longest side that the mode "square" allows, and the side of its result.
-        min_scale: Least enlargement, whatever `min_dim` asks; None or 0 for none.
+        min_dim: Minimum length of the short side in pixels, reached by enlarging; None or 0 for none.
+        max_dim: Maximum length of the long side in the mode "square" in pixels, and the side of its result.
+        min_scale: Minimum enlargement, whatever `min_dim` asks for; None or 0 for none.
         mode: "none" leaves the image as it is. "square" pads with zeros to `max_dim` x `max_dim`. "pad64" pads
             with zeros to multiples of 64. "crop" cuts a random `min_dim` x `min_dim` window, for training.
-        rng: Chooses the window of "crop"; None uses Python's global `random`, as the lineage does.
+        rng: Random generator of the window of "crop"; None uses Python's global `random`, like the lineage.
 
     Returns:
-        image: `[h, w, C]`, the dtype of the input; the input itself where nothing had to change.
+        image: `[h, w, C]`, the dtype of the input; the input itself if nothing changed.
         window: (y1, x1, y2, x2), the pixels of `image` that are not padding, y2 and x2 exclusive.
-        scale: Factor that the image was resized by.
+        scale: Factor by which the image was resized.
         padding: [(top, bottom), (left, right), (0, 0)] in pixels.
         crop: (y, x, height, width) in the scaled image for the mode "crop", else None.
 
     Raises:
         ValueError: The mode is unknown, or lacks the dimension it needs.
+
+    Examples:
+        >>> resized, window, scale, padding, crop = resize_image(np.ones((40, 60, 3)), min_dim=64, max_dim=128)
+        >>> resized.shape, window, scale, padding
+        ((128, 128, 3), (32, 16, 96, 112), 1.6, [(32, 32), (16, 16), (0, 0)])
     """
     height, width = image.shape[:2]
     no_padding = [(0, 0), (0, 0), (0, 0)]
@@ -122,19 +127,19 @@ def resize_mask(
     padding: Sequence[tuple[int, int]],
     crop: tuple[int, int, int, int] | None = None,
 ) -> np.ndarray:
-    """Applies to a mask what `resize_image` did to its image.
+    """Scales, pads or crops a mask like `resize_image` its image.
 
     Each pixel takes the value of the nearest one, centres at half pixels as for the image. (The lineage's
     `scipy.ndimage.zoom` aligned the corners instead, which shifted masks by up to half a pixel.)
 
     Args:
         mask: `[H, W, N]` masks, or a label image `[H, W]`.
-        scale: Factor that the image was resized by.
+        scale: Factor by which the image was resized.
         padding: [(top, bottom), (left, right), (0, 0)] in pixels.
-        crop: (y, x, height, width) in the scaled image; the padding is not applied then.
+        crop: (y, x, height, width) in the scaled image, which replaces the padding; None for no crop.
 
     Returns:
-        `[h, w, N]` or `[h, w]`, the dtype of the input; the input itself where nothing had to change.
+        `[h, w, N]` or `[h, w]`, the dtype of the input; the input itself if nothing changed.
     """
     height, width = mask.shape[:2]
     y, x, out_height, out_width = crop or (0, 0, round(height * scale), round(width * scale))
@@ -148,7 +153,7 @@ def resize_mask(
 
 
 def _choose_scale(height: int, width: int, min_dim: int | None, max_dim: int | None, min_scale: float | None) -> float:
-    """The enlargement that `min_dim` and `min_scale` ask, reduced to what `max_dim` allows."""
+    """Returns the enlargement that `min_dim` and `min_scale` ask for, reduced to what `max_dim` allows."""
     scale = max(1, min_dim / min(height, width)) if min_dim else 1
     if min_scale:
         scale = max(scale, min_scale)
@@ -159,9 +164,9 @@ def _choose_scale(height: int, width: int, min_dim: int | None, max_dim: int | N
 
 
 def _resize_bilinear(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bilinear with half-pixel centres and zeros outside; keeps dtype and number of dimensions.
+    """Resizes bilinearly with half-pixel centres and zeros outside; keeps dtype and number of dimensions.
 
-    Whole numbers are cut off rather than rounded, as the lineage does: its weights then see what they saw.
+    Integers are truncated rather than rounded, like the lineage's, whose weights were trained so.
     """
     exact = np.float32 if image.dtype.itemsize < 4 or image.dtype == np.float32 else np.float64
     resized = cv2.resize(image.astype(exact, copy=False), (width, height), interpolation=cv2.INTER_LINEAR)
@@ -179,12 +184,12 @@ def _resize_bilinear(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _nearest(size_in: int, size_out: int) -> np.ndarray:
-    """For every output pixel the index of the input pixel that its centre lies in."""
+    """Returns, for every output pixel, the index of the input pixel that holds its centre."""
     return np.minimum((np.arange(size_out) + 0.5) * size_in / max(size_out, 1), size_in - 1).astype(np.intp)
 
 
 def _random_offset(largest: int, rng: np.random.Generator | None) -> int:
-    """A whole number in 0..largest, both included."""
+    """Draws an integer of 0..largest, both included."""
     return random.randint(0, largest) if rng is None else int(rng.integers(largest + 1))
 
 

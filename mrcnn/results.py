@@ -1,4 +1,4 @@
-"""What a detection returns: boxes with small masks, turned into full-size masks only on request."""
+"""Results of a detection: boxes with small masks, enlarged to the image's size only on request."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from mrcnn.masks import resize_mask_probabilities
 
 @dataclass(frozen=True)
 class Instances:
-    """The objects found in one image, best first.
+    """Objects found in one image, by descending score.
 
     Attributes:
         boxes: int32 `[N, 4]`, (y1, x1, y2, x2) in pixels of the original image.
-        class_ids: int32 `[N]`.
+        class_ids: int32 `[N]`, from 1 on.
         scores: float32 `[N]` in 0..1, descending.
         mask_probabilities: float32 `[N, h, w]` in 0..1, each filling its box.
         image_shape: (height, width) of the original image.
@@ -34,11 +34,11 @@ class Instances:
         return len(self.boxes)
 
     def crop(self, index: int) -> np.ndarray:
-        """Returns the mask of one object inside its box, bool `[y2 - y1, x2 - x1]`."""
+        """Returns the mask of object `index` inside its box, bool `[y2 - y1, x2 - x1]`."""
         return self.crop_probabilities(index) >= self.mask_threshold
 
     def crop_probabilities(self, index: int) -> np.ndarray:
-        """Returns the probabilities of one object inside its box, float32 `[y2 - y1, x2 - x1]` in 0..1."""
+        """Returns the mask probabilities of object `index` inside its box, float32 `[y2 - y1, x2 - x1]` in 0..1."""
         y1, x1, y2, x2 = self.boxes[index]
         return resize_mask_probabilities(self.mask_probabilities[index], (y2 - y1, x2 - x1))
 
@@ -58,14 +58,14 @@ def unmold_detections(
     window: np.ndarray,
     mask_threshold: float = 0.5,
 ) -> Instances:
-    """Carries one image's detections back to the coordinates of the original image.
+    """Maps one image's detections back to the coordinates of the original image.
 
     Args:
         detections: float `[D, 6]`: normalised box, class id, score; rows of zeros at the end.
-        mask_probabilities: float `[D', h, w, K]`, D' at least the number of detections.
+        mask_probabilities: float `[D', h, w, K]` in 0..1, D' at least the number of detections.
         original_shape: (height, width, …) of the image before resizing.
         molded_shape: (height, width, …) of the network's input.
-        window: (y1, x1, y2, x2) in pixels of the network's input that hold the image; the rest is padding.
+        window: (y1, x1, y2, x2) of the image inside the network's input, in pixels; the rest is padding.
         mask_threshold: Probability from which a pixel belongs to an object.
 
     Returns:
@@ -90,6 +90,6 @@ def unmold_detections(
 
 
 def detection_count(detections: np.ndarray) -> int:
-    """Returns how many rows of `[D, 6]` detections stand before the padding."""
+    """Counts the rows of detections `[D, 6]` before the padding."""
     empty = np.flatnonzero(detections[:, 4] == 0)
     return int(empty[0]) if len(empty) else len(detections)

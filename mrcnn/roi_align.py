@@ -30,17 +30,17 @@ def _kernel(kernel: str | None) -> str:
 
 
 def _end_inside(boxes: Any) -> Any:
-    """Draws edges at the last pixel in by less than is seen: points there could else be rounded out of the map."""
+    """Moves edges at the last pixel inwards by an invisible amount, lest rounding put sampling points outside."""
     return ops.where(ops.abs(boxes - 1) < _ROUNDING, 1 - _ROUNDING, boxes)
 
 
 def roi_levels(rois: Any, image_area: Any, level_count: int = 4) -> Any:
-    """The pyramid level that each RoI is pooled from.
+    """Assigns RoIs to pyramid levels by their size (Lin et al. 2017, eq. 1).
 
     Args:
         rois: float `[B, R, 4]`, normalised.
-        image_area: Height times width of the network's input, pixels; scalar or tensor.
-        level_count: Levels of the pyramid, P2 first.
+        image_area: Height times width of the network's input in square pixels; scalar or tensor.
+        level_count: Number of pyramid levels, P2 first.
 
     Returns:
         int32 `[B, R]`, 0 for P2.
@@ -54,19 +54,19 @@ def roi_levels(rois: Any, image_area: Any, level_count: int = 4) -> Any:
 def pyramid_roi_align(
     feature_maps: Sequence[Any], rois: Any, image_area: Any, pool_size: int, kernel: str | None = None
 ) -> Any:
-    """Pools every RoI from the pyramid level that fits its size.
+    """Pools every RoI from the pyramid level that fits its size (He et al. 2017, section 3, RoIAlign).
 
     Args:
         feature_maps: P2, P3, … each `[B, H, W, C]`.
         rois: float `[B, R, 4]`, normalised.
-        image_area: Height times width of the network's input, pixels.
-        pool_size: Side P of the pooled features.
-        kernel: "tensorflow" or "ops"; the backend's best by default.
+        image_area: Height times width of the network's input in square pixels.
+        pool_size: Side P of the pooled features in cells.
+        kernel: "tensorflow" or "ops"; by default the faster one of the backend.
 
     Returns:
         `[B, R, P, P, C]` in the dtype of the feature maps.
     """
-    # A network that diverged proposes boxes without numbers: its loss is to tell that, not the kernel's failure.
+    # A diverged network proposes boxes of NaN: its loss is to show that, not a failing kernel.
     rois = ops.where(ops.isfinite(rois), rois, ops.zeros_like(rois))
     levels = roi_levels(rois, image_area, len(feature_maps))
     rois = _end_inside(rois)
@@ -123,11 +123,11 @@ def crop_and_resize(
     """Cuts boxes out of images and resizes them bilinearly; points outside an image read 0.
 
     Args:
-        images: `[N, H, W, C]`.
+        images: `[N, H, W, C]`, any real dtype.
         boxes: float `[M, 4]`, normalised: 0 and 1 are the centres of the first and last pixel.
-        image_indices: int32 `[M]`, the image of each box.
+        image_indices: int32 `[M]`, index of the image of each box.
         size: (height, width) of the crops.
-        kernel: "tensorflow" or "ops"; the backend's best by default.
+        kernel: "tensorflow" or "ops"; by default the faster one of the backend.
 
     Returns:
         float32 `[M, height, width, C]`.
@@ -147,13 +147,18 @@ def crop_and_resize(
 
 
 def _sample(flat, start, heights, widths, boxes, size):
-    """Bilinear samples of M boxes, each inside its own map of a flat store of maps.
+    """Samples M boxes bilinearly, each inside its own map of a flat store of maps.
 
     Args:
         flat: `[S, C]`, the pixels of all maps, row by row.
-        start, heights, widths: int32 `[M]`; where the map of each box begins, and its size.
+        start: int32 `[M]`, index in `flat` of the first pixel of each box's map.
+        heights: int32 `[M]`, rows of each box's map.
+        widths: int32 `[M]`, columns of each box's map.
         boxes: float `[M, 4]`, normalised in its map.
         size: (rows, columns) of the samples.
+
+    Returns:
+        `[M, rows, columns, C]` in the dtype of `flat`; zeros for points outside the map.
     """
     y1, x1, y2, x2 = box_ops.split(boxes)
     row_low, row_high, row_weight, row_inside = _neighbours(y1, y2, heights, size[0])
@@ -173,7 +178,7 @@ def _sample(flat, start, heights, widths, boxes, size):
 
 
 def _neighbours(low, high, lengths, count):
-    """Lower and upper neighbour, upper weight and validity of `count` points along one axis, each `[M, count]`."""
+    """Returns lower and upper neighbour, upper weight and validity of `count` points on an axis, each `[M, count]`."""
     last = ops.cast(lengths - 1, low.dtype)[:, None]
     steps = ops.arange(count, dtype=low.dtype)[None, :]
     if count > 1:

@@ -1,4 +1,4 @@
-"""Tables for notebooks and terminals, and the one that shows a model's weights."""
+"""Tables for notebooks and terminals, among them one of a model's weights."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _OVERFLOW = 1000
 
 
 def display_table(table: Iterable[Iterable[Any]]) -> None:
-    """Shows a table: as HTML in a notebook, as aligned text on standard output elsewhere.
+    """Displays a table: as HTML in a notebook, as aligned text on standard output elsewhere.
 
     Args:
-        table: Rows of values. Values may contain HTML, which the text leaves out.
+        table: Rows of values. HTML tags in values are left out of the text.
     """
     rows = [[str(value) for value in row] for row in table]
     notebook = _notebook_display()
@@ -29,10 +29,10 @@ def display_table(table: Iterable[Iterable[Any]]) -> None:
 
 
 def display_weight_stats(model: Any) -> None:
-    """Shows shape, least, largest and standard deviation of every weight, and marks suspicious ones.
+    """Displays shape, minimum, maximum and standard deviation of every weight, and marks suspicious ones.
 
-    A weight whose values are all the same is marked as dead, unless it is a bias, which starts out so; one
-    with values beyond 1000 as overflowing.
+    A weight whose values are all equal is marked as dead, unless it is a bias, whose initial values are equal; one with
+    values beyond 1000 is marked as overflowing.
 
     Args:
         model: A `MaskRCNN`, or any Keras model.
@@ -58,7 +58,11 @@ def display_weight_stats(model: Any) -> None:
 
 
 def layers_with_weights(model: Any) -> Iterator[Any]:
-    """The layers that own weights, those of nested models included."""
+    """Yields the layers that own weights, those of nested models included.
+
+    Args:
+        model: Keras model.
+    """
     for layer in model.layers:
         if hasattr(layer, "layers"):
             yield from layers_with_weights(layer)
@@ -67,7 +71,7 @@ def layers_with_weights(model: Any) -> Iterator[Any]:
 
 
 def _notebook_display() -> Any | None:
-    """The module `IPython.display` inside a notebook's kernel, else None."""
+    """Returns the module `IPython.display` inside a notebook's kernel, None elsewhere."""
     try:
         from IPython import display, get_ipython
     except ImportError:
@@ -77,7 +81,7 @@ def _notebook_display() -> Any | None:
 
 
 def _as_text(rows: list[list[str]]) -> str:
-    """Left-aligned columns, two spaces apart."""
+    """Formats rows as left-aligned columns, two spaces apart."""
     plain = [[html.unescape(re.sub(r"<[^>]+>", "", value)) for value in row] for row in rows]
     columns = max(map(len, plain), default=0)
     widths = [max(len(row[i]) for row in plain if i < len(row)) for i in range(columns)]

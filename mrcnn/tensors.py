@@ -1,4 +1,4 @@
-"""Looking inside a Keras graph: tensors by name, and their values."""
+"""Tensors of a Keras graph by name, and their values."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from trainkit.compiled import compile_inference
 
 
 def find_ancestor(tensor: Any, name: str) -> Any:
-    """Finds a tensor by the name of its layer among those that a tensor was computed from.
+    """Finds the output of a named layer among the ancestors of a tensor.
 
     Args:
         tensor: A symbolic tensor of a functional model.
-        name: Name of a layer. What the lineage's notebooks pass works too: of `ROI/pre_nms_anchors:0` the part before
-            the colon and after the slash counts most, then the part before the slash; the number chooses among several
+        name: Name of a layer, or a tensor name of the lineage's notebooks: of `ROI/pre_nms_anchors:0` the part between
+            slash and colon is looked up first, then the part before the slash; the number chooses among several
             outputs.
 
     Returns:
-        The symbolic tensor, or None.
+        The symbolic tensor, or None if there is no such layer.
     """
     name, _, number = name.partition(":")
     candidates = (name.rsplit("/", 1)[-1], name.split("/", 1)[0])
@@ -44,11 +44,11 @@ def find_ancestor(tensor: Any, name: str) -> Any:
 def compute_tensors(
     model: keras.Model, inputs: Sequence[np.ndarray], outputs: Sequence[tuple[str, Any]]
 ) -> OrderedDict[str, np.ndarray]:
-    """Computes any tensors of a model's graph.
+    """Computes values of any tensors of a model's graph.
 
     Args:
         model: A functional model.
-        inputs: Its inputs, in order.
+        inputs: Values of the model's inputs, in order.
         outputs: (name, symbolic tensor) pairs.
 
     Returns:
@@ -62,4 +62,6 @@ def compute_tensors(
         if tensor is None:
             raise ValueError(f"No tensor is given for {name!r}.")
     values = compile_inference(keras.Model(model.inputs, list(outputs.values())))(*inputs)
+    # Keras returns a single output by itself, not in a list.
+    values = values if isinstance(values, list | tuple) else [values]
     return OrderedDict((name, keras.ops.convert_to_numpy(value)) for name, value in zip(outputs, values, strict=True))

@@ -1,4 +1,4 @@
-"""The Keras model that `fit` trains: the training graph with its losses."""
+"""Keras model that `fit` trains: the training graph with its losses."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ LOSS_NAMES = ("rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox
 
 
 class TrainingModel(LegacyModel):
-    """Computes the five losses of `mrcnn.losses`, weighs and logs them, and decays the weights.
+    """Training graph with the five losses of `mrcnn.losses`, weighted and logged, and weight decay.
 
     Args:
-        config: The configuration: LOSS_WEIGHTS, WEIGHT_DECAY.
-        inputs: Named Keras inputs.
-        outputs: Named tensors of the training graph.
+        config: Uses LOSS_WEIGHTS, WEIGHT_DECAY and WEIGHT_DECAY_REDUCTION.
+        inputs: Keras inputs by name.
+        outputs: Symbolic tensors of the training graph by name.
     """
 
     def __init__(self, config: Any, inputs: dict[str, Any], outputs: dict[str, Any]):
@@ -36,7 +36,7 @@ class TrainingModel(LegacyModel):
         return self._run(inputs, training) if training else super().call(inputs, training=training, mask=mask)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Returns the weighted sum of the losses plus weight decay; the single losses go to the logs."""
+        """Computes the weighted sum of the losses plus weight decay, and logs each loss."""
         values = self.component_losses(y_pred)
         for mean, name in zip(self.loss_means, LOSS_NAMES, strict=True):
             mean.update_state(values[name])
@@ -45,7 +45,11 @@ class TrainingModel(LegacyModel):
         return total + self.weight_decay()
 
     def component_losses(self, y_pred: dict[str, Any]) -> dict[str, Any]:
-        """Returns the five losses by name, float32 scalars."""
+        """Computes the five losses, float32 scalars by name.
+
+        Args:
+            y_pred: Outputs of the training graph by name.
+        """
         active = parse_image_meta_graph(y_pred["image_meta"])["active_class_ids"]
         class_ids = y_pred["target_class_ids"]
         positive_ids = class_ids[:, : y_pred["target_mask"].shape[1]]
@@ -59,7 +63,11 @@ class TrainingModel(LegacyModel):
         }
 
     def weight_decay(self) -> Any:
-        """L2 of the trainable weights, by default each divided by its size as in the lineage; batch norm is spared."""
+        """Computes the L2 penalty of all trainable weights but those of batch norm, a scalar.
+
+        Each weight's sum of squares is divided by its number of elements, as in the lineage, unless
+        WEIGHT_DECAY_REDUCTION is "sum".
+        """
         factor = self.settings.WEIGHT_DECAY
         reduce = ops.mean if self.settings.WEIGHT_DECAY_REDUCTION == "mean" else ops.sum
         terms = [

@@ -1,6 +1,6 @@
-"""The helpers of matterport's `mrcnn.utils` under their old names and signatures.
+"""Helpers of matterport's `mrcnn.utils` under their old names and signatures.
 
-What has a module of its own here is re-exported: `boxes`, `anchors`, `masks`, `resizing`, `evaluation`, `dataset`.
+Those with a module of their own are re-exported: `boxes`, `anchors`, `masks`, `resizing`, `evaluation`, `dataset`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ COCO_MODEL_URL = "https://github.com/matterport/Mask_RCNN/releases/download/v2.0
 
 
 def compute_iou(box: np.ndarray, boxes: np.ndarray, box_area: float, boxes_area: np.ndarray) -> np.ndarray:
-    """Intersection over union of one box with many, areas given because callers have them already.
+    """Computes the intersection over union (IoU) of one box with many, whose areas are known.
 
     Args:
         box: `[4]` as (y1, x1, y2, x2).
@@ -72,6 +72,11 @@ def compute_iou(box: np.ndarray, boxes: np.ndarray, box_area: float, boxes_area:
 
     Returns:
         float `[N]` in 0..1; 0 for two boxes without area.
+
+    Examples:
+        >>> boxes = np.array([[0, 0, 4, 4], [2, 0, 4, 4], [4, 4, 8, 8]])
+        >>> compute_iou(boxes[0], boxes, 16, np.array([16, 8, 16])).tolist()
+        [1.0, 0.5, 0.0]
     """
     top_left = np.maximum(box[:2], boxes[:, :2])
     bottom_right = np.minimum(box[2:4], boxes[:, 2:4])
@@ -81,20 +86,37 @@ def compute_iou(box: np.ndarray, boxes: np.ndarray, box_area: float, boxes_area:
 
 
 def compute_overlaps(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:
-    """Intersection over union of every pair of boxes `[N, 4]` and `[M, 4]`, float64 `[N, M]` in 0..1."""
+    """Computes the intersection over union (IoU) of every pair of boxes.
+
+    Args:
+        boxes1: `[N, 4]` as (y1, x1, y2, x2).
+        boxes2: `[M, 4]`.
+
+    Returns:
+        float64 `[N, M]` in 0..1.
+
+    Examples:
+        >>> compute_overlaps(np.array([[0, 0, 4, 4]]), np.array([[2, 0, 4, 4], [4, 4, 8, 8]])).tolist()
+        [[0.5, 0.0]]
+    """
     return box_math.iou_matrix(boxes1, boxes2).astype(np.float64, copy=False)
 
 
 def non_max_suppression(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
-    """Greedy non-maximum suppression in NumPy.
+    """Selects boxes by descending score, leaving out those that overlap a selected one too much, in NumPy.
 
     Args:
         boxes: `[N, 4]` as (y1, x1, y2, x2), y2 and x2 exclusive.
-        scores: `[N]`.
-        threshold: A box is dropped when its IoU with a better-scored kept one is above it.
+        scores: float `[N]`.
+        threshold: IoU with a kept box above which a box is suppressed.
 
     Returns:
-        int32 `[K]`, the kept boxes by descending score; of equal scores the first comes first.
+        int32 `[K]`, indices of the kept boxes by descending score; of equal scores the earlier comes first.
+
+    Examples:
+        >>> boxes = np.array([[0, 0, 10, 10], [0, 1, 10, 11], [20, 20, 30, 30]])
+        >>> non_max_suppression(boxes, np.array([0.8, 0.9, 0.7]), threshold=0.5).tolist()
+        [1, 2]
     """
     boxes = np.asarray(boxes)
     if boxes.dtype.kind != "f":
@@ -111,30 +133,46 @@ def non_max_suppression(boxes: np.ndarray, scores: np.ndarray, threshold: float)
 
 
 def apply_box_deltas(boxes: np.ndarray, deltas: np.ndarray) -> np.ndarray:
-    """Moves and scales boxes `[N, 4]` by deltas `[N, (dy, dx, log dh, log dw)]`; float32 `[N, 4]`."""
+    """Moves and scales boxes `[N, 4]` by deltas `[N, (dy, dx, log dh, log dw)]`; returns float32 `[N, 4]`."""
     return box_math.decode(boxes.astype(np.float32), np.asarray(deltas, np.float32))
 
 
 def box_refinement(box: np.ndarray, gt_box: np.ndarray) -> np.ndarray:
-    """The deltas, float32 `[N, (dy, dx, log dh, log dw)]`, that turn boxes `[N, 4]` into others `[N, 4]`."""
+    """Computes the deltas that turn boxes into ground-truth boxes (Girshick et al. 2014, appendix C).
+
+    Args:
+        box: `[N, 4]`.
+        gt_box: `[N, 4]`.
+
+    Returns:
+        float32 `[N, (dy, dx, log dh, log dw)]`.
+
+    Examples:
+        >>> box_refinement(np.array([[0, 0, 10, 20]]), np.array([[5, 0, 15, 20]])).tolist()
+        [[0.5, 0.0, 0.0, 0.0]]
+    """
     return box_math.encode(box.astype(np.float32), gt_box.astype(np.float32))
 
 
 def box_refinement_graph(box: Any, gt_box: Any) -> Any:
-    """`box_refinement` for tensors of the Keras backend, inside a graph or outside."""
+    """Computes `box_refinement` with tensors of the Keras backend, inside a graph or outside."""
     return box_math.encode(ops.cast(box, "float32"), ops.cast(gt_box, "float32"))
 
 
 def norm_boxes(boxes: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Pixel boxes `[..., 4]` as float32 normalised ones, given the image's (height, width).
+    """Turns pixel boxes `[..., 4]` into float32 normalised ones, given the image's (height, width).
 
-    In pixels y2 and x2 lie outside the box, in normalised coordinates inside.
+    In pixels y2 and x2 are exclusive, in normalised coordinates inclusive.
+
+    Examples:
+        >>> norm_boxes(np.array([[0, 0, 101, 201]]), (101, 201)).tolist()
+        [[0.0, 0.0, 1.0, 1.0]]
     """
     return box_math.normalize(boxes, shape)
 
 
 def denorm_boxes(boxes: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """The inverse of `norm_boxes`: int32 pixel boxes `[..., 4]`, rounded."""
+    """Turns normalised boxes `[..., 4]` into int32 pixel boxes, rounded; the inverse of `norm_boxes`."""
     return box_math.denormalize(boxes, shape)
 
 
@@ -142,13 +180,13 @@ def batch_slice(inputs: Any, graph_fn: Callable[..., Any], batch_size: int, name
     """Applies a function for one example to every example of a batch and stacks the results.
 
     Args:
-        inputs: A tensor or a list of tensors with a leading batch axis.
-        graph_fn: Takes one example of each input; returns a tensor, or a tuple or list of tensors.
-        batch_size: Number of examples, known when the graph is made.
-        names: Ignored: tensors of Keras 3 have no names to give. Stands for the lineage's signature.
+        inputs: Tensor or list of tensors with a leading batch axis.
+        graph_fn: Function from one example of each input to a tensor, or to a tuple or list of tensors.
+        batch_size: Number of examples.
+        names: Unused, since tensors of Keras 3 take no names; part of the lineage's signature.
 
     Returns:
-        The stacked result, or a list of them where `graph_fn` returns more than one.
+        The stacked result, or a list of them if `graph_fn` returns several.
     """
     if not isinstance(inputs, list):
         inputs = [inputs]
@@ -161,14 +199,14 @@ def batch_slice(inputs: Any, graph_fn: Callable[..., Any], batch_size: int, name
 
 
 def download_trained_weights(coco_model_path: str | os.PathLike, verbose: int = 1) -> None:
-    """Downloads the weights trained on COCO, unless they are there already.
+    """Downloads the weights trained on COCO, unless the file exists.
 
     Args:
-        coco_model_path: Where to put the file.
-        verbose: 1 says when it starts and ends.
+        coco_model_path: Path of the file.
+        verbose: 1 prints start and end of the download.
 
     Raises:
-        trainkit.download.DownloadError: There is no network, or the transfer failed.
+        DownloadError: The transfer failed; the message names the address and the place for the file.
     """
     if verbose > 0:
         print(f"Downloading pretrained model to {coco_model_path} ...")

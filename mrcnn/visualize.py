@@ -1,7 +1,7 @@
 """Pictures of instances, boxes and scores, under the names and signatures of matterport's `mrcnn.visualize`.
 
-Everything is drawn with matplotlib. Functions that open a figure of their own also show it; with a backend
-that only writes files (Agg, PDF, ...) the figure stays open for `plt.savefig` instead.
+Functions that open a matplotlib figure also show it; with a backend that only writes files (Agg, PDF, …) the figure
+stays open for `plt.savefig` instead.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ __all__ = [
 
 _FILE_BACKENDS = frozenset({"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"})
 
-Color = Any  # Whatever matplotlib takes: a name, or red, green, blue (and alpha) in 0..1.
+Color = Any  # Colour of matplotlib: a name, or red, green, blue (and alpha) in 0..1.
 
 
 def display_images(
@@ -59,11 +59,11 @@ def display_images(
 
     Args:
         images: Each `[H, W]` or `[H, W, 3]`, values 0 to 255.
-        titles: One title an image.
-        cols: Images a row.
+        titles: One title per image.
+        cols: Images per row.
         cmap: Colour map of images without channels, e.g. "Blues".
-        norm: matplotlib's normalisation of such images.
-        interpolation: matplotlib's interpolation.
+        norm: matplotlib normalisation of such images.
+        interpolation: matplotlib interpolation.
     """
     titles = [""] * len(images) if titles is None else titles
     rows = max(1, math.ceil(len(images) / cols))
@@ -77,14 +77,14 @@ def display_images(
 
 
 def random_colors(N: int, bright: bool = True) -> list[tuple[float, float, float]]:
-    """Distinct colours in random order: evenly spaced hues.
+    """Returns distinct colours of evenly spaced hues in random order.
 
     Args:
-        N: How many.
+        N: Number of colours.
         bright: False darkens them.
 
     Returns:
-        N times (red, green, blue) in 0..1. The order comes from Python's global `random`.
+        N tuples (red, green, blue) in 0..1, in an order drawn from Python's global `random`.
     """
     colors = [colorsys.hsv_to_rgb(i / N, 1, 1.0 if bright else 0.7) for i in range(N)]
     random.shuffle(colors)
@@ -96,12 +96,12 @@ def apply_mask(image: np.ndarray, mask: np.ndarray, color: Color, alpha: float =
 
     Args:
         image: `[H, W, 3]`, values 0 to 255; changed.
-        mask: `[H, W]`, 1 or True where to tint.
-        color: The colour; an alpha in it is ignored.
+        mask: `[H, W]`, 1 or True for pixels to tint.
+        color: matplotlib colour; its alpha is ignored.
         alpha: Weight of the colour in 0..1.
 
     Returns:
-        `image`.
+        The changed `image`.
     """
     inside = np.asarray(mask) == 1
     image[inside] = image[inside] * (1 - alpha) + alpha * 255 * np.array(to_rgb(color))
@@ -127,28 +127,28 @@ def display_instances(
 
     Args:
         image: `[H, W, 3]`, values 0 to 255.
-        boxes: int `[N, 4]` pixels (y1, x1, y2, x2); an instance with a box of zeros is left out.
+        boxes: int `[N, 4]` in pixels, (y1, x1, y2, x2); an instance with a box of zeros is left out.
         masks: `[H, W, N]`.
         class_ids: int `[N]`.
-        class_names: Names by class identifier.
+        class_names: Names of the classes by class id.
         scores: float `[N]`, shown in the captions.
         title: Title of the picture.
         figsize: Inches (width, height) of the figure where `ax` is None.
-        ax: Where to draw; None opens a figure and shows it.
-        show_mask: Whether to tint masks; they are outlined in any case.
-        show_bbox: Whether to draw boxes.
-        colors: One an instance; None for random ones.
-        captions: One an instance; None for class name and score.
+        ax: matplotlib axes; None opens a figure and shows it.
+        show_mask: True tints the masks; their outlines are always drawn.
+        show_bbox: True draws the boxes.
+        colors: One colour per instance; None for random ones.
+        captions: One caption per instance; None for class name and score.
 
     Raises:
-        ValueError: Boxes, masks and classes are not equally many.
+        ValueError: The numbers of boxes, masks and classes differ.
     """
     count = len(boxes)
     if count == 0:
         print("\n*** No instances to display ***\n")
     elif not count == masks.shape[-1] == len(class_ids):
         raise ValueError(
-            f"Expected one mask and one class a box. Received: {count} boxes, {masks.shape[-1]} masks, "
+            f"Expected one mask and one class per box. Received: {count} boxes, {masks.shape[-1]} masks, "
             f"{len(class_ids)} classes"
         )
     opened = ax is None
@@ -200,20 +200,20 @@ def display_differences(
 
     Args:
         image: `[H, W, 3]`, values 0 to 255.
-        gt_box: int `[M, 4]` pixels.
+        gt_box: int `[M, 4]` in pixels.
         gt_class_id: int `[M]`.
         gt_mask: `[H, W, M]`.
-        pred_box: int `[N, 4]` pixels.
+        pred_box: int `[N, 4]` in pixels.
         pred_class_id: int `[N]`.
         pred_score: float `[N]`.
         pred_mask: `[H, W, N]`.
-        class_names: Names by class identifier.
-        title: Title of the picture; empty for a legend.
-        ax: Where to draw; None opens a figure and shows it.
-        show_mask: Whether to tint masks.
-        show_box: Whether to draw boxes.
-        iou_threshold: As for `evaluation.compute_matches`.
-        score_threshold: As for `evaluation.compute_matches`.
+        class_names: Names of the classes by class id.
+        title: Title of the picture; by default a legend.
+        ax: matplotlib axes; None opens a figure and shows it.
+        show_mask: True tints the masks.
+        show_box: True draws the boxes.
+        iou_threshold: Minimum mask IoU of a match, 0 to 1.
+        score_threshold: Second minimum of the mask IoU, see `evaluation.compute_matches`.
     """
     gt_box, pred_box = evaluation.trim_zeros(gt_box), evaluation.trim_zeros(pred_box)
     gt_count = len(gt_box)
@@ -251,16 +251,16 @@ def draw_rois(
     class_names: Sequence[str],
     limit: int = 10,
 ) -> None:
-    """Draws RoIs dashed and, for those of a class, the refined RoI solid with mask and class name.
+    """Draws RoIs dashed and, for positive ones, the refined RoI solid with mask and class name.
 
     Args:
         image: `[H, W, 3]`, values 0 to 255.
-        rois: `[N, 4]` pixels.
-        refined_rois: `[N, 4]` pixels.
-        mask: float `[N, h, w]`, what the mask head is to predict in each RoI.
+        rois: `[N, 4]` in pixels.
+        refined_rois: `[N, 4]` in pixels.
+        mask: float `[N, h, w]` in 0..1, target of the mask head in each RoI.
         class_ids: int `[N]`, 0 for background.
-        class_names: Names by class identifier.
-        limit: Most RoIs to draw; of more, a random choice by NumPy's global generator.
+        class_names: Names of the classes by class id.
+        limit: Maximum number of RoIs to draw; of more, a random sample by NumPy's global generator.
     """
     count = len(rois)
     chosen = np.random.choice(count, limit, replace=False) if count > limit else np.arange(count)
@@ -295,7 +295,7 @@ def draw_box(image: np.ndarray, box: Sequence[int], color: Sequence[int]) -> np.
         color: (red, green, blue) in 0..255.
 
     Returns:
-        `image`.
+        The changed `image`.
     """
     y1, x1, y2, x2 = (int(side) for side in box)
     drawn = image if image.flags.c_contiguous else np.ascontiguousarray(image)
@@ -308,14 +308,14 @@ def draw_box(image: np.ndarray, box: Sequence[int], color: Sequence[int]) -> np.
 def display_top_masks(
     image: np.ndarray, mask: np.ndarray, class_ids: np.ndarray, class_names: Sequence[str], limit: int = 4
 ) -> None:
-    """Shows an image and, beside it, the masks of the classes that cover most of it.
+    """Shows an image beside the masks of the classes that cover most of it.
 
     Args:
         image: `[H, W, 3]`, values 0 to 255.
         mask: `[H, W, N]`.
         class_ids: int `[N]`.
-        class_names: Names by class identifier.
-        limit: How many classes to show.
+        class_names: Names of the classes by class id.
+        limit: Number of classes to show.
     """
     areas = {c: np.count_nonzero(mask[:, :, class_ids == c]) for c in np.unique(class_ids)}
     top = [c for c in sorted(areas, key=areas.get, reverse=True) if areas[c] > 0][:limit]
@@ -343,17 +343,17 @@ def draw_boxes(
     title: str = "",
     ax: Axes | None = None,
 ) -> None:
-    """Draws boxes dotted, refined boxes solid, with masks and captions where they are given.
+    """Draws boxes dotted and refined boxes solid, with masks and captions if given.
 
     Args:
         image: `[H, W, 3]`, values 0 to 255.
-        boxes: `[N, 4]` pixels; one of zeros is left out with all that belongs to it.
-        refined_boxes: `[N, 4]` pixels, what became of `boxes`.
+        boxes: `[N, 4]` in pixels; a box of zeros is left out with its refined box, mask and caption.
+        refined_boxes: `[N, 4]` in pixels, the boxes after refinement.
         masks: `[H, W, N]`.
-        captions: One a box.
-        visibilities: How prominent each box is: 0 gray and dotted, without its refined box; 1 dotted; 2 solid.
+        captions: One caption per box.
+        visibilities: Style of each box: 0 grey and dotted, without its refined box; 1 dotted; 2 solid.
         title: Title of the picture.
-        ax: Where to draw; None opens a figure.
+        ax: matplotlib axes; None opens a figure.
 
     Raises:
         ValueError: Neither boxes nor refined boxes are given.
@@ -394,7 +394,7 @@ def draw_boxes(
 
 
 def _frame(ax: Axes, shape: Sequence[int], vertical: int, horizontal: int, title: str) -> None:
-    """Leaves a margin in pixels, so that what sticks out of the image is seen."""
+    """Sets the title, and limits with a margin in pixels that shows boxes reaching outside the image."""
     ax.set_ylim(shape[0] + vertical, -vertical)
     ax.set_xlim(-horizontal, shape[1] + horizontal)
     ax.axis("off")
@@ -413,7 +413,7 @@ def _connect_corners(ax: Axes, box: np.ndarray, refined_box: np.ndarray, color: 
 def _add_mask(
     ax: Axes, canvas: np.ndarray, mask: np.ndarray, mask_box: np.ndarray, color: Color, tint: bool = True
 ) -> None:
-    """Outlines a mask and tints its pixels on the canvas; touches only the mask's own box."""
+    """Outlines a mask and tints its pixels on the canvas, inside the mask's box."""
     y1, x1, y2, x2 = mask_box
     crop = mask[y1:y2, x1:x2].astype(bool)
     if tint:
@@ -425,6 +425,6 @@ def _add_mask(
 
 
 def _show() -> None:
-    """Shows the open figures where the backend can."""
+    """Shows the open figures if the backend can."""
     if matplotlib.get_backend().lower() not in _FILE_BACKENDS:
         plt.show()

@@ -1,4 +1,4 @@
-"""Public weights: where they are, how they are fetched, and how ImageNet's fit the backbone's layers."""
+"""Public weights: download of COCO's and ImageNet's, and loading of ImageNet's into the backbone."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from trainkit.imagenet import default_weights_dir
 COCO_FILE = "mask_rcnn_coco.h5"
 # keras.applications trained its ResNets with this batch-norm epsilon.
 _IMAGENET_EPSILON = 1.001e-5
-# Our name of each convolution of a block -> theirs.
+# Name of each convolution of a block -> its number in keras.applications.
 _BRANCHES = {"branch1": "0", "branch2a": "1", "branch2b": "2", "branch2c": "3"}
 
 
 def download_coco(weights_dir: str | os.PathLike | None = None) -> Path:
-    """Returns the file of the public COCO weights (ResNet-101, 81 classes), downloaded when it is not there.
+    """Returns the file of the public COCO weights (ResNet-101, 81 classes), after downloading it if missing.
 
     Args:
-        weights_dir: Folder of the file.
+        weights_dir: Folder of the file; by default `trainkit.imagenet.default_weights_dir()`.
 
     Raises:
-        DownloadError: It could not be fetched; the message says from where and where to put it.
+        DownloadError: The transfer failed; the message names the address and the place for the file.
     """
     path = Path(weights_dir or default_weights_dir()) / COCO_FILE
     return download(COCO_MODEL_URL, path, what="Mask R-CNN weights trained on COCO")
@@ -56,7 +56,9 @@ def download_imagenet(backbone: str, weights_dir: str | os.PathLike | None = Non
 def imagenet_name(layer: str) -> str | None:
     """Returns the keras.applications name of a backbone layer, or None if it has none.
 
-    `res4b_branch2a` is `conv4_block2_1_conv` there, `bn_conv1` is `conv1_bn`.
+    Examples:
+        >>> imagenet_name("res4b_branch2a"), imagenet_name("bn_conv1"), imagenet_name("fpn_p2")
+        ('conv4_block2_1_conv', 'conv1_bn', None)
     """
     if layer in ("conv1", "bn_conv1"):
         return "conv1_conv" if layer == "conv1" else "conv1_bn"
@@ -69,23 +71,23 @@ def imagenet_name(layer: str) -> str | None:
 
 
 def is_imagenet_file(path: str | os.PathLike) -> bool:
-    """Whether a weights file has the layers of a keras.applications ResNet."""
+    """Returns True if a weights file has the layers of a keras.applications ResNet."""
     return "conv1_conv" in read_layers(path)
 
 
 def load_imagenet(model: keras.Model, path: str | os.PathLike) -> list[str]:
     """Loads keras.applications ResNet weights into the backbone of a model.
 
-    Two differences are made up for: the original's first convolution expects BGR, ours RGB; and its batch norm has
-    another epsilon, which the scale takes in. A third stays, as in the lineage: the first pooling pads at the end
-    only, so that its windows lie one pixel further down and right.
+    Two differences are corrected: the first convolution of keras.applications expects BGR, this one RGB; and the
+    epsilon of its batch norm differs, which the scale absorbs. A third remains, as in the lineage: the first pooling
+    pads at the end only, so that its windows lie one pixel further down and right.
 
     Args:
         model: A Mask R-CNN with a ResNet backbone.
-        path: The weights file.
+        path: Weights file of keras.applications.
 
     Returns:
-        The names of the layers that were loaded.
+        Names of the loaded layers.
 
     Raises:
         WeightsFileError: The file lacks a layer or has other shapes: it belongs to another backbone.

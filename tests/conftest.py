@@ -1,4 +1,4 @@
-"""What makes tests of networks quick, on every backend."""
+"""Fixtures that make tests of networks quick, on every backend."""
 
 from collections.abc import Callable, Iterator
 

@@ -1,1 +1,1 @@
-"""What every model here needs around its training: files, downloads, weights, checkpoints, label images."""
+"""Shared parts of training: settings, stages, batches, checkpoints, weights files, downloads, label images."""

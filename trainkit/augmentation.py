@@ -1,4 +1,4 @@
-"""Augmenting an image and its label image together with imgaug, repeatably and from several threads."""
+"""Augmentation of an image and its label image together with imgaug, repeatable and safe in threads."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ def augment_pair(augmenter: Any, image: np.ndarray, labels: np.ndarray, seed: in
     """Applies one draw of an augmenter to an image and, where it moves pixels, to its label image.
 
     Label images go through as segmentation maps: imgaug moves them with nearest-neighbour sampling and leaves them
-    alone in colour, blur and noise. Labels that leave the image are simply no longer there: the others keep their
-    numbers. The augmenter itself is not changed (a copy is seeded), so threads may share one, and imgaug's global
-    random state plays no part.
+    alone in colour, blur and noise. Labels that leave the image are gone; the others keep their numbers. A copy of
+    the augmenter is seeded, so threads may share one, and imgaug's global random state plays no part.
 
     Args:
-        augmenter: an imgaug augmenter.
-        image: uint8 [H, W, 3].
-        labels: int32 [H, W] or, for several maps at once, [H, W, C].
-        seed: from 0 to 2**32 - 1; one seed always draws the same.
+        augmenter: imgaug augmenter.
+        image: uint8 [H, W, 3], RGB.
+        labels: Label image int32 [H, W], or several of them, [H, W, C].
+        seed: Seed of the draw, 0 to 2**32 - 1; one seed always draws the same.
 
     Returns:
-        (image uint8 [H', W', 3], labels int32 of the rank received); H' and W' differ from H and W only where the
+        (image uint8 [H', W', 3], labels int32 of the rank received); H' and W' differ from H and W only if the
         augmenter changes an image's size.
 
     Raises:
-        ValueError: image and labels do not have one height and width.
+        ValueError: Image and labels differ in height or width.
     """
     if image.shape[:2] != labels.shape[:2]:
         raise ValueError(f"image and labels must have one height and width; received {image.shape}, {labels.shape}")

@@ -1,4 +1,4 @@
-"""Batch normalisation whose training uses the backend's own kernel where there is one."""
+"""Batch normalisation that trains with the backend's own kernel if there is one."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from keras import ops
 class BatchNorm(keras.layers.BatchNormalization):
     """Batch normalisation over all axes but the last, in training with TensorFlow's fused kernel.
 
-    That kernel reads and writes a map fewer times than the single operations of Keras, which costs a fifth of a
-    training step on a CPU. Weights, results and every other backend are those of `keras.layers.BatchNormalization`.
+    The kernel reads and writes a map fewer times than the single operations of Keras, which saves a fifth of a
+    training step on a CPU. Weights and results are those of `keras.layers.BatchNormalization`, which other backends
+    use.
 
     Input and output: `[B, H, W, C]`.
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Normalises `[B, H, W, C]`, in training by the batch's statistics, which the running averages then follow."""
         if not (training and self.trainable) or keras.backend.backend() != "tensorflow":
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf

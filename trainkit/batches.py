@@ -1,4 +1,4 @@
-"""Batches for `fit` that are the same in every run of one seed, prepared ahead by threads."""
+"""Batches for `keras.Model.fit` that are the same in every run of one seed, prepared ahead by threads."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ import numpy as np
 
 
 class Order(Protocol):
-    """An endless sequence of items, of which any place can be asked for at once."""
+    """Endless sequence of items with random access."""
 
     def __getitem__(self, position: int) -> Any:
-        """Returns the item at a position from 0 on."""
+        """Returns the item at a position, 0 or more."""
 
 
 class InOrder:
-    """The items in their order, over and over.
+    """Items in their own order, over and over.
 
     Args:
-        items: At least one.
+        items: Items, at least one.
+
+    Raises:
+        ValueError: There are no items.
     """
 
     def __init__(self, items: Sequence[Any]):
@@ -35,11 +38,14 @@ class InOrder:
 
 
 class Shuffled:
-    """The items in rounds of random order: each comes once before any comes again.
+    """Items in rounds of random order: each comes once before any comes again.
 
     Args:
-        items: At least one.
-        seed: One number from 0 on, or several.
+        items: Items, at least one.
+        seed: Seed of the order, one number from 0 on or several.
+
+    Raises:
+        ValueError: There are no items.
     """
 
     def __init__(self, items: Sequence[Any], seed: int | Sequence[int]):
@@ -56,13 +62,16 @@ class Shuffled:
 
 
 class Balanced:
-    """Groups of items in turn, each group equally often whatever its size.
+    """Items of groups in turn, each group equally often whatever its size.
 
     The groups come in rounds of random order; within a group the items are `Shuffled`.
 
     Args:
         groups: Items by group; at least one group, and one item in each.
-        seed: From 0 on.
+        seed: Seed of the order, 0 or more.
+
+    Raises:
+        ValueError: There are no groups, or a group is empty.
     """
 
     def __init__(self, groups: Mapping[Hashable, Sequence[Any]], seed: int):
@@ -121,20 +130,20 @@ class Weighted:
 
 
 class Batches(keras.utils.PyDataset, ABC):
-    """Batches for `fit`, prepared by threads while the network computes, and the same in every run of one seed.
+    """Batches prepared by threads while the network computes, and the same in every run of one seed.
 
-    Which item sample i of epoch e is, and every random choice in preparing it, depend on `seed`, e and i alone;
-    neither on the number of threads nor on whether earlier epochs ran in this process. To resume, set `epoch` to
-    the number of finished epochs. Besides the batch that was asked for, only the next few of its epoch are held.
+    The item of sample i of epoch e, and every random choice in preparing it, depend on `seed`, e and i alone; neither
+    on the number of threads nor on whether earlier epochs ran in this process. To resume, set `epoch` to the number of
+    finished epochs. Besides the batch that is requested, only the next few of its epoch are held.
 
-    A subclass says with `sample` how an item is prepared, and with `collate` how samples become a batch.
+    A subclass implements `sample`, which prepares an item, and `collate`, which makes a batch of samples.
 
     Args:
-        order: Chooses the item of every sample.
-        batch_size: Samples a batch.
-        steps: Batches an epoch.
-        seed: From 0 on.
-        workers: Threads; 0 prepares each batch when it is asked for.
+        order: Order of the items, one for every sample.
+        batch_size: Samples of a batch.
+        steps: Batches of an epoch.
+        seed: Seed of every random choice, 0 or more.
+        workers: Number of threads; 0 prepares each batch when it is requested.
 
     Raises:
         ValueError: A number is out of its range.
@@ -163,16 +172,16 @@ class Batches(keras.utils.PyDataset, ABC):
 
     @abstractmethod
     def sample(self, item: Any, rng: np.random.Generator) -> Any:
-        """Returns what an item brings to a batch; called from several threads at once.
+        """Prepares a sample of a batch; called from several threads at once.
 
         Args:
-            item: From the order.
-            rng: Makes every random choice.
+            item: Item of the order.
+            rng: Generator of every random choice.
         """
 
     @abstractmethod
     def collate(self, samples: Sequence[Any]) -> Any:
-        """Returns the batch made of samples; what is no tuple goes to `fit` as the network's inputs."""
+        """Makes a batch of samples: a tuple as `fit` takes it, or else the network's inputs alone."""
 
     def __len__(self) -> int:
         return self.steps
@@ -189,21 +198,31 @@ class Batches(keras.utils.PyDataset, ABC):
         return batch if isinstance(batch, tuple) else (batch,)
 
     def on_epoch_begin(self) -> None:
-        """Called by `fit`."""
+        """Notes that the epoch's batches are used; called by `fit`."""
         self._began, self._finished = True, False
 
     def on_epoch_end(self) -> None:
-        """Goes on to the next epoch. `fit` also calls this after merely peeking at the data: that counts nothing."""
+        """Moves to the next epoch if this one was used; called by `fit`, also after it merely looked at one batch."""
         if self._began and self._finished:
             self.epoch += 1
         self._began = self._finished = False
 
     def item(self, epoch: int, index: int) -> Any:
-        """Returns the item of sample `index` (0 to steps * batch size - 1) of an epoch."""
+        """Returns the item of a sample.
+
+        Args:
+            epoch: Epoch, 0 or more.
+            index: Sample of the epoch, 0 to steps * batch size - 1.
+        """
         return self._order[epoch * self.steps * self.batch_size + index]
 
     def batch(self, epoch: int, index: int) -> Any:
-        """Prepares batch `index` of an epoch, in the calling thread."""
+        """Prepares a batch in the calling thread.
+
+        Args:
+            epoch: Epoch, 0 or more.
+            index: Batch of the epoch, 0 to steps - 1.
+        """
         first = index * self.batch_size
         return self.collate(
             [
@@ -213,7 +232,7 @@ class Batches(keras.utils.PyDataset, ABC):
         )
 
     def _prefetch(self, index: int) -> Future:
-        """Has batch `index` and the next few of the epoch prepared; returns the first."""
+        """Schedules a batch and the next few of the epoch; returns the first."""
         with self._lock:
             epoch = self.epoch
             wanted = [(epoch, i) for i in range(index, min(index + 1 + self._ahead, self.steps))]

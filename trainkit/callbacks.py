@@ -1,4 +1,4 @@
-"""What happens at the end of an epoch: checkpoint, log, evaluation.
+"""Callbacks at the end of an epoch: checkpoint, log, evaluation.
 
 A callback that adds to the logs is seen by those after it in the list: PeriodicEvaluation goes before
 ResumableCSVLogger and TensorBoard, and EpochCheckpoint last, so that an epoch with a checkpoint is fully logged.
@@ -26,17 +26,17 @@ logger = logging.getLogger(__name__)
 
 
 class EpochCheckpoint(keras.callbacks.Callback):
-    """Writes a checkpoint after every epoch, from which a killed run goes on.
+    """Writes a checkpoint after every epoch, from which a killed run resumes.
 
     Args:
         path_template: Path whose file name has a field for the number of finished epochs, such as
             `logs/run/mask_rcnn_{epoch:04d}.h5`.
         seed: Seed of the run, kept in the checkpoint.
         stage: Description of the training stage, kept in the checkpoint; anything that JSON can hold.
-        keep_state_only_in_last: Whether the checkpoint of the epoch before is reduced to its weights.
+        keep_state_only_in_last: Whether the previous epoch's checkpoint is reduced to its weights.
 
     Raises:
-        ValueError: If the file name has no field for the epoch.
+        ValueError: The file name has no field for the epoch.
     """
 
     def __init__(
@@ -67,14 +67,14 @@ class EpochCheckpoint(keras.callbacks.Callback):
 
 
 class ResumableCSVLogger(keras.callbacks.Callback):
-    """Keeps one row an epoch in a CSV file, over all the runs that make up a training.
+    """Keeps one row for each epoch in a CSV file, over all runs of a training.
 
-    The column `epoch` counts finished epochs, as the names of the checkpoints do. A run that goes on from an
-    earlier epoch drops the rows after it, and quantities that appear later get a column of their own. The file is
-    rewritten atomically after every epoch.
+    The column `epoch` counts finished epochs, as the names of the checkpoints do. A run that resumes from an earlier
+    epoch drops the rows after it, and quantities that appear later get a column of their own. The file is rewritten
+    atomically after every epoch.
 
     Args:
-        path: The CSV file.
+        path: CSV file to write.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -99,10 +99,10 @@ class ResumableCSVLogger(keras.callbacks.Callback):
         write_text(self._path, text.getvalue())
 
     def _read(self) -> list[dict[str, Any]]:
-        """Returns the rows of earlier runs, without the cells that were empty.
+        """Returns the rows of earlier runs, without empty cells.
 
         Raises:
-            ValueError: If the file is none of this class's.
+            ValueError: The file is not a training log.
         """
         if not self._path.exists():
             return []
@@ -116,18 +116,18 @@ class ResumableCSVLogger(keras.callbacks.Callback):
 class PeriodicEvaluation(keras.callbacks.Callback):
     """Measures the model every few epochs and after the last one, and keeps the best weights.
 
-    The results join the epoch's logs as `val_<name>`. The best value so far stands in a JSON file beside the best
-    weights, so that a run that goes on does not begin anew.
+    The results join the epoch's logs as `val_<name>`. The best value so far is kept in a JSON file beside the best
+    weights, so that a resumed run compares with it.
 
     Args:
-        evaluate: Returns the results by name; called without arguments when the model holds the epoch's weights.
-        every: Number of epochs between evaluations.
-        best_path: Weights file for the best epoch; its state stands beside it with the suffix `.json`.
+        evaluate: Function without arguments that returns the results by name; the model holds the epoch's weights.
+        every: Number of epochs between evaluations, 1 or more.
+        best_path: Weights file for the best epoch; the best value is kept beside it with the suffix `.json`.
         monitor: Name of the result that decides.
-        mode: "max" if more is better, "min" if less is.
+        mode: "max" if higher is better, "min" if lower is better.
 
     Raises:
-        ValueError: If `every` is not positive or `mode` is neither of the two.
+        ValueError: `every` is below 1, or `mode` is unknown.
     """
 
     def __init__(
@@ -171,7 +171,7 @@ class PeriodicEvaluation(keras.callbacks.Callback):
             write_text(self._record_path, json.dumps(record, indent=1) + "\n")
 
     def _is_better(self, value: float) -> bool:
-        """Returns whether `value` beats the best of this and earlier runs; not a number beats nothing."""
+        """Returns whether a value beats the best of this and earlier runs; NaN beats nothing."""
         if math.isnan(value):
             return False
         best = self._best()
@@ -183,7 +183,7 @@ class PeriodicEvaluation(keras.callbacks.Callback):
         """Returns the best value so far, or None if none was recorded for this monitor or its weights are gone.
 
         Raises:
-            ValueError: If the record cannot be read.
+            ValueError: The record cannot be read.
         """
         if not (self._record_path.exists() and self._best_path.exists()):
             return None
@@ -196,7 +196,7 @@ class PeriodicEvaluation(keras.callbacks.Callback):
 
 
 def tensorboard_callback(log_dir: str | os.PathLike) -> keras.callbacks.TensorBoard | None:
-    """Returns a callback that writes the logs for TensorBoard, or None with a warning where that cannot be.
+    """Returns a callback that writes the logs for TensorBoard, or None with a warning.
 
     Keras writes them through TensorFlow's summaries, on every backend, and those need the package tensorboard.
 

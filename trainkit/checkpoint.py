@@ -1,11 +1,11 @@
-"""One file an epoch from which training goes on as if it had never stopped.
+"""Checkpoints: one file for each epoch, from which training resumes as if it had never stopped.
 
 A checkpoint is a weights file in the legacy layout (see `trainkit.hdf5_layout`) with one group more,
 `training_state`, which is not listed in `layer_names`, so that readers of weights pass over it. Weights and state
-are one file because two could not be replaced in one step.
+are one file because two files cannot be replaced in one step.
 
-Where the optimizer keeps a moving average of the weights, that is what the file has as its weights, and the weights
-themselves are part of the training state: whoever takes a checkpoint to predict with takes the average.
+Where the optimizer keeps a moving average of the weights, the average is what the file has as its weights, and the
+weights themselves are part of the training state: whoever predicts with a checkpoint predicts with the average.
 """
 
 import json
@@ -28,17 +28,17 @@ _VERSION = 1
 
 
 class CheckpointError(ValueError):
-    """A training state that does not fit the model or the optimizer it is to be restored into."""
+    """Training state that does not fit the model or the optimizer."""
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """What a run needs beside the weights to go on.
+    """State of a training besides the weights, needed to resume it.
 
     Attributes:
-        epoch: Number of finished epochs, which is the `initial_epoch` of the run that goes on.
+        epoch: Number of finished epochs, the `initial_epoch` of the resumed run.
         seed: Seed of the run.
-        stage: What distinguishes the training stage, such as {"layers": "heads", "learning_rate": 0.001}.
+        stage: Description of the training stage, such as {"layers": "heads", "learning_rate": 0.001}.
         optimizer: Names and values of the optimizer's variables, in its order; empty if none was saved.
         variables: Names and values of the model's variables that are no weights (the states of the random
             generators of its layers), in its order.
@@ -66,17 +66,17 @@ def save_checkpoint(
     """Writes a model's weights and the state of its training into one file, atomically.
 
     Args:
-        path: The file to write.
-        model: The model in training.
+        path: File to write.
+        model: Model in training.
         epoch: Number of finished epochs.
         seed: Seed of the run.
         stage: Description of the training stage; anything that JSON can hold.
-        optimizer: The optimizer in use; by default the one that the model is compiled with, if any.
+        optimizer: Optimizer in use; by default the one that the model is compiled with, if any.
 
     Raises:
-        WeightsFileError: If the model cannot be laid out (see `save_weights`).
-        TypeError: If JSON cannot hold `stage`.
-        OSError: If the file cannot be written.
+        WeightsFileError: The layout cannot hold the model (see `save_weights`).
+        TypeError: JSON cannot hold `stage`.
+        OSError: The file cannot be written.
     """
     synchronise(model)
     optimizer = optimizer or getattr(model, "optimizer", None)
@@ -99,13 +99,13 @@ def read_training_state(path: str | os.PathLike) -> TrainingState | None:
     """Reads the training state from a checkpoint.
 
     Args:
-        path: A checkpoint, or any weights file in HDF5.
+        path: Checkpoint, or any weights file in HDF5.
 
     Returns:
         The state, or None if the file holds weights only.
 
     Raises:
-        WeightsFileError: If the file is missing or damaged, or if its state is of a version not known here.
+        WeightsFileError: The file is missing or damaged, or its state is of an unknown version.
     """
     with open_for_reading(path) as file:
         if _GROUP not in file:
@@ -125,21 +125,21 @@ def read_training_state(path: str | os.PathLike) -> TrainingState | None:
 
 
 def restore_training_state(model: keras.Model, optimizer: keras.Optimizer | None, state: TrainingState) -> None:
-    """Puts optimizer and random generators back where a checkpoint left them; the file's weights are loaded separately.
+    """Restores optimizer and random generators from a checkpoint; the file's weights are loaded separately.
 
-    Weights that the file has averages of are put back with the optimizer that keeps the averages.
+    Where the file's weights are averages, the weights themselves are restored with the optimizer that averages them.
 
-    Variables are matched by order, since automatic names differ from run to run. Whether the stage is still the
-    same is the caller's to compare: with other layers trainable, the optimizer has other variables.
+    Variables are matched by order, since automatic names differ from run to run. The caller compares the stages: with
+    other layers trainable, the optimizer has other variables.
 
     Args:
-        model: The model, built like the one that was saved.
-        optimizer: Its optimizer, already built (`optimizer.build(model.trainable_variables)`); None restores the
-            random generators alone.
-        state: The state to restore.
+        model: Model, built like the one that was saved.
+        optimizer: Optimizer of the model, already built (`optimizer.build(model.trainable_variables)`); None restores
+            the random generators alone.
+        state: State to restore.
 
     Raises:
-        CheckpointError: If number or shapes of the variables differ; nothing is then changed.
+        CheckpointError: Number or shapes of the variables differ; nothing is changed.
     """
     pairs = [] if optimizer is None else _pairs("optimizer", optimizer.variables, state.optimizer)
     if optimizer is not None and state.weights:
@@ -153,11 +153,11 @@ def strip_training_state(path: str | os.PathLike) -> None:
     """Rewrites a checkpoint as a plain weights file, atomically; a file without a state is left as it is.
 
     Args:
-        path: The checkpoint.
+        path: Checkpoint to rewrite.
 
     Raises:
-        WeightsFileError: If the file is missing or damaged.
-        OSError: If the file cannot be written.
+        WeightsFileError: The file is missing or damaged.
+        OSError: The file cannot be written.
     """
     with open_for_reading(path) as file:
         has_state = _GROUP in file
@@ -172,7 +172,11 @@ def strip_training_state(path: str | os.PathLike) -> None:
 
 
 def synchronise(model: keras.Model) -> None:
-    """Brings a model's variables up to date in the middle of `fit`; on JAX the trainer keeps their values in trees."""
+    """Updates a model's variables in the middle of `fit`: on JAX the trainer keeps their values elsewhere.
+
+    Args:
+        model: Model, in training or not.
+    """
     if hasattr(model, "jax_state_sync"):
         model.jax_state_sync()
 
@@ -188,7 +192,7 @@ def _named(variables: Iterable[keras.Variable]) -> Iterator[tuple[str, np.ndarra
 
 
 def _write_variables(group: h5py.Group, variables: Iterable[tuple[str, np.ndarray]]) -> None:
-    """Stores arrays under their position, with their path as an attribute."""
+    """Stores arrays under their positions, with their paths as attributes."""
     for number, (path, array) in enumerate(variables):
         # HDF5 has no bfloat16; float32 holds its values exactly.
         array = array.astype(np.float32) if array.dtype.name == "bfloat16" else array
@@ -196,7 +200,7 @@ def _write_variables(group: h5py.Group, variables: Iterable[tuple[str, np.ndarra
 
 
 def _read_variables(group: h5py.Group) -> list[tuple[str, np.ndarray]]:
-    """Returns what `_write_variables` stored; HDF5 lists the members of a group by name, here by position."""
+    """Reads the paths and values of `_write_variables`; HDF5 lists a group's members by name, here the position."""
     return [(str(dataset.attrs["path"]), dataset[()]) for dataset in group.values()]
 
 

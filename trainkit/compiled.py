@@ -1,4 +1,4 @@
-"""Runs a Keras model as one compiled function, whatever the backend."""
+"""Keras models as one compiled function on every backend."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ import keras
 
 @contextmanager
 def precision_scope(policy: str):
-    """Builds the layers inside with a dtype policy ("float32", "mixed_bfloat16"), then restores the previous one."""
+    """Builds the layers inside a block with a dtype policy, then restores the previous one.
+
+    Args:
+        policy: Name of a Keras dtype policy, such as "float32" or "mixed_bfloat16".
+    """
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
@@ -24,10 +28,10 @@ def compile_inference(model: keras.Model) -> Callable[..., Any]:
     """Returns a function from the model's inputs, in order, to its outputs as backend tensors.
 
     Every shape of the inputs is compiled once, with all dimensions known; `Model.predict` would fall back to unknown
-    ones at the second size.
+    dimensions at the second size.
 
     Args:
-        model: A built model; later changes of its weights are seen.
+        model: Built model; later changes of its weights take effect.
     """
     backend = keras.backend.backend()
     if backend == "tensorflow":
@@ -58,5 +62,5 @@ def compile_inference(model: keras.Model) -> Callable[..., Any]:
 
 
 def _structured(inputs: Sequence[Any]) -> Any:
-    """Returns a model's inputs as Keras wants them: a single one as it is, several as a list."""
+    """Returns a single input as it is and several as a list, as Keras expects them."""
     return inputs[0] if len(inputs) == 1 else list(inputs)

@@ -1,4 +1,4 @@
-"""Fetching a published file once: with progress, resumed when cut off, verified, whole or not there."""
+"""Download of published files: with progress, resumed after a break, verified, complete or absent."""
 
 import hashlib
 import http.client
@@ -19,32 +19,31 @@ _TIMEOUT_SECONDS = 30
 
 
 class DownloadError(RuntimeError):
-    """A file could not be downloaded or is not the published one; the message says what to do by hand."""
+    """Failed or wrong download; the message says how to fetch the file by hand."""
 
 
 def download(
     url: str, path: str | os.PathLike, *, md5: str | None = None, sha256: str | None = None, what: str = ""
 ) -> Path:
-    """Returns `path`, downloading it from `url` unless it is there already.
+    """Downloads a file unless it exists already.
 
-    The bytes go to `<path>.part`, which is renamed when it is complete and its checksums agree. A transfer
-    that is cut off goes on where it stopped, within this call as long as it advances and otherwise in the
-    next; a server that cannot continue a file sends it from the start.
+    The bytes go to `<path>.part`, which is renamed when it is complete and its checksums agree. A broken transfer
+    resumes, within this call as long as it advances and otherwise in the next; a server that cannot continue a file
+    sends it from the start.
 
     Args:
         url: Address of the file (http, https or file).
-        path: Where the file is to stand. An existing file is only verified.
-        md5: Hexadecimal MD5 of the complete file, where its publisher gives one.
-        sha256: Hexadecimal SHA-256 of the complete file, where its publisher gives one.
-        what: What the file is, for messages; its name if empty.
+        path: Path of the file. An existing file is only verified.
+        md5: Hexadecimal MD5 of the complete file, if its publisher gives one.
+        sha256: Hexadecimal SHA-256 of the complete file, if its publisher gives one.
+        what: Description of the file for messages; by default its name.
 
     Returns:
         `path` as a `Path`.
 
     Raises:
-        DownloadError: If the transfer fails or a checksum differs (the wrong download is removed; a file that
-            was already there is kept). The message names what was wanted, the address, and the path at which
-            to put the file by hand.
+        DownloadError: The transfer failed or a checksum differs (the wrong download is removed; a file that existed
+            before is kept). The message names the file, its address, and the path at which to put it by hand.
     """
     path = Path(path)
     what = what or path.name
@@ -71,11 +70,11 @@ def download(
 
 
 def _transfer(url: str, part: Path, what: str) -> bool:
-    """Appends to `part` what the server sends; returns whether the file is then complete.
+    """Appends the server's answer to `part`; returns whether the file is then complete.
 
     Raises:
-        OSError: If the connection cannot be made, the server refuses, or the file did not grow.
-        ValueError: If `url` is not an address.
+        OSError: The connection cannot be made, the server refuses, or the file did not grow.
+        ValueError: `url` is not an address.
     """
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "keras-nucleus"})
@@ -101,7 +100,7 @@ def _transfer(url: str, part: Path, what: str) -> bool:
 
 
 def _extent(response: http.client.HTTPResponse, have: int) -> tuple[int, int | None]:
-    """Returns the offset at which a response's body begins in the file, and the file's size if it is told."""
+    """Returns the offset at which a response's body begins in the file, and the file's size, or None if unknown."""
     length = response.headers.get("Content-Length")
     if response.status == http.client.PARTIAL_CONTENT:
         match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
@@ -112,7 +111,7 @@ def _extent(response: http.client.HTTPResponse, have: int) -> tuple[int, int | N
 
 
 def _finish_unsatisfiable(part: Path, content_range: str) -> bool:
-    """Judges a `part` that the server cannot add to: complete if of the file's size, else removed."""
+    """Returns whether a `part` that the server cannot add to has the file's size; removes it otherwise."""
     if content_range.strip() == f"bytes */{part.stat().st_size}":
         return True
     part.unlink()
@@ -120,7 +119,7 @@ def _finish_unsatisfiable(part: Path, content_range: str) -> bool:
 
 
 def _copy(response: http.client.HTTPResponse, file: BinaryIO, progress: tqdm) -> int:
-    """Copies the body until it ends or breaks off; returns the number of bytes written."""
+    """Copies the body until it ends or breaks; returns the number of bytes written."""
     gained = 0
     try:
         while chunk := response.read(_CHUNK):

@@ -1,4 +1,4 @@
-"""Writing files so that a reader, or the next run after a kill, never meets half of one."""
+"""Atomic writing: a reader, or the next run after a kill, never meets half a file."""
 
 import os
 import tempfile
@@ -9,20 +9,29 @@ from pathlib import Path
 
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields a temporary path in the folder of `path`; moves it onto `path` when the block ends well.
+    """Yields a temporary path in the folder of `path`; moves it onto `path` when the block ends without an error.
 
     The temporary file has the suffix of `path` (image and HDF5 writers choose their format by it) and a name
-    that begins with a dot, so that a search for finished files passes over it. If the block raises, the
-    temporary file is removed and what stood at `path` is left as it was. Missing parent folders are created.
+    that begins with a dot, so that a search for finished files passes over it. If the block raises, the temporary file
+    is removed and a file at `path` is left as it was. Missing parent folders are created.
 
     Args:
-        path: The file to write.
+        path: File to write.
 
     Yields:
-        An existing, empty file in the same folder, to be written by the block.
+        Path of an empty file in the same folder, for the block to write.
 
     Raises:
-        OSError: If the folder cannot be created or written.
+        OSError: The folder cannot be created or written.
+
+    Examples:
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> with atomic_path(Path(folder.name) / "scores" / "a.csv") as temporary:
+        ...     _ = temporary.write_text("mAP\\n0.5\\n")
+        >>> [path.name for path in Path(folder.name, "scores").iterdir()]
+        ['a.csv']
+        >>> folder.cleanup()
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,21 +48,21 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes `text` to `path` as UTF-8, atomically and with the line ends it has.
+    """Writes a text file as UTF-8, atomically and with the text's own line ends.
 
     Args:
-        path: The file to write.
-        text: Its new content.
+        path: File to write.
+        text: Content of the file.
 
     Raises:
-        OSError: If the folder cannot be created or written.
+        OSError: The folder cannot be created or written.
     """
     with atomic_path(path) as temporary:
         temporary.write_bytes(text.encode("utf-8"))
 
 
 def _umask() -> int:
-    """Returns the process's file mode mask, which the system only tells while setting it."""
+    """Returns the process's file mode mask, which the system reports only when it is set."""
     mask = os.umask(0o022)
     os.umask(mask)
     return mask

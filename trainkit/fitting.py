@@ -1,4 +1,4 @@
-"""What every training here does alike: choose the layers, make the optimizer, resume, guard, log, keep every epoch."""
+"""Training of one stage: layers that learn, resuming, divergence guard, logs, a checkpoint for every epoch."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from trainkit.trainee import Trainee
 def set_trainable(
     layers: str, model: keras.Model, named: Mapping[str, str] | None = None, verbose: int = 0
 ) -> list[str]:
-    """Lets the layers learn whose whole name matches, freezes the others.
+    """Makes layers trainable whose whole name matches, freezes the others.
 
     Args:
-        layers: A regular expression, or a key of `named`.
-        model: The model; nested models are entered.
+        layers: Regular expression over layer names, or a key of `named`.
+        model: Model to change; nested models are entered.
         named: Regular expressions by name.
-        verbose: 1 prints the names of the layers that learn.
+        verbose: 1 prints the names of the trainable layers.
 
     Returns:
-        The names of the layers with weights that learn.
+        Names of the trainable layers with weights.
 
     Raises:
-        ValueError: No layer with weights matches, or the expression is none.
+        ValueError: No layer with weights matches, or the expression is invalid.
     """
     named = named or {}
     try:
@@ -61,13 +61,13 @@ def _set_trainable(pattern: re.Pattern[str], model: keras.Model) -> list[str]:
 
 
 def resume(trainee: Trainee, stage: dict[str, Any]) -> None:
-    """Takes up the training whose checkpoint was loaded, if one was.
+    """Resumes the training whose checkpoint was loaded, if one was.
 
-    The random generators of the layers go on in any case, the optimizer only in the very stage that the checkpoint
+    The random generators of the layers are restored in any case, the optimizer only in the stage that the checkpoint
     was written in: a new stage begins with a fresh one, also in a training that is not interrupted.
 
     Args:
-        trainee: Compiled, with the layers of the stage set trainable.
+        trainee: Compiled model, with the layers of the stage set trainable.
         stage: Description of the stage, as it is written into checkpoints.
 
     Raises:
@@ -94,23 +94,26 @@ def fit(
     seed: int,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> keras.callbacks.History:
-    """Trains a compiled model until `epochs` epochs are done in total.
+    """Trains a compiled model until `epochs` epochs are finished in total.
 
     Every finished epoch leaves a checkpoint with the optimizer's state, a line in `training.csv` and an entry for
     TensorBoard in the run's folder.
 
     Args:
-        trainee: Compiled, with the layers of the stage set trainable. A checkpoint that it loaded is resumed.
+        trainee: Compiled model, with the layers of the stage set trainable. A checkpoint that it loaded is resumed.
         training: Batches to learn from.
         validation: Batches for the validation losses; None for no such losses.
-        epochs: Epochs after which to stop, those before this call included.
-        stage: Description of the stage, for the checkpoints: anything that JSON can hold.
-        seed: Of the run, for the checkpoints.
-        callbacks: Called before the logs are written, so what they add to the logs is logged.
+        epochs: Total epochs after which to stop, including those before this call.
+        stage: Description of the stage for the checkpoints; anything that JSON can hold.
+        seed: Seed of the run for the checkpoints, 0 or more.
+        callbacks: Keras callbacks, called before the logs are written, so that they can add to the logs.
+
+    Returns:
+        Keras's record of the epochs.
 
     Raises:
-        TrainingDivergedError: The loss became infinite or NaN; the epoch is not written then.
-        Exception: What preparing a batch raised, as it was raised.
+        TrainingDivergedError: The loss became infinite or NaN; the epoch is not written.
+        Exception: An error in preparing a batch, as it was raised.
     """
     resume(trainee, stage)
     for batches in (training, validation):
@@ -131,8 +134,8 @@ def fit(
     try:
         return trainee.keras_model.fit(
             training,
-            # Keras would ask for the batches in an order of its own, drawn from Python's global generator: a resumed
-            # run would see another one, and none of the batches prepared ahead would be the next. They are shuffled
+            # Keras would request the batches in an order of its own, drawn from Python's global generator: a resumed
+            # run would see another order, and none of the batches prepared ahead would be the next. They are shuffled
             # already.
             shuffle=False,
             initial_epoch=trainee.epoch,
@@ -144,21 +147,21 @@ def fit(
         )
     except Exception as error:
         for batches in (training, validation):
-            # TensorFlow makes of what its input raises an error of its own, with the traceback in its text.
+            # TensorFlow replaces an error of its input by one of its own, with the traceback in its text.
             if batches is not None and batches.failure not in (None, error):
                 raise batches.failure from error
         raise
 
 
 class TrainingDivergedError(ValueError):
-    """The loss is no number any more."""
+    """Training whose loss became infinite or NaN."""
 
 
 class DivergenceGuard(keras.callbacks.Callback):
     """Stops a training whose loss became infinite or NaN, before its weights are written.
 
     Args:
-        trainee: Says in the message where the last good weights are.
+        trainee: Model in training, whose folder the message names.
     """
 
     def __init__(self, trainee: Trainee):
@@ -178,10 +181,10 @@ class EpochSeed(keras.callbacks.Callback):
     """Seeds PyTorch at the first step of every epoch, so that a resumed training draws what an uninterrupted one does.
 
     Under PyTorch, dropout draws from a global generator instead of the layer's own, which checkpoints hold. Keras
-    draws from it too, when it begins to iterate over the batches of an epoch: so not before their first is there.
+    draws from it too when it begins to iterate over the batches of an epoch, so it is seeded at the first batch.
 
     Args:
-        seed: Of the run, 0 or more.
+        seed: Seed of the run, 0 or more.
     """
 
     def __init__(self, seed: int):
@@ -200,10 +203,10 @@ class EpochSeed(keras.callbacks.Callback):
 
 
 class EpochCounter(keras.callbacks.Callback):
-    """Keeps `epoch` of what is trained right also when training is interrupted.
+    """Counts the finished epochs of a model, also of a training that is interrupted.
 
     Args:
-        trainee: Whose epochs are counted.
+        trainee: Model in training, whose `epoch` is updated.
     """
 
     def __init__(self, trainee: Trainee):

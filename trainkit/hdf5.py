@@ -1,7 +1,7 @@
 """Weights of Keras 3 models to and from HDF5 files in the legacy layout (see `trainkit.hdf5_layout`).
 
-Keras 3 keeps no names in its own HDF5 layout by which a part of a model could be loaded. The legacy layout does,
-and it is the one of the published Mask R-CNN and ImageNet weights: loading goes by layer and variable name.
+Keras 3's own HDF5 layout keeps no names by which a part of a model could be loaded. The legacy layout, that of the
+published Mask R-CNN and ImageNet weights, does: loading goes by the names of layers and variables.
 """
 
 import logging
@@ -39,17 +39,18 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+# Most names that a message lists.
 _LISTED = 12
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What `load_weights` did.
+    """Layers that `load_weights` loaded and did not load.
 
     Attributes:
-        loaded: Layers of the model that got weights.
-        missing: Layers of the model with weights that the file does not have and that were not excluded.
-        unused: Layers of the file that the model does not have.
+        loaded: Names of the model's layers that got weights.
+        missing: Names of the model's layers with weights that the file lacks and that were not excluded.
+        unused: Names of the file's layers that the model lacks.
     """
 
     loaded: list[str] = field(default_factory=list)
@@ -59,7 +60,12 @@ class LoadReport:
 
 @dataclass(frozen=True)
 class _ModelLayer:
-    """One innermost layer with weights: `path` leads from the model's own layer to it, variables by name."""
+    """Innermost layer with weights.
+
+    Attributes:
+        path: Names of the layers from the model's own layer to this one.
+        variables: Weights by name.
+    """
 
     path: tuple[str, ...]
     variables: dict[str, keras.Variable]
@@ -82,22 +88,32 @@ def save_weights(
     one group with the weights of its inner layers.
 
     Args:
-        model: The model; its layers are built.
-        path: The file to write.
+        model: Model whose layers are built.
+        path: File to write.
         dtype: Floating-point type to store, such as "float16"; by default that of each variable.
         compress: Whether to store the arrays with gzip.
 
     Raises:
-        WeightsFileError: If two layers in one nested model share a name, if the model itself (not one of its
-            layers) owns variables, or if a value is too large for `dtype`.
-        OSError: If the file cannot be written.
+        WeightsFileError: Two layers in one nested model share a name, the model itself (not one of its layers) owns
+            variables, or a value is too large for `dtype`.
+        OSError: The file cannot be written.
     """
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         write_weights(file, model, dtype=dtype, compress=compress)
 
 
 def write_weights(file: h5py.File, model: keras.Model, *, dtype: str | None = None, compress: bool = False) -> None:
-    """Writes a model's weights into an open HDF5 file; see `save_weights`."""
+    """Writes a model's weights into an open HDF5 file.
+
+    Args:
+        file: Open, empty file.
+        model: Model whose layers are built.
+        dtype: Floating-point type to store, such as "float16"; by default that of each variable.
+        compress: Whether to store the arrays with gzip.
+
+    Raises:
+        WeightsFileError: The layout cannot hold the model, see `save_weights`.
+    """
     layer_weights = {id(variable) for layer in model.layers for variable in layer.weights}
     if any(id(variable) not in layer_weights for variable in model.weights):
         raise WeightsFileError(f"the model {model.name} owns variables itself; the layout has no place for them")
@@ -111,14 +127,14 @@ def repack_weights(
     """Rewrites a weights file in another precision, without a training state, atomically; for sharing.
 
     Args:
-        source: A checkpoint or what `save_weights` wrote.
-        target: The file to write.
+        source: Checkpoint or weights file in the legacy layout.
+        target: File to write.
         dtype: Floating-point type to store; None keeps that of each array.
         compress: Whether to store the arrays with gzip.
 
     Raises:
-        WeightsFileError: If the file cannot be read or is in another layout, or a value is too large for `dtype`.
-        OSError: If the target cannot be written.
+        WeightsFileError: The file cannot be read or has another layout, or a value is too large for `dtype`.
+        OSError: The target cannot be written.
     """
     with open_for_reading(source) as file:
         layers = read_names(file, "layer_names")
@@ -148,19 +164,19 @@ def load_weights(
     Nothing of the model is changed when an error is raised.
 
     Args:
-        model: The model; its layers are built.
-        path: A file in the legacy layout: of matterport's Mask_RCNN, of keras.applications, of `save_weights`, or
-            a whole Keras model in HDF5.
-        exclude: Names of layers that keep their values. The name of a nested model stands for all inside it.
-        by_name: If true, the layers that model and file share are loaded, and a warning lists those that the file
-            lacks. If false, every layer of the model that is not excluded has to be in the file.
+        model: Model whose layers are built.
+        path: File in the legacy layout: of matterport's Mask_RCNN, of keras.applications, of `save_weights`, or a
+            whole Keras model in HDF5.
+        exclude: Names of layers that keep their values. The name of a nested model stands for all layers inside it.
+        by_name: If true, the layers that model and file share are loaded, and a warning lists the layers that the
+            file lacks. If false, every layer of the model that is not excluded must be in the file.
 
     Returns:
-        Which layers were loaded, missing and unused.
+        Names of the loaded, missing and unused layers.
 
     Raises:
-        WeightsFileError: If the file cannot be read, if it shares no layer with the model, if a layer's variables
-            or shapes differ, or if a layer is missing and `by_name` is false.
+        WeightsFileError: The file cannot be read or shares no layer with the model, a layer's variables or shapes
+            differ, or a layer is missing and `by_name` is false.
     """
     exclude = set(exclude)
     file_layers = read_file_layers(path)
@@ -202,15 +218,15 @@ def load_weights(
 
 
 def assign(layer: keras.Layer, arrays: dict[str, np.ndarray], source: str) -> None:
-    """Gives a layer the weights read for it, by variable name or, where names differ, by order.
+    """Assigns weights to a layer, by variable name or, if names differ, by order.
 
     Args:
-        layer: A built layer without layers inside it (or a TimeDistributed one).
-        arrays: Variable name to array, as a value of `read_layers`.
-        source: Where the arrays come from, for messages: a file, or a file and its layer.
+        layer: Built layer without layers inside it, or a TimeDistributed layer.
+        arrays: Array by variable name, such as a value of `read_layers`.
+        source: Origin of the arrays for messages: a file, or a file and its layer.
 
     Raises:
-        WeightsFileError: If number or shapes of the weights differ; the layer is then unchanged.
+        WeightsFileError: Number or shapes of the weights differ; the layer is unchanged.
     """
     try:
         pairs = _pair(layer.name, _by_name(layer.weights), arrays)
@@ -221,7 +237,13 @@ def assign(layer: keras.Layer, arrays: dict[str, np.ndarray], source: str) -> No
 
 
 class _Mismatch(Exception):
-    """A layer whose weights do not fit; `classes` when only their last dimension, the outputs, differs."""
+    """Layer whose weights do not fit.
+
+    Args:
+        layer: Name of the layer.
+        text: Description of the difference.
+        classes: Whether only the last dimension, the number of outputs, differs.
+    """
 
     def __init__(self, layer: str, text: str, classes: bool = False):
         super().__init__(f"layer {layer}: {text}")
@@ -230,7 +252,7 @@ class _Mismatch(Exception):
 
 
 def _parts(layer: keras.Layer, above: tuple[str, ...] = ()) -> Iterator[_ModelLayer]:
-    """Yields the innermost layers with weights in a layer, itself included."""
+    """Yields the innermost layers with weights in a layer, the layer itself included."""
     path = (*above, layer.name)
     inner = list(layer._flatten_layers(include_self=False, recursive=False))
     if isinstance(layer, keras.layers.TimeDistributed):
@@ -244,7 +266,7 @@ def _parts(layer: keras.Layer, above: tuple[str, ...] = ()) -> Iterator[_ModelLa
 
 
 def _by_name(variables: Iterable[keras.Variable]) -> dict[str, keras.Variable]:
-    """Returns variables by their own name, numbered where two share one."""
+    """Returns variables by their own names, numbered if two share one."""
     named: dict[str, keras.Variable] = {}
     for variable in variables:
         named[unique_name(variable.name, named)] = variable
@@ -252,7 +274,7 @@ def _by_name(variables: Iterable[keras.Variable]) -> dict[str, keras.Variable]:
 
 
 def _named_arrays(layer: keras.Layer, dtype: str | None) -> list[tuple[str, np.ndarray]]:
-    """Returns one group of the layout: the weights of a layer with their names in the file."""
+    """Returns the weights of a layer with their names in the file: one group of the layout."""
     arrays: dict[str, np.ndarray] = {}
     for part in _parts(layer):
         for name, variable in part.variables.items():
@@ -264,7 +286,7 @@ def _named_arrays(layer: keras.Layer, dtype: str | None) -> list[tuple[str, np.n
 
 
 def _stored(array: np.ndarray, dtype: str | None, name: str) -> np.ndarray:
-    """Returns an array in the type in which it is stored; HDF5 has no bfloat16, so that becomes float32."""
+    """Converts an array to the type in which it is stored; HDF5 has no bfloat16, which becomes float32."""
     if array.dtype.name == "bfloat16":
         array = array.astype(np.float32)
     if dtype is None or not np.issubdtype(array.dtype, np.floating):
@@ -277,7 +299,7 @@ def _stored(array: np.ndarray, dtype: str | None, name: str) -> np.ndarray:
 
 
 def _match(model_layers: list[_ModelLayer], file_layers: list[FileLayer]) -> list[FileLayer | None]:
-    """Returns for every layer of the model the layer of the file that holds its weights.
+    """Finds the file's layer for every layer of the model, or None.
 
     In this order: the same name in the same group; the only layer of the same group on both sides; the same name
     in any group, if it stands for one layer on both sides; in the same group, the name that Keras 2 made unique by
@@ -308,7 +330,7 @@ def _match(model_layers: list[_ModelLayer], file_layers: list[FileLayer]) -> lis
 
 
 def _excluded(file_layers: list[FileLayer], exclude: set[str]) -> set[int]:
-    """Returns the identities of the file's layers that are excluded by their own name or their group's."""
+    """Returns the identities of the file's layers whose own or group's name is excluded."""
     return {id(layer) for layer in file_layers if {layer.group, layer.name} & exclude}
 
 
@@ -334,12 +356,12 @@ def _pair(
 
 
 def _only_outputs_differ(layer: str, name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> bool:
-    """Returns whether a kernel or bias fits but for its number of outputs, as with another number of classes."""
+    """Returns whether a kernel or bias differs in its number of outputs alone, as with another number of classes."""
     return len(found) == len(expected) and name in ("kernel", "bias") and found[:-1] == expected[:-1]
 
 
 def _describe(problems: list[_Mismatch]) -> str:
-    """Returns one sentence a mismatch, and how to leave the layers out if the number of classes may be the cause."""
+    """Describes mismatches, and how to exclude the layers if the number of classes may be the cause."""
     text = "; ".join(str(problem) for problem in problems[:_LISTED])
     if len(problems) > _LISTED:
         text += f"; and {len(problems) - _LISTED} layers more"
@@ -350,7 +372,7 @@ def _describe(problems: list[_Mismatch]) -> str:
 
 
 def _enumerate(names: Iterable[str]) -> str:
-    """Returns names as a short list for a message."""
+    """Joins names to a short list for a message."""
     names = list(names)
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return (", ".join(names[:_LISTED]) or "nothing") + more

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
-# What older writers called the variables that Keras calls thus today. `running_std` held the variance.
+# Variable's name in older writers -> name in Keras today. `running_std` held the variance.
 _RENAMED = {
     "W": "kernel",
     "b": "bias",
@@ -26,22 +26,22 @@ _RENAMED = {
     "running_var": "moving_variance",
 }
 _VARIABLES = {"kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance", *_RENAMED}
-# HDF5 stores an attribute in the object header, which holds 64 KiB; Keras splits longer lists at this size.
+# Bytes at which Keras splits a list of names: HDF5 stores an attribute in the object header, which holds 64 KiB.
 _ATTRIBUTE_LIMIT = 64512
 
 
 class WeightsFileError(ValueError):
-    """A weights file that cannot be read, or that does not fit the model; the message names file and cause."""
+    """Weights file that cannot be read or does not fit the model; the message names file and cause."""
 
 
 @dataclass(frozen=True)
 class FileLayer:
-    """The weights of one innermost layer in a file.
+    """Weights of one innermost layer in a file.
 
     Attributes:
-        group: The top-level layer whose group holds it; differs from `name` inside a nested model.
+        group: Name of the top-level layer whose group holds this one; differs from `name` inside a nested model.
         name: Name of the layer itself.
-        arrays: Variable name (`kernel`, `gamma`, ...) to array, in file order.
+        arrays: Array by variable name (`kernel`, `gamma`, ...), in file order.
     """
 
     group: str
@@ -51,16 +51,16 @@ class FileLayer:
 
 @contextmanager
 def open_for_reading(path: str | os.PathLike) -> Iterator[h5py.File]:
-    """Opens an HDF5 file; whatever is wrong with it becomes a `WeightsFileError` that names it.
+    """Opens an HDF5 file; any defect becomes a `WeightsFileError` that names the file.
 
     Args:
-        path: The file.
+        path: File to read.
 
     Yields:
         The open file.
 
     Raises:
-        WeightsFileError: If the file is missing, is no HDF5 file, or breaks off.
+        WeightsFileError: The file is missing, is no HDF5 file, or is truncated.
     """
     if not os.path.isfile(path):
         raise WeightsFileError(f"{path}: there is no such weights file")
@@ -79,13 +79,13 @@ def read_file_layers(path: str | os.PathLike) -> list[FileLayer]:
     """Reads every layer with weights from a file in the legacy layout.
 
     Args:
-        path: The file; with or without the root group `model_weights`.
+        path: File with or without the root group `model_weights`.
 
     Returns:
-        The layers in file order, nested models taken apart into their layers.
+        The layers in file order, nested models split into their layers.
 
     Raises:
-        WeightsFileError: If the file is missing, damaged, or has another layout.
+        WeightsFileError: The file is missing, damaged, or has another layout.
     """
     with open_for_reading(path) as file:
         root = file
@@ -101,18 +101,17 @@ def read_file_layers(path: str | os.PathLike) -> list[FileLayer]:
 
 
 def read_layers(path: str | os.PathLike) -> dict[str, dict[str, np.ndarray]]:
-    """Reads a weights file as a flat table, for sources whose layers are named otherwise than the model's.
+    """Reads a weights file as a flat table, for files whose layers have other names than the model's.
 
     Args:
-        path: A file in the legacy layout.
+        path: File in the legacy layout.
 
     Returns:
-        Layer name to variable name (`kernel`, `bias`, `gamma`, `beta`, `moving_mean`, `moving_variance`, ...) to
-        array. Layers inside a nested model stand under their own name; where two have one name, all of those
-        stand under `group/name`.
+        Arrays by layer name and variable name (`kernel`, `bias`, `gamma`, `beta`, `moving_mean`, `moving_variance`,
+        ...). Layers inside a nested model have their own name as key; layers that share a name have `group/name`.
 
     Raises:
-        WeightsFileError: If the file is missing, damaged, or has another layout.
+        WeightsFileError: The file is missing, damaged, or has another layout.
     """
     layers = read_file_layers(path)
     uses = Counter(layer.name for layer in layers)
@@ -130,10 +129,10 @@ def write_groups(
     """Writes layers into an open, empty file in the legacy layout.
 
     Args:
-        file: The HDF5 file.
+        file: Open HDF5 file.
         groups: Pairs of a layer name and its weights: pairs of a name such as `conv1/kernel:0` and an array.
-        backend: Stored as the attribute `backend`.
-        keras_version: Stored as the attribute `keras_version`.
+        backend: Value of the attribute `backend`.
+        keras_version: Value of the attribute `keras_version`.
         compress: Whether to store the arrays with gzip.
     """
     names = []
@@ -174,7 +173,7 @@ def _read_group(path: str | os.PathLike, root: h5py.Group, group: str) -> list[F
 
 
 def _parent(group: str, weight_name: str) -> str:
-    """Returns the layer that a weight name speaks of: its last folder, or the group if it has none."""
+    """Returns the layer's name in a weight name: the last folder, or the group if there is none."""
     folders = weight_name.split("/")[:-1]
     return folders[-1] if folders else group
 
@@ -189,7 +188,16 @@ def _variable_name(weight_name: str, layer: str) -> str:
 
 
 def unique_name(name: str, taken: Iterable[str]) -> str:
-    """Returns `name`, with the first free number behind it if it is taken: `kernel`, `kernel_1`, ..."""
+    """Returns a name that is not taken yet: the name itself, or the name with the first free number behind it.
+
+    Args:
+        name: Wanted name.
+        taken: Names in use.
+
+    Examples:
+        >>> unique_name("kernel", ["kernel", "kernel_1", "bias"])
+        'kernel_2'
+    """
     taken = set(taken)
     number, candidate = 0, name
     while candidate in taken:
@@ -199,7 +207,15 @@ def unique_name(name: str, taken: Iterable[str]) -> str:
 
 
 def read_names(group: h5py.Group, attribute: str) -> list[str] | None:
-    """Returns a list of names stored in one attribute or, if long, in several (`attribute0`, `attribute1`, ...)."""
+    """Reads a list of names from one attribute or, if long, from several (`attribute0`, `attribute1`, ...).
+
+    Args:
+        group: Group or file with the attribute.
+        attribute: Name of the attribute.
+
+    Returns:
+        The names, or None if there is no such attribute.
+    """
     if attribute in group.attrs:
         values = list(group.attrs[attribute])
     elif f"{attribute}0" in group.attrs:
@@ -213,7 +229,7 @@ def read_names(group: h5py.Group, attribute: str) -> list[str] | None:
 
 
 def _write_names(group: h5py.Group, attribute: str, names: list[str]) -> None:
-    """Stores a list of names the way `_read_names` and Keras read it."""
+    """Stores a list of names as `read_names` and Keras read it."""
     values = np.array([name.encode("utf-8") for name in names], dtype="S" if names else "S1")
     chunks = -(-values.nbytes // _ATTRIBUTE_LIMIT)
     if chunks <= 1:

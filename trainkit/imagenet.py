@@ -9,7 +9,7 @@ from pathlib import Path
 from trainkit.download import download
 
 _URL = "https://storage.googleapis.com/tensorflow/keras-applications/"
-# Network -> folder and MD5 of its file, from the source of keras.applications.
+# Network -> (folder, MD5) of its file, from the source of keras.applications. The single list of networks with weights.
 _PUBLISHED = {
     "resnet50": ("resnet", "4d473c1dd8becc155b73f8504c6f6626"),
     "resnet101": ("resnet", "88cf7a10940856eca736dc7b7e228a21"),
@@ -24,7 +24,7 @@ _CHECKOUT = Path(__file__).resolve().parents[1] / "weights"
 
 
 def default_weights_dir() -> Path:
-    """Returns where downloads go: `weights/` of the checkout, or a folder of the user for an installed package."""
+    """Returns the folder of downloads: `weights/` of the checkout, or the user's cache for an installed package."""
     if _CHECKOUT.is_dir():
         return _CHECKOUT
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -32,15 +32,15 @@ def default_weights_dir() -> Path:
 
 
 def download_imagenet(network: str, weights_dir: str | os.PathLike | None = None) -> Path:
-    """Returns the file of a network's ImageNet weights without its top, downloaded when it is not there.
+    """Returns the file of a network's ImageNet weights without its classifier, downloaded if missing.
 
     Args:
-        network: One of `NETWORKS`. The weights of "efficientnet-lite0" are shipped and never downloaded.
-        weights_dir: Folder of downloads.
+        network: Name of the network, one of `NETWORKS`. Weights of "efficientnet-lite0" are shipped, not downloaded.
+        weights_dir: Folder of downloads; by default `default_weights_dir()`.
 
     Raises:
         ValueError: There are no public weights for this network.
-        DownloadError: It could not be fetched; the message says from where and where to put it.
+        DownloadError: The file could not be fetched; the message names its address and where to put it.
     """
     if network in SHIPPED:
         folder = _CHECKOUT if _CHECKOUT.is_dir() else Path(str(resources.files("nucleus_weights")))

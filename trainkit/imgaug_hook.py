@@ -14,6 +14,7 @@ class _BeforeImgaug:
     """Import finder that finds nothing; a search for imgaug restores `numpy.sctypes`."""
 
     def find_spec(self, name, path=None, target=None):
+        """Restores `numpy.sctypes` before imgaug is found by another finder."""
         if name == "imgaug":
             restore_sctypes()
 

@@ -1,4 +1,4 @@
-"""A Keras model whose `save_weights` and `load_weights` know the legacy HDF5 layout, as those of Keras 2 did."""
+"""Keras model that saves and loads weights in the legacy HDF5 layout, as in Keras 2."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import keras
 
 from trainkit.hdf5 import load_weights, save_weights
 
-# Files of these names are in Keras 3's own layouts.
+# Ends of names of files in Keras 3's own layouts.
 _KERAS_3 = (".weights.h5", ".weights.json")
 
 
 class LegacyModel(keras.Model):
-    """A functional model for scripts that call `model.save_weights("x.h5")`, which Keras 3 refuses."""
+    """Functional model for scripts that call `model.save_weights("x.h5")`, which Keras 3 refuses."""
 
     def save_weights(self, filepath: str | os.PathLike, overwrite: bool = True, **options: Any) -> None:
         """Writes the weights, atomically in the legacy layout unless the name ends with `.weights.h5`.
 
         Args:
-            filepath: The file.
+            filepath: File to write.
             overwrite: Whether an existing file may be replaced.
-            options: Of `keras.Model.save_weights`, for Keras 3's own layout.
+            options: Arguments of `keras.Model.save_weights`, for Keras 3's own layout.
 
         Raises:
-            FileExistsError: The file is there and `overwrite` is off.
+            FileExistsError: The file exists and `overwrite` is off.
         """
         if str(filepath).endswith(_KERAS_3):
             super().save_weights(filepath, overwrite=overwrite, **options)
@@ -38,12 +38,12 @@ class LegacyModel(keras.Model):
         """Reads weights, in the legacy layout unless the name ends with `.weights.h5`.
 
         Args:
-            filepath: The file.
+            filepath: File to read.
             by_name: Whether layers that the file lacks keep their weights; legacy layout only.
-            options: Of `keras.Model.load_weights`, for Keras 3's own layout.
+            options: Arguments of `keras.Model.load_weights`, for Keras 3's own layout.
 
         Raises:
-            WeightsFileError: The file cannot be read or belongs to another network; nothing is changed then.
+            WeightsFileError: The file cannot be read or belongs to another network; nothing is changed.
         """
         if str(filepath).endswith(_KERAS_3):
             super().load_weights(filepath, **options)

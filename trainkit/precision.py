@@ -1,12 +1,10 @@
-"""Which arithmetic a network is built for: a choice, or what suits the processor."""
+"""Arithmetic that a network is built for: a choice, or what suits the processor. Known without Keras."""
 
 from __future__ import annotations
 
 import platform
 from functools import lru_cache
 from pathlib import Path
-
-import keras
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "auto")
 # Names that Linux gives to a processor's instructions for products of bfloat16.
@@ -28,6 +26,8 @@ def resolve_precision(precision: str) -> str:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}. Received: {precision!r}")
     if precision != "auto":
         return precision
+    import keras
+
     # TensorFlow's kernels use the instructions; other backends may do the sums one by one.
     fast = keras.backend.backend() == "tensorflow" and multiplies_bfloat16()
     return "mixed_bfloat16" if fast else "float32"

@@ -1,4 +1,4 @@
-"""The folders of training runs: `<model_dir>/<name><date>/<prefix>_<name>_<epoch>.h5`, and the model that owns one."""
+"""Folders and checkpoints of training runs: `<model_dir>/<name><date>/<prefix>_<name>_<epoch>.h5`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _DATE_FORMAT = "%Y%m%dT%H%M"
 
 @dataclass(frozen=True)
 class Run:
-    """One training run.
+    """Training run.
 
     Attributes:
-        folder: Its logs and checkpoints.
-        epoch: Finished epochs.
+        folder: Folder of the run's logs and checkpoints.
+        epoch: Number of finished epochs.
     """
 
     folder: Path
@@ -26,10 +26,14 @@ class Run:
 
 
 def new_run(model_dir: str | os.PathLike, name: str) -> Run:
-    """Returns a run that begins now; its folder is not made yet.
+    """Returns a run that begins now; its folder is not created yet.
 
-    The folder's date is the first minute from now on that no other run of this name has, so that two runs which
-    begin together do not overwrite each other's checkpoints.
+    The folder's date is the first minute from now on that no other run of this name has, so that two runs that begin
+    together do not overwrite each other's checkpoints.
+
+    Args:
+        model_dir: Folder of the runs.
+        name: Name of the configuration.
     """
     began = datetime.datetime.now()
     while (folder := Path(model_dir) / f"{name.lower()}{began:{_DATE_FORMAT}}").exists():
@@ -39,16 +43,26 @@ def new_run(model_dir: str | os.PathLike, name: str) -> Run:
 
 @dataclass(frozen=True)
 class RunFiles:
-    """The checkpoints of one kind of model.
+    """Names of the checkpoints of one kind of model.
 
     Attributes:
-        prefix: What their names begin with, such as "mask_rcnn".
+        prefix: Beginning of the names, such as "mask_rcnn".
+
+    Examples:
+        >>> RunFiles("unet").run_of("logs/nucleus20240131T1200/unet_nucleus_0007.h5").epoch
+        7
+        >>> RunFiles("unet").run_of("weights/nucleus_unet.h5") is None
+        True
     """
 
     prefix: str
 
     def run_of(self, weights: str | os.PathLike) -> Run | None:
-        """Returns the run that a weights file is a checkpoint of, or None."""
+        """Returns the run of a checkpoint, or None for any other file.
+
+        Args:
+            weights: Path of a weights file; it need not exist.
+        """
         path = Path(weights)
         checkpoint = re.fullmatch(rf"{re.escape(self.prefix)}_(.+)_(\d{{4,}})\.h5", path.name)
         if checkpoint is None or re.fullmatch(rf".+?{_DATE}", path.parent.name) is None:
@@ -56,11 +70,21 @@ class RunFiles:
         return Run(path.parent, int(checkpoint.group(2)))
 
     def checkpoint_template(self, run: Run, name: str) -> str:
-        """Returns the path of a run's checkpoints with `{epoch:04d}` in it."""
+        """Returns the path of a run's checkpoints with `{epoch:04d}` in it.
+
+        Args:
+            run: Run of the checkpoints.
+            name: Name of the configuration.
+        """
         return str(run.folder / f"{self.prefix}_{name.lower()}_{{epoch:04d}}.h5")
 
     def best_path(self, run_folder: str | os.PathLike, name: str) -> Path:
-        """Returns the path of the weights of a run's best epoch."""
+        """Returns the path of the weights of a run's best epoch.
+
+        Args:
+            run_folder: Folder of the run.
+            name: Name of the configuration.
+        """
         return Path(run_folder) / f"{self.prefix}_{name.lower()}_best.h5"
 
     def last_checkpoint(self, model_dir: str | os.PathLike, name: str) -> Path:
@@ -68,10 +92,10 @@ class RunFiles:
 
         Args:
             model_dir: Folder of the runs.
-            name: The configuration's NAME; runs of other names that begin with it do not count.
+            name: Name of the configuration; runs of longer names that begin with it do not count.
 
         Raises:
-            FileNotFoundError: There is none.
+            FileNotFoundError: There is no checkpoint.
         """
         root, name = Path(model_dir), name.lower()
         folder_name = re.compile(rf"{re.escape(name)}{_DATE}")

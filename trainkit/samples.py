@@ -1,4 +1,4 @@
-"""How training takes an image from a data set."""
+"""Access to a data set's images in training."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ import numpy as np
 
 
 def draw_sample(dataset: Any, image_id: int, rng: np.random.Generator) -> tuple[np.ndarray, Any]:
-    """Returns an image with its labels, varied at random where the data set does that.
+    """Returns an image with its labels, varied at random if the data set does that.
 
-    A data set may have a method `draw_sample(image_id, rng)` for what an augmenter of single images cannot do, such as
-    mixing images; it is not called outside of training. Every random choice in it must come from `rng`, and it is
-    called from several threads at once.
+    A data set may have a method `draw_sample(image_id, rng)` for augmentation beyond single images, such as mixing
+    images; it is called in training only, from several threads at once. Every random choice in it must come from `rng`.
 
     Args:
-        dataset: Gives `draw_sample`, or `load_image` and `load_labels`.
+        dataset: Data set with `draw_sample`, or with `load_image` and `load_labels`.
         image_id: Index of the image.
-        rng: Makes every random choice.
+        rng: Generator of every random choice.
 
     Returns:
-        (what `load_image` returns, what `load_labels` returns).
+        (result of `load_image`, result of `load_labels`).
     """
     draw = getattr(dataset, "draw_sample", None)
     if draw is not None:

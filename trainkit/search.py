@@ -1,4 +1,4 @@
-"""Search for the settings that score best, by trying them: every combination, or one setting after the other."""
+"""Search for the settings that score best: a grid of all combinations, or one setting after the other."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 SEARCHES = ("grid", "coordinate")
-# Sweeps over all settings before a coordinate search stops at the latest.
+# Most sweeps over all settings in a coordinate search.
 _MAX_SWEEPS = 10
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One combination of settings and how it did.
+    """Combination of settings and its score.
 
     Attributes:
-        settings: Name -> value of the settings that were searched, by their configuration names.
+        settings: Values of the searched settings by configuration name.
         score: Mean of the metric over the images.
-        scores: The metric of each image.
+        scores: Metric of each image.
     """
 
     settings: dict[str, Any]
@@ -30,11 +30,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class TuningReport:
-    """Everything that was tried, the best first; equal scores in the order they were tried.
+    """All trials of a search.
 
     Attributes:
-        trials: The trials.
-        start: The trial of the settings that the search began with.
+        trials: Trials, the best first; equal scores in the order of the search.
+        start: Trial of the settings that the search began with.
     """
 
     trials: tuple[Trial, ...]
@@ -42,19 +42,19 @@ class TuningReport:
 
     @property
     def best(self) -> dict[str, Any]:
-        """The settings of the best trial, as a configuration takes them."""
+        """Settings of the best trial, as `Settings.update` takes them."""
         return self.trials[0].settings
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """One mapping for each trial, its settings and its `score`: what a table or a CSV file is made of."""
+        """Settings and `score` of each trial, one mapping each: rows of a table or a CSV file."""
         return [{**trial.settings, "score": trial.score} for trial in self.trials]
 
     def table(self, limit: int | None = None) -> str:
-        """Returns the trials as text, a line each; the starting point is marked with a star.
+        """Formats the trials as text, a line each; the starting point is marked with a star.
 
         Args:
-            limit: How many of the best to show; by default all.
+            limit: Number of trials to show, the best first; by default all.
         """
         cells = [[*self.best, "score", ""]]
         for trial in self.trials[:limit]:
@@ -74,24 +74,32 @@ def search_settings(
     values: Mapping[str, Sequence[Any]],
     search: str = "grid",
 ) -> TuningReport:
-    """Tries settings.
+    """Searches for the settings with the highest mean score.
 
-    The settings at hand are tried first, so that the report shows what tuning gains and no setting is given up for one
-    that is merely as good. The same arguments always give the same report.
+    The initial settings are tried first, so that the report shows the gain of tuning, and an equally good setting does
+    not replace them. The same arguments always give the same report.
 
     Args:
-        score: Returns the metric of each image with some settings; higher is better.
-        start: Name -> value, the settings at hand.
-        values: Name -> the values to try, of the same names.
+        score: Function of settings to the metric of each image; higher is better.
+        start: Initial values by name.
+        values: Values to try by name, of the same names.
         search: "grid" tries every combination. "coordinate" changes one setting at a time, in the order of `values`,
-            keeps its best value, and goes round until no change helps: far fewer trials, and it may stop short of the
-            best.
+            keeps its best value, and repeats until no change helps: far fewer trials, and possibly a local optimum.
 
     Returns:
-        The `TuningReport`.
+        Report of all trials.
 
     Raises:
-        ValueError: An unknown search, or a metric that is no finite number.
+        ValueError: The search is unknown, or a metric is not finite.
+
+    Examples:
+        >>> report = search_settings(lambda s: [-(s["X"] - 2) ** 2], {"X": 0}, {"X": [0, 1, 2, 3]})
+        >>> report.best, report.best == report.start.settings
+        ({'X': 2}, False)
+        >>> print(report.table(limit=2))
+        X    score
+        2   0.0000
+        1  -1.0000
     """
     if search not in SEARCHES:
         raise ValueError(f"The search must be one of {', '.join(SEARCHES)}. Received: {search!r}")

@@ -11,33 +11,45 @@ import numpy as np
 
 
 class SettingsError(ValueError):
-    """A setting is unknown or its value cannot be used."""
+    """Unknown setting, or value that cannot be used."""
 
 
 class Settings:
-    """A configuration: every upper-case attribute is a setting, whose default tells its type.
+    """Configuration: every upper-case attribute is a setting, whose default determines its type.
 
-    A subclass declares its settings with their defaults, what of them is out of the ordinary in the attributes with
-    a leading underscore, computes what follows from others in `_derive`, and checks values in `validate`.
+    A subclass declares its settings with their defaults, exceptions in the attributes with a leading underscore,
+    computes settings that follow from others in `_derive`, and checks values in `validate`.
+
+    Examples:
+        >>> class Training(Settings):
+        ...     RATE = 0.01
+        ...     SIZES = (8, 16)
+        ...     CROP = True
+        >>> training = Training().update({"RATE": "0.5", "SIZES": [4, 8], "CROP": "false"})
+        >>> training.to_dict()
+        {'CROP': False, 'RATE': 0.5, 'SIZES': (4, 8)}
+        >>> training.update({"RATES": 1})
+        Traceback (most recent call last):
+        trainkit.settings.SettingsError: Unknown configuration attribute 'RATES'. Did you mean RATE?
     """
 
-    # Names that `_derive` computes and nobody sets.
+    # Names of settings that `_derive` computes and nobody sets.
     _COMPUTED: Collection[str] = ()
-    # Names whose value may be None as well.
+    # Names of settings that may be None as well.
     _OPTIONAL: Collection[str] = ()
-    # Names whose value may be a callable as well.
+    # Names of settings that may be a callable as well.
     _CALLABLE: Collection[str] = ()
-    # Types of settings whose default does not tell: None, or a whole number where a fraction is as good.
+    # Types of settings whose default does not determine them: None, or a whole number for a fraction.
     _TYPES: Mapping[str, type] = {}
 
     def __init__(self):
         self._derive()
 
     def _derive(self) -> None:
-        """Computes the attributes that follow from others."""
+        """Computes the settings that follow from others."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns every setting by name, in alphabetical order."""
+        """Returns every setting's value by name, in alphabetical order."""
         return {
             name: getattr(self, name)
             for name in sorted(dir(self))
@@ -52,11 +64,11 @@ class Settings:
         print()
 
     def update(self, settings: Mapping[str, Any]) -> Settings:
-        """Changes settings by name, as a command line does.
+        """Changes settings by name.
 
         Args:
-            settings: Attribute name -> value. A string is read as a Python literal unless the attribute is
-                itself a string; a tuple, list or array accepts any of the three.
+            settings: Values by the attribute's name. Text is read as a Python literal unless the attribute is text
+                itself; a tuple, list or array accepts any of the three.
 
         Returns:
             This configuration.
@@ -73,7 +85,7 @@ class Settings:
         return self
 
     def validate(self) -> None:
-        """Checks the values; a subclass says which it can use.
+        """Checks the values; a subclass overrides this.
 
         Raises:
             SettingsError: A value is out of its range; the message names the attribute.
@@ -97,7 +109,7 @@ class Settings:
                 raise SettingsError(f"{name} must be above {minimum}. Received: {getattr(self, name)!r}")
 
     def require_each(self, minimum: float, count: int | None, *names: str) -> None:
-        """Raises SettingsError unless settings are lists of numbers from `minimum` on; `count` of them, if given."""
+        """Raises SettingsError unless settings are lists of numbers from `minimum` on, of length `count` if given."""
         for name in names:
             values = getattr(self, name)
             if not len(values) or any(not value >= minimum for value in values):
@@ -106,7 +118,7 @@ class Settings:
                 raise SettingsError(f"{name} needs {count} numbers. Received: {values!r}")
 
     def require_file_name(self, name: str) -> None:
-        """Raises SettingsError unless a setting is text that can stand in the name of a file, or None."""
+        """Raises SettingsError unless a setting is None or text that may be part of a file's name."""
         value = getattr(self, name)
         if value is not None and (not str(value).strip() or set(str(value)) & set("/\\\0")):
             raise SettingsError(f"{name} becomes part of file names: no slash, and not empty. Received: {value!r}")
@@ -124,7 +136,7 @@ class Settings:
                 raise SettingsError(f"{name} must be from 0 to 1. Received: {getattr(self, name)!r}")
 
     def _convert(self, name: str, value: Any) -> Any:
-        """Returns a value as the setting's type, reading text.
+        """Converts a value to a setting's type, reading text.
 
         Raises:
             SettingsError: The name is unknown or computed, or the value has another type.
@@ -156,7 +168,7 @@ class Settings:
     def _kind(self, name: str) -> tuple[type, Any]:
         """Returns the type of a setting and a value of that type, the current one if possible.
 
-        A subclass may write 0 for 0.0: a fraction anywhere up the classes makes the setting one.
+        A subclass may write 0 for 0.0: a fraction anywhere up the classes makes the setting a fraction.
         """
         values = [value for value in self._values(name) if not (name in self._CALLABLE and callable(value))]
         reference = next((value for value in values if value is not None), None)
@@ -176,19 +188,32 @@ class Settings:
 
 
 def wrong_type(name: str, current: Any, value: Any) -> SettingsError:
-    """Returns the error for a value of another type than the setting's."""
+    """Returns the error for a value of the wrong type.
+
+    Args:
+        name: Name of the setting.
+        current: Value that the setting has.
+        value: Value that was received.
+    """
     return SettingsError(f"{name} needs a value like {current!r} ({type(current).__name__}). Received: {value!r}")
 
 
 def parse_stages(value: Any, example: str) -> tuple[tuple, ...]:
-    """Returns the stages of a training as a tuple of tuples.
+    """Reads the stages of a training.
 
     Args:
-        value: A list of (layers, epochs) or (layers, epochs, learning rate), or its text.
-        example: Such a list as text, for the message.
+        value: List of (layers, epochs) or (layers, epochs, learning rate), or its text.
+        example: Example of such a list as text, for the message.
+
+    Returns:
+        The stages as a tuple of tuples.
 
     Raises:
-        SettingsError: It is something else.
+        SettingsError: The value is something else.
+
+    Examples:
+        >>> parse_stages("[('heads', 2), ('all', 3, 1e-4)]", example="[('all', 10)]")
+        (('heads', 2), ('all', 3, 0.0001))
     """
     wrong = SettingsError(
         f"STAGES needs a list of (layers, epochs) or (layers, epochs, learning rate), such as {example}. "
@@ -220,7 +245,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _coerce(kind: type, reference: Any, value: Any) -> Any:
-    """Returns `value` as a `kind`; `reference` is a value of that kind. Raises TypeError if it is something else."""
+    """Converts a value to a type, of which `reference` is a value; raises TypeError if it does not fit."""
     number = _is_number(value)
     if issubclass(kind, bool):
         fits = isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""`Trainee`: a Keras model with the folder of its training run, its checkpoints and its weights files."""
+"""`Trainee`: a Keras model with its training run's folder, checkpoints and weights files."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from trainkit.runs import RunFiles, new_run
 
 
 class Trainee:
-    """What the models here have in common, whatever network they hold.
+    """Keras model with its configuration and its training run.
 
-    A subclass sets `run_files`, and `keras_model` when it is made.
+    A subclass sets the class attribute `run_files`, and `keras_model` in its constructor.
 
     Attributes:
-        run_files: The names of its checkpoints.
-        keras_model: The Keras model.
-        config: The configuration; its NAME names runs and checkpoints.
-        model_dir: Folder in which every run gets its own.
-        epoch: Finished epochs, also of the run that loaded weights come from.
+        run_files: Names of the checkpoints.
+        keras_model: Keras model.
+        config: Configuration of the model; its NAME is part of the names of runs and checkpoints.
+        model_dir: Folder of the training runs, one folder each.
+        epoch: Number of finished epochs, including those of the run whose checkpoint was loaded.
         log_dir: Folder of this run's logs and checkpoints, `<model_dir>/<name><date>`.
         checkpoint_path: Path of the checkpoints, with `{epoch:04d}` in it.
-        checkpoint: The checkpoint that was loaded and that training goes on from, or None.
+        checkpoint: Checkpoint that was loaded and from which training resumes, or None.
 
     Args:
-        config: The configuration.
-        model_dir: Folder in which every run gets its own.
+        config: Configuration of the model.
+        model_dir: Folder of the training runs, one folder each.
     """
 
     run_files: RunFiles
@@ -56,7 +56,7 @@ class Trainee:
         """Returns the path of the last checkpoint of the last run in `model_dir`.
 
         Raises:
-            FileNotFoundError: There is none.
+            FileNotFoundError: There is no checkpoint.
         """
         return str(self.run_files.last_checkpoint(self.model_dir, self._name))
 
@@ -64,8 +64,8 @@ class Trainee:
         """Sets `log_dir`, `checkpoint_path` and `epoch`.
 
         Args:
-            model_path: A checkpoint `…/<name><date>/<prefix>_<name>_<epoch>.h5`, whose run is taken up. By default,
-                and for any other file, a new run begins.
+            model_path: Checkpoint `…/<name><date>/<prefix>_<name>_<epoch>.h5`, whose run is resumed. By default, and
+                for any other file, a new run begins.
         """
         run = model_path and self.run_files.run_of(model_path)
         if run:
@@ -78,18 +78,18 @@ class Trainee:
     def load_weights(
         self, filepath: str | os.PathLike, by_name: bool = False, exclude: Sequence[str] | None = None
     ) -> LoadReport:
-        """Loads weights and, if they are a checkpoint of a run, takes that run up.
+        """Loads weights and, if they are a checkpoint of a run, resumes that run.
 
         Args:
-            filepath: A weights file in HDF5.
+            filepath: Weights file in HDF5.
             by_name: Whether layers that the file lacks may keep their weights.
             exclude: Names of layers that keep their weights; implies `by_name`.
 
         Returns:
-            Which layers were loaded, which are missing in the file, which were not used.
+            Names of the loaded, missing and unused layers.
 
         Raises:
-            WeightsFileError: The file cannot be read or belongs to another network; nothing is changed then.
+            WeightsFileError: The file cannot be read or belongs to another network; nothing is changed.
         """
         path = Path(filepath)
         report = self._read_weights(path, bool(by_name or exclude), exclude or ())
@@ -104,16 +104,19 @@ class Trainee:
         """Writes the weights in the layout of Keras's legacy HDF5 files, atomically.
 
         Args:
-            filepath: The file.
-            dtype: "float16" halves the file; by default the weights' own dtype.
+            filepath: File to write.
+            dtype: Floating-point type to store; "float16" halves the file. By default the weights' own.
         """
         save_weights(self.keras_model, filepath, dtype=dtype)
 
     def copy_weights_from(self, other: Trainee) -> None:
         """Copies the weights of a model of the same architecture.
 
+        Args:
+            other: Model to copy from.
+
         Raises:
-            ValueError: The architectures differ; nothing is changed then.
+            ValueError: The architectures differ; nothing is changed.
         """
         synchronise(other.keras_model)
         ours, theirs = (_weights_by_path(model.keras_model) for model in (self, other))
@@ -125,7 +128,7 @@ class Trainee:
 
 
 def _weights_by_path(model: keras.Model) -> dict[str, keras.Variable]:
-    """Weights by layer and variable name, inner layers of nested models included."""
+    """Returns weights by layer and variable name, inner layers of nested models included."""
     found = {}
     for layer in model.layers:
         if isinstance(layer, keras.Model):

@@ -9,6 +9,7 @@ from typing import Any
 from trainkit.imagenet import NETWORKS
 from trainkit.optimizers import OPTIMIZERS
 from trainkit.precision import PRECISIONS
+from trainkit.runs import RunFiles
 from trainkit.settings import Settings, SettingsError, parse_stages, wrong_type
 from unet.postprocess import METHODS, PostprocessSettings
 from unet.presets import PRESETS
@@ -45,109 +46,119 @@ INITIALIZERS = ("glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "l
 SCHEDULES = ("step", "cosine")
 IMAGE_MODES = ("crop", "resize")
 INFERENCE_MODES = ("full", "resize")
-# Least pixels of an image that become one cell of the last feature map of an encoder from keras.applications.
+# Stride in pixels of the last features of every encoder but "plain".
 _PUBLISHED_STRIDE = 32
-# Filters from stride 16 to stride 1 behind such an encoder.
+# Filters of the decoder's levels behind such an encoder, from stride 16 to stride 1.
 _DECODER_FILTERS = (256, 128, 96, 64, 32)
-# fc6 and fc7 of VGG16.
+# Filters of the two fully convolutional layers, fc6 and fc7 of VGG16.
 _FCN_FILTERS = (4096, 4096)
-# The branches of the Inception-like module share its filters in eighths.
+# Divisor of the filters of the Inception-like module, whose branches share them in eighths.
 _BRANCH_UNIT = 8
+# Names of checkpoints, `<model_dir>/<name><date>/unet_<name>_<epoch>.h5`.
+RUN_FILES = RunFiles("unet")
 
 
 class UNetConfig(Settings):
     """Settings of an encoder-decoder network, its training and its post-processing.
 
-    The defaults are the final model of Rocha de Andrade ("Nuclei detection based on fully convolutional networks"),
-    from random weights. `unet.presets.PRESETS` has others.
+    The defaults are the final model of Rocha de Andrade ("Nuclei detection based on fully convolutional networks",
+    section 5), from random weights. `unet.presets.PRESETS` holds other combinations.
     """
 
     _OPTIONAL = ("ENCODER_WEIGHTS", "DECODER_FILTERS", "CHANNEL_WEIGHTS", "GRADIENT_CLIP_NORM")
     _TYPES = {"ENCODER_WEIGHTS": str, "DECODER_FILTERS": tuple, "CHANNEL_WEIGHTS": tuple, "GRADIENT_CLIP_NORM": float}
 
-    # Name of the experiment; names the log folder and the checkpoints.
+    # Name of the experiment, part of the names of log folder and checkpoints.
     NAME = "unet"
 
     # ---- Network -------------------------------------------------------------------------------------------
-    # One of ENCODERS.
+    # Encoder, a key of ENCODERS. A pretrained one learns from few images; "plain" is small and fast with few filters.
     ENCODER = "xception"
-    # "plain" only: filters of each level, from full resolution to the bottleneck; each level halves the resolution.
+    # Filters of each level of "plain", from full resolution to the bottleneck; each level halves the resolution.
     ENCODER_FILTERS = (64, 128, 256, 512, 1024)
-    # None: random. "imagenet": the published ones, downloaded when they are not there (not for "plain"). Else the
-    # path of a file with the encoder's layers, such as the published file or the weights of another U-Net.
+    # Initial weights of the encoder. None: random. "imagenet": the published ones, downloaded if missing (not for
+    # "plain"). Else the path of a file with the encoder's layers: the published file or the weights of another U-Net.
     ENCODER_WEIGHTS = None
-    # One of DECODERS.
+    # Decoder, a key of DECODERS.
     DECODER = "inception-se"
-    # Filters of each decoder level, from the lowest resolution up. None: those of a plain encoder in reverse, and
-    # behind the others 256, 128, 96, 64, 32. For "fcn8s" the filters of its two fully convolutional layers, 4096
-    # each by default.
+    # Filters of each decoder level, from the lowest resolution up. None: ENCODER_FILTERS in reverse behind "plain",
+    # and 256, 128, 96, 64, 32 behind the other encoders. For "fcn8s" the filters of its two fully convolutional
+    # layers, 4096 each by default.
     DECODER_FILTERS = None
     # Filters of one convolution of the image at full resolution, beside the last level of the decoder, for encoders
-    # that begin by halving the image (not "plain"); 0 for none.
+    # that begin by halving the image (not "plain"); 0 for none. It sharpens outlines and costs memory.
     IMAGE_SKIP_FILTERS = 0
-    # One of ACTIVATIONS, of the plain encoder and of every decoder. The other encoders keep theirs, ReLU.
+    # Activation of the plain encoder and of every decoder, one of ACTIVATIONS. The other encoders keep theirs, ReLU.
     ACTIVATION = "selu"
     # Batch normalisation after every convolution of the plain encoder and of the decoders, except "fcn8s".
     BATCH_NORM = True
-    # One of INITIALIZERS, of the convolutions that ACTIVATION follows.
+    # Initial weights of the convolutions that ACTIVATION follows, one of INITIALIZERS.
     KERNEL_INITIALIZER = "glorot_uniform"
     # Share of activations dropped in training, between the two convolutions of a plain level and behind the fully
     # convolutional layers of "fcn8s": one number, or one for each level, from full resolution to the bottleneck.
     DROPOUT = 0.0
-    # "inception-se" only: channels over those of the squeezed layer.
+    # Channels over channels of the squeezed layer, "inception-se" only.
     SE_RATIO = 8
+    # Channels of an image; 3 (RGB) for every encoder but "plain".
     IMAGE_CHANNEL_COUNT = 3
 
     # ---- Targets -------------------------------------------------------------------------------------------
-    # One of unet.targets.CHANNELS: "mask", "mask-border", "mask-borderless-touching".
+    # Channels that the network learns, a key of unet.targets.CHANNELS.
     TARGETS = "mask-borderless-touching"
-    # Pixels by which nuclei are dilated to find where they meet, and eroded to be borderless.
+    # Radius in pixels by which nuclei are dilated to find their borders.
     BORDER_WIDTH = 2
+    # Radius in pixels by which nuclei are eroded to be borderless.
     EROSION_WIDTH = 2
 
     # ---- Loss ----------------------------------------------------------------------------------------------
-    # One of LOSSES. "weighted-bce" weighs the pixels between neighbouring nuclei more.
+    # Loss, a key of LOSSES. "weighted-bce" weighs the pixels between neighbouring nuclei more.
     LOSS = "bce-dice"
-    # One weight for each channel of the targets; None weighs them alike.
+    # Relative weight of each channel of the targets; None weighs them alike.
     CHANNEL_WEIGHTS = None
-    # "weighted-bce" only: what a border adds to a pixel's weight at most, and over how many pixels that falls off.
+    # Weight that a border adds at most (w0), and distance in pixels over which it falls off (sigma; Ronneberger et al.
+    # 2015, eq. 2); "weighted-bce" only.
     BORDER_WEIGHT = 10.0
     BORDER_SIGMA = 5.0
-    # "weighted-bce" only: the weight of a background pixel and of a nucleus' pixel, before borders add to it.
+    # Weight of a background pixel and weight of a nucleus' pixel before borders add to it; "weighted-bce" only.
     CLASS_WEIGHTS = (1.0, 1.0)
 
     # ---- Training ------------------------------------------------------------------------------------------
     # (layers, epochs) or (layers, epochs, learning rate) of each stage, in order. Without a rate a stage takes
     # LEARNING_RATE. `layers`: "decoder" freezes the encoder, "all", or a regular expression over layer names.
     STAGES = (("decoder", 5, 0.001), ("all", 15, 0.0001))
-    # One of OPTIMIZERS.
+    # Optimizer, a key of trainkit.optimizers.OPTIMIZERS.
     OPTIMIZER = "Adam"
+    # Learning rate of stages that name none; lower it if the loss becomes infinite.
     LEARNING_RATE = 0.001
-    # Of SGD.
+    # Momentum of SGD.
     LEARNING_MOMENTUM = 0.9
-    # One of SCHEDULES: how the rate falls within a stage. "cosine" falls with every step to nothing at the stage's end,
-    # after WARMUP_STEPS steps in which it rises (Loshchilov and Hutter, "SGDR", 2017, eq. 5).
+    # How the learning rate falls within a stage, one of SCHEDULES. "cosine" falls with every step, to nothing at the
+    # stage's end (Loshchilov and Hutter, "SGDR", 2017, eq. 5); "step" loses LEARNING_RATE_DECAY every DECAY_EPOCHS.
     SCHEDULE = "step"
+    # Steps at the start of a stage in which the rate of SCHEDULE "cosine" rises.
     WARMUP_STEPS = 0
-    # SCHEDULE "step": share of the learning rate that is lost every DECAY_EPOCHS epochs; 0 epochs switch that off.
+    # Share of the learning rate that is lost every DECAY_EPOCHS epochs; 0 epochs switch the decay off.
     LEARNING_RATE_DECAY = 0.25
     DECAY_EPOCHS = 3
-    # L2 of the kernels; of AdamW, what a step takes off them, as a share and over the learning rate.
+    # Factor of the sum of squares of the kernels that is added to the loss (L2). Of AdamW the share of the kernels
+    # that a step takes off them, over the learning rate.
     WEIGHT_DECAY = 0.0
     # Momentum of a moving average of the weights, which is then what training hands over (Polyak averaging); 0 hands
     # over the weights themselves.
     AVERAGE_MOMENTUM = 0.0
     # Norm to which the gradient of all weights together is clipped; None does not clip.
     GRADIENT_CLIP_NORM = None
+    # Images of a training batch; lower it if memory runs out.
     BATCH_SIZE = 8
+    # Training batches of an epoch.
     STEPS_PER_EPOCH = 80
+    # Validation batches after each epoch; 0 switches validation losses off.
     VALIDATION_STEPS = 8
-    # One of trainkit.precision.PRECISIONS: "float32", 16-bit arithmetic with float32 weights, or "auto", which asks the
-    # processor.
+    # Arithmetic, one of PRECISIONS: "float32"; 16-bit with float32 weights; or "auto", which asks the processor.
     PRECISION = "float32"
-    # Seeds the weights, shuffling, augmentation and cropping.
+    # Seed of weights, shuffling, augmentation and cropping.
     SEED = 0
-    # Threads that prepare training batches.
+    # Threads that prepare training batches; 0 prepares them in the main thread.
     DATA_WORKERS = 2
     # Whether every imaging modality is drawn equally often, however many images it has.
     BALANCE_MODALITIES = False
@@ -158,6 +169,7 @@ class UNetConfig(Settings):
     # ---- Training images -----------------------------------------------------------------------------------
     # "crop": random windows of IMAGE_SIZE pixels a side. "resize": whole images brought to that size.
     IMAGE_MODE = "crop"
+    # Side in pixels of a training image, a multiple of the encoder's stride.
     IMAGE_SIZE = 256
     # "crop" only, in training alone: the range of magnifications of a window, and the largest angle in degrees by which
     # it is turned. (1, 1) and 0 take windows as they are.
@@ -165,12 +177,12 @@ class UNetConfig(Settings):
     CROP_ROTATION = 0.0
 
     # ---- Inference -----------------------------------------------------------------------------------------
-    # "full": images at their own size. "resize": brought to IMAGE_SIZE pixels a side as IMAGE_MODE "resize" does in
-    # training, and the channels back to the image's size: where a network has only seen that scale.
+    # "full": images at their own size. "resize": images brought to IMAGE_SIZE pixels a side as in training with
+    # IMAGE_MODE "resize", and the channels back to the image's size: for networks that have only seen that scale.
     INFERENCE_MODE = "full"
 
     # ---- From channels to nuclei ---------------------------------------------------------------------------
-    # See unet.postprocess.PostprocessSettings.
+    # Method and settings of post-processing, see unet.postprocess.PostprocessSettings.
     POSTPROCESS = "watershed"
     MASK_THRESHOLD = 0.5
     MARKER_THRESHOLD = 0.5
@@ -192,17 +204,17 @@ class UNetConfig(Settings):
 
     @property
     def stride(self) -> int:
-        """Pixels a cell of the coarsest features; height and width of an image must be multiples of it."""
+        """Stride of the coarsest features in pixels; height and width of a network's input are multiples of it."""
         return 2 ** (len(self.ENCODER_FILTERS) - 1) if self.ENCODER == "plain" else _PUBLISHED_STRIDE
 
     @property
     def level_count(self) -> int:
-        """Resolutions that the network works at, the image's and the bottleneck's included."""
+        """Number of resolutions in the network, the image's and the bottleneck's included."""
         return self.stride.bit_length()
 
     @property
     def decoder_filters(self) -> tuple[int, ...]:
-        """DECODER_FILTERS, or what they are by default."""
+        """Filters of each decoder level: DECODER_FILTERS, or their default if None."""
         if self.DECODER_FILTERS is not None:
             return self.DECODER_FILTERS
         if self.DECODER == "fcn8s":
@@ -211,7 +223,7 @@ class UNetConfig(Settings):
 
     @property
     def dropout_rates(self) -> tuple[float, ...]:
-        """DROPOUT of each level, from full resolution to the bottleneck."""
+        """Dropout rate of each level, from full resolution to the bottleneck."""
         return self.DROPOUT if isinstance(self.DROPOUT, tuple) else (self.DROPOUT,) * self.level_count
 
     def _convert(self, name: str, value: Any) -> Any:
@@ -362,18 +374,26 @@ class UNetConfig(Settings):
 def make_config(
     preset: str | None = None, settings: Mapping[str, Any] | None = None, base: type[UNetConfig] = UNetConfig
 ) -> UNetConfig:
-    """Returns a configuration made of the defaults, a named preset and single settings, in this order.
+    """Makes a configuration of the defaults, a named preset and single settings, in this order.
 
     Args:
-        preset: A name in `unet.presets.PRESETS`; None for none.
-        settings: Attribute name -> value or text, see `Settings.update`.
-        base: The class whose defaults are taken.
+        preset: Key of `unet.presets.PRESETS`; None for the defaults alone.
+        settings: Value, or its text, by the attribute's name; see `Settings.update`.
+        base: Class of the configuration.
 
     Returns:
         A validated `base`.
 
     Raises:
         SettingsError: The preset or an attribute is unknown, or a value cannot be used.
+
+    Examples:
+        >>> config = make_config("small", {"BATCH_SIZE": "4", "DROPOUT": 0.2})
+        >>> config.ENCODER, config.ENCODER_FILTERS, config.BATCH_SIZE, config.stride
+        ('plain', (16, 32, 64, 128, 256), 4, 16)
+        >>> make_config("smal")
+        Traceback (most recent call last):
+        trainkit.settings.SettingsError: Unknown preset 'smal'. Known: small, original, ...
     """
     if preset is not None and preset not in PRESETS:
         raise SettingsError(f"Unknown preset {preset!r}. Known: {', '.join(PRESETS)}.")
@@ -387,7 +407,7 @@ def _require_filters(name: str, filters: Any) -> None:
 
 
 def _dropout(current: Any, value: Any) -> float | tuple[float, ...]:
-    """Returns a rate as a number and rates as a tuple, reading text."""
+    """Converts a rate to a number and several rates to a tuple, reading text."""
     wrong = wrong_type("DROPOUT", current, value)
     if isinstance(value, str):
         try:

@@ -1,4 +1,4 @@
-"""From a data set to batches for training: windows or resized images, augmented, with their target channels."""
+"""Training data: windows or resized images, augmented, with their target channels, in batches."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ UNKNOWN = "unknown"
 
 
 class Dataset(Protocol):
-    """What training takes of a data set; one that varies its images may have `draw_sample`, see `trainkit.samples`.
+    """Data set as training needs it; one that varies its images may have `draw_sample`, see `trainkit.samples`.
 
     Attributes:
         image_ids: Indices of the images.
-        image_info: One mapping an image, with `id`, and `path`, `collection` (its data set) and `modality` where it has
-            them.
+        image_info: One mapping for each image, with `id` and, where they are known, `path`, `collection` (the image's
+            data set) and `modality`.
     """
 
     image_ids: Sequence[int]
     image_info: Sequence[dict[str, Any]]
 
     def load_image(self, image_id: int) -> np.ndarray:
-        """Returns uint8 `[H, W, C]`."""
+        """Returns an image, uint8 `[H, W, C]`, RGB."""
 
     def load_labels(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns (label image int32 `[H, W]`, class ids)."""
+        """Returns (label image int32 `[H, W]`, class ids int32 `[N]`)."""
 
 
 def training_sample(
@@ -47,7 +47,7 @@ def training_sample(
     rng: np.random.Generator | None = None,
     warped: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Prepares one image.
+    """Prepares one image and its targets for training.
 
     IMAGE_MODE "crop" takes a random window of IMAGE_SIZE pixels a side, at a magnification out of CROP_SCALES and an
     angle up to CROP_ROTATION; where an image is smaller than that, it is mirrored at its edges, as in inference.
@@ -55,17 +55,16 @@ def training_sample(
     is a nucleus of its own: parts that the window's edge cuts apart, and mirror images.
 
     Args:
-        dataset: Gives image and label image.
-        config: Image size, targets and loss.
+        dataset: Source of image and label image.
+        config: Configuration of image size, targets and loss.
         image_id: Index of the image in the data set.
-        augmentation: An imgaug augmenter, or None.
-        rng: Makes every random choice; None for random ones.
-        warped: Whether CROP_SCALES and CROP_ROTATION count; else windows are taken as they are.
+        augmentation: imgaug augmenter, or None.
+        rng: Generator of every random choice; None seeds one from the system.
+        warped: Whether CROP_SCALES and CROP_ROTATION apply; else windows are cut out as they are.
 
     Returns:
-        image: uint8 `[IMAGE_SIZE, IMAGE_SIZE, C]`.
-        targets: `[IMAGE_SIZE, IMAGE_SIZE, channels]`, 0 or 1, uint8; with LOSS "weighted-bce" float32 and the weight
-            of every pixel as one channel more.
+        (image uint8 `[IMAGE_SIZE, IMAGE_SIZE, C]`, targets `[IMAGE_SIZE, IMAGE_SIZE, channels]`). The targets are
+        uint8, 0 or 1; with LOSS "weighted-bce" they are float32 and the last channel is the weight of every pixel.
 
     Raises:
         ValueError: Image and label image do not fit together, the image has another number of channels, or the
@@ -99,14 +98,14 @@ def training_sample(
 
 
 class SegmentationBatches(Batches):
-    """Item i is (images uint8 `[B, S, S, C]`, targets `[B, S, S, channels]`), see `training_sample`.
+    """Batches (images uint8 `[B, S, S, C]`, targets `[B, S, S, channels]`); see `training_sample`.
 
     Args:
-        dataset: With at least one image.
-        config: Settings.
-        order: Chooses the image of every sample.
-        steps: Batches an epoch.
-        augmentation: An imgaug augmenter, or None.
+        dataset: Data set with at least one image.
+        config: Configuration of the batches, image size, targets and loss.
+        order: Order of the images' indices, one for every sample.
+        steps: Batches of an epoch.
+        augmentation: imgaug augmenter, or None.
     """
 
     # Whether windows are magnified and turned.
@@ -121,24 +120,24 @@ class SegmentationBatches(Batches):
         self.augmentation = augmentation
 
     def sample(self, item: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Returns image and targets of an image; see `training_sample`."""
+        """Prepares the image of an index and its targets; see `training_sample`."""
         return training_sample(self.dataset, self.config, item, self.augmentation, rng, self.warped)
 
     def collate(self, samples: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-        """Returns images and targets as one batch."""
+        """Stacks images and targets to one batch."""
         return tuple(np.stack(part) for part in zip(*samples, strict=True))
 
 
 class TrainingBatches(SegmentationBatches):
-    """Random batches, the same in every run of one seed; see `Batches` for how, and for resuming.
+    """Random batches, the same in every run of one seed; `Batches` explains how, and how to resume.
 
     The images come in rounds: each is seen once before any is seen again; with BALANCE_MODALITIES, images of each
     modality come equally often instead, and with BALANCE_POWER, groups of images in the shares that it gives them.
 
     Args:
-        dataset: With at least one image.
-        config: Settings.
-        augmentation: An imgaug augmenter, or None.
+        dataset: Data set with at least one image.
+        config: Configuration of the batches, image size, targets and loss.
+        augmentation: imgaug augmenter, or None.
 
     Raises:
         ValueError: The data set is empty.
@@ -149,13 +148,16 @@ class TrainingBatches(SegmentationBatches):
 
 
 class ValidationBatches(SegmentationBatches):
-    """The same images in the same windows after every epoch, not augmented or warped, so that epochs compare.
+    """Batches of the same images in the same windows after every epoch, so that epochs compare.
 
-    Where they fit into VALIDATION_STEPS batches, all images of the data set are among them.
+    Images are neither augmented nor magnified or turned.
+
+
+    All images of the data set are among them if they fit into VALIDATION_STEPS batches.
 
     Args:
-        dataset: With at least one image.
-        config: Settings.
+        dataset: Data set with at least one image.
+        config: Configuration of the batches, image size, targets and loss.
 
     Raises:
         ValueError: The data set is empty.
@@ -167,7 +169,7 @@ class ValidationBatches(SegmentationBatches):
         super().__init__(dataset, config, Shuffled(_image_ids(dataset), config.SEED), config.VALIDATION_STEPS)
 
     def batch(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Prepares batch `index`, which is the same in every epoch."""
+        """Prepares a batch, the same in every epoch."""
         return super().batch(0, index)
 
 

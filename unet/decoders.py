@@ -1,7 +1,7 @@
 """Decoders: from the encoder's features back to one value for each pixel and channel.
 
-A decoder is a function of the list of `Skip` and the configuration. The names of its layers begin with `decoder_`, and
-its last layer is called `logits`.
+A decoder is a function of the list of `Skip` and the configuration to logits `[B, H, W, output channels]`, entered in
+`unet.config.DECODERS`. The names of its layers begin with `decoder_`, and its last layer is called `logits`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from unet.layers import convolution, double_convolution, up_convolution
 
 
 def plain_decoder(skips: list[Skip], config: UNetConfig) -> Any:
-    """Steps up by a transposed convolution, each with the encoder's features beside it and two convolutions.
+    """Decoder of transposed convolutions, each followed by the encoder's features beside it and two convolutions.
 
     Ronneberger et al. 2015, figure 1, zero-padded.
     """
@@ -25,7 +25,7 @@ def plain_decoder(skips: list[Skip], config: UNetConfig) -> Any:
 
 
 def inception_se_decoder(skips: list[Skip], config: UNetConfig) -> Any:
-    """Steps up like the plain decoder with an Inception-like module and squeeze-and-excitation at each level.
+    """Plain decoder with an Inception-like module and squeeze-and-excitation at each level.
 
     Rocha de Andrade, "Nuclei detection based on fully convolutional networks", section 5.2.3 and figure 3.
     """
@@ -33,10 +33,10 @@ def inception_se_decoder(skips: list[Skip], config: UNetConfig) -> Any:
 
 
 def fpn_decoder(skips: list[Skip], config: UNetConfig) -> Any:
-    """Steps up like the plain decoder, down again through what that made, and up once more without the encoder.
+    """Plain decoder, followed by a way down through its levels and a way up without the encoder.
 
     Vuola, "Nuclei segmentation using computer vision", 2019, section 4.1: the largest map is halved and added to the
-    next one, the sum is convolved, and so on to the resolution of the bottleneck; what comes out is brought back by
+    next one, the sum is convolved, and so on to the resolution of the bottleneck; the result is brought back by
     transposed convolutions. Here the bottleneck joins by a 1 x 1 convolution to twice the filters of the level above
     it, and a 3 x 3 convolution follows each transposed one, since that alone does not look beyond its cell.
     """
@@ -60,15 +60,15 @@ def fpn_decoder(skips: list[Skip], config: UNetConfig) -> Any:
 def inception_se_block(x: Any, filters: int, stride: int, config: UNetConfig, name: str) -> Any:
     """Parallel 1 x 1, 3 x 3 and 5 x 5 convolutions, the larger ones behind a 1 x 1 that narrows, then excitation.
 
-    The branches have 2, 4 and 2 eighths of the filters, behind 3 and 1 eighths, about the shares that Szegedy et al.
-    ("Going deeper with convolutions", 2015, table 1) give them.
+    The branches have 2, 4 and 2 eighths of the filters, behind 3 and 1 eighths, about the shares in Szegedy et al.
+    ("Going deeper with convolutions", 2015, table 1).
 
     Args:
-        x: `[B, H, W, C]`.
+        x: Features `[B, H, W, C]`.
         filters: Output channels, a multiple of 8.
-        stride: Pixels a cell of `x`; not used.
-        config: The configuration.
-        name: Prefix of the layers.
+        stride: Stride of `x` in pixels; not used.
+        config: Configuration of activation, batch normalisation and SE_RATIO.
+        name: Prefix of the layers' names.
 
     Returns:
         `[B, H, W, filters]`.
@@ -83,14 +83,14 @@ def inception_se_block(x: Any, filters: int, stride: int, config: UNetConfig, na
 
 
 def squeeze_and_excite(x: Any, ratio: int, name: str) -> Any:
-    """Scales each channel by a factor in 0..1 that follows from the means of all (Hu et al. 2018, section 3).
+    """Scales each channel by a factor in 0..1 computed from the means of all channels (Hu et al. 2018, section 3).
 
-    In float32 but for the product: a mean over a whole image does not fit 16 bits.
+    Computed in float32 except for the product: a mean over a whole image does not fit 16 bits.
 
     Args:
-        x: `[B, H, W, C]`.
-        ratio: C over the channels of the squeezed layer, which has one at least.
-        name: Prefix of the layers.
+        x: Features `[B, H, W, C]`.
+        ratio: C over the channels of the squeezed layer, which are one at least.
+        name: Prefix of the layers' names.
 
     Returns:
         `[B, H, W, C]`.
@@ -104,10 +104,10 @@ def squeeze_and_excite(x: Any, ratio: int, name: str) -> Any:
 
 
 def _step_up(skips: list[Skip], config: UNetConfig, block: Callable[..., Any]) -> list[Skip]:
-    """Doubles the resolution from the bottleneck to the image's; returns what each step made, the largest first.
+    """Doubles the resolution from the bottleneck to the image's; returns the features of each step, the largest first.
 
-    A step has the encoder's features of its stride beside it, where the encoder has any: not at stride 1 behind the
-    encoders that begin by halving the image.
+    A step has the encoder's features of its stride beside it if the encoder has any: encoders that begin by halving
+    the image have none at stride 1.
     """
     beside = {skip.stride: skip.tensor for skip in skips}
     x, stride = skips[-1].tensor, skips[-1].stride

@@ -1,6 +1,7 @@
 """Encoders: from an image to features at falling resolution.
 
-An encoder is a function of the image and the configuration. All that a decoder sees of it is its list of `Skip`.
+An encoder is a function of the image `[B, H, W, C]` in 0..255 and the configuration, entered in
+`unet.config.ENCODERS`. Its list of `Skip`, one for each stride in rising order, is all that a decoder sees of it.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ class Skip:
     """Features that an encoder hands over.
 
     Attributes:
-        stride: Pixels of the image a cell of the features, a power of two.
-        tensor: `[B, H / stride, W / stride, C]`.
+        stride: Stride of the features in pixels of the image, a power of two.
+        tensor: Features `[B, H / stride, W / stride, C]`.
     """
 
     stride: int
@@ -32,7 +33,7 @@ class Skip:
 
 
 def plain_encoder(image: Any, config: UNetConfig) -> list[Skip]:
-    """Levels of two convolutions, with a pooling from each to the next (Ronneberger et al. 2015, figure 1).
+    """Encoder of two convolutions at each level and a pooling between levels (Ronneberger et al. 2015, figure 1).
 
     Returns:
         One `Skip` for each of ENCODER_FILTERS, with strides 1, 2, 4, …
@@ -49,28 +50,28 @@ def plain_encoder(image: Any, config: UNetConfig) -> list[Skip]:
 
 
 def xception_encoder(image: Any, config: UNetConfig) -> list[Skip]:
-    """Xception; see `unet.xception`. Strides 2 to 32."""
+    """Xception with strides 2 to 32; see `unet.xception`."""
     features = xception_features(ScalePixels("symmetric", name="scale_pixels")(image))
     return [Skip(stride, tensor) for stride, tensor in features.items()]
 
 
 def resnet50_encoder(image: Any, config: UNetConfig) -> list[Skip]:
-    """ResNet-50; see `_resnet`."""
+    """ResNet-50 of keras.applications, with strides 2 to 32."""
     return _resnet(keras.applications.ResNet50, (3, 4, 6, 3), image)
 
 
 def resnet101_encoder(image: Any, config: UNetConfig) -> list[Skip]:
-    """ResNet-101; see `_resnet`."""
+    """ResNet-101 of keras.applications, with strides 2 to 32."""
     return _resnet(keras.applications.ResNet101, (3, 4, 23, 3), image)
 
 
 def resnet152_encoder(image: Any, config: UNetConfig) -> list[Skip]:
-    """ResNet-152; see `_resnet`."""
+    """ResNet-152 of keras.applications, with strides 2 to 32."""
     return _resnet(keras.applications.ResNet152, (3, 8, 36, 3), image)
 
 
 def vgg16_encoder(image: Any, config: UNetConfig) -> list[Skip]:
-    """VGG16 of keras.applications (Simonyan and Zisserman 2015): its five poolings.
+    """VGG16 of keras.applications (Simonyan and Zisserman 2015): the features behind its five poolings.
 
     Returns:
         Features with strides 2 (64 channels), 4 (128), 8 (256), 16 (512) and 32 (512).
@@ -98,7 +99,7 @@ def image_skip(image: Any, config: UNetConfig) -> Skip:
 
 
 def _resnet(build: Callable[..., keras.Model], blocks: tuple[int, ...], image: Any) -> list[Skip]:
-    """Builds a ResNet of keras.applications (He et al. 2016, table 1): its first activation and each stage's end.
+    """Builds a ResNet (He et al. 2016, table 1): the features of its first activation and of each stage's end.
 
     Args:
         build: Function of keras.applications.
@@ -113,7 +114,7 @@ def _resnet(build: Callable[..., keras.Model], blocks: tuple[int, ...], image: A
 
 
 def _published(build: Callable[..., keras.Model], image: Any, names: list[str]) -> list[Skip]:
-    """Builds a network of keras.applications on an image; returns the outputs of layers, of strides 2, 4, 8, …"""
+    """Builds a network of keras.applications on an image; returns the outputs of named layers, of strides 2, 4, 8, …"""
     pixels = ScalePixels("caffe", name="scale_pixels")(image)
     network = build(include_top=False, weights=None, input_tensor=pixels)
     return [Skip(2**level, network.get_layer(name).output) for level, name in enumerate(names, start=1)]

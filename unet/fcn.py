@@ -14,7 +14,7 @@ from unet.encoders import Skip
 
 @keras.saving.register_keras_serializable("unet")
 class Bilinear(keras.initializers.Initializer):
-    """Initial weights with which a transposed convolution interpolates bilinearly, each channel on its own.
+    """Initializer with which a transposed convolution interpolates bilinearly, each channel on its own.
 
     The kernel's side is twice the stride.
     """
@@ -29,15 +29,16 @@ class Bilinear(keras.initializers.Initializer):
 
 
 def fcn8s_decoder(skips: list[Skip], config: UNetConfig) -> Any:
-    """Scores of the coarsest features, behind two convolutions in the place of VGG16's fully connected layers, are
-    doubled and added to those of the next finer features, twice, and the sum is brought to the image's size.
+    """Decoder of FCN-8s: scores at three strides, each upsampled and added to the next finer one.
+
+    The scores of the coarsest features come behind two convolutions in the place of VGG16's fully connected layers.
 
     Args:
-        skips: Behind VGG16 its poolings; the last three are used.
-        config: DECODER_FILTERS, of the two convolutions; DROPOUT, behind each of them; ACTIVATION.
+        skips: Features of the encoder, such as VGG16's poolings; the last three are used.
+        config: Configuration with DECODER_FILTERS of the two convolutions, DROPOUT behind each, and ACTIVATION.
 
     Returns:
-        `[B, H, W, output channels]`, before the sigmoid.
+        Logits `[B, H, W, output channels]`.
     """
     finest, middle, coarsest = skips[-3:]
     x = coarsest.tensor
@@ -63,7 +64,7 @@ def _scores(x: Any, stride: int, config: UNetConfig) -> Any:
 
 
 def _upsample(x: Any, factor: int, name: str) -> Any:
-    """A learnt transposed convolution that begins as bilinear interpolation."""
+    """Adds a learnt transposed convolution that begins as bilinear interpolation."""
     return layers.Conv2DTranspose(
         x.shape[-1],
         2 * factor,

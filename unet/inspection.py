@@ -1,4 +1,4 @@
-"""Pictures of what goes into a segmenter and comes out of it, and the levels that its network is made of."""
+"""Pictures of targets, probabilities and labels, and the levels of a segmenter's network."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from unet.architecture import DECODER_LAYERS
 
 Colour = tuple[int, int, int]
 
-# Of the channels; a palette that the colour-blind can tell apart (Okabe and Ito 2008).
+# Channel -> colour, RGB in 0..255; a palette that the colour-blind can tell apart (Okabe and Ito 2008).
 CHANNEL_COLOURS: dict[str, Colour] = {
     "mask": (0, 114, 178),
     "borderless": (86, 180, 233),
     "border": (230, 159, 0),
     "touching": (213, 94, 0),
 }
-# What a prediction has right, has too much, and lacks.
+# Agreement and disagreement of a prediction with the truth -> colour, RGB in 0..255.
 DISAGREEMENT_COLOURS: dict[str, Colour] = {
     "right": (190, 190, 190),
     "too much": (213, 60, 0),
     "missing": (0, 130, 220),
 }
 _OPACITY = 0.75
-# Hues half a golden section apart: neighbours in label order differ strongly.
+# Distance of hues of neighbours in label order, which then differ strongly.
 _GOLDEN_SECTION = 0.618034
 # Layers of one level of a decoder begin alike: decoder_16, decoder_top_16, decoder_fpn_lateral, decoder_fc6.
 _LEVEL = r"decoder_(?:top_|fpn_)?[a-z]*\d*"
@@ -38,14 +38,14 @@ def draw_channels(channels: np.ndarray, names: Sequence[str], image: np.ndarray 
 
     Args:
         channels: `[H, W, C]` in 0..1, targets or probabilities; the first is painted first.
-        names: C keys of `CHANNEL_COLOURS`.
-        image: uint8 `[H, W, 3]` to paint on; by default black, and full values are opaque then.
+        names: Names of the C channels, keys of `CHANNEL_COLOURS`.
+        image: uint8 `[H, W, 3]`, RGB, to paint on; by default black, on which full values are opaque.
 
     Returns:
-        uint8 `[H, W, 3]`.
+        uint8 `[H, W, 3]`, RGB.
 
     Raises:
-        ValueError: There is not one name for each channel.
+        ValueError: The number of names is not the number of channels.
     """
     if channels.ndim != 3 or channels.shape[-1] != len(names):
         raise ValueError(f"Expected channels [H, W, {len(names)}] ({', '.join(names)}). Received: {channels.shape}")
@@ -58,14 +58,14 @@ def draw_channels(channels: np.ndarray, names: Sequence[str], image: np.ndarray 
 
 
 def draw_disagreement(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Shows where two masks agree and where they do not, in `DISAGREEMENT_COLOURS` on black.
+    """Paints where two masks agree and where they differ, in `DISAGREEMENT_COLOURS` on black.
 
     Args:
-        truth: bool `[H, W]`.
-        predicted: bool `[H, W]`.
+        truth: bool `[H, W]`, true mask.
+        predicted: bool `[H, W]`, predicted mask.
 
     Returns:
-        uint8 `[H, W, 3]`.
+        uint8 `[H, W, 3]`, RGB.
     """
     truth, predicted = truth.astype(bool), predicted.astype(bool)
     picture = np.zeros((*truth.shape, 3), np.uint8)
@@ -76,13 +76,13 @@ def draw_disagreement(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
 
 def colour_labels(labels: np.ndarray) -> np.ndarray:
-    """Gives every label its own colour, on black.
+    """Paints every label in a colour of its own, on black.
 
     Args:
         labels: Integer `[H, W]` label image, 0 background. A label has the same colour in every picture.
 
     Returns:
-        uint8 `[H, W, 3]`.
+        uint8 `[H, W, 3]`, RGB.
     """
     hues = (np.arange(1, int(labels.max(initial=0)) + 1) * _GOLDEN_SECTION) % 1.0
     # Three brightnesses in turn: there are more labels than hues that look different.
@@ -92,14 +92,14 @@ def colour_labels(labels: np.ndarray) -> np.ndarray:
 
 
 def level_layers(model: keras.Model) -> tuple[list[keras.Layer], list[keras.Layer]]:
-    """Finds the layers between the parts of a network.
+    """Finds the layers at which a network's parts and levels meet.
 
     Args:
-        model: From `unet.architecture.build_unet`.
+        model: Network from `unet.architecture.build_unet`.
 
     Returns:
         The encoder's layers whose features the decoder gets, from high resolution to low, and the last layer of each
-        of the decoder's levels, in the order they compute.
+        of the decoder's levels, in the order of computation.
     """
     producers = {id(layer.output): layer for layer in model.layers}
     is_decoder = {layer.name: bool(re.fullmatch(DECODER_LAYERS, layer.name)) for layer in model.layers}

@@ -1,4 +1,4 @@
-"""What encoders and decoders are made of: scaled pixels, convolutions with what follows them, steps up."""
+"""Building blocks of encoders and decoders: scaled pixels, convolutions with normalisation and activation, steps up."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from trainkit.efficientnet_lite import PIXEL_MEAN, PIXEL_SCALE
 from unet.config import UNetConfig
 
 _SCHEMES = ("unit", "symmetric", "caffe", "lite")
-# ImageNet's mean, BGR, as the networks trained with Caffe expect it subtracted.
+# Mean of ImageNet, BGR in 0..255, that networks trained with Caffe expect subtracted.
 _BGR_MEAN = (103.939, 116.779, 123.68)
 
 
 @keras.saving.register_keras_serializable("unet")
 class ScalePixels(layers.Layer):
-    """Brings pixels to what the first convolution was trained on.
+    """Scales pixels to the range that the first convolution was trained on.
 
-    Input `[B, H, W, C]`, RGB in 0..255. Output of the same shape.
+    Input: `[B, H, W, C]`, RGB in 0..255. Output: the same shape, in the layer's compute dtype.
 
     Args:
-        scheme: "unit" gives 0..1, "symmetric" -1..1, "caffe" BGR without ImageNet's mean, "lite" what EfficientNet-Lite
-            expects, about -1..1.
+        scheme: Range of the output: "unit" 0..1, "symmetric" -1..1, "caffe" BGR minus ImageNet's mean, "lite" about
+            -1..1, as EfficientNet-Lite expects it.
+
+    Raises:
+        ValueError: The scheme is unknown.
     """
 
     def __init__(self, scheme: str, **kwargs):
@@ -35,6 +38,7 @@ class ScalePixels(layers.Layer):
         self.scheme = scheme
 
     def call(self, inputs):
+        """Scales pixels."""
         pixels = ops.cast(inputs, "float32")
         if self.scheme == "unit":
             scaled = pixels / 255.0
@@ -47,22 +51,24 @@ class ScalePixels(layers.Layer):
         return ops.cast(scaled, self.compute_dtype)
 
     def compute_output_spec(self, inputs):
+        """Returns the output's shape, the input's, and dtype."""
         return keras.KerasTensor(inputs.shape, self.compute_dtype)
 
     def get_config(self):
+        """Returns the arguments that make the same layer."""
         return {**super().get_config(), "scheme": self.scheme}
 
 
 def convolution(x: Any, filters: int, size: int, config: UNetConfig, name: str, stride: int = 1) -> Any:
-    """A zero-padded convolution, batch norm if the configuration has it, and its activation.
+    """Adds a zero-padded convolution, batch normalisation if configured, and the activation.
 
     Args:
-        x: `[B, H, W, C]`.
+        x: Features `[B, H, W, C]`.
         filters: Output channels.
-        size: Side of the kernel.
-        config: BATCH_NORM, ACTIVATION, KERNEL_INITIALIZER.
-        name: Of the convolution; what follows it has a suffix.
-        stride: Of the convolution.
+        size: Side of the kernel in cells.
+        config: Configuration with BATCH_NORM, ACTIVATION and KERNEL_INITIALIZER.
+        name: Name of the convolution, and prefix of the layers that follow it.
+        stride: Stride of the convolution in cells.
 
     Returns:
         `[B, H / stride, W / stride, filters]`.
@@ -76,14 +82,14 @@ def convolution(x: Any, filters: int, size: int, config: UNetConfig, name: str, 
 
 
 def double_convolution(x: Any, filters: int, stride: int, config: UNetConfig, name: str) -> Any:
-    """Two 3 x 3 convolutions with dropout between them: one level of a U-Net (Ronneberger et al. 2015, figure 1).
+    """Adds two 3 x 3 convolutions with dropout between them: one level of a U-Net (Ronneberger et al. 2015, figure 1).
 
     Args:
-        x: `[B, H, W, C]`.
-        filters: Of both.
-        stride: Pixels a cell of `x`, which chooses the rate of DROPOUT.
-        config: The configuration.
-        name: Prefix of the layers.
+        x: Features `[B, H, W, C]`.
+        filters: Output channels of each convolution.
+        stride: Stride of `x` in pixels, which chooses the rate of DROPOUT.
+        config: Configuration with BATCH_NORM, ACTIVATION, KERNEL_INITIALIZER and DROPOUT.
+        name: Prefix of the layers' names.
 
     Returns:
         `[B, H, W, filters]`.
@@ -96,13 +102,15 @@ def double_convolution(x: Any, filters: int, stride: int, config: UNetConfig, na
 
 
 def up_convolution(x: Any, filters: int, config: UNetConfig, name: str) -> Any:
-    """A 2 x 2 transposed convolution with stride 2, linear as in the U-Net's paper, with batch norm if configured.
+    """Adds a 2 x 2 transposed convolution with stride 2, and batch normalisation if configured.
+
+    It is linear, as in Ronneberger et al. 2015, section 2.
 
     Args:
-        x: `[B, H, W, C]`.
+        x: Features `[B, H, W, C]`.
         filters: Output channels.
-        config: BATCH_NORM.
-        name: Of the convolution.
+        config: Configuration with BATCH_NORM.
+        name: Name of the convolution, and prefix of the batch normalisation.
 
     Returns:
         `[B, 2H, 2W, filters]`.

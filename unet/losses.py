@@ -1,8 +1,9 @@
-"""Losses of a segmenter on probabilities: binary cross-entropy, soft Dice, their sum, and cross-entropy by pixel.
+"""Losses of a segmenter on probabilities: binary cross-entropy, soft Dice, their sum, and weighted cross-entropy.
 
-All are float32 scalars and finite everywhere: Keras clips the probabilities in the cross-entropy to 1e-7..1 - 1e-7,
-and the Dice loss is smoothed. The channels' losses are averaged with one weight a channel, so that weights shift the
-attention between channels and leave the size of the loss, and with it the learning rate, as it was.
+A loss is a function of targets, probabilities and channel weights, entered in `unet.config.LOSSES`. All are float32
+scalars and finite everywhere: Keras clips the probabilities in the cross-entropy to 1e-7..1 - 1e-7, and the Dice loss
+is smoothed. The channels' losses are averaged with one weight for each channel: weights shift the attention between
+channels and keep the size of the loss, and with it the learning rate.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from keras import ops
 
 from unet.config import LOSSES
 
-# Added to both sides of the Dice coefficient: one pixel's worth. Without nuclei, and none predicted, it is 1.
+# Pixels added to both sides of the Dice coefficient, which is then 1 where there are no nuclei and none are predicted.
 _DICE_SMOOTHING = 1.0
 
 
 def bce(y_true: Any, y_pred: Any, channel_weights: Sequence[float] | None = None) -> Any:
-    """Binary cross-entropy, the mean over images and pixels.
+    """Binary cross-entropy, averaged over images and pixels.
 
     Args:
         y_true: `[B, H, W, C]`, 0 or 1.
@@ -59,7 +60,16 @@ def soft_dice(y_true: Any, y_pred: Any, channel_weights: Sequence[float] | None 
 
 
 def bce_dice(y_true: Any, y_pred: Any, channel_weights: Sequence[float] | None = None) -> Any:
-    """Sum of `bce` and `soft_dice` (Rocha de Andrade, section 5.5); arguments and result are theirs."""
+    """Sum of `bce` and `soft_dice` (Rocha de Andrade, section 5.5).
+
+    Args:
+        y_true: `[B, H, W, C]`, 0 or 1.
+        y_pred: `[B, H, W, C]`, probabilities.
+        channel_weights: `[C]`, relative weights of the channels; by default all are alike.
+
+    Returns:
+        float32 scalar, 0 or more.
+    """
     return bce(y_true, y_pred, channel_weights) + soft_dice(y_true, y_pred, channel_weights)
 
 
@@ -91,15 +101,15 @@ def weighted_bce(y_true: Any, y_pred: Any, channel_weights: Sequence[float] | No
 
 @keras.saving.register_keras_serializable(package="unet")
 class SegmentationLoss(keras.losses.Loss):
-    """One of `LOSSES` as Keras keeps it: `model.compile` takes it and a saved model brings it back.
+    """Loss of `LOSSES` as a Keras object, for `model.compile` and saved models.
 
     Args:
-        kind: One of `LOSSES`.
+        kind: Key of `LOSSES`.
         channel_weights: Relative weights of the channels, none negative and not all 0; None: all alike.
-        name: Name in Keras' logs.
+        name: Name in Keras's logs.
 
     Raises:
-        ValueError: The kind is unknown or the weights are none.
+        ValueError: The kind is unknown, or a weight is negative, or all are 0.
     """
 
     def __init__(self, kind: str = "bce-dice", channel_weights: Sequence[float] | None = None, name: str | None = None):
@@ -115,19 +125,19 @@ class SegmentationLoss(keras.losses.Loss):
         self._function = resolve_name(LOSSES[kind])
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Returns the loss of targets and probabilities, both `[B, H, W, channels]`, a float32 scalar."""
+        """Returns the loss, a float32 scalar, of targets and probabilities, both `[B, H, W, channels]`."""
         return self._function(y_true, y_pred, self.channel_weights)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what makes the same loss again."""
+        """Returns the arguments that make the same loss."""
         return {"kind": self.kind, "channel_weights": self.channel_weights, "name": self.name}
 
 
 def make_loss(config: Any) -> SegmentationLoss:
-    """Returns the loss that a configuration asks for.
+    """Returns the loss of a configuration.
 
     Args:
-        config: Has `LOSS`, one of `LOSSES`, and `CHANNEL_WEIGHTS`.
+        config: Configuration with `LOSS`, a key of `LOSSES`, and `CHANNEL_WEIGHTS`.
 
     Returns:
         A function of y_true `[B, H, W, C]` (with "weighted-bce" `[B, H, W, C + 1]`) and y_pred `[B, H, W, C]`.

@@ -1,4 +1,4 @@
-"""How well channels are predicted, pixel by pixel, while a network trains."""
+"""Pixel-wise metrics of the channels, logged while a network trains."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("unet")
 class ChannelIoU(keras.metrics.Metric):
-    """Intersection over union of one channel, over all pixels that were seen.
+    """Intersection over union (IoU) of one channel, over all pixels since the last reset.
 
-    1 where the channel is neither there nor predicted.
+    The IoU is 1 if the channel is empty in targets and predictions.
 
     Args:
-        channel: Its index.
-        threshold: Probabilities above it count as predicted.
-        name: In the logs.
+        channel: Index of the channel.
+        threshold: Probability, 0 to 1, above which a pixel counts as predicted.
+        name: Name in the logs.
     """
 
     def __init__(self, channel: int, threshold: float = 0.5, name: str = "iou", **kwargs):
@@ -28,12 +28,12 @@ class ChannelIoU(keras.metrics.Metric):
         self.union = self.add_weight(name="union", initializer="zeros")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: None = None) -> None:
-        """Counts a batch.
+        """Adds the pixels of a batch.
 
         Args:
-            y_true: `[B, H, W, C]` 0 or 1, or with more channels behind them.
-            y_pred: `[B, H, W, C]` probabilities.
-            sample_weight: None, which Keras passes: pixels count alike.
+            y_true: Targets `[B, H, W, C or more]`, 0 or 1; channels behind the first C are ignored.
+            y_pred: Probabilities `[B, H, W, C]`.
+            sample_weight: Ignored, since all pixels count alike; Keras passes None.
         """
         true = ops.convert_to_tensor(y_true)[..., self.channel] > 0
         predicted = ops.convert_to_tensor(y_pred)[..., self.channel] > self.threshold
@@ -41,11 +41,11 @@ class ChannelIoU(keras.metrics.Metric):
         self.union.assign_add(_count(ops.logical_or(true, predicted)))
 
     def result(self) -> Any:
-        """Returns the quotient."""
+        """Returns the IoU, a float32 scalar in 0..1."""
         return ops.where(self.union > 0, self.intersection / ops.maximum(self.union, 1.0), 1.0)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what makes the same metric again."""
+        """Returns the arguments that make the same metric."""
         return {**super().get_config(), "channel": self.channel, "threshold": self.threshold}
 
 

@@ -1,4 +1,4 @@
-"""`UNet`, the model a user holds: build, train, predict, save and load."""
+"""`UNet`: building, training, prediction, saving and loading in one object."""
 
 from __future__ import annotations
 
@@ -23,21 +23,20 @@ from trainkit.settings import SettingsError
 from trainkit.stages import Stage, lay_out_stages, run_stages
 from trainkit.trainee import Trainee
 from unet.architecture import LAYER_REGEX, build_unet, set_weight_decay
-from unet.config import UNetConfig
+from unet.config import RUN_FILES, UNetConfig
 from unet.data import Dataset, TrainingBatches, ValidationBatches
 from unet.inference import predict_probabilities, predict_resized
 from unet.losses import make_loss
 from unet.metrics import ChannelIoU
 from unet.postprocess import PostprocessSettings, postprocess
-from unet.runs import RUN_FILES
 from unet.weights import encoder_weights_path, load_encoder_weights
 
-# The settings' place in a .keras file, beside what Keras keeps there.
+# Name of the settings in a .keras file, which is a ZIP archive.
 _SETTINGS_MEMBER = "unet_settings.json"
 
 
 class UNet(Trainee):
-    """An encoder-decoder network that says for every pixel what it belongs to, and the nuclei that follow from that.
+    """Encoder-decoder network with a probability for each pixel and channel, and the nuclei that follow from them.
 
         model = UNet(make_config("xception-inceptionse"))
         model.train(train_dataset, val_dataset)
@@ -45,13 +44,13 @@ class UNet(Trainee):
 
     Attributes:
         keras_model: The Keras model, from images `[B, H, W, C]` in 0..255 to probabilities `[B, H, W, channels]`.
-        config, epoch, log_dir, checkpoint_path: See `Trainee`.
+        config, epoch, log_dir, checkpoint_path: Attributes of `Trainee`.
 
     Args:
-        config: The configuration. Its SEED seeds Keras, NumPy and Python, so that the same initial weights are drawn
-            every time; ENCODER_WEIGHTS are loaded, and downloaded when they are ImageNet's and not there.
-        model_dir: Folder in which every training run gets its own.
-        keras_model: A network of this configuration; by default a new one is built.
+        config: Configuration of the network. Its SEED seeds Keras, NumPy and Python, so that the same initial weights
+            are drawn every time; ENCODER_WEIGHTS are loaded, and downloaded if they are ImageNet's and missing.
+        model_dir: Folder of the training runs, one folder each.
+        keras_model: Network of this configuration; by default a new one is built.
 
     Raises:
         SettingsError: The configuration cannot be built.
@@ -76,7 +75,11 @@ class UNet(Trainee):
         self._run = compile_inference(keras_model)
 
     def summary(self, **settings: Any) -> None:
-        """Prints the layers; takes what `keras.Model.summary` takes."""
+        """Prints the layers.
+
+        Args:
+            settings: Arguments of `keras.Model.summary`.
+        """
         self.keras_model.summary(**settings)
 
     # ---- Training ------------------------------------------------------------------------------------------
@@ -234,16 +237,16 @@ class UNet(Trainee):
         """Writes network, weights and settings as one `.keras` file, atomically, without the optimizer.
 
         Args:
-            path: Ends in `.keras`.
+            path: File to write, whose name ends in `.keras`.
 
         Raises:
-            ValueError: It does not.
+            ValueError: The name ends otherwise.
             OSError: The file cannot be written.
         """
         if Path(path).suffix != ".keras":
             raise ValueError(f"{path}: a saved model ends in .keras; save_weights writes weights alone (.h5).")
         synchronise(self.keras_model)
-        # The same layers as a model that was never compiled: training leaves no trace in the file.
+        # A model that was never compiled, of the same layers: training leaves no trace in the file.
         network = keras.Model(self.keras_model.inputs, self.keras_model.outputs, name=self.keras_model.name)
         with atomic_path(path) as temporary:
             network.save(temporary)
@@ -254,15 +257,15 @@ class UNet(Trainee):
     def load(
         cls, path: str | os.PathLike, model_dir: str | os.PathLike = "logs", config_class: type[UNetConfig] = UNetConfig
     ) -> UNet:
-        """Returns the model that `save` wrote.
+        """Loads the model that `save` wrote.
 
         Args:
-            path: The `.keras` file. It is read in Keras's safe mode: no code of the file is run.
-            model_dir: Folder in which every training run gets its own.
+            path: `.keras` file. It is read in Keras's safe mode: no code of the file is run.
+            model_dir: Folder of the training runs, one folder each.
             config_class: Class of the configuration that was saved.
 
         Raises:
-            WeightsFileError: The file is missing, damaged or none of `save`'s.
+            WeightsFileError: The file is missing, damaged or was not written by `save`.
         """
         try:
             with zipfile.ZipFile(path) as archive:

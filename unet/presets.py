@@ -26,7 +26,7 @@ _BASIC = {
 
 
 def _small() -> Preset:
-    """The baseline of the MLP report: 1,941,105 weights on images resized to 128 x 128.
+    """Baseline of the MLP report: 1,941,105 weights on images resized to 128 x 128.
 
     The report gives size and number of weights, which are those of the U-Net that most entrants of the 2018 Data
     Science Bowl started from (K. Åmdal-Sævik, "Keras U-Net starter", Kaggle). Filters, ELU, He initialisation,
@@ -56,11 +56,11 @@ def _small() -> Preset:
 
 
 def _original(**changes: Any) -> Preset:
-    """Sections 5.2 and 5.3 of Lehmann, Agarwal and Lund: the U-Net of Ronneberger et al. 2015, zero-padded.
+    """U-Net of sections 5.2 and 5.3 of Lehmann, Agarwal and Lund: that of Ronneberger et al. 2015, zero-padded.
 
     Their final convolution is 1 x 1, as in figure 1 of Ronneberger et al., which gives 31,031,745 weights. They train
     twice with batches of six: SGD at 0.1 with an L2 of 1e-5 for 900 epochs, then Adam at 1e-5 with an L2 of 1e-3 for
-    50 epochs from those weights. An epoch is the 85 training images. Momentum is not spoken of, so there is none; He
+    50 epochs from those weights. An epoch is the 85 training images. Momentum is not mentioned, so there is none; He
     initialisation is Ronneberger's (section 3). Whole images are resized, in prediction too: to a square, whatever
     their shape, so images that should keep their aspect ratio are to be padded first, as `nucleus convert --fit=512`
     does. L2 is taken as the factor of the sum of squares; PyTorch's weight decay of that value is half as strong.
@@ -88,7 +88,7 @@ def _original(**changes: Any) -> Preset:
 
 
 def _andrade(summary: str, **changes: Any) -> Preset:
-    """Sections 5 and 6 of Rocha de Andrade.
+    """Networks of sections 5 and 6 of Rocha de Andrade.
 
     Three channels, watershed, the sum of cross-entropy and soft Dice, SELU, batch norm after every convolution,
     Glorot initialisation, whole images resized to 256 x 256, Adam, and a learning rate that loses a quarter every
@@ -120,7 +120,7 @@ def _andrade(summary: str, **changes: Any) -> Preset:
 
 
 def _vuola(depth: int, fpn: bool) -> Preset:
-    """Sections 4.1 and 4.4 of Vuola: a ResNet trained on ImageNet as encoder.
+    """U-Nets of sections 4.1 and 4.4 of Vuola: a ResNet trained on ImageNet as encoder.
 
     Mask and border channels, watershed from mask minus border, nuclei under 10 pixels dropped, holes filled, random
     crops among the augmentations. Loss, optimizer, rates, epochs and widths are not in the text: those are ours.
@@ -144,11 +144,11 @@ def _vuola(depth: int, fpn: bool) -> Preset:
 
 
 def _fcn8s() -> Preset:
-    """Section 3.3 of Zhang, Wei and Yue: FCN-8s (Shelhamer et al. 2017) on VGG16, then a morphological opening.
+    """FCN-8s of section 3.3 of Zhang, Wei and Yue (Shelhamer et al. 2017) on VGG16, then a morphological opening.
 
     ImageNet weights, ReLU, dropout of one half in the two fully convolutional layers, Adam at 1e-5, 12000 steps that
-    they call epochs, evaluated every 2000. They started from M. Teichmann's KittiSeg, whose settings also have 12000
-    steps and 1e-5: batches of one image, cross-entropy, L2 and clipped gradients are from there. Windows of 256 pixels
+    they call epochs, evaluated every 2000. They started from M. Teichmann's KittiSeg, which also has 12000 steps and
+    1e-5: batches of one image, cross-entropy, L2 and clipped gradients are KittiSeg's. Windows of 256 pixels
     are ours. The two fully convolutional layers begin with random weights: the published file of VGG16 that is loaded
     ends before them.
     """
@@ -220,7 +220,7 @@ def _efficientnet_lite0() -> Preset:
     )
 
 
-# To add one, add an entry.
+# Preset by name. A new one is an entry.
 PRESETS: dict[str, Preset] = {
     "small": _small(),
     "original": _original(

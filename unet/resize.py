@@ -1,4 +1,4 @@
-"""Bringing images, label images and probabilities to another size."""
+"""Resizing of images, label images and probabilities."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import numpy as np
 
 
 def resize_image(image: np.ndarray, side: int) -> np.ndarray:
-    """Brings an image to a square, whatever shape it has.
+    """Resizes an image to a square: averaging pixels if both sides shrink, else interpolating linearly.
 
     Args:
-        image: `[H, W, C]`; averaged over the pixels that become one where it shrinks, else interpolated.
-        side: Of the square, in pixels.
+        image: `[H, W, C]`.
+        side: Side of the square in pixels.
 
     Returns:
-        `[side, side, C]` of the same type.
+        `[side, side, C]` of the image's dtype.
     """
     shrinks = min(image.shape[:2]) > side
     resized = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
@@ -22,25 +22,29 @@ def resize_image(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def resize_labels(labels: np.ndarray, side: int) -> np.ndarray:
-    """Brings a label image to a square: every pixel takes the label at its centre.
+    """Resizes a label image to a square: every pixel takes the label at its centre.
 
     Args:
-        labels: `[H, W]`.
-        side: Of the square, in pixels.
+        labels: `[H, W]`, label image.
+        side: Side of the square in pixels.
 
     Returns:
-        `[side, side]` of the same type.
+        `[side, side]` of the label image's dtype.
+
+    Examples:
+        >>> resize_labels(np.array([[1, 2], [3, 4]]), 4).tolist()
+        [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]]
     """
     rows, columns = (((np.arange(side) + 0.5) * length / side).astype(int) for length in labels.shape)
     return labels[rows[:, None], columns]
 
 
 def resize_probabilities(probabilities: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Brings the channels of a prediction to the size of an image, interpolating linearly.
+    """Resizes the channels of a prediction to an image's size, interpolating linearly.
 
     Args:
-        probabilities: float32 `[h, w, channels]`.
-        shape: (height, width) in pixels.
+        probabilities: float32 `[h, w, channels]` in 0..1.
+        shape: (height, width) of the image in pixels.
 
     Returns:
         float32 `[height, width, channels]`.

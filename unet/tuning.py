@@ -29,16 +29,16 @@ def tune(
     """Tries post-processing settings on images whose nuclei are known.
 
     Args:
-        probabilities: For each image float `[H, W, C]` in 0..1, what the network predicts.
-        truth: For each image its integer label image `[H, W]`.
-        config: The configuration whose settings are searched (see `PostprocessSettings.from_config`), or a
+        probabilities: float `[H, W, C]` in 0..1 for each image, predicted by the network.
+        truth: Integer label image `[H, W]` for each image.
+        config: Configuration that the search starts from (see `PostprocessSettings.from_config`), or a
             `PostprocessSettings`.
-        grid: Configuration name (such as "MASK_THRESHOLD", "MIN_AREA" or "POSTPROCESS") -> the values to try.
-        metric: Scores one image: a function of its label image and the predicted one; higher is better.
-        search: See `trainkit.search.search_settings`.
+        grid: Values to try by configuration name, such as "MASK_THRESHOLD", "MIN_AREA" or "POSTPROCESS".
+        metric: Score of one image, a function of the true and the predicted label image; higher is better.
+        search: Kind of search, one of `trainkit.search.SEARCHES`.
 
     Returns:
-        The report; its `start` is the trial of the configuration's own settings.
+        Report of all trials; its `start` is the trial of the configuration's own settings.
 
     Raises:
         ValueError: The lists are empty or differ in length, a setting is unknown, has no values or is out of range, or
@@ -63,14 +63,14 @@ def tune(
 
 
 def checked_grid(grid: Mapping[str, Iterable[Any]], config: Any) -> dict[str, tuple[Any, ...]]:
-    """Checks what is to be tried, which `tune` does itself, before anything expensive is done for it.
+    """Checks the settings to try, as `tune` does, before anything expensive is done for them.
 
     Args:
-        grid: See `tune`.
-        config: See `tune`.
+        grid: Values to try by configuration name.
+        config: Configuration that the search starts from, or a `PostprocessSettings`.
 
     Returns:
-        The values of each setting.
+        Values to try by configuration name.
 
     Raises:
         ValueError: A setting is unknown, has no values or is out of range.

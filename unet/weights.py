@@ -16,27 +16,28 @@ from trainkit.imagenet import download_imagenet
 from unet.architecture import DECODER_LAYERS, encoder_layer_names
 from unet.config import UNetConfig
 
-# Layers of published files that a segmenter has no use for: their classifiers.
+# Regular expression over the classifiers' layers in published files, which a segmenter does not use.
 _CLASSIFIERS = r"predictions|probs|fc\d+"
+# Most layers that an error lists.
 _LISTED = 5
-# A layer of the published Xception, whose file has the names and numbers that Keras 1 gave to layers without names.
+# Layer of the published Xception, whose file has the names and numbers that Keras 1 gave to layers without names.
 _KERAS_1_LAYER = "separableconvolution2d_1"
 
 Arrays = Mapping[str, np.ndarray]
 
 
 def encoder_weights_path(config: UNetConfig, weights_dir: str | os.PathLike | None = None) -> Path | None:
-    """Returns the file that ENCODER_WEIGHTS speaks of, downloaded when it is ImageNet's and not there.
+    """Returns the file of ENCODER_WEIGHTS, downloaded if it is ImageNet's and missing.
 
     Args:
-        config: The configuration.
-        weights_dir: Folder of downloads.
+        config: Configuration with ENCODER and ENCODER_WEIGHTS.
+        weights_dir: Folder of downloads; by default `trainkit.imagenet.default_weights_dir()`.
 
     Returns:
-        The path, or None for random weights.
+        Path of the file, or None for random weights.
 
     Raises:
-        DownloadError: It could not be fetched; the message says from where and where to put it.
+        DownloadError: The file could not be fetched; the message names its address and where to put it.
     """
     if config.ENCODER_WEIGHTS is None:
         return None
@@ -49,15 +50,15 @@ def load_encoder_weights(model: keras.Model, path: str | os.PathLike) -> list[st
     """Loads the weights of a network's encoder.
 
     Args:
-        model: What `build_unet` returned.
-        path: A file that keras.applications publishes for this encoder, or the weights of a U-Net with this encoder.
+        model: Network from `build_unet`.
+        path: File that keras.applications publishes for this encoder, or weights of a U-Net with this encoder.
 
     Returns:
-        The names of the layers that were loaded.
+        Names of the layers that were loaded.
 
     Raises:
-        WeightsFileError: The file cannot be read, or is another encoder's: it lacks a layer, has one too many, or has
-            other shapes. The message names the layers; nothing is changed then.
+        WeightsFileError: The file cannot be read or is another encoder's: it lacks a layer, has one too many, or has
+            other shapes. The message names the layers; nothing is changed.
     """
     found = {name: arrays for name, arrays in read_layers(path).items() if arrays}
     found = _with_shortcut_names(_read_in_order(path) if _KERAS_1_LAYER in found else found)
@@ -78,19 +79,19 @@ def load_encoder_weights(model: keras.Model, path: str | os.PathLike) -> list[st
 
 
 def holds_an_encoder_alone(path: str | os.PathLike) -> bool:
-    """Tells whether a weights file has no decoder: whether it is, as far as that goes, one for `load_encoder_weights`.
+    """Returns whether a weights file has no decoder and so belongs to `load_encoder_weights`.
 
     Args:
-        path: The file.
+        path: Weights file in HDF5.
 
     Raises:
-        WeightsFileError: It cannot be read.
+        WeightsFileError: The file cannot be read.
     """
     return not any(re.fullmatch(DECODER_LAYERS, name) for name, arrays in read_layers(path).items() if arrays)
 
 
 def _read_in_order(path: str | os.PathLike) -> dict[str, Arrays]:
-    """Reads a file of Xception in which layers are told apart by their order alone, as keras.applications does."""
+    """Reads a file of Xception whose layers only their order identifies, as keras.applications reads it."""
     published = keras.applications.Xception(weights=None, include_top=False)
     try:
         published.load_weights(path)

@@ -25,11 +25,11 @@ def xception_features(x: Any) -> dict[int, Any]:
     """Builds Xception without its classifier.
 
     Args:
-        x: `[B, H, W, 3]`, RGB in -1..1, H and W multiples of 32.
+        x: Image `[B, H, W, 3]`, RGB in -1..1, H and W multiples of 32.
 
     Returns:
-        Stride -> the last features with that stride: 2 (64 channels), 4 (128), 8 (256), 16 (728), 32 (2048). Those
-        with strides 4, 8 and 16 are sums of a block and its shortcut.
+        Last features of each stride, by stride in pixels: 2 (64 channels), 4 (128), 8 (256), 16 (728), 32 (2048).
+        Features with strides 4, 8 and 16 are sums of a block and its shortcut.
     """
     features = {}
     for index, (filters, stride) in enumerate(((32, 2), (64, 1)), start=1):
@@ -56,7 +56,7 @@ def xception_features(x: Any) -> dict[int, Any]:
 
 
 def _halving_block(x: Any, block: int, channels: tuple[int, int]) -> Any:
-    """Two separable convolutions and a pooling beside a 1 x 1 convolution of stride 2."""
+    """Adds two separable convolutions and a pooling beside a 1 x 1 convolution of stride 2."""
     name = f"block{block}_shortcut"
     shortcut = layers.Conv2D(channels[1], 1, strides=2, padding="same", use_bias=False, name=name)(x)
     shortcut = BatchNorm(name=f"{name}_bn")(shortcut)

@@ -1,4 +1,4 @@
-"""The second stage of Mask R-CNN (He et al. 2017): classes, refined boxes and masks of the proposals.
+"""Second stage of Mask R-CNN (He et al. 2017): classes, refined boxes and masks of the proposals.
 
 - `heads`: the box head and the mask head.
 - `layers`: pooling and convolutions of RoIs, which the heads are made of.

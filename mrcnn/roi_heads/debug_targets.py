@@ -1,6 +1,6 @@
-"""RoIs and targets of the heads made in NumPy, to train the heads without the RPN and to look at in notebooks.
+"""RoIs and targets of the heads in NumPy, for training the heads without the RPN and for notebooks.
 
-Normal training makes both inside the network (`targets.DetectionTargets`).
+Normal training computes both inside the network (`targets.DetectionTargets`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NEAR_SHARE = 0.9
 
 
 def _random_pairs(low: np.ndarray, high: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Two different whole numbers of low..high (both included), the smaller first, all pairs equally likely."""
+    """Draws two different integers of low..high (both included), the smaller first, all pairs equally likely."""
     first = rng.integers(low, high, endpoint=True)
     second = rng.integers(low, high)
     second += second >= first
@@ -33,7 +33,7 @@ def generate_random_rois(
     gt_boxes: np.ndarray,
     rng: np.random.Generator | None = None,
 ) -> np.ndarray:
-    """Random RoIs such as a region proposal network might propose.
+    """Draws random RoIs such as a region proposal network might propose.
 
     Nine of ten lie in the neighbourhoods of the ground-truth boxes (each box enlarged by its own height and width
     on every side), equally many for each box; the others lie anywhere, as all do in an image without boxes.
@@ -41,9 +41,9 @@ def generate_random_rois(
     Args:
         image_shape: (height, width, ...) in pixels.
         count: Number of RoIs.
-        gt_class_ids: int `[N]`.
+        gt_class_ids: int `[N]`; zeros are padding.
         gt_boxes: int `[N, 4]` in pixels.
-        rng: Draws them; None for random ones.
+        rng: Random generator; None seeds one from the system.
 
     Returns:
         int32 `[count, 4]` in pixels, inside the image and not empty.
@@ -74,19 +74,19 @@ def build_detection_targets(
     config: Config,
     rng: np.random.Generator | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Chooses RoIs and computes what the heads should answer for them.
+    """Samples RoIs and computes the targets of the heads for them.
 
     RoIs with an IoU of 0.5 or more with an instance are positive. ROI_POSITIVE_RATIO of the choice are positive
     at most; too few RoIs are filled up with repeated negative ones (positive ones where none is negative).
 
     Args:
-        rpn_rois: int `[N, 4]` in pixels, N at least 1.
+        rpn_rois: int `[N, 4]` in pixels, N from 1 on.
         gt_class_ids: int32 `[G]`, zero where padded.
         gt_boxes: int32 `[G, 4]` in pixels.
-        gt_masks: bool `[h, w, G]` of the size of the image, or small ones if USE_MINI_MASK.
+        gt_masks: bool `[h, w, G]`, of the image's size, or of MINI_MASK_SHAPE with USE_MINI_MASK.
         config: Uses TRAIN_ROIS_PER_IMAGE, ROI_POSITIVE_RATIO, BBOX_STD_DEV, NUM_CLASSES, MASK_SHAPE,
             USE_MINI_MASK and IMAGE_SHAPE.
-        rng: Makes the choice; None for a random one.
+        rng: Random generator of the sample; None seeds one from the system.
 
     Returns:
         rois: `[R, 4]` in pixels, R = TRAIN_ROIS_PER_IMAGE.
@@ -125,7 +125,7 @@ def build_detection_targets(
 
 
 def _choose_rois(best_iou: np.ndarray, config: Config, rng: np.random.Generator) -> np.ndarray:
-    """Indices `[TRAIN_ROIS_PER_IMAGE]` of positive, then negative RoIs, then of repeated ones."""
+    """Returns indices `[TRAIN_ROIS_PER_IMAGE]` of positive RoIs, then of negative ones, then of repeated ones."""
     count = config.TRAIN_ROIS_PER_IMAGE
     positive, negative = np.flatnonzero(best_iou >= POSITIVE_IOU), np.flatnonzero(best_iou < POSITIVE_IOU)
     most = int(count * config.ROI_POSITIVE_RATIO)

@@ -1,4 +1,4 @@
-"""From classified proposals to final detections. Boxes are normalised (y1, x1, y2, x2)."""
+"""From classified RoIs to detections. Boxes are normalised (y1, x1, y2, x2)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from mrcnn.nms import non_max_suppression
 
 @keras.saving.register_keras_serializable("mrcnn")
 class Detections(Float32Layer):
-    """Turns classified proposals into final detections.
+    """Turns classified RoIs into detections (He et al. 2017, section 3.1, inference).
 
     Inputs: RoIs `[B, N, 4]`, class probabilities `[B, N, C]`, deltas `[B, N, C, 4]`, image meta `[B, M]`. Output:
     `[B, count, 6]` as (y1, x1, y2, x2, class id, score), descending score, zeros where there are fewer.
 
     Args:
-        count: Detections an image at most.
-        min_confidence: Smallest score; 0 or None keeps all.
-        nms_threshold: IoU above which the weaker of two detections of one class goes.
+        count: Maximum number of detections per image.
+        min_confidence: Minimum score; 0 or None keeps all.
+        nms_threshold: IoU above which the weaker of two detections of one class is suppressed.
         deviation: Four factors that turn network outputs into deltas (`Config.BBOX_STD_DEV`).
     """
 
@@ -62,7 +62,7 @@ class Detections(Float32Layer):
 
 @keras.saving.register_keras_serializable("mrcnn")
 class DetectionBoxes(Float32Layer):
-    """The boxes of detections. Input: `[B, D, 6]`. Output: `[B, D, 4]`."""
+    """Boxes of detections. Input: `[B, D, 6]`. Output: `[B, D, 4]`."""
 
     def call(self, detections):
         return detections[:, :, :4]
@@ -72,7 +72,7 @@ class DetectionBoxes(Float32Layer):
 
 
 def window_of(meta: Any) -> Any:
-    """The part of each molded image that is not padding, normalised `[B, 4]`, from image meta `[B, M]`."""
+    """Reads from image meta `[B, M]` the part of each image that is not padding, normalised `[B, 4]`."""
     facts = parse_image_meta_graph(meta)
     height, width = facts["image_shape"][:, 0], facts["image_shape"][:, 1]
     scale = ops.stack([height, width, height, width], axis=-1) - 1.0

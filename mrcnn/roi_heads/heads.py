@@ -1,4 +1,4 @@
-"""The box head and the mask head. Layer names are the lineage's."""
+"""Box head and mask head. Layer names are the lineage's."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def build_box_head(rois: Any, image: Any, pyramid: list[Any], config: Any) -> tu
     """Classifies RoIs and refines their boxes (He et al. 2017, figure 4 right, with 1024-wide layers).
 
     Args:
-        rois: `[B, R, 4]`, normalised.
-        image: `[B, H, W, C]`, the network's input.
-        pyramid: [P2, P3, P4, P5].
-        config: The configuration.
+        rois: float32 `[B, R, 4]`, normalised.
+        image: `[B, H, W, C]`, the network's input, whose size decides the pyramid level of each RoI.
+        pyramid: [P2, P3, P4, P5], each `[B, h, w, channels]`.
+        config: Uses POOL_SIZE, FPN_CLASSIF_FC_LAYERS_SIZE, TRAIN_BN and NUM_CLASSES.
 
     Returns:
         Class logits `[B, R, K]`, class probabilities `[B, R, K]`, deltas `[B, R, K, 4]`, float32.
@@ -42,10 +42,10 @@ def build_box_head(rois: Any, image: Any, pyramid: list[Any], config: Any) -> tu
 class MaskHead:
     """Predicts a mask for every class in every RoI (He et al. 2017, figure 4 right).
 
-    Holds its layers, so that one set of weights serves several graphs.
+    The object holds its layers, so that one set of weights serves several graphs.
 
     Args:
-        config: The configuration.
+        config: Uses MASK_POOL_SIZE, MASK_CHANNELS, TRAIN_BN and NUM_CLASSES.
     """
 
     def __init__(self, config: Any):
@@ -64,7 +64,16 @@ class MaskHead:
         self.predict = PointwiseConv2D(config.NUM_CLASSES, activation="sigmoid", name="mrcnn_mask", dtype="float32")
 
     def __call__(self, rois: Any, image: Any, pyramid: list[Any]) -> Any:
-        """Returns mask probabilities float32 `[B, R, 28, 28, K]` of normalised RoIs `[B, R, 4]`."""
+        """Predicts the masks of RoIs.
+
+        Args:
+            rois: float32 `[B, R, 4]`, normalised.
+            image: `[B, H, W, C]`, the network's input.
+            pyramid: [P2, P3, P4, P5], each `[B, h, w, channels]`.
+
+        Returns:
+            Mask probabilities float32 `[B, R, *MASK_SHAPE, K]`.
+        """
         x = self.fold(self.align([rois, image, *pyramid]))
         for layer in self.stack:
             x = layer(x)

@@ -1,4 +1,4 @@
-"""Layers of the box head and the mask head: pooling of RoIs, and convolutions of what was pooled.
+"""Layers of the box head and the mask head: RoI pooling and convolutions of pooled features.
 
 Boxes are normalised (y1, x1, y2, x2).
 """
@@ -17,9 +17,9 @@ from mrcnn.roi_align import pyramid_roi_align
 
 @keras.saving.register_keras_serializable("mrcnn")
 class RoIConv2D(keras.layers.Conv2D):
-    """A convolution whose kernel covers its whole input, done as one matrix product.
+    """Convolution whose kernel covers its whole input, computed as one matrix product.
 
-    Input `[N, k, k, C]`, output `[N, 1, 1, filters]`; weights as those of `Conv2D(filters, k, padding="valid")`.
+    Input `[N, k, k, C]`, output `[N, 1, 1, filters]`; weights like those of `Conv2D(filters, k, padding="valid")`.
     """
 
     def call(self, inputs):
@@ -31,9 +31,9 @@ class RoIConv2D(keras.layers.Conv2D):
 
 @keras.saving.register_keras_serializable("mrcnn")
 class PointwiseConv2D(keras.layers.Conv2D):
-    """A 1x1 convolution of maps with any number of leading dimensions.
+    """1x1 convolution of maps with any number of leading dimensions.
 
-    Input `[..., H, W, C]`, output `[..., H, W, filters]`; weights as those of `Conv2D(filters, 1)`.
+    Input `[..., H, W, C]`, output `[..., H, W, filters]`; weights like those of `Conv2D(filters, 1)`.
     """
 
     def __init__(self, filters: int, **kwargs):
@@ -55,10 +55,10 @@ class PyramidROIAlign(keras.layers.Layer):
     """Pools RoIs from the feature pyramid.
 
     Inputs: RoIs `[B, R, 4]`, image `[B, H, W, C]` (its size decides the levels), P2, P3, P4, P5. Output:
-    `[B, R, pool_size, pool_size, C]`.
+    `[B, R, pool_size, pool_size, C]`; see `mrcnn.roi_align.pyramid_roi_align`.
 
     Args:
-        pool_size: Side of the pooled features.
+        pool_size: Side of the pooled features in cells.
     """
 
     def __init__(self, pool_size: int, **kwargs):
@@ -94,10 +94,12 @@ class FoldRois(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("mrcnn")
 class UnfoldRois(Float32Layer):
-    """Undoes `FoldRois`. Inputs: `[B·R, ...]` and RoIs `[B, R, 4]`. Output: float32 `[B, R, *shape]`.
+    """Separates batch and RoIs after `FoldRois`.
+
+    Inputs: `[B·R, ...]` and RoIs `[B, R, 4]`. Output: float32 `[B, R, *shape]`.
 
     Args:
-        shape: Shape of one RoI's row; None keeps the input's.
+        shape: Shape of the values of one RoI; None keeps that of the input.
     """
 
     def __init__(self, shape: Any = None, **kwargs):

@@ -1,4 +1,4 @@
-"""Which RoIs train the heads, and what the heads should answer. Boxes are normalised (y1, x1, y2, x2)."""
+"""Training targets of the heads, inside the network. Boxes are normalised (y1, x1, y2, x2)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CROWD_IOU = 0.001
 
 @keras.saving.register_keras_serializable("mrcnn")
 class DetectionTargets(Float32Layer):
-    """Chooses the RoIs that train the heads, and what the heads should answer (He et al. 2017, section 3.1).
+    """Samples the RoIs that train the heads, with their targets (He et al. 2017, section 3.1).
 
     Inputs: proposals `[B, N, 4]`; ground truth, padded with zeros: class ids int32 `[B, G]` (negative for crowds),
     boxes `[B, G, 4]`, masks `[B, h, w, G]`. Outputs, with T = `count` and P = int(T · positive_ratio): RoIs
@@ -24,15 +24,15 @@ class DetectionTargets(Float32Layer):
     `[B, P, *mask_shape]` for the first P slots, the only ones that hold positives.
 
     A proposal is positive from IoU 0.5 with a ground-truth box on. Negatives keep the ratio to the positives that
-    were found; an image without any positive gives T - P of them, so that empty images teach the background.
+    were found; an image without positives gives T - P of them, so that empty images teach the background.
 
     Args:
-        count: RoIs an image.
-        positive_ratio: Largest share of positives.
-        deviation: Divides the deltas (`Config.BBOX_STD_DEV`).
-        mask_shape: (height, width) of the target masks.
-        mini_masks: Whether masks are crops of their boxes rather than of image size.
-        seed: Seeds the random choice.
+        count: RoIs per image.
+        positive_ratio: Maximum share of positives, 0 to 1.
+        deviation: Four divisors of the deltas (`Config.BBOX_STD_DEV`).
+        mask_shape: (height, width) of the target masks in pixels.
+        mini_masks: True if the input masks are crops of their boxes, False if they have the image's size.
+        seed: Seed of the random sample.
     """
 
     def __init__(self, count, positive_ratio, deviation, mask_shape, mini_masks, seed=0, **kwargs):
@@ -83,7 +83,7 @@ class DetectionTargets(Float32Layer):
         return tuple(ops.stop_gradient(t) for t in (rois, target_ids, deltas, target_masks))
 
     def _judge(self, proposals, class_ids, boxes):
-        """IoUs with real objects `[B, N, G]`, and which proposals are positive and negative, `[B, N]`."""
+        """Computes IoUs with objects `[B, N, G]`, and masks `[B, N]` of the positive and the negative proposals."""
         exists = ops.any(proposals != 0, axis=-1)
         overlaps = box_ops.iou_matrix(proposals, boxes)
         nothing = ops.zeros_like(overlaps)
@@ -95,14 +95,14 @@ class DetectionTargets(Float32Layer):
         return object_overlaps, is_positive, is_negative
 
     def _choose(self, candidates, count):
-        """A random choice of `count` candidates an image: int32 `[B, count]`, and which of them are real."""
+        """Samples `count` candidates per image: indices int32 `[B, count]`, and a mask of those that are candidates."""
         lottery = keras.random.uniform(ops.shape(candidates), seed=self.seed_generator)
         lottery = ops.where(candidates, lottery, ops.full_like(lottery, -1.0))
         tickets, indices = top_k(lottery, count)
         return ops.cast(indices, "int32"), tickets >= 0
 
     def _crop_masks(self, masks, match, rois, boxes):
-        """The matched masks, cut to their RoIs and resized: `[B, P, *mask_shape]` of zeros and ones."""
+        """Cuts the matched masks to their RoIs and resizes them: `[B, P, *mask_shape]` of zeros and ones."""
         _, height, width, instances = masks.shape
         stack = ops.reshape(ops.transpose(masks, (0, 3, 1, 2)), (-1, height, width))
         image = ops.arange(ops.shape(match)[0], dtype="int32")[:, None] * instances
@@ -132,7 +132,7 @@ class DetectionTargets(Float32Layer):
 
 @keras.saving.register_keras_serializable("mrcnn")
 class FirstRois(Float32Layer):
-    """The first `count` RoIs. Input: `[B, R, 4]`. Output: `[B, count, 4]`."""
+    """Keeps the first `count` RoIs. Input: `[B, R, 4]`. Output: `[B, count, 4]`."""
 
     def __init__(self, count: int, **kwargs):
         super().__init__(**kwargs)

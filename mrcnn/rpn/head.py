@@ -1,4 +1,4 @@
-"""The head of the region proposal network. Layer names are the lineage's."""
+"""Head of the region proposal network. Layer names are the lineage's."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from keras import layers
 
 
 def build_rpn_model(anchor_stride: int, anchors_per_location: int, depth: int, channels: int = 512) -> keras.Model:
-    """The region proposal network of one pyramid level (Ren et al. 2015, section 3.1).
+    """Builds the region proposal network of one pyramid level (Ren et al. 2015, section 3.1).
 
     Args:
-        anchor_stride: 1 for anchors at every cell, 2 for every other one.
-        anchors_per_location: Anchors a cell, one an aspect ratio.
-        depth: Channels of the pyramid.
-        channels: Channels of the shared convolution.
+        anchor_stride: Cells between neighbouring anchors; 1 puts anchors at every cell.
+        anchors_per_location: Number of anchors at each cell, one per aspect ratio.
+        depth: Number of channels of the pyramid.
+        channels: Number of channels of the shared convolution.
 
     Returns:
         A model from `[B, H, W, depth]` to class logits `[B, A, 2]`, class probabilities `[B, A, 2]` (background,
@@ -34,14 +34,15 @@ def build_rpn_model(anchor_stride: int, anchors_per_location: int, depth: int, c
 
 
 def run_rpn(rpn: keras.Model, pyramid: list[Any]) -> tuple[Any, Any, Any]:
-    """Runs one region proposal network over all levels.
+    """Runs one region proposal network over all levels of the pyramid.
 
     Args:
-        rpn: The model of `build_rpn_model`.
-        pyramid: [P2, …, P6].
+        rpn: Network from `build_rpn_model`.
+        pyramid: [P2, …, P6], each `[B, H, W, depth]`.
 
     Returns:
-        Class logits `[B, A, 2]`, class probabilities `[B, A, 2]` and deltas `[B, A, 4]` of all levels' anchors.
+        Class logits `[B, A, 2]`, class probabilities `[B, A, 2]` and deltas `[B, A, 4]` of the anchors of all levels,
+        float32.
     """
     logits, probabilities, deltas = zip(*(rpn(level) for level in pyramid), strict=True)
     return (

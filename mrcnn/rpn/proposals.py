@@ -1,7 +1,7 @@
-"""From the region proposal network's answers to proposals (Ren et al. 2015, section 3.3).
+"""From the outputs of the region proposal network to proposals (Ren et al. 2015, section 3.3).
 
-One layer a step, so that every step can be looked at. Shapes are fixed: what is not there is padded with zeros. Boxes
-are normalised (y1, x1, y2, x2).
+One layer per step, so that notebooks can look at every step. Shapes are static, padded with zeros. Boxes are normalised
+(y1, x1, y2, x2).
 """
 
 from __future__ import annotations
@@ -19,7 +19,18 @@ from mrcnn.ordering import top_k
 
 
 def build_proposals(probabilities: Any, deltas: Any, anchors: Any, count: int, config: Any) -> Any:
-    """Turns the RPN's answers into `count` proposals `[B, count, 4]` (Ren et al. 2015, section 3.3)."""
+    """Turns the outputs of the RPN into proposals.
+
+    Args:
+        probabilities: `[B, A, 2]`, probabilities of background and object.
+        deltas: `[B, A, 4]`, box deltas divided by RPN_BBOX_STD_DEV.
+        anchors: `[B, A, 4]`, normalised.
+        count: Number of proposals per image.
+        config: Uses PRE_NMS_LIMIT, RPN_BBOX_STD_DEV and RPN_NMS_THRESHOLD.
+
+    Returns:
+        float32 `[B, count, 4]`, normalised, by descending score; zeros where there are fewer.
+    """
     anchors, scores, deltas = TopAnchors(config.PRE_NMS_LIMIT, config.RPN_BBOX_STD_DEV, name="pre_nms_anchors")(
         [probabilities, deltas, anchors]
     )
@@ -31,9 +42,12 @@ def build_proposals(probabilities: Any, deltas: Any, anchors: Any, count: int, c
 
 @keras.saving.register_keras_serializable("mrcnn")
 class Anchors(keras.layers.Layer):
-    """The constant anchors, repeated for every image of the batch.
+    """Constant anchors, repeated for every image of the batch.
 
     Input: any tensor with the batch as first dimension. Output: float32 `[B, A, 4]`.
+
+    Args:
+        anchors: float `[A, 4]`, normalised.
     """
 
     def __init__(self, anchors: Any, **kwargs):
@@ -52,14 +66,14 @@ class Anchors(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("mrcnn")
 class TopAnchors(Float32Layer):
-    """The anchors that the RPN holds most likely to contain an object.
+    """Selects the anchors with the highest object probability.
 
     Inputs: RPN probabilities `[B, A, 2]`, RPN deltas `[B, A, 4]`, anchors `[B, A, 4]`. Outputs: anchors `[B, K, 4]`,
     scores `[B, K]` (descending), deltas `[B, K, 4]` in units of boxes, with K = min(limit, A). The anchors come first
     because the lineage's notebooks ask for `ROI/pre_nms_anchors:0`.
 
     Args:
-        limit: Anchors to keep.
+        limit: Number of anchors to keep per image.
         deviation: Four factors that turn network outputs into deltas (`Config.RPN_BBOX_STD_DEV`).
     """
 
@@ -89,7 +103,7 @@ class TopAnchors(Float32Layer):
 
 @keras.saving.register_keras_serializable("mrcnn")
 class RefinedBoxes(Float32Layer):
-    """Boxes moved by their deltas. Inputs: boxes and deltas, both `[B, N, 4]`. Output: `[B, N, 4]`."""
+    """Moves boxes by their deltas. Inputs: boxes and deltas, both `[B, N, 4]`. Output: `[B, N, 4]`."""
 
     def call(self, inputs):
         boxes, deltas = inputs
@@ -101,7 +115,7 @@ class RefinedBoxes(Float32Layer):
 
 @keras.saving.register_keras_serializable("mrcnn")
 class ClippedBoxes(Float32Layer):
-    """Boxes clipped to the image. Input and output: `[B, N, 4]`."""
+    """Clips boxes to the image. Input and output: `[B, N, 4]`."""
 
     def call(self, boxes):
         return box_ops.clip(boxes, ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0]))
@@ -112,13 +126,13 @@ class ClippedBoxes(Float32Layer):
 
 @keras.saving.register_keras_serializable("mrcnn")
 class SuppressedBoxes(Float32Layer):
-    """Non-maximum suppression.
+    """Suppresses boxes that overlap one with a higher score (non-maximum suppression).
 
-    Inputs: boxes `[B, N, 4]`, scores `[B, N]`. Output: int32 `[B, count]` indices, -1 where there are fewer.
+    Inputs: boxes `[B, N, 4]`, scores `[B, N]`. Output: indices int32 `[B, count]`, -1 where there are fewer.
 
     Args:
-        count: Boxes to select.
-        iou_threshold: IoU above which the weaker of two boxes goes.
+        count: Maximum number of boxes to select per image.
+        iou_threshold: IoU above which the weaker of two boxes is suppressed.
     """
 
     def __init__(self, count: int, iou_threshold: float, **kwargs):
@@ -140,7 +154,7 @@ class SuppressedBoxes(Float32Layer):
 
 @keras.saving.register_keras_serializable("mrcnn")
 class SelectedBoxes(Float32Layer):
-    """Rows by index. Inputs: boxes `[B, N, 4]`, int32 `[B, K]`. Output: `[B, K, 4]`, zeros where the index is -1."""
+    """Gathers boxes by index. Inputs: boxes `[B, N, 4]`, int32 `[B, K]`. Output: `[B, K, 4]`, zeros for index -1."""
 
     def call(self, inputs):
         boxes, indices = inputs

@@ -1,8 +1,8 @@
-"""The RPN at the anchors that train it.
+"""Evaluation of the RPN at the sampled anchors only, for training.
 
-Its loss looks at `RPN_TRAIN_ANCHORS_PER_IMAGE` anchors an image (Ren et al. 2015, section 3.1.3), 64 of 65,472 at
-512 x 512. The gradient of all others is zero, so it suffices to differentiate the network on the neighbourhoods of
-these few: the same gradient for a fraction of the work.
+The loss uses `RPN_TRAIN_ANCHORS_PER_IMAGE` anchors per image (Ren et al. 2015, section 3.1.3), for instance 64 of
+65,472 at 512 x 512. The gradient at all others is zero, so it suffices to differentiate the network on the
+neighbourhoods of these few: the same gradient for a fraction of the work.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ CELLS = 3
 
 @keras.saving.register_keras_serializable("mrcnn")
 class SampledAnchors(keras.layers.Layer):
-    """Finds the anchors with a label, in their order.
+    """Indices of the labelled anchors, in ascending order.
 
-    Input: int32 `[B, A, 1]`, 1 object, -1 background, 0 neutral; at most `count` an image are not neutral. Outputs:
+    Input: int32 `[B, A, 1]`, 1 object, -1 background, 0 neutral; at most `count` per image are not neutral. Outputs:
     indices int32 `[B, K]` and labels int32 `[B, K, 1]`, K = min(count, A), neutral anchors at the end.
 
     Args:
-        count: Labelled anchors an image at most.
+        count: Maximum number of labelled anchors per image.
     """
 
     def __init__(self, count: int, **kwargs):
@@ -54,15 +54,15 @@ class SampledAnchors(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("mrcnn")
 class AnchorNeighbourhoods(keras.layers.Layer):
-    """Cuts out what the RPN sees of each anchor.
+    """Crops of the pyramid around each anchor, as wide as the RPN's receptive field.
 
     Inputs: anchor indices int32 `[B, K]`, then the pyramid's levels, each `[B, H, W, C]`. Output: `[B·K, s, s, C]`
     with s = 2 · stride + 1; the middle 3x3 cells are those that the shared convolution reads for the anchor, zero
     outside the map.
 
     Args:
-        stride: `Config.RPN_ANCHOR_STRIDE`.
-        anchors_per_cell: One a ratio.
+        stride: Cells between neighbouring anchors (`Config.RPN_ANCHOR_STRIDE`).
+        anchors_per_cell: Number of anchors at each cell, one per ratio.
     """
 
     def __init__(self, stride: int, anchors_per_cell: int, **kwargs):
@@ -83,7 +83,7 @@ class AnchorNeighbourhoods(keras.layers.Layer):
         return ops.reshape(patches, (-1, self.side, self.side, pyramid[0].shape[-1]))
 
     def _cut(self, features, indices, count, columns):
-        """Neighbourhoods `[B, K · s · s, C]` of the anchors 0 to `count` - 1 of one level, zeros for all others."""
+        """Crops neighbourhoods `[B, K · s · s, C]` of the anchors 0 to `count` - 1 of a level, zeros for all others."""
         here = ops.logical_and(indices >= 0, indices < count)
         cell = ops.clip(indices, 0, count - 1) // self.anchors_per_cell
         height, width, channels = features.shape[1:]
@@ -96,7 +96,7 @@ class AnchorNeighbourhoods(keras.layers.Layer):
         return taken * ops.cast(inside, taken.dtype)[..., None]
 
     def _reach(self, cell, length):
-        """Positions int32 `[B, K, s]` around a cell along one axis, clipped to the map, and which were inside."""
+        """Returns positions int32 `[B, K, s]` around cells on one axis, clipped to the map, and a validity mask."""
         cells = -(-length // self.stride)
         padding = max((cells - 1) * self.stride + KERNEL - length, 0) // 2
         first = cell * self.stride - padding - (self.side - KERNEL) // 2
@@ -115,13 +115,13 @@ class AnchorNeighbourhoods(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("mrcnn")
-class AnchorAnswers(keras.layers.Layer):
-    """Picks each anchor's answer from the RPN's answers to its neighbourhood.
+class AnchorOutputs(keras.layers.Layer):
+    """Outputs of the RPN for each anchor, picked from the outputs for its neighbourhood.
 
-    Inputs: answers `[B·K, 3 · 3 · R, C]`, anchor indices int32 `[B, K]`. Output: `[B, K, C]`.
+    Inputs: outputs `[B·K, 3 · 3 · R, C]`, anchor indices int32 `[B, K]`. Output: `[B, K, C]`.
 
     Args:
-        anchors_per_cell: R, one a ratio.
+        anchors_per_cell: Number R of anchors at each cell, one per ratio.
     """
 
     def __init__(self, anchors_per_cell: int, **kwargs):
@@ -129,34 +129,34 @@ class AnchorAnswers(keras.layers.Layer):
         self.anchors_per_cell = anchors_per_cell
 
     def call(self, inputs):
-        answers, indices = inputs
+        outputs, indices = inputs
         middle = CELLS * CELLS // 2 * self.anchors_per_cell
-        answers = answers[:, middle : middle + self.anchors_per_cell]
-        answers = ops.reshape(answers, (-1, indices.shape[1], self.anchors_per_cell, answers.shape[-1]))
+        outputs = outputs[:, middle : middle + self.anchors_per_cell]
+        outputs = ops.reshape(outputs, (-1, indices.shape[1], self.anchors_per_cell, outputs.shape[-1]))
         # Every level begins with a whole cell, so the remainder is the ratio on all of them.
         ratio = (indices % self.anchors_per_cell)[:, :, None, None]
-        return ops.take_along_axis(answers, ratio, axis=2)[:, :, 0]
+        return ops.take_along_axis(outputs, ratio, axis=2)[:, :, 0]
 
     def compute_output_spec(self, inputs):
-        answers, indices = inputs
-        return keras.KerasTensor((*indices.shape, answers.shape[-1]), "float32")
+        outputs, indices = inputs
+        return keras.KerasTensor((*indices.shape, outputs.shape[-1]), "float32")
 
     def get_config(self):
         return {**super().get_config(), "anchors_per_cell": self.anchors_per_cell}
 
 
 def build_sampled_rpn(rpn: keras.Model, match: Any, pyramid: Sequence[Any], config: Any) -> tuple[Any, Any, Any]:
-    """Runs the RPN on the labelled anchors only.
+    """Runs the RPN at the labelled anchors only.
 
     Args:
-        rpn: The model of `head.build_rpn_model`.
+        rpn: Network from `head.build_rpn_model`.
         match: int32 `[B, A, 1]`: 1 object, -1 background, 0 neutral.
         pyramid: [P2, …, P6].
-        config: The configuration.
+        config: Uses RPN_ANCHOR_RATIOS, RPN_ANCHOR_STRIDE and RPN_TRAIN_ANCHORS_PER_IMAGE.
 
     Returns:
         Labels int32 `[B, K, 1]`, class logits `[B, K, 2]` and deltas `[B, K, 4]` of the labelled anchors in their
-        order; what is left of K = RPN_TRAIN_ANCHORS_PER_IMAGE are neutral anchors.
+        order; neutral anchors fill up K = RPN_TRAIN_ANCHORS_PER_IMAGE.
     """
     ratios = len(config.RPN_ANCHOR_RATIOS)
     indices, labels = SampledAnchors(config.RPN_TRAIN_ANCHORS_PER_IMAGE, name="rpn_sample")(match)
@@ -164,5 +164,5 @@ def build_sampled_rpn(rpn: keras.Model, match: Any, pyramid: Sequence[Any], conf
         [indices, *pyramid]
     )
     logits, _, deltas = rpn(patches)
-    logits = AnchorAnswers(ratios, name="rpn_sample_class_logits")([logits, indices])
-    return labels, logits, AnchorAnswers(ratios, name="rpn_sample_bbox")([deltas, indices])
+    logits = AnchorOutputs(ratios, name="rpn_sample_class_logits")([logits, indices])
+    return labels, logits, AnchorOutputs(ratios, name="rpn_sample_bbox")([deltas, indices])

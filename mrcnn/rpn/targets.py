@@ -1,4 +1,4 @@
-"""Training targets of the region proposal network: which anchors are objects, and the way to their boxes.
+"""Training targets of the region proposal network: labels of the anchors and deltas to their boxes.
 
 The rules are those of Faster R-CNN (Ren et al. 2015, section 3.1.2) as matterport's Mask_RCNN applies them. An
 image of 512 x 512 pixels has 65,472 anchors and may hold hundreds of boxes. Two boxes can only reach an IoU of
@@ -26,11 +26,13 @@ TIE_TOLERANCE = 1e-9
 
 
 class _Grid(NamedTuple):
-    """The anchors of one shape on one pyramid level, a separable grid.
+    """Anchors of one shape on one pyramid level, a separable grid.
 
     Attributes:
-        y1, y2: float64 `[rows]`, vertical extent of the anchors in each row.
-        x1, x2: float64 `[columns]`, horizontal extent of the anchors in each column.
+        y1: float64 `[rows]`, upper edge of the anchors in each row.
+        y2: float64 `[rows]`, lower edge of the anchors in each row.
+        x1: float64 `[columns]`, left edge of the anchors in each column.
+        x2: float64 `[columns]`, right edge of the anchors in each column.
         first: Index of the anchor in row 0 and column 0.
         row_step: Difference of the indices of neighbouring rows.
         column_step: Difference of the indices of neighbouring columns.
@@ -57,7 +59,7 @@ def _grids(anchors: np.ndarray, grid_shapes: Sequence[tuple[int, int, int]]) -> 
 
 
 def _paired_iou(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:
-    """IoU `[N]` of row i of one `[N, 4]` with row i of the other."""
+    """Computes the IoU `[N]` of each row of `boxes1` with the same row of `boxes2`, both `[N, 4]`."""
     top_left = np.maximum(boxes1[:, :2], boxes2[:, :2])
     bottom_right = np.minimum(boxes1[:, 2:], boxes2[:, 2:])
     height, width = np.maximum(bottom_right - top_left, 0).T
@@ -74,7 +76,7 @@ def _concatenate_ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 def _window(
     low: np.ndarray, high: np.ndarray, gt_low: np.ndarray, gt_high: np.ndarray, needed: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """First cell and number of cells along one axis whose overlap with each box reaches `needed` pixels.
+    """Finds first cell and number of cells along an axis whose overlap with each box reaches `needed` pixels.
 
     A cell too many at either end does no harm (its IoU is computed and found too small), a missing one would.
     """
@@ -84,7 +86,7 @@ def _window(
 
 
 def _near_pairs(anchors: np.ndarray, grids: Sequence[_Grid], boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Every (anchor, box) pair whose IoU can reach NEGATIVE_IOU, and few others.
+    """Finds all (anchor, box) pairs whose IoU can reach NEGATIVE_IOU, and few others.
 
     With areas A and G, an intersection I gives IoU >= t only if I >= t / (1 + t) * (A + G); as I is at most
     overlap * min(width of both), the overlap along y must reach I / min(widths), and likewise along x.
@@ -114,7 +116,7 @@ def _near_pairs(anchors: np.ndarray, grids: Sequence[_Grid], boxes: np.ndarray) 
 
 
 def _best_anchors(grids: Sequence[_Grid], boxes: np.ndarray) -> np.ndarray:
-    """Indices of the anchors with the highest IoU with each box, ties included, however low that IoU is.
+    """Finds the anchors with the highest IoU with each box, ties included, however low that IoU is.
 
     Within one grid all anchors are of one size, and IoU grows with the overlap along y and along x, which depend
     on the row and on the column alone: the best rows and the best columns give the best anchors.
@@ -141,7 +143,7 @@ def _best_anchors(grids: Sequence[_Grid], boxes: np.ndarray) -> np.ndarray:
 def match_anchors(
     anchors: np.ndarray, grid_shapes: Sequence[tuple[int, int, int]], gt_class_ids: np.ndarray, gt_boxes: np.ndarray
 ) -> np.ndarray:
-    """Labels every anchor as object, background or neither.
+    """Labels every anchor as object, background or neither (Ren et al. 2015, section 3.1.2).
 
     An anchor is positive when its IoU with a ground-truth box is at least 0.7, or when no anchor has a higher IoU
     with some box (ties included; so every box that touches an anchor gets one, however low the IoU). It is
@@ -150,8 +152,8 @@ def match_anchors(
 
     Args:
         anchors: float64 `[A, 4]` in pixels, in the order of `anchors.generate_pyramid_anchors`.
-        grid_shapes: (rows, columns, anchors a cell) of each level, see `anchors.anchor_grid_shapes`.
-        gt_class_ids: int `[N]`.
+        grid_shapes: (rows, columns, anchors per cell) of each level, from `anchors.anchor_grid_shapes`.
+        gt_class_ids: int `[N]`; negative ids mark crowds.
         gt_boxes: `[N, 4]` in pixels, none of them empty.
 
     Returns:
@@ -208,19 +210,19 @@ def build_rpn_targets(
     config: Config,
     rng: np.random.Generator | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A balanced sample of labelled anchors, and the box deltas of its positive ones.
+    """Samples labelled anchors in balance, with the box deltas of the positive ones.
 
     At most half of RPN_TRAIN_ANCHORS_PER_IMAGE anchors are positive, the rest is filled with negative ones; all
-    others are neutral. A positive anchor is sent to the box it overlaps most (the first of equals), also when it
-    is positive for being another box's best.
+    others are neutral. A positive anchor belongs to the box it overlaps most (the first of equals), also when
+    it is positive for being another box's best.
 
     Args:
         image_shape: (height, width, ...) of the network's input in pixels.
-        anchors: float64 `[A, 4]` in pixels, `anchors.pyramid_anchors(config, image_shape)`.
+        anchors: float64 `[A, 4]` in pixels, from `anchors.pyramid_anchors(config, image_shape)`.
         gt_class_ids: int `[N]`; negative ids mark crowds.
         gt_boxes: `[N, 4]` in pixels.
-        config: Uses RPN_TRAIN_ANCHORS_PER_IMAGE, RPN_BBOX_STD_DEV and what the anchors depend on.
-        rng: Chooses the sample; None for a random one.
+        config: Uses RPN_TRAIN_ANCHORS_PER_IMAGE, RPN_BBOX_STD_DEV and the settings of the anchors.
+        rng: Random generator of the sample; None seeds one from the system.
 
     Returns:
         rpn_match: int32 `[A]`: 1 positive, -1 negative, 0 neutral.

@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from nucleus.version import __version__ as __version__
+
 _HOMES = {
     "NucleusConfig": "models.mask_rcnn",
     "NucleusInferenceConfig": "models.mask_rcnn",
@@ -21,6 +23,7 @@ _HOMES = {
     "load_model": "models.loading",
     "NucleusModel": "models.base",
     "Prediction": "models.base",
+    "predict": "models.base",
     "read_ensemble": "ensemble",
     "read_image": "images.reading",
     "rle_encode": "images.labels",

@@ -22,6 +22,7 @@ from nucleus.commands import (
     train,
     tune,
 )
+from nucleus.version import __version__
 
 _COMMANDS = (train, detect, evaluate, compare, ensemble, tune, search, reproduce, pack, convert, modality, download)
 _EPILOG = """\
@@ -43,6 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"nucleus {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for module in _COMMANDS:
         command = subparsers.add_parser(

@@ -1,4 +1,4 @@
-"""Importing TensorFlow without the lines about processors and missing GPUs that it cannot be told to leave out."""
+"""Import of Keras without the native log lines of TensorFlow, which has no option to suppress them."""
 
 from __future__ import annotations
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 from mrcnn.config import Config
 from mrcnn.layers import BatchNorm
@@ -129,3 +131,63 @@ def only_tensorflow() -> None:
     """Skips a test that compares with TensorFlow's kernels."""
     if keras.backend.backend() != "tensorflow":
         pytest.skip("needs TensorFlow's kernels")
+
+
+@pytest.fixture(scope="session")
+def run_layer() -> Callable[..., Any]:
+    """Returns a function that calls a layer on arrays, and checks its `compute_output_spec` against the outputs."""
+    return _run_layer
+
+
+def _tensor(array):
+    return ops.convert_to_tensor(np.asarray(array, np.float32) if np.asarray(array).dtype.kind == "f" else array)
+
+
+def _run_layer(layer, *arrays, **options):
+    """Returns the layer's outputs as arrays; `options` are arguments of the call."""
+    inputs = [_tensor(array) for array in arrays]
+    inputs = inputs if len(inputs) > 1 else inputs[0]
+    promised = layer.compute_output_spec(ops.convert_to_tensor(inputs) if len(arrays) == 1 else inputs)
+    if keras.backend.backend() == "jax" and not layer.weights:
+        outputs = _run_compiled(layer, inputs)
+    else:
+        outputs = layer(inputs, **options)
+    for spec, output in zip(keras.tree.flatten(promised), keras.tree.flatten(outputs), strict=True):
+        assert tuple(spec.shape) == tuple(output.shape)
+        assert spec.dtype == keras.backend.standardize_dtype(output.dtype)
+    return keras.tree.map_structure(ops.convert_to_numpy, outputs)
+
+
+def _run_compiled(layer, inputs):
+    """Calls a layer in one piece: JAX would compile its operations one by one, which takes far longer."""
+    import jax
+
+    layer.build(keras.tree.map_structure(lambda array: array.shape, inputs))
+    return jax.jit(lambda states, arrays: layer.stateless_call([], states, arrays)[0])(
+        [variable.value for variable in layer.non_trainable_variables], inputs
+    )
+
+
+@pytest.fixture(scope="session")
+def decode_one() -> Callable[..., np.ndarray]:
+    """Returns a function that moves one box `[4]` by its deltas `[4]`, from the definition."""
+
+    def decode(box, delta):
+        height, width = box[2] - box[0], box[3] - box[1]
+        y, x = box[0] + height / 2 + delta[0] * height, box[1] + width / 2 + delta[1] * width
+        height, width = height * np.exp(delta[2]), width * np.exp(delta[3])
+        return np.array([y - height / 2, x - width / 2, y + height / 2, x + width / 2])
+
+    return decode
+
+
+@pytest.fixture(scope="session")
+def check_settings() -> Callable[[keras.layers.Layer], None]:
+    """Returns a function that serialises a layer and compares the restored one's settings."""
+
+    def check(layer):
+        restored = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+        assert type(restored) is type(layer)
+        assert restored.get_config() == layer.get_config()
+
+    return check

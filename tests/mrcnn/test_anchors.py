@@ -1,3 +1,5 @@
+"""Anchors of one level and of the pyramid, their order, and the shapes that they depend on."""
+
 import math
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""What cannot be used is refused with its cause, and nothing is changed."""
+"""Unusable input is refused with its cause, and changes nothing."""
 
 import h5py
 import keras

@@ -1,3 +1,5 @@
+"""The meta vector survives packing, and images their normalisation; unusable batches are refused."""
+
 import numpy as np
 import pytest
 from keras import ops

@@ -163,6 +163,12 @@ def test_half_precision_builds_and_detects(tiny_config, images, tmp_path, eager)
 # ---- Looking inside --------------------------------------------------------------------------------------------
 
 
+def test_run_graph_of_a_single_tensor_keeps_the_batch(detector, images, eager):
+    logits = detector.ancestor(detector.keras_model.outputs[0], "rpn_class")
+    (array,) = detector.run_graph(images[:1], [("logits", logits)]).values()
+    assert array.shape[0] == 1 and array.ndim == len(logits.shape)
+
+
 def test_run_graph_computes_what_the_notebooks_ask_for(detector, images, eager):
     root = detector.keras_model.get_layer("mrcnn_mask").output
     outputs = [(name, detector.ancestor(root, name)) for name in RPN_TENSORS if name not in ("rpn_bbox", "rpn_class")]

@@ -117,7 +117,7 @@ def test_weights_of_another_backbone_are_refused(published_file):
 
 @pytest.fixture
 def requests(monkeypatch):
-    """What would be downloaded."""
+    """The downloads that were asked for, as (url, path, options)."""
     made = []
 
     def note(url, path, **options):

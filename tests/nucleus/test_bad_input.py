@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 
 from nucleus import cli
-from nucleus.models import inference
+from nucleus.models.mask_rcnn import MaskRCNNModel
 
 
 @pytest.fixture
 def weights(tmp_path, monkeypatch, threshold_predictor):
     """A weights file that loads as the threshold."""
-    monkeypatch.setattr(inference, "load_model", lambda *_: threshold_predictor)
+    monkeypatch.setattr(MaskRCNNModel, "load", lambda *_: threshold_predictor)
     path = tmp_path / "model.h5"
     path.touch()
     return path
@@ -64,14 +64,13 @@ def test_detect_goes_on_past_a_bad_image_and_names_it(tmp_path, weights, write_s
     assert sorted(pd.read_csv(output / "submission.csv")["ImageId"]) == ["a", "c"]
 
 
-def test_detect_goes_on_past_an_image_that_the_model_refuses(tmp_path, monkeypatch, write_squares, capsys):
-    class Refusing:
-        def predict_labels(self, image):
-            if image.shape[0] == 12:
-                raise ValueError("12 rows are not for me")
-            return np.ones(image.shape[:2], np.int32), np.ones(1, np.float32)
+def test_detect_goes_on_past_an_image_that_the_model_refuses(tmp_path, monkeypatch, fake_model, write_squares, capsys):
+    def refuse(image):
+        if image.shape[0] == 12:
+            raise ValueError("12 rows are not for me")
+        return np.ones(image.shape[:2], np.int32), np.ones(1, np.float32)
 
-    monkeypatch.setattr(inference, "load_model", lambda *_: Refusing())
+    monkeypatch.setattr(MaskRCNNModel, "load", lambda *_: fake_model(refuse))
     (tmp_path / "model.h5").touch()
     for name in ("a", "c"):
         write_squares(f"in/{name}.png", (2, 2))
@@ -97,14 +96,13 @@ def test_nothing_is_touched_if_no_image_could_be_used(tmp_path, weights, write_s
     assert "bad.png" in errors and "gone.png" in errors
 
 
-def test_an_interrupted_run_keeps_the_tables_of_what_was_done(tmp_path, monkeypatch, write_squares):
-    class Interrupted:
-        def predict_labels(self, image):
-            if not image.any():
-                raise KeyboardInterrupt
-            return (image[..., 0] > 0).astype(np.int32), np.ones(1, np.float32)
+def test_an_interrupted_run_keeps_the_tables_of_what_was_done(tmp_path, monkeypatch, fake_model, write_squares):
+    def interrupt(image):
+        if not image.any():
+            raise KeyboardInterrupt
+        return (image[..., 0] > 0).astype(np.int32), np.ones(1, np.float32)
 
-    monkeypatch.setattr(inference, "load_model", lambda *_: Interrupted())
+    monkeypatch.setattr(MaskRCNNModel, "load", lambda *_: fake_model(interrupt))
     weights = tmp_path / "model.h5"
     weights.touch()
     write_squares("in/a.png", (2, 2))

@@ -1,5 +1,6 @@
 """The command line: what it parses, calls, writes and prints. The network is replaced by a threshold."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -10,9 +11,10 @@ import pytest
 
 from nucleus import cli
 from nucleus.datasets.dataset import NucleusDataset
-from nucleus.models import inference
-from nucleus.models.config import NucleusConfig
-from nucleus.models.weights import Recipe, find_recipe
+from nucleus.models.mask_rcnn import MaskRCNNModel, NucleusConfig
+from nucleus.models.recipe import Recipe
+from nucleus.models.weights import find_recipe
+from trainkit.stages import lay_out_stages
 
 
 @pytest.fixture
@@ -20,11 +22,11 @@ def model(monkeypatch, threshold_predictor):
     """Every weights file loads as the threshold; notes what was loaded with which configuration."""
     loaded = SimpleNamespace(calls=[])
 
-    def load(weights, config, model_dir):
+    def load(weights, recipe, config):
         loaded.calls.append((weights, config))
         return threshold_predictor
 
-    monkeypatch.setattr(inference, "load_model", load)
+    monkeypatch.setattr(MaskRCNNModel, "load", load)
     return loaded
 
 
@@ -156,7 +158,7 @@ def test_ctrl_c_is_no_traceback(monkeypatch, weights, write_squares, capsys):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(inference, "load_model", interrupt)
+    monkeypatch.setattr(MaskRCNNModel, "load", interrupt)
     assert run("detect", write_squares("one.png"), "--weights", weights) == 130
     assert "interrupted" in capsys.readouterr().err
 
@@ -196,15 +198,16 @@ def test_packed_weights_bring_their_settings(tmp_path, capsys):
 
 
 class FakeMaskRCNN:
-    """Stands for the network in training; notes what it loads and trains."""
+    """The library's network in training; notes the weights that it loads and what it trains."""
 
     made = []
 
     def __init__(self, mode, config, model_dir):
         assert mode == "training"
-        self.config, self.epoch = config, 0
+        self.mode, self.config, self.epoch = mode, config, 0
         self.log_dir = f"{model_dir}/nucleus20240101T0000"
-        self.loaded, self.trained = [], []
+        self.best_path = Path(self.log_dir) / "mask_rcnn_nucleus_best.h5"
+        self.loaded = []
         FakeMaskRCNN.made.append(self)
 
     def load_weights(self, path, by_name=False, exclude=None):
@@ -213,12 +216,10 @@ class FakeMaskRCNN:
     def get_imagenet_weights(self):
         return f"{self.config.BACKBONE}.h5"
 
-    def inference_twin(self, config):
-        return SimpleNamespace(config=config)
-
-    def train(self, train_dataset, val_dataset, *, layers, epochs, **_):
-        self.trained.append((layers, epochs))
-        self.datasets, self.epoch = (train_dataset, val_dataset), epochs
+    def train_stages(self, train_dataset, val_dataset, epochs, augmentation, callbacks):
+        laid = lay_out_stages(self.config.STAGES, self.config.LEARNING_RATE, epochs)
+        self.trained = [(stage.layers, stage.until) for stage in laid]
+        self.datasets, self.epoch = (train_dataset, val_dataset), laid[-1].until
 
 
 @pytest.fixture
@@ -226,8 +227,8 @@ def train(tmp_path, monkeypatch, add_sample, rectangle):
     """Returns a function that runs `train` on a tiny dataset and returns the model it made."""
     add_sample("a", [rectangle(1, 1, 5, 5)])
     add_sample("b", [rectangle(1, 1, 5, 5)], folder="extra")
-    monkeypatch.setattr("nucleus.models.mask_rcnn.MaskRCNN", FakeMaskRCNN)
-    monkeypatch.setattr("nucleus.models.mask_rcnn.download_coco", lambda: "coco.h5")
+    monkeypatch.setattr("mrcnn.model.MaskRCNN", FakeMaskRCNN)
+    monkeypatch.setattr("mrcnn.weights.download_coco", lambda: "coco.h5")
     monkeypatch.setattr(FakeMaskRCNN, "made", [])
 
     def start(*arguments):

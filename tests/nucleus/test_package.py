@@ -1,4 +1,4 @@
-"""What the package offers at its top."""
+"""Names that the package offers at its top."""
 
 import subprocess
 import sys

@@ -2,52 +2,16 @@
 
 import csv
 
-import keras
 import numpy as np
 import pandas as pd
 import pytest
 
 from nucleus import cli
-from nucleus.models.presets import PRESETS, Preset
-
-
-def tiny_backbone(image, stage5, train_bn):
-    """Four strided convolutions with the lineage's names, which `layers` matches."""
-    features = [keras.layers.Conv2D(8, 3, strides=4, padding="same", activation="relu", name="conv1")(image)]
-    for stage in (2, 3, 4, 5):
-        convolve = keras.layers.Conv2D(
-            8, 3, strides=1 if stage == 2 else 2, padding="same", activation="relu", name=f"res{stage}a_branch2a"
-        )
-        features.append(convolve(features[-1]))
-    return features
-
-
-TINY = {
-    "BACKBONE": tiny_backbone,
-    "COMPUTE_BACKBONE_SHAPE": lambda shape: [[shape[0] // s, shape[1] // s] for s in (4, 8, 16, 32, 64)],
-    "TOP_DOWN_PYRAMID_SIZE": 8,
-    "RPN_CHANNELS": 8,
-    "MASK_CHANNELS": 8,
-    "FPN_CLASSIF_FC_LAYERS_SIZE": 8,
-    "IMAGE_MIN_DIM": 64,
-    "IMAGE_MAX_DIM": 64,
-    "IMAGE_MIN_SCALE": 1.0,
-    "IMAGES_PER_GPU": 1,
-    "STEPS_PER_EPOCH": 1,
-    "VALIDATION_STEPS": 1,
-    "POST_NMS_ROIS_TRAINING": 32,
-    "POST_NMS_ROIS_INFERENCE": 32,
-    "TRAIN_ROIS_PER_IMAGE": 8,
-    "DETECTION_MAX_INSTANCES": 8,
-    "EVALUATE_EVERY": 1,
-    "STAGES": (("heads", 1), ("4+", 1)),
-}
 
 
 @pytest.fixture
-def dataset(tmp_path, monkeypatch, add_sample, rectangle):
-    """The preset "tiny", and a dataset of one image a subset."""
-    monkeypatch.setitem(PRESETS, "tiny", Preset("four convolutions", "this test", training=TINY))
+def dataset(tmp_path, tiny_presets, add_sample, rectangle):
+    """A dataset of one image a subset."""
     masks = [rectangle(4, 4, 20, 20, shape=(64, 64)), rectangle(30, 8, 50, 40, shape=(64, 64))]
     add_sample("a", masks, shape=(64, 64))
     add_sample("b", masks, shape=(64, 64), folder="other")

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nucleus import cli, load_model, predict, read_image
+from nucleus import cli, load_model, read_image
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.images.reading import read_labels
+from nucleus.models.registry import make_config
 from trainkit.presets import Preset
 from unet.model import UNet
 from unet.presets import PRESETS
@@ -96,7 +97,7 @@ def test_from_training_to_results(shipped, trained, tmp_path, capsys):
 
     # The library gives what the command wrote.
     image = read_image(next((shipped / "other" / name / "images").iterdir()))
-    again, scores = predict(load_model(best), image)
+    ((again, scores),) = load_model(best).predict(image)
     np.testing.assert_array_equal(again, labels)
     np.testing.assert_allclose(scores, found["score"], atol=1e-3)
 
@@ -128,7 +129,6 @@ def test_what_does_not_fit_the_weights_is_named(shipped, finished, tmp_path, cap
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A weights file of the tiny network as a training leaves it, with its recipe."""
-    from nucleus.models.config import make_config
 
     from nucleus.models.weights import Recipe
 

@@ -1,4 +1,4 @@
-"""A run that was killed goes on exactly where its last finished epoch left it."""
+"""A killed run resumes exactly where its last finished epoch left it."""
 
 import csv
 import dataclasses

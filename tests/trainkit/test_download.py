@@ -1,4 +1,4 @@
-"""Downloads against a server on this machine that can be told to misbehave."""
+"""Downloads against a local server that misbehaves on request."""
 
 import hashlib
 import http.server

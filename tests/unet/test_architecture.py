@@ -28,7 +28,7 @@ RESNETS = [name for name in PRESETS if name.startswith("resnet")]
 
 
 def output_shape(model, config):
-    """What an image of two by three strides gives."""
+    """The output's shape for an image of two by three strides."""
     return model.compute_output_shape((2, 2 * config.stride, 3 * config.stride, 3))
 
 

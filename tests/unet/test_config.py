@@ -1,5 +1,8 @@
 """Configurations of U-Nets: derived values, refusals, and presets that can be built."""
 
+import subprocess
+import sys
+
 import pytest
 
 from trainkit.settings import SettingsError
@@ -15,6 +18,12 @@ def test_the_defaults_start_no_download():
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_fit_together(preset):
     make_config(preset)
+
+
+def test_a_configuration_is_made_and_checked_without_keras():
+    code = "import sys; from unet.config import make_config; make_config('fcn8s'); print('keras' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["False"]
 
 
 def test_the_fcn_trains_12000_steps():

@@ -213,7 +213,7 @@ AUGMENTATIONS: dict[str, Callable[[bool], iaa.Augmenter | None]] = {
 def make_augmentation(name: str, mirror: bool = False) -> iaa.Augmenter | None:
     """Builds the augmenter of a value of the setting AUGMENTATION.
 
-    Example:
+    Examples:
         >>> from nucleus.datasets.dataset import NucleusDataset, shipped_data
         >>> from trainkit.augmentation import augment_pair
         >>> dataset = NucleusDataset()

@@ -1,8 +1,8 @@
-"""Puts nuclei of one image into another, apart from those that are there or, for clumps, against them.
+"""Copy-paste augmentation: nuclei of one image are pasted into another, apart from its own or touching them.
 
-"A simple way to generate data is to crop segmented objects from one image and insert them into another": section 3.1.3
-of the ensemble thesis; synthetic clumps are what Rocha de Andrade would have added (section 8), since models find
-touching nuclei hardest to tell apart.
+"A simple way to generate data is to crop segmented objects from one image and insert them into another": Vuola, "Nuclei
+segmentation using computer vision", 2019, section 3.1.3. Synthetic clumps are a proposal of Rocha de Andrade, "Nuclei
+detection based on fully convolutional networks", 2018, section 8, since touching nuclei are the hardest to separate.
 """
 
 from __future__ import annotations
@@ -17,38 +17,39 @@ from scipy import ndimage
 from nucleus.images.labels import areas
 from nucleus.images.preprocess import is_grey
 
-# Pixels around a nucleus over which it fades into its surroundings, and how many of them stay free between a nucleus
-# and one that is set apart from it.
+# Width in pixels of the margin in which a pasted nucleus fades into its surroundings, and of the gap to other nuclei
+# where it does not touch them.
 _MARGIN, _GAP = 4, 2
-# A nucleus is taken if its area is between these percentiles of the areas of those that are there, give or take a
-# factor; if it is no sliver, whose area is a large multiple of the square of the radius that fits into it (pi for a
-# disc, 4 pi for an ellipse of 4:1); and if only a small part of its outline was drawn against neighbours.
+# Limits for a nucleus to be copied: area between these percentiles of the image's own areas, with a tolerance factor;
+# no sliver, whose area is a large multiple of its squared inscribed radius (pi for a disc, 4 pi for an ellipse of 4:1);
+# and only a small share of the outline touching neighbours.
 _SIZE_PERCENTILES, _SIZE_TOLERANCE = (10, 90), 1.5
 _SMALLEST_AREA = 16
 _THINNEST = 16.0
 _MOST_CROWDED = 0.1
-# What is around a nucleus set apart must be as light as what is around those that are there: between these percentiles,
-# give or take some levels.
+# The background at the place must be as light as that around the image's own nuclei: between these percentiles of their
+# surroundings, with a tolerance in levels.
 _LIGHTNESS_PERCENTILES, _LIGHTNESS_TOLERANCE = (5, 95), 6.0
-# Contrast may shrink to fit, but growing much would show the noise.
+# Largest factor of the contrast; more would amplify noise.
 _HIGHEST_GAIN = 2.0
+# Places that are tried for a nucleus apart from others, and directions for one that touches another.
 _TRIES = 256
 _SLIDES = 12
-# Pixels that an image's levels are estimated from.
+# Approximate number of pixels that an image's levels are estimated from.
 _SAMPLED = 2**14
 
 
 @dataclass(frozen=True)
 class _Cutout:
-    """A nucleus with a margin, turned and mirrored; all [h, w].
+    """A nucleus with a margin, rotated and mirrored.
 
     Attributes:
-        levels: float32 [h, w, 3], the pixels, less their own background.
-        mask: bool, the nucleus.
-        apart: bool, the nucleus and the gap that it keeps.
-        weight: float32, 1 in the nucleus and falling to 0 in the margin and on neighbours.
+        levels: float32 [h, w, 3], pixels minus their background.
+        mask: bool [h, w], the nucleus.
+        apart: bool [h, w], the nucleus and the gap around it.
+        weight: float32 [h, w], 1 in the nucleus, falling to 0 in the margin and on neighbours.
         centre: (row, column) of the pixel farthest from the nucleus's outline.
-        radius: Its distance to the outline.
+        radius: Distance in pixels from the centre to the outline.
     """
 
     levels: np.ndarray
@@ -61,11 +62,11 @@ class _Cutout:
 
 @dataclass(frozen=True)
 class _Levels:
-    """What nuclei of an image and their surroundings are like.
+    """Levels of an image's nuclei and of their surroundings.
 
     Attributes:
         background: float32 [3], median level around nuclei.
-        contrast: float32 [3], median level of nuclei less that.
+        contrast: float32 [3], median level of nuclei minus the background.
         lightness: Lowest and highest mean of the three channels around nuclei.
     """
 
@@ -83,30 +84,38 @@ def paste_nuclei(
     rng: np.random.Generator,
     touching: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Puts copies of a donor's nuclei into an image.
+    """Pastes copies of a donor's nuclei into an image.
 
-    Copies are turned by right angles and mirrored, at the size they have. Not taken are nuclei cut off by the donor's
-    edge or by neighbours, slivers, and those much smaller or larger than the image's own. Their levels are moved from
-    their surroundings in the donor to those in the image, and their contrast and stain are brought to that of the
-    image's nuclei. They come where it is as light as around these. Pixels of nuclei that are there stay as they are,
-    and so does the whole image if nothing fits: if one of both is grey and the other is not, nuclei are bright in one
-    and dark in the other, those of the donor have less than half the contrast, or there is no room.
+    Copies are rotated by right angles and mirrored, at their original size. Nuclei cut off by the donor's edge or by
+    neighbours, slivers, and nuclei much smaller or larger than the image's own are not copied. Copies get the
+    background level of their new place, and the contrast and stain of the image's nuclei. They are pasted where the
+    background is as light as around these. Pixels of the image's own nuclei do not change. The whole image is unchanged
+    if nothing fits: if only one of the two images is grey, nuclei are bright in one and dark in the other, the donor's
+    have less than half the contrast, or there is no room.
+
+    Examples:
+        >>> labels = np.zeros((64, 64), np.int32)
+        >>> labels[8:20, 8:20] = 1
+        >>> image = np.where(labels[..., None] > 0, (200, 90, 160), (235, 225, 230)).astype(np.uint8)
+        >>> pasted, pasted_labels = paste_nuclei(image, labels, image, labels, count=1, rng=np.random.default_rng(0))
+        >>> int(pasted_labels.max()), pasted.shape == image.shape
+        (2, True)
 
     Args:
         image: uint8 [H, W, 3] RGB.
-        labels: int32 [H, W], nuclei 1...N. An image without nuclei does not tell what fits: it stays as it is.
-        donor: uint8 [H', W', 3] RGB, of like modality.
-        donor_labels: int32 [H', W'].
-        count: Nuclei to paste at most, from 1 on.
-        rng: Makes every random choice.
-        touching: Probability that a nucleus is set against one that is there, without overlap, instead of apart.
+        labels: int32 [H, W], nuclei 1...N. An image without nuclei is returned unchanged.
+        donor: uint8 [H', W', 3] RGB, of the same modality.
+        donor_labels: int32 [H', W'], nuclei of the donor.
+        count: Largest number of nuclei to paste, at least 1.
+        rng: Source of every random choice.
+        touching: Probability, 0..1, that a nucleus is pasted touching another one, without overlap, instead of apart.
 
     Returns:
-        (uint8 [H, W, 3], int32 [H, W]): the nuclei that were there keep their numbers and pixels, the new ones follow
-        in the order in which they were put in.
+        (image uint8 [H, W, 3], labels int32 [H, W]). The image's own nuclei keep their labels and pixels; the pasted
+        ones follow in the order of pasting.
 
     Raises:
-        ValueError: An image and its label image do not have one height and width.
+        ValueError: An image and its label image differ in height or width.
     """
     for pixels, instances in ((image, labels), (donor, donor_labels)):
         if pixels.shape[:2] != instances.shape:
@@ -142,7 +151,7 @@ def paste_nuclei(
 def _levels(image: np.ndarray, labels: np.ndarray) -> _Levels:
     inside = (labels > 0).astype(np.uint8)
     around = cv2.dilate(inside, np.ones((2 * _MARGIN + 1, 2 * _MARGIN + 1), np.uint8)) > inside
-    # Where nuclei fill the image there is nothing around them.
+    # Nuclei that fill the image have no surroundings.
     nuclei, background = _sample(image, inside > 0), _sample(image, around if around.any() else inside == 0)
     if not background.size:
         background = np.zeros((1, 3), np.uint8)
@@ -156,13 +165,13 @@ def _levels(image: np.ndarray, labels: np.ndarray) -> _Levels:
 
 
 def _sample(image: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Pixels of a region [N, 3], evenly drawn from a large one."""
+    """Returns the pixels of a region, uint8 [N, 3]; a regular subsample of a large one."""
     indices = np.flatnonzero(where)
     return image.reshape(-1, 3)[indices[:: max(1, len(indices) // _SAMPLED)]]
 
 
 def _choose(labels: np.ndarray, donor_labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Labels of the donor's nuclei that are whole and of a size that the image has, in random order."""
+    """Returns the labels of the donor's whole nuclei with sizes like the image's own, in random order."""
     own, sizes = areas(labels), areas(donor_labels)
     present, whole = own > 0, (own > 0) & _whole(labels)
     if not present.any():
@@ -173,7 +182,7 @@ def _choose(labels: np.ndarray, donor_labels: np.ndarray, rng: np.random.Generat
 
 
 def _whole(labels: np.ndarray) -> np.ndarray:
-    """Which labels do not lie at the edge: bool [N], N the highest label."""
+    """Returns whether each label lies off the image's edge, bool [N], N the highest label."""
     whole = np.ones(int(labels.max(initial=0)) + 1, bool)
     for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
         whole[edge] = False
@@ -188,7 +197,7 @@ def _cut_out(
     background: np.ndarray,
     rng: np.random.Generator,
 ) -> _Cutout | None:
-    """Cuts a nucleus out; None if it is a sliver or was drawn against its neighbours."""
+    """Cuts a nucleus out; None if it is a sliver or touches its neighbours too much."""
     window = tuple(
         slice(max(part.start - _MARGIN, 0), min(part.stop + _MARGIN, length))
         for part, length in zip(box, donor_labels.shape, strict=True)
@@ -205,7 +214,7 @@ def _cut_out(
     weight[(around != 0) & ~mask] = 0
     surroundings = (around == 0) & (distance > 1)
     levels = donor[window].astype(np.float32)
-    # Of a nucleus in a crowd the image's background has to do.
+    # A nucleus in a crowd has too few pixels around it; the image's background is used.
     if np.count_nonzero(surroundings) >= _SMALLEST_AREA:
         background = np.median(levels[surroundings], axis=0)
     turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
@@ -234,15 +243,18 @@ def _place_apart(
     lightness: tuple[float, float],
     rng: np.random.Generator,
 ) -> tuple[slice, slice] | None:
-    """A random place where a nucleus keeps its gap to all others and it is light enough around it, if one is found.
+    """Finds a random place where a nucleus keeps its gap to all others and the background is light enough.
 
     Args:
         cutout: The nucleus.
-        image: The image.
-        labels: What is there.
-        room: Distance of every pixel to the nearest of the nuclei that the image had: sorts out most places at once.
-        lightness: Lowest and highest.
-        rng: Chooses the place.
+        image: uint8 [H, W, 3] RGB, with the nuclei pasted so far.
+        labels: int32 [H, W], its nuclei.
+        room: float32 [H, W], distance in pixels to the nearest of the image's own nuclei, which rules out most places.
+        lightness: Lowest and highest mean level of the background.
+        rng: Source of every random choice.
+
+    Returns:
+        The rows and columns, or None if no place is found.
     """
     (height, width), (rows, columns) = cutout.mask.shape, labels.shape
     if height > rows or width > columns:
@@ -261,13 +273,13 @@ def _place_apart(
 def _place_against(
     cutout: _Cutout, labels: np.ndarray, present: Sequence[tuple[slice, slice]], rng: np.random.Generator
 ) -> tuple[slice, slice] | None:
-    """A place where a nucleus touches another: slides it out of one in a random direction until it is free."""
+    """Finds a place where a nucleus touches another, by sliding it out of that one in a random direction."""
     height, width = cutout.mask.shape
     for _ in range(_SLIDES):
         rows, columns = present[int(rng.integers(len(present)))]
         angle = rng.uniform(0, 2 * np.pi)
         start = ((rows.start + rows.stop - height) / 2, (columns.start + columns.stop - width) / 2)
-        # The step is at most a pixel down and across, so where it first is free it touches what it lay on before.
+        # A step is at most one pixel down and across, so the first free place touches the nucleus below the last one.
         for step in range(rows.stop - rows.start + columns.stop - columns.start + height + width):
             top, left = round(start[0] + step * np.sin(angle)), round(start[1] + step * np.cos(angle))
             if min(top, left) < 0 or top + height > labels.shape[0] or left + width > labels.shape[1]:
@@ -290,11 +302,11 @@ def _put(
     there: _Levels,
     brought: _Levels,
 ) -> None:
-    """Writes a nucleus into an image and its label image."""
+    """Writes a nucleus into an image and its label image, in place."""
     free = labels[place] == 0
     below = image[place].astype(np.float32)
     background = np.median(below[free], axis=0) if np.count_nonzero(free) >= _SMALLEST_AREA else there.background
-    # The stain of the image's own nuclei: what the donor's contrast, as strong as theirs, still lacks of their colour.
+    # Difference in colour between the image's own nuclei and the donor's at the same contrast.
     stain = there.contrast - gain * brought.contrast
     weight = (cutout.weight * free)[..., None]
     pasted = background + gain * cutout.levels + cutout.weight[..., None] * stain

@@ -26,7 +26,7 @@ _PREDICT = "find nuclei with a fitted ensemble, write what detect writes"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    """Adds what it takes: two commands with options of their own."""
+    """Adds the two commands with their options."""
     subparsers = command.add_subparsers(title="commands", metavar="COMMAND", required=True)
     fit = _add_command(subparsers, "fit", _FIT, _fit)
     options.add_dataset(fit)
@@ -42,7 +42,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         type=options.folds,
         default=4,
         metavar="{N,FILE}",
-        help="folds of images for the scores that are told and for the threshold: how many, stratified by modality, "
+        help="folds of images for the reported scores and for the threshold: their number, stratified by modality, "
         "or the folds.json of a training run (default: %(default)s)",
     )
     fit.add_argument(
@@ -110,7 +110,7 @@ def _fit(args: argparse.Namespace, members: Members) -> int:
     from nucleus.ensemble.running import write_out_of_fold
     from nucleus.prediction.writers import default_formats
 
-    # What is missing is told before models run for hours.
+    # Missing packages and groups are reported before models run for hours.
     import_lightgbm()
     groups = tuple(args.features or GROUPS)
     feature_names(groups, [])
@@ -125,9 +125,9 @@ def _fit(args: argparse.Namespace, members: Members) -> int:
         folds = divide_images(dataset.image_info, args.folds, args.seed)
     examples = make_examples(dataset, members.finders(), groups)
     fitted = fit(examples, folds.ids, settings)
-    told = report(examples, fitted)
-    replace(fitted.ensemble, about={**fitted.ensemble.about, **told.values(), **members.about()}).save(args.output)
-    print(told)
+    summary = report(examples, fitted)
+    replace(fitted.ensemble, about={**fitted.ensemble.about, **summary.values(), **members.about()}).save(args.output)
+    print(summary)
     print(f"\nLeast predicted IoU {fitted.ensemble.rules.threshold:g}: {args.output}")
     if args.predictions is None:
         return 0

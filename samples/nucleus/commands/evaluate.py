@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         seed=config.SEED,
     )
     predictions: list[Predictions] = [PredictionFolder(folder, name) for name, folder in args.predictions]
-    # Whatever is missing is told before a model runs for long.
+    # Missing predictions are reported before a model runs for long.
     for folder in predictions:
         folder.require(dataset)
     if model is not None:
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
         write_text(output / CSV_FILE, rank_sum_csv(ranks))
     print(f"Scores: {output}")
     if args.report is not None:
-        from nucleus.evaluation.report import write_report
+        from nucleus.evaluation.report.writing import write_report
 
         description = f"{which} of {args.dataset}"
         print(f"Report: {write_report(args.report, dataset, evaluations, predictions, description)}")

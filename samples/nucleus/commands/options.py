@@ -1,4 +1,4 @@
-"""Options that several commands take, and the types of their values."""
+"""Options shared by several commands, and the types of their values."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from nucleus.models.views import SYMMETRIES
 
 
 def add_debug(command: argparse.ArgumentParser, default: Any = False) -> None:
-    """Adds what every command takes; a command within one must suppress the default, or it undoes the outer's."""
+    """Adds --debug; a command within a command suppresses the default, which would undo the outer one's."""
     command.add_argument("--debug", action="store_true", default=default, help="show the traceback of an error")
 
 
 def add_dataset(command: argparse.ArgumentParser) -> None:
-    """Adds the options that say where the images are."""
+    """Adds the options that name a data set."""
     command.add_argument(
         "--dataset",
         type=Path,
@@ -33,7 +33,7 @@ def add_dataset(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--layout",
         choices=LAYOUTS,
-        help="how the data set is laid out (default: told by what is there): "
+        help="layout of the data set (default: detected): "
         + "; ".join(f"{layout.name}: {layout.summary}" for layout in LAYOUTS.values()),
     )
     command.add_argument(
@@ -50,22 +50,22 @@ def add_division(command: argparse.ArgumentParser, subset: str, fold: str) -> No
 
     Args:
         command: The command.
-        subset: What --subset means.
-        fold: What the images of a fold are for.
+        subset: Help text of --subset.
+        fold: Beginning of the help text of --fold.
     """
     command.add_argument("--subset", help=subset)
     command.add_argument(
         "--fold",
         type=positive,
         metavar="K",
-        help=f"{fold} the K-th fold of the images of --subset (train+val unless told); images that the weights were "
+        help=f"{fold} the K-th fold of the images of --subset (default: train+val); images that the weights were "
         "trained on are refused",
     )
     command.add_argument(
         "--folds",
         type=folds,
         metavar="{N,FILE}",
-        help="with --fold: how many folds, as `nucleus train` makes them, or a folds.json (default: those of the "
+        help="with --fold: number of folds, divided as `nucleus train` does, or a folds.json (default: those of the "
         "weights' run, else 4)",
     )
 
@@ -104,7 +104,7 @@ def add_configuration(command: argparse.ArgumentParser, models: Sequence[str] = 
 
 
 def add_images(command: argparse.ArgumentParser) -> None:
-    """Adds the options that say in which images nuclei are found."""
+    """Adds image files, and the subset that stands for them."""
     add_image_files(command)
     command.add_argument(
         "--subset", default="stage1_test", help="without IMAGE: images of the dataset (default: %(default)s)"
@@ -117,7 +117,7 @@ def add_image_files(command: argparse.ArgumentParser) -> None:
 
 
 def add_label_format(command: argparse.ArgumentParser) -> None:
-    """Adds the option that says how label images are written."""
+    """Adds the option for the file format of label images."""
     command.add_argument("--label-format", choices=("png", "tif"), default="png", help="of the label images")
 
 

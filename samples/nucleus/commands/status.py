@@ -1,4 +1,4 @@
-"""What a command tells of inputs that failed."""
+"""Report of inputs that failed."""
 
 from __future__ import annotations
 

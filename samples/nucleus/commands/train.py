@@ -12,7 +12,7 @@ from nucleus.datasets.folds import FOLDS_FILE
 from nucleus.models.registry import NETWORKS, make_config
 from nucleus.quiet import import_keras
 
-SUMMARY = "train a model, or go on with one"
+SUMMARY = "train a model, or resume a training"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -24,8 +24,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
         required=True,
         metavar="{coco,imagenet,last,none,PATH}",
         help="start from COCO (mask_rcnn only) or ImageNet weights (downloaded if needed), from the last checkpoint in "
-        "--logs (goes on where it stopped), from random weights (trains all layers and batch normalisation), or from "
-        "a file (of a U-Net, also of its encoder alone; the checkpoint of an epoch of a run goes on with that run)",
+        "--logs (resumes that run), from random weights (trains all layers and batch normalisation), or from a file "
+        "(of a U-Net, also of its encoder alone; the checkpoint of a run's epoch resumes that run)",
     )
     command.add_argument("--subset", default="train", help="images to train on (default: %(default)s)")
     command.add_argument("--val-subset", default="val", help="images to validate on (default: %(default)s)")
@@ -33,17 +33,17 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--fold",
         type=options.positive,
         metavar="K",
-        help="divide the images of both subsets into folds and validate on the K-th, the first being 1. A run that "
-        "goes on keeps its own; of other weights, a fold that they were trained on is refused",
+        help="divide the images of both subsets into folds and validate on the K-th, from 1 on. A resumed run keeps "
+        "its own folds; for other weights, a fold that they were trained on is refused",
     )
     command.add_argument(
         "--folds",
         type=options.folds,
         metavar="{N,FILE}",
-        help="with --fold: how many folds, stratified by modality and chosen by SEED, or the folds.json of another "
+        help="with --fold: number of folds, stratified by modality and divided by SEED, or the folds.json of another "
         f"run (default: {DEFAULT_FOLDS})",
     )
-    command.add_argument("--epochs", type=options.positive, help="epochs in all (default: those of STAGES)")
+    command.add_argument("--epochs", type=options.positive, help="total number of epochs (default: those of STAGES)")
     command.add_argument(
         "--steps", type=options.positive, help="training steps an epoch, as --set STEPS_PER_EPOCH=STEPS"
     )

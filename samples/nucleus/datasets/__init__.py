@@ -1,1 +1,1 @@
-"""Data sets: layouts in, samples out; subsets, folds, modality, cache, fingerprint and conversion."""
+"""Data sets: reading of every layout, subsets, folds, modality, cache, fingerprint and conversion."""

@@ -1,4 +1,4 @@
-"""Two caches for the data path: decoded arrays in memory, label images on disk."""
+"""Caches of data sets: decoded arrays in memory, label images on disk."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from trainkit.files import atomic_path
 FOLDER_NAME = ".label_cache"
 
 _log = logging.getLogger(__name__)
-# Raised when what is stored under a key changes meaning, so that older files are not read any more.
+# Part of every key; changed when the meaning of the files changes, so that older ones are no longer read.
 _FORMAT = b"label image, first mask keeps, 1"
 
 
 class ArrayCache:
-    """Keeps the arrays used last, up to a number of bytes. Safe to share between threads.
+    """Thread-safe least-recently-used cache of arrays.
 
     Args:
-        limit: bytes that the arrays together may take; 0 keeps none.
+        limit: Largest number of bytes of all arrays together; 0 keeps none.
     """
 
     def __init__(self, limit: int):
@@ -37,14 +37,14 @@ class ArrayCache:
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], np.ndarray]) -> np.ndarray:
-        """The array of a key, made and kept if it is not there.
+        """Returns the array of a key, computing and caching it if necessary.
 
         Args:
-            key: what the array is known by.
-            make: makes the array; runs outside the lock, so two threads that miss together both run it.
+            key: Key of the array.
+            make: Function that computes the array. It is called outside the lock, so two threads may both call it.
 
         Returns:
-            A copy of the array: callers may write into it.
+            A copy of the array, which may be written into.
         """
         with self._lock:
             array = self._arrays.get(key)
@@ -56,7 +56,7 @@ class ArrayCache:
         return array.copy()
 
     def clear(self) -> None:
-        """Forgets all arrays."""
+        """Removes all arrays."""
         with self._lock:
             self._arrays.clear()
             self._bytes = 0
@@ -72,7 +72,7 @@ class ArrayCache:
                 self._bytes -= self._arrays.popitem(last=False)[1].nbytes
 
     def __getstate__(self) -> dict:
-        # A dataset is pickled for worker processes: locks cannot go there, and arrays need not.
+        # Data sets are pickled for worker processes; locks cannot be, and arrays need not.
         return {"limit": self.limit}
 
     def __setstate__(self, state: dict) -> None:
@@ -80,26 +80,26 @@ class ArrayCache:
 
 
 class LabelCache:
-    """Label images on disk, each under the identity of the files that it was made from.
+    """Cache of label images on disk, each keyed by a hash of its source files.
 
-    The identity is a hash over the names, sizes and modification times of the image file and its mask files, so a
-    mask that is edited, added, removed or renamed makes the stored label image stale; it is then made anew and
-    replaced. Files are lossless PNGs, 16-bit grey up to 65,535 labels and the four bytes of an int32 as RGBA above.
+    The hash covers the names, sizes and modification times of the image file and its mask files, so a label image is
+    computed again and replaced when a mask is edited, added, removed or renamed. Files are lossless PNGs: 16-bit grey
+    up to 65,535 labels, and above it the four bytes of an int32 as RGBA.
 
     Args:
-        folder: where the files lie; made when needed.
+        folder: Folder of the files; created when needed.
     """
 
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder)
 
     def get(self, name: str, sources: Iterable[Path], make: Callable[[], np.ndarray]) -> np.ndarray:
-        """The label image made from some files, read from the cache or made and stored there.
+        """Returns the label image of some source files, computing and storing it if necessary.
 
         Args:
-            name: names the image within this cache; a safe file name.
-            sources: the files that the label image depends on.
-            make: makes the label image.
+            name: Unique name of the image within this cache; a safe file name.
+            sources: Files that the label image depends on.
+            make: Function that computes the label image.
 
         Returns:
             int32 [H, W].
@@ -116,7 +116,7 @@ class LabelCache:
 
 
 def content_key(sources: Iterable[Path]) -> str:
-    """16 hexadecimal digits that change when a file's name, size or modification time does."""
+    """Returns a hash, 16 hexadecimal digits, of the names, sizes and modification times of files."""
     digest = hashlib.sha256(_FORMAT)
     for path in sources:
         status = path.stat()
@@ -125,13 +125,13 @@ def content_key(sources: Iterable[Path]) -> str:
 
 
 def label_cache_folder(root: Path) -> Path:
-    """Where the label images of a dataset are kept.
+    """Returns the folder for the cached label images of a data set.
 
     Args:
-        root: the dataset's folder.
+        root: The data set's folder.
 
     Returns:
-        `<root>/.label_cache` where that can be written, else a folder of this dataset's own in the user's cache
+        `<root>/.label_cache` if it is writable, else a folder for this data set alone in the user's cache
         (`$XDG_CACHE_HOME`, by default `~/.cache`).
     """
     folder = root / FOLDER_NAME
@@ -144,7 +144,7 @@ def label_cache_folder(root: Path) -> Path:
 
 
 def _read(path: Path) -> np.ndarray | None:
-    """The stored label image; None if there is none or it is damaged, which is then made anew like a stale one."""
+    """Returns the stored label image; None if it is missing or damaged."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:

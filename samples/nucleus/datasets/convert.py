@@ -1,4 +1,4 @@
-"""Writes a data set of any layout as a folder that other programs read: label images, or COCO JSON."""
+"""Conversion of a data set of any layout to a folder that other programs read: label images, or COCO JSON."""
 
 from __future__ import annotations
 
@@ -30,47 +30,54 @@ _CATEGORY = {"id": 1, "name": "nucleus", "supercategory": ""}
 def convert(dataset: NucleusDataset, target: str, output: str | os.PathLike, progress: bool = True) -> None:
     """Writes images and labels of a data set; reading the result gives the same images and label images.
 
-    Image files are copied as they are to `images/<id>`, or written as PNG if the data set fits or preprocesses its
-    images. Beside them
+    Image files are copied unchanged to `images/<id>`, or written as PNG if the data set fits or preprocesses its
+    images. The target "labels" adds `labels/<id>.png`, 16 bit (a TIFF for more than 65,535 labels), and `classes.csv`
+    if modalities are known; "coco" adds `annotations.json`, with each nucleus as a compressed run-length code of one
+    category, and each image's modality as `modality`.
 
-    * "labels" has `labels/<id>.png`, 16 bit (a TIFF where there are more labels than fit), and `classes.csv` if
-      modalities are known;
-    * "coco" has `annotations.json`: each nucleus as a compressed run-length code, all of one category, and the
-      modality of each image as `modality`.
+    Examples:
+        >>> import tempfile
+        >>> from nucleus.datasets.dataset import shipped_data
+        >>> dataset = NucleusDataset()
+        >>> dataset.load_nucleus(shipped_data(), "val")
+        >>> dataset.prepare()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     convert(dataset, "coco", f"{folder}/coco", progress=False)
+        ...     sorted(path.name for path in Path(folder, "coco").iterdir())
+        ['annotations.json', 'images']
 
     Args:
-        dataset: prepared, with labels.
-        target: a name in `TARGETS`.
-        output: the folder; it must not exist or be empty. It appears when all is done: if something fails, nothing is
-            left.
-        progress: whether a progress bar is shown.
+        dataset: Prepared data set with labels.
+        target: Key of `TARGETS`: "labels" or "coco".
+        output: New or empty folder. It is created when everything has been written; an error leaves nothing behind.
+        progress: Whether a progress bar is shown.
 
     Raises:
-        ValueError: an unknown target.
-        DatasetError: the folder holds something already, or an image has no labels or unusable ones.
-        nucleus.images.reading.ImageFileError: a file cannot be used.
-        OSError: the folder cannot be written.
+        ValueError: The target is unknown.
+        DatasetError: The folder is not empty, or an image has no labels or unusable ones.
+        nucleus.images.reading.ImageFileError: An image file cannot be read.
+        OSError: The folder cannot be written.
     """
     if target not in TARGETS:
         raise ValueError(f"Expected a target of {', '.join(TARGETS)}. Received: {target!r}")
     with _atomic_folder(Path(output)) as folder:
         (folder / "images").mkdir()
-        # Closed also where an image cannot be used, so that the error is on a line of its own.
+        # The bar is closed before an error is printed, which then has a line of its own.
         with tqdm(dataset.image_ids, f"convert to {target}", unit="image", disable=not progress) as bar:
             images = ((index, _write_image(dataset, index, folder / "images")) for index in bar)
             TARGETS[target](dataset, images, folder)
 
 
 def coco_annotations(labels: np.ndarray, image_id: int, first_id: int) -> list[dict[str, Any]]:
-    """The annotations of one image in COCO's format.
+    """Returns the annotations of one image in COCO's format.
 
     Args:
         labels: int32 [H, W].
-        image_id: the image's number in the JSON file.
-        first_id: number of the first annotation.
+        image_id: The image's id in the JSON file.
+        first_id: The id of the first annotation.
 
     Returns:
-        One annotation a label, in their order.
+        One annotation for each label, in ascending order.
     """
     annotations = []
     boxes, sizes = bounding_boxes(labels).tolist(), areas(labels).tolist()
@@ -117,7 +124,7 @@ def _write_coco(dataset: NucleusDataset, images: Iterator[tuple[int, Path]], fol
     content: dict[str, list] = {"images": [], "annotations": [], "categories": [_CATEGORY]}
     for index, path in images:
         info, (labels, _) = dataset.image_info[index], dataset.load_labels(index)
-        # Numbers count from 1: some programs take 0 for none.
+        # Ids start from 1, since some programs read 0 as missing.
         number, (height, width) = len(content["images"]) + 1, labels.shape
         entry = {"id": number, "file_name": path.name, "height": height, "width": width}
         content["images"].append({**entry, "modality": info["modality"]})
@@ -133,13 +140,13 @@ TARGETS: dict[str, Callable[[NucleusDataset, Iterator[tuple[int, Path]], Path], 
 
 @contextmanager
 def _atomic_folder(path: Path) -> Iterator[Path]:
-    """Yields a temporary folder beside `path`, which becomes `path` when the block ends well and is removed if not."""
+    """Yields a temporary folder beside `path`, which is renamed to `path` unless the block raises an error."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise DatasetError(f"{path}: is there already; name a new folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
-        # The holder is its owner's alone; the folder in it is as open as any other.
+        # mkdtemp makes the holder private; the folder inside has the usual permissions.
         (holder / path.name).mkdir()
         yield holder / path.name
         os.replace(holder / path.name, path)

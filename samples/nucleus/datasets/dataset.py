@@ -1,4 +1,4 @@
-"""A dataset for training and detection: the samples of any layout, or plain image files."""
+"""Data set for training and detection: the samples of any layout, or plain image files."""
 
 from __future__ import annotations
 
@@ -39,26 +39,26 @@ SOURCE = "nucleus"
 
 
 def shipped_data() -> Path:
-    """The folder with the 16 images that come with this package, in the layout above (`train`: 10, `val`: 6)."""
+    """Returns the folder of the 16 images that are installed with the package ("train": 10, "val": 6)."""
     return Path(__file__).resolve().parents[1] / "data"
 
 
 class NucleusDataset(Dataset):
     """Nucleus images with their label images.
 
-    Each entry of `image_info` holds `id`, `source` ("nucleus"), `path`, `masks` (the folder or file that the labels
-    come from, or None), `truth` (the same as a `nucleus.datasets.layouts.base.Truth`, or None), `collection` (see
+    Each entry of `image_info` has `id`, `source` ("nucleus"), `path`, `masks` (folder or file of the labels, or None),
+    `truth` (reader of the labels, a `nucleus.datasets.layouts.base.Truth`, or None), `collection` (see
     `nucleus.datasets.layouts.base.Sample`; not of plain files), `modality` and `label_cache` (a
     `nucleus.datasets.cache.LabelCache`, or None).
 
     Args:
-        preprocessing: image -> image, both uint8 [H, W, 3] RGB of one shape, applied to every image that is read
-            (`nucleus.images.preprocess.Clahe`, say); None for none. It must always give the same for the same image.
-        cache_dir: folder for the label images; by default see `nucleus.datasets.cache.label_cache_folder`.
-        fit: pixels; every image is scaled, its aspect ratio unchanged, to fit into a square of this side, and padded
-            to it with zeros, its label image alike (a nucleus left without a pixel is dropped). None changes nothing.
-        memory_limit: bytes of decoded images and label images that are kept in memory; 0 keeps none.
-        mixing: what images take from each other when a training draws them (`draw_sample`); None for nothing.
+        preprocessing: Function from image to image, both uint8 [H, W, 3] RGB of one shape, that is applied to every
+            image, such as `nucleus.images.preprocess.Clahe`; None for none. It must be deterministic.
+        cache_dir: Folder of the cached label images; by default that of `nucleus.datasets.cache.label_cache_folder`.
+        memory_limit: Largest number of bytes of decoded images and label images in memory; 0 keeps none.
+        fit: Side in pixels of a square that images and label images are scaled to, with their aspect ratio, and padded
+            to with zeros (a nucleus left without a pixel is dropped). None leaves them as they are.
+        mixing: Mixing of images in `draw_sample`, for training; None for none.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class NucleusDataset(Dataset):
     ):
         super().__init__()
         if fit is not None and fit < 1:
-            raise DatasetError(f"The side to fit images into must be above 0. Received: fit={fit!r}")
+            raise DatasetError(f"Expected a side of at least 1 pixel. Received: fit={fit!r}")
         self.preprocessing = preprocessing
         self.fit = fit
         self.mixing = mixing
@@ -90,25 +90,34 @@ class NucleusDataset(Dataset):
         classes: str | os.PathLike | None = None,
         require_classes: bool = True,
     ) -> None:
-        """Adds a subset of a data set in any of `nucleus.datasets.layouts.LAYOUTS`; `prepare()` comes after it.
+        """Adds a subset of a data set in any layout; call `prepare()` afterwards.
+
+        Examples:
+            >>> dataset = NucleusDataset()
+            >>> dataset.load_nucleus(shipped_data(), "val")
+            >>> dataset.prepare()
+            >>> dataset.num_images
+            6
+            >>> labels, class_ids = dataset.load_labels(0)
+            >>> labels.dtype, len(class_ids) == int(labels.max())
+            (dtype('int32'), True)
 
         Args:
-            dataset_dir: the folder of the data set, or its one CSV or JSON file.
-            subset: "train", "val", "all" or the name of a part; see `nucleus.datasets.layouts.subsets` and the module of the
-                layout. In the Data Science Bowl's layout "val" are those of the customary `VAL_IMAGE_IDS` that are in
-                `stage1_train`, "train" is the rest of it, and each folder is a part.
-            require_masks: whether an image without labels is an error; False for detection.
-            failures: takes a message for each image that cannot be used, and the others go on; without it the first
-                such image is an error.
-            layout: a name in `nucleus.datasets.layouts.LAYOUTS`; by default told by what the folder holds.
-            classes: CSV file with the images' modalities (see `nucleus.datasets.layouts.tables.read_modalities`), which counts
-                instead of what the data set says. By default `classes.csv` in the data set's folder fills the gaps.
-            require_classes: whether it is an error that `classes` names none of the images.
+            dataset_dir: Folder of the data set, or its one CSV or JSON file.
+            subset: "train", "val", "all" or the name of a part; see `nucleus.datasets.layouts.subsets` and the layout's
+                module. In the Data Science Bowl's layout "val" is the customary `VAL_IMAGE_IDS` in `stage1_train`,
+                "train" is the rest of it, and each folder is a part.
+            require_masks: Whether an image without labels is an error; False for detection.
+            failures: List that the messages of unusable images are appended to; by default the first one is raised.
+            layout: Key of `nucleus.datasets.layouts.LAYOUTS`; by default it is detected.
+            classes: CSV file with the images' modalities (`nucleus.datasets.layouts.tables.read_modalities`), which
+                overrides the data set's own. By default `classes.csv` in the data set's folder fills the gaps.
+            require_classes: Whether it is an error that `classes` names none of the images.
 
         Raises:
-            DatasetError: the data set or the subset is missing, empty, or not in the layout; a file of it is
-                malformed; `classes` is missing, or names none of the images where it must; a modality is called
-                "all"; or an image cannot be used because there is none or several or it lacks labels.
+            DatasetError: The data set or the subset is missing, empty, or not in the layout; one of its files is
+                malformed; `classes` is missing, or names none of the images although it must; a modality is called
+                "all"; or an image file is missing, is there several times, or lacks labels.
         """
         root = Path(dataset_dir)
         report = raise_error if failures is None else lambda error: failures.append(str(error))
@@ -134,14 +143,14 @@ class NucleusDataset(Dataset):
         )
 
     def keep_images(self, ids: Collection[str], source: str) -> None:
-        """Keeps some of the images, such as those of folds, and forgets the others; `prepare()` comes after it.
+        """Keeps some of the images, such as those of folds, and drops the others; call `prepare()` afterwards.
 
         Args:
-            ids: ids of images; all must be there.
-            source: what was read, for the message.
+            ids: Ids of the images to keep.
+            source: Name of the data set in error messages.
 
         Raises:
-            DatasetError: an image is not.
+            DatasetError: An id is not in the data set.
         """
         missing = set(ids) - {info["id"] for info in self.image_info}
         if missing:
@@ -168,16 +177,16 @@ class NucleusDataset(Dataset):
         return images
 
     def load_images(self, paths: Iterable[str | os.PathLike] | str | os.PathLike) -> None:
-        """Adds plain image files, without masks, for detection; `prepare()` comes after it.
+        """Adds plain image files, without masks, for detection; call `prepare()` afterwards.
 
-        An image's id is its file's name without suffix; where names repeat, the later ones get "-2", "-3", ... A
-        file that is named twice is taken once.
+        An image's id is its file's name without suffix; repeated names get "-2", "-3", ... A file that is given twice
+        is added once.
 
         Args:
-            paths: image files, and folders of which all image files directly inside are taken.
+            paths: Image files, and folders whose image files (not those in subfolders) are added.
 
         Raises:
-            DatasetError: a path is missing, or a folder holds no image file.
+            DatasetError: A path is missing, or a folder holds no image file.
         """
         taken = {info["id"] for info in self.image_info}
         known = {Path(info["path"]).resolve() for info in self.image_info}
@@ -200,57 +209,64 @@ class NucleusDataset(Dataset):
         """Reads and preprocesses an image.
 
         Args:
-            image_id: index into `image_info`.
+            image_id: Index into `image_info`.
 
         Returns:
-            uint8 [H, W, 3] RGB, the caller's own to write into.
+            uint8 [H, W, 3] RGB, a copy that may be written into.
 
         Raises:
-            nucleus.images.reading.ImageFileError: the file cannot be used.
+            nucleus.images.reading.ImageFileError: The file cannot be read.
         """
         return self._memory.get(("image", image_id), lambda: self._read_image(image_id))
 
     def load_labels(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """Reads an image's labels as one label image, through the caches.
 
-        Labels are in the order of the data set: of mask files by name, of rows, of annotations, of the values in a
-        label image. A pixel in several masks belongs to the first of them; a mask without a pixel is left out. Both
-        are counted in a warning when the label image is made. The first file of labels that looks like a binary mask
-        of several nuclei is named in a warning, too.
+        Labels are in the order of the data set: mask files by name, rows, annotations, or the values of a label image.
+        A pixel in several masks belongs to the first of them; a mask without a pixel is left out. Both are counted in a
+        warning when the label image is made. The first label file that looks like a binary mask of several nuclei is
+        named in a warning, too.
 
         Args:
-            image_id: index into `image_info`.
+            image_id: Index into `image_info`.
 
         Returns:
             (labels int32 [H, W], class ids int32 [N], all 1).
 
         Raises:
-            DatasetError: the image has no masks, or they are malformed or of another shape than the image.
-            nucleus.images.reading.ImageFileError: a file cannot be used.
+            DatasetError: The image has no masks, or they are malformed or of another shape than the image.
+            nucleus.images.reading.ImageFileError: A file cannot be read.
         """
         labels = self._memory.get(("labels", image_id), lambda: self._fitted_labels(image_id))
         return labels, np.ones(int(labels.max(initial=0)), np.int32)
 
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
-        """As `load_labels`, as a mask stack: (masks bool [H, W, N], class ids int32 [N])."""
+        """Reads an image's labels as a mask stack, in the manner of matterport's Mask_RCNN; see `load_labels`.
+
+        Args:
+            image_id: Index into `image_info`.
+
+        Returns:
+            (masks bool [H, W, N], class ids int32 [N], all 1).
+        """
         labels, class_ids = self.load_labels(image_id)
         return labels_to_masks(labels, len(class_ids)), class_ids
 
     def draw_sample(self, image_id: int, rng: np.random.Generator) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-        """As `load_image` and `load_labels`, mixed with other images where `mixing` says so: what training takes.
+        """Reads an image and its labels for training, mixed with other images of the same modality by `mixing`.
 
-        Images are mixed before they are preprocessed, and only within one modality.
+        Images are mixed before they are preprocessed.
 
         Args:
-            image_id: index into `image_info`.
-            rng: makes every random choice.
+            image_id: Index into `image_info`.
+            rng: Source of every random choice.
 
         Returns:
             (image uint8 [H, W, 3], (labels int32 [H, W], class ids int32 [N])).
 
         Raises:
-            DatasetError: see `load_labels`, of this image and those that it is mixed with.
-            nucleus.images.reading.ImageFileError: a file cannot be used.
+            DatasetError: An image has no masks, or they are malformed or of another shape than the image.
+            nucleus.images.reading.ImageFileError: A file cannot be read.
         """
         if self.mixing is None:
             return self.load_image(image_id), self.load_labels(image_id)
@@ -259,19 +275,21 @@ class NucleusDataset(Dataset):
         return image, (labels, np.ones(int(labels.max(initial=0)), np.int32))
 
     def image_reference(self, image_id: int) -> str:
-        """The image's id in its data set, or its file's name without suffix."""
+        """Returns the image's id in its data set, or the name of its file without suffix."""
         return self.image_info[image_id]["id"]
 
     def cache_labels(self, workers: int = 2, progress: bool = True) -> None:
-        """Makes all label images that are not on disk yet, so that the first epoch runs as fast as the others.
+        """Caches all label images on disk, so that the first epoch runs as fast as the others.
+
+        Label images that are cached before an error stay cached.
 
         Args:
-            workers: threads that read masks.
-            progress: whether a progress bar is shown.
+            workers: Number of threads that read masks.
+            progress: Whether a progress bar is shown.
 
         Raises:
-            DatasetError: see `load_labels`; as with the next one, those already made stay.
-            nucleus.images.reading.ImageFileError: a file cannot be used.
+            DatasetError: Masks are malformed or of another shape than the image.
+            nucleus.images.reading.ImageFileError: A file cannot be read.
         """
         with_masks = [i for i, info in enumerate(self.image_info) if info.get("truth")]
         with ThreadPoolExecutor(workers) as pool:
@@ -288,12 +306,12 @@ class NucleusDataset(Dataset):
         return image if self.fit is None else resize_image(image, self.fit, self.fit)[0]
 
     def _load_plain(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
-        """The image without preprocessing, and its labels."""
+        """Returns the image without preprocessing, and its labels."""
         image = self._memory.get(("plain", image_id), lambda: self._read_plain(image_id))
         return image, self.load_labels(image_id)[0]
 
     def _alike(self, image_id: int) -> list[int]:
-        """The other images of the same modality."""
+        """Returns the indices of the other images of the same modality."""
         modality = self.image_info[image_id]["modality"]
         return [i for i, info in enumerate(self.image_info) if info["modality"] == modality and i != image_id]
 
@@ -319,16 +337,16 @@ def _with_modalities(
     samples: list[Sample], folder: Path, classes: str | os.PathLike | None, require_classes: bool
 ) -> list[Sample]:
     if classes is None:
-        told = read_modalities(folder / CLASSES_FILE)
-        unknown = (sample.id for sample in samples if sample.modality == UNKNOWN_MODALITY)
-        told = {name: told[name] for name in unknown if name in told}
+        known = read_modalities(folder / CLASSES_FILE)
+        gaps = (sample.id for sample in samples if sample.modality == UNKNOWN_MODALITY)
+        known = {name: known[name] for name in gaps if name in known}
     elif not Path(classes).is_file():
         raise DatasetError(f"{classes}: there is no such file")
     else:
-        told = read_modalities(classes)
-        if require_classes and samples and not any(sample.id in told for sample in samples):
+        known = read_modalities(classes)
+        if require_classes and samples and not any(sample.id in known for sample in samples):
             raise DatasetError(f"{classes}: names none of the images, such as {samples[0].id}")
-    samples = [replace(sample, modality=told.get(sample.id, sample.modality)) for sample in samples]
+    samples = [replace(sample, modality=known.get(sample.id, sample.modality)) for sample in samples]
     mistaken = next((sample.id for sample in samples if sample.modality == EVERY_MODALITY), None)
     if mistaken is not None:
         raise DatasetError(

@@ -17,7 +17,7 @@ from nucleus.datasets.source import ImageSource
 
 DEFAULT_FOLDS = 4
 # For `warn_if_seen`, of a training that begins with weights.
-VALIDATION = "the {} images to validate on: how it scores on them says little of new images"
+VALIDATION = "the {} images to validate on: scores on them say little about new images"
 # Images that training divides by default.
 POOL = "train+val"
 
@@ -76,8 +76,8 @@ def select_images(
         folds: Number of folds, or a `folds.json`; None for those of the weights' run, else four.
         seed: Divides the images where `folds` is a number.
         default: Subset where nothing is asked for.
-        own: What comes instead of the default where the run of the weights held out a fold: that fold, the others, or
-            nothing.
+        own: Images to take instead of the default where the run of the weights held out a fold: that fold, the others,
+            or none.
         options: Other arguments of `NucleusDataset.load_nucleus`.
 
     Returns:
@@ -116,7 +116,7 @@ def require_unseen(weights: Path, ids: Collection[str], advice: str) -> None:
     Args:
         weights: The weights file.
         ids: Ids of the images.
-        advice: What to do instead, a sentence without its full stop.
+        advice: Advice for the user, a sentence without its full stop.
 
     Raises:
         DatasetError: The weights were trained on some of the images.

@@ -1,4 +1,4 @@
-"""Folds for cross-validation that hold each imaging modality in equal parts."""
+"""Cross-validation folds, stratified by imaging modality."""
 
 from __future__ import annotations
 
@@ -23,24 +23,27 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Folds:
-    """A division of a data set.
+    """Division of a data set into folds.
 
     Attributes:
-        ids: the image ids of each fold; no id is in two.
-        held_out: number of the fold that a training run validates on, counted from 1; None where this is no run's.
+        ids: Image ids of each fold; the folds are disjoint.
+        held_out: Number, counted from 1, of the fold that a training run validates on; None for folds without a run.
     """
 
     ids: tuple[tuple[str, ...], ...]
     held_out: int | None = None
 
     def split(self, number: int | None) -> tuple[set[str], set[str]]:
-        """Ids to train on and ids to validate on.
+        """Returns the image ids for training and those for validation.
 
         Args:
-            number: the fold to validate on, counted from 1.
+            number: Number of the validation fold, counted from 1.
+
+        Returns:
+            (ids of all other folds, ids of this fold).
 
         Raises:
-            DatasetError: there is no such fold.
+            DatasetError: There is no such fold.
         """
         if number not in range(1, len(self.ids) + 1):
             raise DatasetError(f"There are folds 1 to {len(self.ids)}. Received: fold {number}")
@@ -48,34 +51,46 @@ class Folds:
         return {name for fold in rest for name in fold}, set(self.ids[number - 1])
 
     def learned(self) -> set[str]:
-        """Ids that a run was trained on: all but those held out; none where this is no run's."""
+        """Returns the ids that a run was trained on: all but the held-out fold, and none for folds without a run."""
         return set() if self.held_out is None else self.split(self.held_out)[0]
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the folds as JSON: {"held_out": number or null, "folds": [[id, ...], ...]}.
 
         Args:
-            path: the file.
+            path: Path of the JSON file.
 
         Raises:
-            OSError: the file cannot be written.
+            OSError: The file cannot be written.
         """
         write_text(path, json.dumps({"held_out": self.held_out, "folds": self.ids}, indent=1) + "\n")
 
 
 def make_folds(modalities: Mapping[str, str], count: int, seed: int = 0) -> Folds:
-    """Deals images out to folds, at random within each modality.
+    """Divides images into folds at random, stratified by modality.
 
-    In each modality, and in all together, two folds differ by one image at most. The order of the images does not
-    matter.
+    In each modality, and in all together, two folds differ by one image at most. The result does not depend on the
+    order of the images.
+
+    Examples:
+        >>> modalities = {"a": "brightfield", "b": "brightfield", "c": "fluorescence", "d": "fluorescence"}
+        >>> folds = make_folds(modalities, count=2)
+        >>> [sorted(modalities[name] for name in fold) for fold in folds.ids]
+        [['brightfield', 'fluorescence'], ['brightfield', 'fluorescence']]
+        >>> train, val = folds.split(1)
+        >>> len(train), len(val), train & val
+        (2, 2, set())
 
     Args:
-        modalities: image id -> modality.
-        count: number of folds, 2 or more.
-        seed: chooses the division.
+        modalities: Image id -> modality.
+        count: Number of folds, 2 or more.
+        seed: Seed of the division.
+
+    Returns:
+        The `Folds`.
 
     Raises:
-        DatasetError: there are fewer than two folds or fewer images than folds.
+        DatasetError: There are fewer than two folds or fewer images than folds.
     """
     if not 2 <= count <= len(modalities):
         raise DatasetError(f"{len(modalities)} images cannot be divided into {count} folds")
@@ -83,21 +98,24 @@ def make_folds(modalities: Mapping[str, str], count: int, seed: int = 0) -> Fold
     groups: dict[str, list[str]] = defaultdict(list)
     for name in sorted(modalities):
         groups[modalities[name]].append(name)
-    # Dealt in one go, so that the next modality begins where the last one ended.
+    # Dealt in one sequence, so that each modality continues with the fold after the last one's.
     dealt = [name for modality in sorted(groups) for name in rng.permutation(groups[modality]).tolist()]
     return Folds(tuple(tuple(sorted(dealt[start::count])) for start in range(count)))
 
 
 def divide_images(infos: Iterable[Mapping[str, Any]], count: int, seed: int = 0) -> Folds:
-    """Deals the images of a data set out to folds, see `make_folds`; warns where folds cannot be stratified.
+    """Divides the images of a data set into folds, with a warning where modalities are unknown; see `make_folds`.
 
     Args:
-        infos: entries of `NucleusDataset.image_info`.
-        count: see `make_folds`.
-        seed: see `make_folds`.
+        infos: Entries of `NucleusDataset.image_info`.
+        count: Number of folds, 2 or more.
+        seed: Seed of the division.
+
+    Returns:
+        The `Folds`.
 
     Raises:
-        DatasetError: see `make_folds`.
+        DatasetError: There are fewer than two folds or fewer images than folds.
     """
     modalities = {info["id"]: info["modality"] for info in infos}
     folds = make_folds(modalities, count, seed)
@@ -115,15 +133,18 @@ def divide_images(infos: Iterable[Mapping[str, Any]], count: int, seed: int = 0)
 
 
 def find_folds(weights: str | os.PathLike) -> Folds | None:
-    """Returns the folds of the run that weights come from, or None if it held none out.
+    """Reads the folds of the run that trained some weights.
 
-    They are beside the weights: under their own name, as `nucleus pack` writes them, or `folds.json` of the run.
+    The file is beside the weights: `<weights>.folds.json`, as `nucleus pack` writes it, or the run's `folds.json`.
 
     Args:
-        weights: the weights file.
+        weights: Path of the weights file.
+
+    Returns:
+        The `Folds`, or None if the run had none.
 
     Raises:
-        DatasetError: the file is there and cannot be used.
+        DatasetError: The file is there and cannot be read.
     """
     weights = Path(weights)
     for path in (folds_beside(weights), weights.parent / FOLDS_FILE):
@@ -133,18 +154,18 @@ def find_folds(weights: str | os.PathLike) -> Folds | None:
 
 
 def folds_beside(weights: str | os.PathLike) -> Path:
-    """Where the folds of weights are that stand alone: `nucleus_mine.folds.json` beside `nucleus_mine.h5`."""
+    """Returns the path of the folds of a packed weights file: `nucleus_mine.folds.json` for `nucleus_mine.h5`."""
     return Path(weights).with_name(f"{Path(weights).stem}.{FOLDS_FILE}")
 
 
 def read_folds(path: str | os.PathLike) -> Folds:
-    """Reads what `Folds.save` wrote.
+    """Reads a file of `Folds.save`.
 
     Args:
-        path: the file.
+        path: Path of the JSON file.
 
     Raises:
-        DatasetError: it cannot be read, is no such file, or an id occurs twice.
+        DatasetError: The file cannot be read, holds no folds, or has an id twice.
     """
     path = Path(path)
     try:

@@ -1,4 +1,4 @@
-"""Which file is the label image of an image, by its name."""
+"""Lookup of an image's label image in a folder, by file name."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ SUFFIXES = (".png", ".tif", ".tiff")
 
 
 class LabelIndex:
-    """The label images in one or several folders, as this project or another program names them.
+    """Index of the label images in one or several folders, as this project or another program names them.
 
-    That of the image `a` is `a.png`, `.tif` or `.tiff`, or has one of `LABEL_ENDINGS` after its name, as in
-    `a_cp_masks.png`. Upper and lower case may differ from the image's, if there is none without that difference.
+    The label image of the image `a` is `a.png`, `.tif` or `.tiff`, or has one of `LABEL_ENDINGS` after the name, as in
+    `a_cp_masks.png`. A name that differs in case only is used if no name is equal.
 
     Args:
-        folders: Folders that are listed once; a missing one has no label images.
+        folders: Folders of the label images, listed once. A missing folder has none.
     """
 
     def __init__(self, *folders: str | os.PathLike) -> None:
@@ -32,17 +32,14 @@ class LabelIndex:
                     self._files[path.stem.lower()].append(path)
 
     def find(self, image_id: str, among: Collection[str] = ()) -> Path:
-        """Finds the label image of an image.
+        """Returns the path of an image's label image.
 
         Args:
             image_id: Name of the image.
-            among: Names of all images; a file that is named for another of them is not taken.
-
-        Returns:
-            The file.
+            among: Names of all images; files named for another of them are excluded.
 
         Raises:
-            DatasetError: There is none, or several.
+            DatasetError: No file or several files have the name.
         """
         found = self._candidates(image_id, among)
         if len(found) == 1:

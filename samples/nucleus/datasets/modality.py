@@ -1,10 +1,10 @@
-"""Imaging modality by the looks of an image, for data sets that do not say which it is.
+"""Estimation of the imaging modality from an image's appearance, for data sets that do not record it.
 
-Images are grouped by histograms of their contrast as in the cross-validation of the ensemble thesis whose classes are
-fluorescence, histology and brightfield ("clustered into distinct classes using contrast histograms", section 4.4.2).
-That text does not say how its histograms were made: here they are those of lightness and of chroma in CIE Lab, each
-summed up from below, so that the distance of two images grows with how far apart their pixels' values are, and the
-groups are k-means clusters.
+Images are clustered by contrast histograms, as in the cross-validation of Vuola ("Nuclei segmentation using computer
+vision", 2019), whose classes are fluorescence, histology and brightfield ("clustered into distinct classes using
+contrast histograms", section 4.4.2). The thesis does not define its histograms. Here they are cumulative histograms of
+lightness and chroma in CIE Lab, so that the distance of two images grows with that of their pixels' values, and the
+clusters are those of k-means.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _RESTARTS, _ITERATIONS = 50, 100
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well clusters agree with classes.
+    """Agreement of clusters with known classes.
 
     Attributes:
-        purity: Share of the images that are of the most frequent class of their cluster.
-        adjusted_rand: Adjusted Rand index (Hubert and Arabie 1985): 1 for the same division, 0 on average by chance.
+        purity: Share of the images, 0..1, in the most frequent class of their cluster.
+        adjusted_rand: Adjusted Rand index (Hubert and Arabie, 1985): 1 for equal divisions, 0 on average by chance.
     """
 
     purity: float
@@ -37,19 +37,19 @@ class Agreement:
 
 
 def cluster(histograms: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
-    """Divides histograms into clusters: k-means, the best of 50 runs that begin with k-means++.
+    """Clusters histograms with k-means, the best of 50 runs with k-means++ initialisation.
 
     Args:
         histograms: float [N, D].
         count: Number of clusters.
-        seed: Chooses where the runs begin.
+        seed: Seed of the initial centres.
 
     Returns:
-        int [N], the cluster of each, from 0 on, the largest first and equally large ones in the order of their first
-        members. There are fewer clusters than asked for if there are fewer different histograms.
+        int [N], cluster of each histogram, numbered from 0 by descending size, equally large ones in the order of their
+        first members. There are fewer clusters than `count` if there are fewer different histograms.
 
     Raises:
-        DatasetError: There are fewer histograms than clusters, or no cluster is asked for.
+        DatasetError: There are fewer histograms than clusters, or `count` is below 1.
     """
     if not 1 <= count <= len(histograms):
         raise DatasetError(f"{len(histograms)} images cannot be divided into {count} clusters")
@@ -66,21 +66,29 @@ def cluster(histograms: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
 def estimate_modalities(
     dataset: NucleusDataset, count: int = 3, seed: int = 0, progress: bool = True
 ) -> dict[str, str]:
-    """Estimates the modality of every image of a data set from all of them together.
+    """Estimates the modality of every image of a data set by clustering all of them.
+
+    Examples:
+        >>> from nucleus.datasets.dataset import shipped_data
+        >>> dataset = NucleusDataset()
+        >>> dataset.load_nucleus(shipped_data(), "val")
+        >>> dataset.prepare()
+        >>> modalities = estimate_modalities(dataset, count=2, progress=False)
+        >>> len(modalities), len(set(modalities.values()))
+        (6, 2)
 
     Args:
-        dataset: Prepared, without preprocessing. Whether it says which modality an image has does not matter.
+        dataset: Prepared data set without preprocessing. Known modalities are ignored.
         count: Number of clusters.
-        seed: See `cluster`.
-        progress: Shows a progress bar.
+        seed: Seed of the clustering.
+        progress: Whether a progress bar is shown.
 
     Returns:
-        Image id -> the cluster's name: what its images look like for the most part, one of
-        `nucleus.images.appearance.LOOKS`; where several clusters look alike, with a number, the largest cluster first
-        ("fluorescence-1", "fluorescence-2").
+        Image id -> name of its cluster: the most frequent of `nucleus.images.appearance.LOOKS` among its images, with a
+        number, the largest cluster first, where several clusters share it ("fluorescence-1", "fluorescence-2").
 
     Raises:
-        DatasetError: The data set preprocesses its images, or there are fewer images than clusters.
+        DatasetError: The data set preprocesses its images, or has fewer images than clusters.
         nucleus.images.reading.ImageFileError: An image cannot be read.
     """
     if dataset.preprocessing is not None:
@@ -99,21 +107,24 @@ def agreement(clusters: Sequence, classes: Sequence) -> Agreement:
     """Compares a division into clusters with known classes.
 
     Args:
-        clusters: The cluster of each image.
-        classes: The class of each, in the same order.
+        clusters: Cluster of each image.
+        classes: Class of each image, in the same order.
+
+    Returns:
+        The `Agreement`.
     """
     table = np.zeros((len(set(clusters)), len(set(classes))), np.int64)
     np.add.at(table, tuple(np.unique(np.asarray(of), return_inverse=True)[1] for of in (clusters, classes)), 1)
     pairs, rows, columns = (_pairs(part) for part in (table, table.sum(axis=1), table.sum(axis=0)))
     by_chance = rows * columns / max(_pairs(table.sum()), 1)
     span = (rows + columns) / 2 - by_chance
-    # Both put all together, or both each by itself: the same division.
+    # No span: both have one group, or both only groups of one image, which is the same division.
     rand = 1.0 if span == 0 else (pairs - by_chance) / span
     return Agreement(purity=float(table.max(axis=1).sum() / table.sum()), adjusted_rand=float(rand))
 
 
 def _first_centres(points: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Chooses points far from each other at random: Arthur and Vassilvitskii, "k-means++" (2007)."""
+    """Draws initial centres far from each other: Arthur and Vassilvitskii, "k-means++" (2007)."""
     chosen = [int(rng.integers(len(points)))]
     nearest = np.full(len(points), np.inf)
     while len(chosen) < count:
@@ -125,7 +136,7 @@ def _first_centres(points: np.ndarray, count: int, rng: np.random.Generator) -> 
 
 
 def _lloyd(points: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, float]:
-    """Moves centres until no point changes its cluster: (clusters [N], sum of the squared distances to the centres)."""
+    """Runs Lloyd's iterations; returns (cluster of each point [N], sum of the squared distances to the centres)."""
     clusters = None
     for _ in range(_ITERATIONS):
         distances = cdist(points, centres, "sqeuclidean")
@@ -149,5 +160,5 @@ def _name_clusters(clusters: np.ndarray, looks: Sequence[str]) -> list[str]:
 
 
 def _pairs(counts: np.ndarray) -> float:
-    """The number of pairs within groups of these sizes."""
+    """Returns the number of pairs within groups of these sizes."""
     return float((counts * (counts - 1) / 2).sum())

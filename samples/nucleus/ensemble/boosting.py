@@ -1,4 +1,4 @@
-"""Growing the trees with LightGBM, which only fitting needs."""
+"""Gradient boosting with LightGBM, which only fitting needs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from nucleus.ensemble.trees import Tree
 
 @dataclass(frozen=True)
 class BoostingSettings:
-    """How a model is grown; see LightGBM's parameters of these names.
+    """LightGBM parameters of one model.
 
     Attributes:
-        learning_rate: By which each tree's values are multiplied.
-        num_leaves: Leaves of a tree at most.
-        feature_fraction: Part of the features that each tree may use, chosen at random.
-        rounds: Trees.
+        learning_rate: Shrinkage of each tree's values, above 0.
+        num_leaves: Largest number of leaves of a tree.
+        feature_fraction: Share of the features, 0..1, that are drawn for each tree.
+        rounds: Number of trees.
     """
 
     learning_rate: float
@@ -29,7 +29,8 @@ class BoostingSettings:
     rounds: int
 
 
-# Models that are averaged: Vuola, 2019, section 4.3, varies these three and names no values; those are ours.
+# Models that are averaged. Vuola, 2019, section 4.3, varies the first three parameters without naming values; these are
+# ours.
 SETTINGS = (
     BoostingSettings(0.1, 7, 0.6, 80),
     BoostingSettings(0.1, 15, 0.9, 60),
@@ -46,14 +47,14 @@ def grow(
     seed: int = 0,
     threads: int = 0,
 ) -> list[list[Tree]]:
-    """Fits a model for each of several settings, to the least squared error.
+    """Fits one model for each of several settings, by least squares.
 
     Args:
         features: float64 `[N, F]`, finite.
         targets: float64 `[N]`.
-        settings: Those of each model.
-        seed: Chooses the features of each tree.
-        threads: 0 for as many as there are cores. The result does not depend on it.
+        settings: Settings of each model.
+        seed: Seed of the features drawn for each tree.
+        threads: Number of threads; 0 for the number of cores. The result does not depend on it.
 
     Returns:
         The trees of each model.
@@ -83,10 +84,10 @@ def grow(
 
 
 def import_lightgbm() -> ModuleType:
-    """Returns LightGBM.
+    """Imports LightGBM.
 
     Raises:
-        ValueError: It is not installed or cannot be loaded; the message says what to do.
+        ValueError: LightGBM is not installed or cannot be loaded; the message says how to install it.
     """
     try:
         import lightgbm
@@ -103,7 +104,7 @@ def import_lightgbm() -> ModuleType:
 
 
 def _to_tree(root: dict[str, Any]) -> Tree:
-    """Turns LightGBM's nested splits into arrays; it numbers a split after its parent, as `Tree` wants it."""
+    """Converts LightGBM's nested splits to arrays; their numbers exceed their parents', as in `Tree`."""
     splits: dict[int, tuple[int, float, int, int]] = {}
     values: dict[int, float] = {}
     waiting = [root]

@@ -1,4 +1,4 @@
-"""The masks that several models predict for one image, from which an ensemble chooses."""
+"""Candidates of an ensemble: the masks that several models predict for one image."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from nucleus.models.base import Prediction
 
 @dataclass(frozen=True)
 class Candidates:
-    """All predicted masks of one image, those of the first member first, each member's by ascending label.
+    """All predicted masks of one image, sorted by member and then by label.
 
     Attributes:
         members: Names of the models.
-        labels: The label image of each member, integer `[H, W]`, labels 1..N without a gap.
+        labels: Label image of each member, integer `[H, W]`, labels 1..N without a gap.
         member: int64 `[N]`, index into members of each mask.
-        label: int64 `[N]`, its number in its member's label image.
-        score: float64 `[N]`, what its own model gave it, 0..1.
-        area: int64 `[N]`, pixels.
+        label: int64 `[N]`, label of each mask in its member's label image.
+        score: float64 `[N]`, score by the mask's own model, 0..1.
+        area: int64 `[N]`, number of pixels.
         boxes: int64 `[N, 4]`, (y1, x1, y2, x2) in pixels, y2 and x2 exclusive.
-        first: int64 `[K]`, one mask of each pair that shares pixels; its member comes before that of the second.
-        second: int64 `[K]`, the other one.
-        shared: int64 `[K]`, pixels that both have.
+        first: int64 `[K]`, index of the mask of the earlier member in each pair that shares pixels.
+        second: int64 `[K]`, index of the other mask in each pair.
+        shared: int64 `[K]`, number of shared pixels of each pair.
     """
 
     members: tuple[str, ...]
@@ -56,7 +56,7 @@ class Candidates:
 
 
 def gather(predictions: Mapping[str, Prediction]) -> Candidates:
-    """Puts the predictions of several models for one image together.
+    """Collects the predictions of several models for one image.
 
     Args:
         predictions: By the model's name, (labels integer `[H, W]` with 0 for background and 1..N without a gap, scores
@@ -66,7 +66,8 @@ def gather(predictions: Mapping[str, Prediction]) -> Candidates:
         The `Candidates`.
 
     Raises:
-        ValueError: There is no prediction, the label images differ in shape, labels have a gap, or scores do not fit.
+        ValueError: There is no prediction, the label images differ in shape, labels have a gap, or labels and scores
+            differ in number.
     """
     if not predictions:
         raise ValueError("An ensemble needs the predictions of one model at least.")
@@ -74,7 +75,7 @@ def gather(predictions: Mapping[str, Prediction]) -> Candidates:
     for name, (labels, given) in predictions.items():
         labels, given = np.asarray(labels), np.asarray(given, np.float64)
         _check(name, labels, given)
-        # Label images of a whole data set are held while fitting, and few have more nuclei than a byte can count.
+        # Fitting holds the label images of a whole data set in memory; one byte per pixel suffices for most.
         label_images.append(labels.astype(np.min_scalar_type(int(labels.max(initial=0)))))
         scores.append(given)
     shapes = {labels.shape for labels in label_images}
@@ -98,17 +99,17 @@ def gather(predictions: Mapping[str, Prediction]) -> Candidates:
 
 
 def true_iou(candidates: Candidates, truth: np.ndarray) -> np.ndarray:
-    """IoU of each mask with the true nucleus that it fits best: what an ensemble learns to predict.
+    """Computes the IoU of each mask with its best true nucleus, the target of an ensemble's regression.
 
     Args:
-        candidates: The masks.
-        truth: Integer `[H, W]`, the label image of the ground truth.
+        candidates: Masks of the image.
+        truth: Integer `[H, W]`, label image of the ground truth.
 
     Returns:
-        float64 `[N]` in 0..1; 0 where a mask touches no nucleus.
+        float64 `[N]` in 0..1; 0 for a mask that overlaps no nucleus.
 
     Raises:
-        ValueError: The shapes differ.
+        ValueError: The shapes of masks and truth differ.
     """
     return np.concatenate([overlaps(labels, truth).best_iou for labels in candidates.labels])
 
@@ -124,7 +125,7 @@ def _check(name: str, labels: np.ndarray, scores: np.ndarray) -> None:
 
 
 def _pairs(label_images: list[np.ndarray], counts: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the masks of different members that share pixels, by their index among all, and how many."""
+    """Returns (first, second, shared) of the masks of different members that share pixels; see `Candidates`."""
     starts = np.cumsum([0, *counts])
     found = []
     for one, other in itertools.combinations(range(len(counts)), 2):

@@ -1,4 +1,4 @@
-"""What an ensemble is fitted to: images whose nuclei are known, with every member's prediction."""
+"""Examples that an ensemble is fitted to: images with ground truth and every member's prediction."""
 
 from __future__ import annotations
 

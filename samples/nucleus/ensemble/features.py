@@ -1,9 +1,8 @@
-"""What tells a good mask from a bad one: the features from which an ensemble predicts the IoU with the truth.
+"""Features of masks, from which an ensemble predicts the IoU with the truth.
 
-"Nuclei segmentation using computer vision", Vuola, 2019, section 4.3, takes structural properties as
-`skimage.measure.regionprops` computes them (group "shape") and found no gain in intensities. The other groups are this
-project's: what a mask's own model thought of it, which model it is, intensities, its neighbours, and what the other
-models have at its place.
+"Nuclei segmentation using computer vision", Vuola, 2019, section 4.3, uses structural properties of
+`skimage.measure.regionprops` (group "shape") and found no gain in intensities. The other groups are this project's: the
+score by the mask's own model, the identity of this model, intensities, neighbours, and agreement with other models.
 """
 
 from __future__ import annotations
@@ -38,19 +37,19 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "neighbours": ("touching", "touching_part", "at_image_border", "relative_area", "masks_in_image"),
     "agreement": ("best_iou", "mean_iou", "partner_score", "covered", "pieces"),
 }
-# Pixels around a mask that count as its surroundings.
+# Width in pixels of a mask's surroundings.
 _RING = 3
 
 
 def feature_names(groups: Iterable[str], members: Sequence[str]) -> list[str]:
-    """Names the columns of `describe`.
+    """Returns the names of the features of some groups, in the order of the columns.
 
     Args:
-        groups: Names in GROUPS.
+        groups: Keys of GROUPS.
         members: Names of the models.
 
     Raises:
-        ValueError: There is no such group, or no group at all.
+        ValueError: A group is unknown, or there is none.
     """
     groups = list(groups)
     unknown = [group for group in groups if group not in GROUPS]
@@ -67,27 +66,29 @@ def feature_names(groups: Iterable[str], members: Sequence[str]) -> list[str]:
 def describe(candidates: Candidates, image: np.ndarray) -> dict[str, np.ndarray]:
     """Computes all features of all masks of an image.
 
-    shape: of `skimage.measure.regionprops`, in pixels, and roundness, 4 pi area / perimeter^2.
-    member: from_NAME, 1 for the masks of that member, else 0.
-    score: what its own model gave it.
-    intensity: mean and standard deviation of the luminance (ITU-R BT.601, 0..255) in the mask and in the whole image;
-    contrast, how much brighter the mask is than the background within three pixels of it (0 where there is none); edge,
-    mean length of the gradient (Sobel, luminance a pixel) on the mask's own border pixels.
-    neighbours: number of masks of the same member that it touches, part of its outline that touches them, whether it
-    reaches the image's border, its area over the median one of its member in this image, and their number.
-    agreement: largest IoU with a mask of another member; the mean over other members of the largest IoU with theirs;
-    the score of the mask of that largest IoU; the mean over other members of the part of its pixels that they cover;
-    the most masks of one other member that have more than half of their pixels in it. All 0 without other members.
+    - shape: properties of `skimage.measure.regionprops`, in pixels, and roundness, 4 pi area / perimeter^2.
+    - member: from_NAME, 1 for the masks of that member, else 0.
+    - score: score by the mask's own model.
+    - intensity: mean and standard deviation of the luminance (ITU-R BT.601, 0..255) in the mask and in the whole image;
+      contrast, mean luminance minus that of the background within three pixels of the mask (0 without such background);
+      edge, mean gradient magnitude (Sobel, luminance per pixel) on the mask's border pixels.
+    - neighbours: number of masks of the same member that touch the mask, share of its outline that touches them,
+      whether it reaches the image's border, its area divided by the median area of its member's masks in this image,
+      and the number of these masks.
+    - agreement: largest IoU with a mask of another member; mean over other members of the largest IoU with their masks;
+      score of the mask with the largest IoU; mean over other members of the share of its pixels that they cover;
+      largest number of masks of one other member with more than half of their pixels in it. All are 0 without other
+      members.
 
     Args:
-        candidates: The masks.
+        candidates: Masks of the image.
         image: uint8 `[H, W, 3]` RGB, as read.
 
     Returns:
-        Name -> float64 `[N]`, finite; names as `feature_names` of all groups.
+        Name -> float64 `[N]`, finite, for the `feature_names` of all groups.
 
     Raises:
-        ValueError: The image has another shape than the masks.
+        ValueError: The image and the masks differ in shape.
     """
     if image.shape[:2] != candidates.labels[0].shape:
         raise ValueError(f"The image has {image.shape[:2]} pixels, its label images {candidates.labels[0].shape}")
@@ -110,7 +111,7 @@ def _shape(labels: np.ndarray) -> dict[str, np.ndarray]:
         return {name: np.zeros(0) for name in GROUPS["shape"]}
     measured = regionprops_table(labels, properties=tuple(_SHAPE.values()))
     table = {name: measured[key] for name, key in _SHAPE.items()}
-    # A line of pixels has no perimeter to speak of.
+    # The perimeter of a line of pixels can be 0.
     table["roundness"] = 4 * np.pi * table["area"] / np.maximum(table["perimeter"], 1) ** 2
     return table
 
@@ -155,7 +156,7 @@ def _neighbours(labels: np.ndarray) -> dict[str, np.ndarray]:
     sizes = areas(labels)
     return {
         "touching": np.bincount(pairs // (count + 1), minlength=count + 1)[1:],
-        # A mask that fills the image has no outline in it.
+        # A mask that fills the image has no outline.
         "touching_part": contacts / np.maximum(outline, 1),
         "at_image_border": at_border[1:],
         "relative_area": sizes / np.median(sizes) if count else np.zeros(0),
@@ -164,7 +165,7 @@ def _neighbours(labels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _sides(labels: np.ndarray) -> np.ndarray:
-    """Returns bool `[4, H, W]`: whether the pixel above, below, left or right has another label."""
+    """Returns whether the pixel above, below, left or right has another label, bool `[4, H, W]`."""
     sides = np.zeros((4, *labels.shape), bool)
     down, right = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
     sides[0, 1:], sides[1, :-1] = down, down
@@ -173,7 +174,7 @@ def _sides(labels: np.ndarray) -> np.ndarray:
 
 
 def _touching(labels: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Returns the labels on both sides of every side that two masks share, from either one's view."""
+    """Returns (label, neighbouring label) for every pixel side that two masks share, in both directions."""
     found = []
     for one, other in ((labels[1:], labels[:-1]), (labels[:, 1:], labels[:, :-1])):
         both = (one != other) & (one > 0) & (other > 0)
@@ -190,7 +191,7 @@ def _agreement(candidates: Candidates) -> dict[str, np.ndarray]:
         np.maximum.at(best, (one, of_other), candidates.iou)
         np.add.at(covered, (one, of_other), candidates.shared / candidates.area[one])
         np.add.at(pieces, (one, of_other), 2 * candidates.shared > candidates.area[other])
-        # The last of repeated indices is the one that stays, so that of the largest IoU.
+        # Of repeated indices the last assignment holds, which is that of the largest IoU.
         order = np.argsort(candidates.iou, kind="stable")
         rising = order[candidates.iou[order] >= best_iou[one[order]]]
         best_iou[one[rising]] = candidates.iou[rising]

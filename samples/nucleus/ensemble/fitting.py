@@ -1,4 +1,4 @@
-"""Fitting an ensemble, and telling by cross-validation what it gains."""
+"""Fitting of an ensemble, with a cross-validation of its gain."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from nucleus.ensemble.model import Ensemble, Rules
 from nucleus.ensemble.trees import Tree, predict_mean
 from nucleus.evaluation.scores import THRESHOLDS, Matches, overlaps
 
-# Least predicted IoU that is tried.
+# Thresholds of the predicted IoU that are tried.
 TRIED_THRESHOLDS = np.arange(0, 85, 5) / 100
 
 
 class NothingToLearnError(ValueError):
-    """The members have found nothing in the images that an ensemble is to learn from."""
+    """Error of fitting to images in which the members found no nucleus."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted ensemble, and what ensembles that had not seen an image made of it.
+    """A fitted ensemble with its out-of-fold predictions.
 
     Attributes:
-        ensemble: Fitted to all images.
-        quality: Out of fold: predicted IoU of each image's masks, float64 `[N]`.
-        rules: Out of fold: how masks of each image were chosen; the threshold is that of the other folds.
+        ensemble: Ensemble fitted to all images.
+        quality: Out-of-fold predicted IoU of each image's masks, float64 `[N]`.
+        rules: Out-of-fold rules of each image, with the threshold chosen on the other folds.
     """
 
     ensemble: Ensemble
@@ -41,16 +41,15 @@ class Fitted:
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How an ensemble is fitted.
+    """Settings of fitting an ensemble.
 
     Attributes:
         groups: Groups of features that the examples have.
-        rules: How masks are chosen.
-        choose_threshold: Whether the threshold is the one of TRIED_THRESHOLDS with the best mAP, instead of that of the
-            rules.
+        rules: Rules for choosing masks.
+        choose_threshold: Whether the rules' threshold is replaced by that of TRIED_THRESHOLDS with the best mAP.
         boosting: Settings of the models that are averaged.
-        seed: For what the trees choose at random.
-        threads: Of LightGBM; the result does not depend on it.
+        seed: Seed of the random choices of the trees.
+        threads: Number of LightGBM's threads; the result does not depend on it.
     """
 
     groups: tuple[str, ...] = tuple(GROUPS)
@@ -67,16 +66,16 @@ def fit(
     settings: FitSettings | None = None,
     progress: bool = True,
 ) -> Fitted:
-    """Fits an ensemble to images, and one to all folds but one for each of them.
+    """Fits an ensemble to all images, and one to the other folds of each fold for cross-validation.
 
-    What is told of an image is by an ensemble that has seen neither it nor any other of its fold: its trees grew on the
-    other folds, and its threshold was chosen on these by trees that had not seen the image in question either.
+    The out-of-fold results of an image are those of an ensemble fitted without its fold: the trees were grown on the
+    other folds, and the threshold was chosen on these, by trees grown without each image's own fold.
 
     Args:
-        examples: From `make_examples`.
-        folds: Image ids of each fold; three at least, two if the threshold is given. Ids of other images do not matter.
-        settings: How; the defaults by default.
-        progress: Shows a progress bar.
+        examples: Images with known nuclei, from `make_examples`.
+        folds: Image ids of each fold, at least three folds, or two with a given threshold. Other ids are ignored.
+        settings: Settings of fitting; by default `FitSettings()`.
+        progress: Whether a progress bar is shown.
 
     Returns:
         The `Fitted`.
@@ -90,7 +89,7 @@ def fit(
     count = len(folds)
     if count < (3 if settings.choose_threshold else 2):
         raise ValueError(f"Expected three folds, or two with a given threshold. Received: {count}")
-    # Without each fold, without each two, and without none.
+    # Fits without each fold, without each pair of folds, and to all folds.
     steps = 1 + count + (math.comb(count, 2) if settings.choose_threshold else 0)
     with tqdm(total=steps, desc="fit", unit="fit", disable=not progress) as bar:
         grower = _Grower(examples, fold_of, settings, bar)
@@ -120,12 +119,12 @@ def best_rules(examples: Sequence[Example], quality: Sequence[np.ndarray], rules
     """Chooses the threshold with the best mAP of the 2018 Data Science Bowl.
 
     Args:
-        examples: Images.
-        quality: Predicted IoU of each image's masks.
-        rules: The other rules.
+        examples: Images with known nuclei.
+        quality: Predicted IoU of each image's masks, float64 `[N]`.
+        rules: Rules whose threshold is replaced.
 
     Returns:
-        The rules with the best of TRIED_THRESHOLDS; of equals the one that is nearest to the threshold of `rules`.
+        The rules with the best of TRIED_THRESHOLDS; ties go to the one nearest to the threshold of `rules`.
     """
     curves = [_precision_curve(*pair, rules) for pair in zip(examples, quality, strict=True)]
     precision = np.mean(curves, axis=0)
@@ -136,7 +135,7 @@ def best_rules(examples: Sequence[Example], quality: Sequence[np.ndarray], rules
 def _rules_without(
     held_out: int, grower: _Grower, examples: Sequence[Example], fold_of: Sequence[int], rules: Rules
 ) -> Rules:
-    """Chooses the rules on all folds but one, by trees that had seen neither that fold nor an image's own."""
+    """Chooses the rules on all folds but one, by trees grown without that fold and without each image's own."""
     rest = [index for index, fold in enumerate(fold_of) if fold != held_out]
     quality = [grower.predict(index, {held_out, fold_of[index]}) for index in rest]
     return best_rules([examples[index] for index in rest], quality, rules)
@@ -145,7 +144,7 @@ def _rules_without(
 def _precision_curve(example: Example, quality: np.ndarray, rules: Rules) -> np.ndarray:
     """Returns the average precision of an image at each of TRIED_THRESHOLDS, from one selection.
 
-    A threshold takes masks from the end of a selection without changing what it does with the better ones.
+    A higher threshold removes the worst masks of a selection and does not change the others.
     """
     selection = replace(rules, threshold=float(TRIED_THRESHOLDS[0])).select(example.candidates, quality)
     pair = overlaps(example.truth, selection.labels)
@@ -158,14 +157,14 @@ def _precision_curve(example: Example, quality: np.ndarray, rules: Rules) -> np.
 
 
 class _Grower:
-    """Grows trees on all folds but some, once for each choice."""
+    """Grows and caches trees on all folds but some."""
 
     def __init__(self, examples: Sequence[Example], fold_of: Sequence[int], settings: FitSettings, bar: tqdm):
         self._examples, self._fold_of, self._settings, self._bar = examples, fold_of, settings, bar
         self._grown: dict[frozenset[int], list[list[Tree]]] = {}
 
     def predict(self, index: int, without: set[int]) -> np.ndarray:
-        """Predicts the IoU of an image's masks by trees that saw no image of these folds."""
+        """Predicts the IoU of an image's masks by trees grown without some folds."""
         return np.clip(predict_mean(self.models(frozenset(without)), self._examples[index].features), 0, 1)
 
     def models(self, without: frozenset[int]) -> list[list[Tree]]:

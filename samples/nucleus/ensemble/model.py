@@ -1,4 +1,4 @@
-"""An ensemble that has been fitted: what it holds, its file, and how it finds nuclei."""
+"""Fitted ensembles: their contents, their file, and their choice among nuclei."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class Combination:
-    """What an ensemble made of its members' predictions for one image.
+    """Choice of an ensemble among its members' nuclei in one image.
 
     Attributes:
         labels: int32 `[H, W]`, 0 background, 1..N one nucleus each.
         scores: float32 `[N]`, the predicted IoU of each nucleus with the truth, 0..1.
-        picked: The member that each nucleus is from, N names.
+        picked: Names of the members that the nuclei are from, N names.
     """
 
     labels: np.ndarray
@@ -40,7 +40,7 @@ class Combination:
 
 @dataclass(frozen=True)
 class Rules:
-    """How masks are chosen by the IoU that is predicted for them; see `nucleus.ensemble.selection.select`.
+    """Rules by which masks are chosen, given their predicted IoU; see `nucleus.ensemble.selection.select`.
 
     Attributes:
         threshold: Least predicted IoU of a mask that stays.
@@ -62,7 +62,7 @@ class Rules:
         return select(candidates, quality, self.threshold, self.nms_threshold, self.least_visible)
 
     def combine(self, candidates: Candidates, quality: np.ndarray) -> Combination:
-        """Chooses masks by their predicted IoU, float64 `[N]` in 0..1, and tells what came of it."""
+        """Chooses masks by their predicted IoU, float64 `[N]` in 0..1, and returns the choice."""
         selection = self.select(candidates, quality)
         return Combination(
             labels=selection.labels,
@@ -73,7 +73,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Predicts how well each mask of several models fits its nucleus, and chooses among them by that.
+    """Fitted ensemble: predicts the IoU of each member's masks with the truth and keeps the best masks.
 
     The ensemble of "Nuclei segmentation using computer vision", Vuola, 2019, section 4.3.
 
@@ -81,8 +81,8 @@ class Ensemble:
         members: Names of the models.
         groups: Groups of features, of `nucleus.ensemble.features.GROUPS`.
         models: Trees of each of the models that are averaged.
-        rules: How masks are chosen.
-        about: How it was fitted and what that gave, as JSON holds it.
+        rules: Rules by which masks are chosen.
+        about: Notes on the fit and its scores, JSON-compatible.
         weights: Weights file of each member, relative to the ensemble's file; empty where members are given by name.
     """
 

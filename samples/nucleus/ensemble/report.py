@@ -1,4 +1,4 @@
-"""What the cross-validation of an ensemble tells: how well it predicts IoU, and what it scores beside its members."""
+"""Report of an ensemble's cross-validation: accuracy of the predicted IoU, and scores compared with its members'."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from nucleus.ensemble.fitting import Fitted
 from nucleus.evaluation.scores import Scores, overlaps, score, scores_by_group
 
 ENSEMBLE, BEST_CHOICE = "ensemble", "best choice"
-# Scores that are told, those of table 5.1 of Vuola, 2019.
+# Reported scores, those of table 5.1 of Vuola, 2019.
 _COLUMNS = {"images": int, "mAP": float, "Dice": float, "precision": float, "recall": float, "oseg": int, "useg": int}
 
 
 @dataclass(frozen=True)
 class FitReport:
-    """Figures of a cross-validation.
+    """Tables of a cross-validation.
 
     Attributes:
-        regression: How the predicted IoU of masks compares with the true one, of all and of each member's: masks, R2,
+        regression: Accuracy of the predicted IoU, of all masks and of each member's: masks (their number), R2,
             correlation (Pearson's), error (mean absolute).
-        scores: By group of images ("all", then each modality where there are several) and method (each member,
-            "ensemble", and "best choice", the same rules with the true IoU in place of the predicted one: what better
-            prediction could reach): images, mAP, Dice, precision, recall, oseg and useg, as table 5.1 of Vuola, 2019.
-            See `nucleus.evaluation.scores.Scores.values`; precision, recall, oseg and useg are at an IoU of 0.7.
-        picks: By member, how many of the ensemble's nuclei are its masks, and their part of all.
+        scores: Scores by group of images ("all", then each modality if there are several) and method (each member,
+            "ensemble", and "best choice", the same rules with the true IoU, an upper bound): images, mAP, Dice,
+            precision, recall, oseg and useg, as in table 5.1 of Vuola, 2019. Precision, recall, over- and
+            under-segmentation are at an IoU of 0.7.
+        picks: Number of the ensemble's nuclei that are masks of each member, and their share.
     """
 
     regression: pd.DataFrame
@@ -46,7 +46,7 @@ class FitReport:
         )
 
     def values(self) -> dict[str, list[dict]]:
-        """Returns the tables as JSON holds them."""
+        """Returns the tables as lists of rows, for JSON."""
         tables = {
             "regression": self.regression.rename_axis("masks_of"),
             "scores": self.scores,
@@ -56,11 +56,11 @@ class FitReport:
 
 
 def report(examples: Sequence[Example], fitted: Fitted) -> FitReport:
-    """Computes the figures.
+    """Computes the tables of a fitted ensemble's cross-validation.
 
     Args:
-        examples: What the ensemble was fitted to.
-        fitted: What came of it.
+        examples: Images that the ensemble was fitted to.
+        fitted: Fitted ensemble with its out-of-fold predictions.
 
     Returns:
         The `FitReport`.
@@ -80,25 +80,25 @@ def report(examples: Sequence[Example], fitted: Fitted) -> FitReport:
 
 
 def _records(table: pd.DataFrame) -> list[dict]:
-    """Returns the rows of a table; what has no value is None, since JSON has no NaN."""
+    """Returns the rows of a table, with None for missing values, since JSON has no NaN."""
     return table.astype(object).where(table.notna(), None).to_dict("records")
 
 
 def share(picks: dict[str, int]) -> pd.DataFrame:
-    """Tells how often each member's mask was picked.
+    """Tabulates how often each member's mask was picked.
 
     Args:
-        picks: Member -> nuclei that are its masks.
+        picks: Member -> number of nuclei that are its masks.
 
     Returns:
-        By member: nuclei, part (of all, in 0..1; 0 without any).
+        One row for each member: nuclei, and part, their share of all in 0..1 (0 without nuclei).
     """
     counts = pd.Series(picks, dtype=np.int64)
     return pd.DataFrame({"nuclei": counts, "part": counts / max(counts.sum(), 1)})
 
 
 def _tabulate(images: Sequence[tuple[str, str, Scores]]) -> pd.DataFrame:
-    """Tabulates the scores of images, each with its modality and the method that found its nuclei."""
+    """Tabulates (modality, method, scores) of images."""
     methods = dict.fromkeys(method for _, method, _ in images)
     groups = {
         method: scores_by_group((modality, scores) for modality, name, scores in images if name == method)
@@ -123,7 +123,7 @@ def _regression(examples: Sequence[Example], fitted: Fitted) -> pd.DataFrame:
 
 
 def _compare(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float | None]:
-    """Compares; what needs a spread has no value where there is none."""
+    """Compares predicted and true IoU; R2 and correlation are None without variation."""
     spread = len(truth) > 1 and truth.std() > 0
     both = spread and predicted.std() > 0
     return {

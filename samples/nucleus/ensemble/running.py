@@ -33,10 +33,10 @@ def run_ensemble(
 
     Args:
         ensemble: Fitted with these members.
-        members: By name, what finds the nuclei of an image.
+        members: Name -> function that finds the nuclei of an image.
         dataset: Prepared, without preprocessing.
-        output: Folder of the results, see `nucleus.prediction.detection.write_detections`, with predicted IoU as scores,
-            and `picks.csv`: ImageId, label and member of each nucleus.
+        output: Folder of the results of `nucleus.prediction.detection.write_detections`, with predicted IoU
+            as scores, and `picks.csv`: ImageId, label and member of each nucleus.
         formats: Names in `nucleus.prediction.writers.WRITERS`.
         progress: Shows a progress bar.
 
@@ -64,12 +64,12 @@ def write_out_of_fold(
     formats: Sequence[str] = default_formats(),
     progress: bool = True,
 ) -> tuple[DetectionRun, pd.DataFrame]:
-    """Writes what ensembles that had not seen an image made of it: for scores and reports of images it is fitted to.
+    """Writes out-of-fold predictions, for scores and reports of the images that an ensemble was fitted to.
 
     Args:
-        examples: What the ensemble was fitted to.
-        fitted: What came of it.
-        dataset: That the examples are made of.
+        examples: Examples that the ensemble was fitted to.
+        fitted: Result of the fit.
+        dataset: Data set that the examples were made from.
         output: As `run_ensemble`.
         formats: Names in `nucleus.prediction.writers.WRITERS`.
         progress: Shows a progress bar.

@@ -1,4 +1,4 @@
-"""Which of the overlapping masks of several models stay: non-maximum suppression by a quality, and painting."""
+"""Selection among the overlapping masks of several models: non-maximum suppression by quality, and painting."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ LEAST_VISIBLE = 0.5
 
 @dataclass(frozen=True)
 class Selection:
-    """The masks that stay.
+    """The selected masks.
 
     Attributes:
-        labels: int32 `[H, W]` with labels 1..M.
-        chosen: int64 `[M]`, index of the candidate that label k + 1 is, ascending.
+        labels: int32 `[H, W]`, labels 1..M.
+        chosen: int64 `[M]`, ascending, index of the candidate of label k + 1.
     """
 
     labels: np.ndarray
@@ -35,21 +35,21 @@ def select(
     nms_threshold: float = NMS_THRESHOLD,
     least_visible: float = LEAST_VISIBLE,
 ) -> Selection:
-    """Chooses masks greedily, best first.
+    """Selects masks greedily, best first.
 
-    A mask is left out if its IoU with a better one that stays is above `nms_threshold`. Pixels that several masks have
-    stay with the best. What is left of a mask under better ones is dropped if it is less than a given part of it: a
-    clump that another model divides into many nuclei overlaps with none of them by much, and would leave rims.
+    A mask is dropped if its IoU with a better selected one is above `nms_threshold`. Shared pixels belong to the better
+    mask. A mask is also dropped if better ones leave less than `least_visible` of it: a clump that another model
+    divides into many nuclei has a small IoU with each of them, and would leave rims.
 
-    Which masks stay at a higher threshold is what stays at a lower one without those below it, since a mask only
-    yields to better ones.
+    The masks selected at a higher threshold are those selected at a lower one without the ones below it, since only
+    better masks suppress a mask.
 
     Args:
-        candidates: The masks.
-        quality: float `[N]` of each; of equals the earlier mask comes first.
-        threshold: Least quality of a mask that stays.
-        nms_threshold: IoU in 0..1.
-        least_visible: Part of a mask in 0..1; 0 keeps whatever has a pixel, as the thesis does.
+        candidates: Masks of the image.
+        quality: float `[N]`, quality of each mask; ties go to the earlier mask.
+        threshold: Least quality of a selected mask.
+        nms_threshold: IoU in 0..1 above which a better mask suppresses another.
+        least_visible: Least visible share of a selected mask in 0..1; 0 keeps any visible pixel, as in the thesis.
 
     Returns:
         The `Selection`.

@@ -1,6 +1,6 @@
 """Gradient-boosted regression trees as plain arrays.
 
-So a fitted ensemble predicts without the library that grew it, and a file of it can be checked before use.
+A fitted ensemble predicts without the library that grew it, and its file can be checked before use.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import numpy as np
 class Tree:
     """A binary tree with S splits and S + 1 leaves.
 
-    A child of 0 or more is a split, with a larger number than its parent; below 0 it is the leaf `-1 - child`.
+    A child of 0 or more is the index of a split, larger than its parent's; a negative child is the leaf `-1 - child`.
 
     Attributes:
-        feature: int64 `[S]`, column that each split looks at.
-        threshold: float64 `[S]`; a value up to it goes left.
-        left: int64 `[S]`, child.
-        right: int64 `[S]`, child.
-        value: float64 `[S + 1]` of each leaf.
+        feature: int64 `[S]`, column that each split compares.
+        threshold: float64 `[S]`; values up to it go left.
+        left: int64 `[S]`, left child of each split.
+        right: int64 `[S]`, right child of each split.
+        value: float64 `[S + 1]`, value of each leaf.
     """
 
     feature: np.ndarray
@@ -33,7 +33,7 @@ class Tree:
     value: np.ndarray
 
     def predict(self, features: np.ndarray) -> np.ndarray:
-        """Returns the value, float64 `[N]`, of the leaf that each row of float64 `[N, F]` ends in."""
+        """Returns the value of each row's leaf, float64 `[N]`, for features float64 `[N, F]`."""
         rows = np.arange(len(features))
         node = np.full(len(features), 0 if len(self.feature) else -1)
         while len(rows):
@@ -44,19 +44,19 @@ class Tree:
         return self.value[-1 - node]
 
     def to_json(self) -> dict[str, list]:
-        """Returns the tree as lists."""
+        """Returns the tree as lists for JSON."""
         return {name: getattr(self, name).tolist() for name in _COLUMNS}
 
     @classmethod
     def from_json(cls, content: Any, columns: int) -> Tree:
-        """Reads what `to_json` gave.
+        """Makes a tree from the lists of `to_json`.
 
         Args:
-            content: What a JSON file holds.
+            content: Content of a JSON file, which is checked.
             columns: Number of features.
 
         Raises:
-            ValueError: It is no tree over so many features.
+            ValueError: The content is no tree over this number of features.
         """
         if not isinstance(content, Mapping) or set(content) != set(_COLUMNS):
             raise ValueError(f"a tree has the lists {', '.join(_COLUMNS)}")
@@ -73,7 +73,7 @@ class Tree:
         if splits and not (self.feature.min() >= 0 and self.feature.max() < columns):
             raise ValueError(f"a split looks at a feature beyond the {columns} there are")
         children = np.concatenate([self.left, self.right])
-        # Every split but the root, and every leaf, hangs at one place; with larger numbers below there is no circle.
+        # Every leaf, and every split but the root, is one split's child; increasing indices exclude circles.
         expected = np.concatenate([np.arange(-splits - 1, 0), np.arange(1, splits)])
         parents = np.tile(np.arange(splits), 2)
         if splits and (
@@ -82,15 +82,15 @@ class Tree:
             raise ValueError("the splits and leaves of a tree do not hang together")
 
 
-# Lists of a tree in a file, and what they hold.
+# Lists of a tree in a file, and their dtypes.
 _COLUMNS = {"feature": np.int64, "threshold": np.float64, "left": np.int64, "right": np.int64, "value": np.float64}
 
 
 def predict_mean(models: Sequence[Sequence[Tree]], features: np.ndarray) -> np.ndarray:
-    """Averages models, each of which is the sum of its trees.
+    """Averages the predictions of models, each the sum of its trees.
 
     Args:
-        models: The trees of each.
+        models: Trees of each model.
         features: float64 `[N, F]`.
 
     Returns:

@@ -32,17 +32,18 @@ from nucleus.evaluation.scores import (
     score_average_precision,
     scores_by_group,
 )
+from nucleus.models.base import NucleusModel
 from nucleus.prediction.predictions import ModelPredictions, Predictions
 from trainkit.files import write_text
 
 _NO_PIXELS = np.zeros((0, 0), np.int32)
 
 
-def evaluate(model: Any, dataset: NucleusDataset, progress: bool = True) -> pd.DataFrame:
+def evaluate(model: NucleusModel, dataset: NucleusDataset, progress: bool = True) -> pd.DataFrame:
     """Scores a model on every image of a data set.
 
     Args:
-        model: Model of `nucleus.load_model`.
+        model: The model.
         dataset: Prepared data set with masks, without preprocessing, since models preprocess images themselves.
         progress: Shows a progress bar.
 

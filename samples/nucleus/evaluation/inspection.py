@@ -1,4 +1,4 @@
-"""Pictures of what a model got right."""
+"""Pictures of true positives, false positives and misses."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 from nucleus.evaluation.scores import Overlaps, overlaps
 from nucleus.images.outlines import draw_outlines
 
-# Of outlines.
+# RGB colours of outlines.
 FOUND, SPURIOUS, MISSED = (0, 230, 0), (255, 0, 0), (255, 220, 0)
-# Of areas.
+# RGB colours of areas.
 TRUE_POSITIVE, FALSE_POSITIVE, MISS = (0, 190, 60), (230, 30, 30), (50, 90, 255)
 _SHADE = 0.4
 
@@ -18,16 +18,16 @@ _SHADE = 0.4
 def draw_matches(
     image: np.ndarray, truth: np.ndarray, predicted: np.ndarray, threshold: float = 0.5
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """Outlines predicted nuclei that match one of the ground truth in green, others in red, and missed ones in yellow.
+    """Outlines matched predictions in green, unmatched ones in red, and missed nuclei in yellow.
 
     Args:
         image: uint8 `[H, W, 3]` RGB.
-        truth: Integer `[H, W]` label image.
-        predicted: Integer `[H, W]` label image.
-        threshold: The IoU that a match exceeds, 0.5 or more.
+        truth: Integer `[H, W]`, label image of the ground truth.
+        predicted: Integer `[H, W]`, label image of the prediction.
+        threshold: IoU above which two nuclei match, 0.5 or more.
 
     Returns:
-        The picture, uint8 `[H, W, 3]`, and how many nuclei were "found", "spurious" and "missed".
+        The picture, uint8 `[H, W, 3]`, and the numbers of "found", "spurious" and "missed" nuclei.
 
     Raises:
         ValueError: The shapes differ, an argument is no label image, or the threshold is below 0.5.
@@ -49,19 +49,18 @@ def shade_matches(
     """Shades true positives green, false positives red and misses blue, over the image in grey, and outlines them.
 
     The colours are those of figure 5.1 of "Nuclei segmentation using computer vision", Vuola, 2019. Violet is a miss
-    under a false positive: a nucleus that was found, but outlined too badly to count, or divided or united wrongly.
-    (As lines in the image's own colours, which `draw_matches` draws, blue would not show on stains and on black.)
+    under a false positive: a nucleus that was outlined too inaccurately to match, split, or merged with others.
+    (`draw_matches` uses other colours, since blue outlines are hard to see on stains and on black.)
 
     Args:
         image: uint8 `[H, W, 3]` RGB.
-        truth: Integer `[H, W]` label image.
-        predicted: Integer `[H, W]` label image.
-        threshold: The IoU that a match exceeds, 0.5 or more.
-        shape: Height and width of the picture; by default those of the image. Nuclei are matched before they are
-            scaled.
+        truth: Integer `[H, W]`, label image of the ground truth.
+        predicted: Integer `[H, W]`, label image of the prediction.
+        threshold: IoU above which two nuclei match, 0.5 or more.
+        shape: (height, width) of the picture; by default that of the image. Nuclei are matched before scaling.
 
     Returns:
-        The picture, uint8 `[h, w, 3]`, and how many nuclei were "found", "spurious" and "missed".
+        The picture, uint8 `[h, w, 3]`, and the numbers of "found", "spurious" and "missed" nuclei.
 
     Raises:
         ValueError: The shapes differ, an argument is no label image, or the threshold is below 0.5.
@@ -85,11 +84,11 @@ def shade_matches(
 
 
 def scale_image(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Scales an image: averages pixels where it becomes smaller, interpolates where it becomes larger.
+    """Scales an image, by averaging pixels to make it smaller and by linear interpolation to make it larger.
 
     Args:
         image: uint8 `[H, W, 3]`.
-        shape: New height and width.
+        shape: (height, width) of the result.
 
     Returns:
         uint8 `[h, w, 3]`, a copy.

@@ -1,4 +1,4 @@
-"""What an image looks like: its contrast as histograms, and the kind of microscopy that this speaks for."""
+"""Appearance of an image: histograms of its contrast, and the kind of microscopy that it looks like."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import cv2
 import numpy as np
 
 LOOKS = ("fluorescence", "histology", "brightfield")
-# What is dark for the most part glows on a dark background; what is coloured is stained.
+# Lightness below which a pixel is dark, and mean chroma from which an image is stained.
 _DARK, _COLOURED = 35.0, 4.0
 _BINS = 16
-# Chroma from here on is plainly a colour, however strong. With this and the next, both chosen on DSB2018, a stain
-# weighs more than its strength.
+# Chroma is clipped here and its histogram weighted, so that the presence of a stain counts more than its strength. Both
+# values were chosen on DSB2018.
 _HIGHEST_CHROMA = 8.0
 _CHROMA_WEIGHT = 1.5
 
 
 def contrast_histogram(image: np.ndarray) -> np.ndarray:
-    """Describes the contrast of an image: cumulative histograms of lightness and of chroma, over CIE Lab.
+    """Describes the contrast of an image by cumulative histograms of its lightness and chroma in CIE Lab.
 
     Args:
-        image: uint8 [H, W, 3] RGB. Of a large one every n-th row and column count.
+        image: uint8 [H, W, 3] RGB. Only every n-th row and column of a large image are used.
 
     Returns:
         float32 [32]: the shares of the pixels up to each of 16 levels of lightness (0 to 100), then up to each of 16
-        levels of chroma (0 to 8; what is above counts as 8), the latter weighted by 1.5.
+        levels of chroma (0 to 8; higher values count as 8), the latter weighted by 1.5.
     """
     lightness, chroma = _lightness_and_chroma(image, 2**16)
     return np.concatenate(
@@ -35,7 +35,7 @@ def contrast_histogram(image: np.ndarray) -> np.ndarray:
 
 
 def look(image: np.ndarray) -> str:
-    """Tells what an image looks like by two thresholds.
+    """Guesses the kind of microscopy of an image by two thresholds.
 
     Args:
         image: uint8 [H, W, 3] RGB.
@@ -52,7 +52,7 @@ def look(image: np.ndarray) -> str:
 
 
 def _lightness_and_chroma(image: np.ndarray, pixels: int) -> tuple[np.ndarray, np.ndarray]:
-    """CIE lightness (0 to 100) and chroma of about as many pixels at most, flat."""
+    """CIE lightness (0 to 100) and chroma of a subsample of about `pixels` pixels, both float32 [P]."""
     step = max(1, int(np.sqrt(image.shape[0] * image.shape[1] / pixels)))
     lab = cv2.cvtColor(np.float32(image[::step, ::step]) / 255, cv2.COLOR_RGB2LAB).reshape(-1, 3)
     return lab[:, 0], np.hypot(lab[:, 1], lab[:, 2])

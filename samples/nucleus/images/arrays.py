@@ -1,4 +1,4 @@
-"""Arrays as images: the reading rules of files, for pixels that a program already holds."""
+"""Arrays as images, by the reading rules of files."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from nucleus.images.reading import to_rgb
 
 
 def as_images(images: np.ndarray | Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Brings one image or many to 8-bit RGB.
+    """Converts one image or many to 8-bit RGB.
 
     Args:
         images: One array, or a list or tuple of arrays: `[H, W]` grey, or `[H, W, C]` with one channel (grey), two (red
-            and green), three (RGB) or four (RGBA, alpha dropped), of any real dtype. uint8 stays as it is; every other
-            dtype is scaled as `nucleus.images.reading` describes for files. An array of four dimensions holds many
-            images.
+            and green), three (RGB) or four (RGBA, alpha dropped), of any real dtype. uint8 is kept as it is; every
+            other dtype is scaled as `nucleus.images.reading` describes for files. An array of four dimensions holds
+            several images.
 
     Returns:
-        uint8 `[H, W, 3]` RGB, one array an image.
+        uint8 `[H, W, 3]` RGB of each image.
 
     Raises:
         ValueError: An array has no pixels, complex or non-numeric values, or another number of dimensions or channels.

@@ -1,8 +1,8 @@
-"""Label images and what they are made from and turned into: masks, Kaggle's run-length code, boxes, centroids.
+"""Label images, and conversions from and to masks, Kaggle's run-length code, boxes and centroids.
 
 A label image is int32 [H, W]: 0 is background, 1...N are the instances, disjoint by construction. Time and memory
-here grow with the number of pixels and with the highest label, never with their product, except where a mask stack
-itself is asked for or given.
+grow with the number of pixels and with the highest label, never with their product, except where the argument or the
+result is a mask stack.
 """
 
 from __future__ import annotations
@@ -33,14 +33,20 @@ __all__ = [
 
 
 def masks_to_labels(masks: np.ndarray) -> np.ndarray:
-    """Paints a mask stack into one label image; a pixel claimed twice stays with the first mask that claims it.
+    """Paints a mask stack into one label image; a pixel in several masks belongs to the first of them.
+
+    Examples:
+        >>> masks = np.zeros((1, 4, 2), bool)
+        >>> masks[0, :3, 0] = masks[0, 2:, 1] = True
+        >>> masks_to_labels(masks)
+        array([[1, 1, 1, 2]], dtype=int32)
 
     Args:
         masks: bool [H, W, N].
 
     Returns:
-        int32 [H, W], where label k + 1 is mask k. A mask whose pixels all belong to earlier masks leaves a gap in
-        the numbers; `relabel_sequential` closes it.
+        int32 [H, W], label k + 1 is mask k. A mask whose pixels all belong to earlier masks leaves a gap in the
+        numbers, which `relabel_sequential` closes.
     """
     if masks.shape[2] == 0:
         return np.zeros(masks.shape[:2], np.int32)
@@ -49,11 +55,15 @@ def masks_to_labels(masks: np.ndarray) -> np.ndarray:
 
 
 def labels_to_masks(labels: np.ndarray, count: int | None = None) -> np.ndarray:
-    """Spreads a label image into a mask stack.
+    """Expands a label image to a mask stack.
+
+    Examples:
+        >>> labels_to_masks(np.array([[0, 1, 1, 2]]))[..., 0]
+        array([[False,  True,  True, False]])
 
     Args:
         labels: int [H, W].
-        count: number of masks; by default the highest label. Labels above it are left out.
+        count: Number of masks; by default the highest label. Labels above it are left out.
 
     Returns:
         bool [H, W, count], mask k is label k + 1.
@@ -63,14 +73,19 @@ def labels_to_masks(labels: np.ndarray, count: int | None = None) -> np.ndarray:
 
 
 def bounding_boxes(labels: np.ndarray) -> np.ndarray:
-    """Boxes around all labels.
+    """Computes the bounding boxes of all labels.
+
+    Examples:
+        >>> bounding_boxes(np.array([[0, 1, 1], [2, 0, 1]]))
+        array([[0, 1, 2, 3],
+               [1, 0, 2, 1]], dtype=int32)
 
     Args:
         labels: int [H, W].
 
     Returns:
-        int32 [N, 4], (y1, x1, y2, x2) in pixels with y2 and x2 exclusive, N the highest label; a number that no
-        pixel bears has a box of zeros.
+        int32 [N, 4], (y1, x1, y2, x2) in pixels with y2 and x2 exclusive, N the highest label; a label without a pixel
+        has a box of zeros.
     """
     boxes = [
         (0, 0, 0, 0) if found is None else (found[0].start, found[1].start, found[0].stop, found[1].stop)
@@ -80,14 +95,14 @@ def bounding_boxes(labels: np.ndarray) -> np.ndarray:
 
 
 def centroids(labels: np.ndarray) -> np.ndarray:
-    """Centres of mass of all labels.
+    """Computes the centres of mass of all labels.
 
     Args:
         labels: int [H, W].
 
     Returns:
-        float64 [N, 2], (y, x) in pixels, the centre of the top left pixel being (0, 0), N the highest label; NaN
-        for a number that no pixel bears.
+        float64 [N, 2], (y, x) in pixels, where (0, 0) is the centre of the top left pixel and N the highest label; NaN
+        for a label without a pixel.
     """
     y, x = np.nonzero(labels)
     which = labels[y, x]
@@ -97,31 +112,40 @@ def centroids(labels: np.ndarray) -> np.ndarray:
 
 
 def rle_encode(mask: np.ndarray) -> str:
-    """Kaggle's run-length code of one mask.
+    """Encodes one mask as Kaggle's run-length code.
+
+    Examples:
+        >>> rle_encode(np.array([[0, 1], [1, 1]]))
+        '2 3'
 
     Args:
         mask: bool [H, W].
 
     Returns:
-        "start length start length ...": pixels are counted from 1, down the columns, the left one first. Empty for
-        a mask without a pixel.
+        "start length start length ...", with pixels counted from 1 down the columns, left to right; "" for an empty
+        mask.
     """
     codes = labels_to_rle(np.asarray(mask, bool).astype(np.int32))
     return codes[0] if codes else ""
 
 
 def rle_decode(code: str, shape: tuple[int, int]) -> np.ndarray:
-    """The mask that a run-length code stands for.
+    """Decodes Kaggle's run-length code of one mask.
+
+    Examples:
+        >>> rle_decode("2 3", (2, 2))
+        array([[False,  True],
+               [ True,  True]])
 
     Args:
-        code: as `rle_encode` writes it.
+        code: "start length start length ...", with pixels counted from 1 down the columns, left to right.
         shape: (height, width) of the image.
 
     Returns:
         bool [H, W].
 
     Raises:
-        ValueError: the code is none for an image of this shape.
+        ValueError: The code is malformed or does not fit the shape.
     """
     starts, lengths = rle_runs(code, shape)
     steps = np.zeros(shape[0] * shape[1] + 1, np.int8)
@@ -131,18 +155,18 @@ def rle_decode(code: str, shape: tuple[int, int]) -> np.ndarray:
 
 
 def rle_runs(code: str, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """The runs of a run-length code.
+    """Parses Kaggle's run-length code of one mask.
 
     Args:
-        code: as `rle_encode` writes it.
+        code: "start length start length ...", with pixels counted from 1 down the columns, left to right.
         shape: (height, width) of the image.
 
     Returns:
-        (starts, lengths), both int64 [R]: pixels are counted from 0, down the columns, the left one first; starts
-        ascend and runs do not overlap.
+        (starts, lengths), both int64 [R], with pixels counted from 0 down the columns, left to right; starts ascend
+        and runs do not overlap.
 
     Raises:
-        ValueError: the code is none for an image of this shape.
+        ValueError: The code is malformed or does not fit the shape.
     """
     try:
         numbers = np.array(code.split(), np.int64)
@@ -152,7 +176,7 @@ def rle_runs(code: str, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]
         raise ValueError(f"a run-length code holds pairs; received {numbers.size} numbers")
     starts, lengths = numbers[0::2] - 1, numbers[1::2]
     ends = starts + lengths
-    # Each is compared: the sum of two very large numbers wraps around.
+    # All three are compared, since the sum of two very large numbers wraps around.
     highest = max(starts.max(initial=0), lengths.max(initial=0), ends.max(initial=0))
     if numbers.size and (starts.min() < 0 or lengths.min() < 1 or highest > shape[0] * shape[1]):
         raise ValueError(f"a run lies outside an image of {shape[0]} x {shape[1]} pixels or has no length")
@@ -162,14 +186,13 @@ def rle_runs(code: str, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]
 
 
 def labels_to_rle(labels: np.ndarray) -> list[str]:
-    """Kaggle's run-length codes of all labels, found in one pass over the image.
+    """Encodes all labels as Kaggle's run-length codes, in one pass over the image.
 
     Args:
         labels: int [H, W].
 
     Returns:
-        One code a label (see `rle_encode`), label k + 1 at k, as many as the highest label; a number that no pixel
-        bears has an empty code.
+        The codes (see `rle_encode`) of labels 1 to the highest one; "" for a label without a pixel.
     """
     flat = labels.T.ravel()
     if flat.size == 0:
@@ -190,24 +213,23 @@ def paint(
     shape: tuple[int, int],
     rule: str = "score",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Paints instances into one label image and decides who gets the pixels that several of them claim.
+    """Paints instances into one label image, and assigns pixels in several instances to one of them.
 
     Args:
         boxes: int [N, 4], (y1, x1, y2, x2) in pixels, y2 and x2 exclusive, inside the image.
-        crops: N masks, crop i bool [y2 - y1, x2 - x1]: instance i inside its box.
-        scores: float [N].
+        crops: N masks, bool [y2 - y1, x2 - x1], one instance each inside its box.
+        scores: float [N] of the instances.
         shape: (height, width) of the image.
-        rule: "score": the instance with the higher score keeps the pixel, as in matterport's Mask_RCNN;
-            "largest": the instance with more pixels stays unchanged and the overlap is taken from the others;
-            "nearest-centroid": each contested pixel goes to the instance whose centroid is nearest.
-            In all three a tie goes to the higher score, then to the earlier instance.
+        rule: Key of `OVERLAP_RULES`. "score": the instance with the higher score keeps the pixel, as in matterport's
+            Mask_RCNN; "largest": the instance with more pixels keeps it; "nearest-centroid": the instance with the
+            nearest centroid gets it. Ties go to the higher score, then to the earlier instance.
 
     Returns:
-        (int32 [H, W], int64 [M] kept): label k + 1 is instance kept[k]; kept ascends, so the instances' order is
-        the labels' order. An instance left without a pixel is not among them.
+        (labels int32 [H, W], kept int64 [M], ascending): label k + 1 is instance kept[k]. Instances left without a
+        pixel are not kept.
 
     Raises:
-        ValueError: an unknown rule, a box that leaves the image, or a crop of another shape than its box.
+        ValueError: The rule is unknown, a box leaves the image, or a crop and its box differ in shape.
     """
     if rule not in OVERLAP_RULES:
         raise ValueError(f"the overlap rule must be one of {', '.join(OVERLAP_RULES)}; received {rule!r}")

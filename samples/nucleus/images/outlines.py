@@ -6,26 +6,26 @@ import colorsys
 
 import numpy as np
 
-# Hues a golden section apart: labels that follow each other differ strongly.
+# Difference of hue between consecutive labels, the golden section, so that they differ strongly.
 _GOLDEN_SECTION = 0.618034
 
 
 def draw_outlines(image: np.ndarray, labels: np.ndarray, colour: tuple[int, int, int] | None = None) -> np.ndarray:
-    """Draws the outline of every nucleus, so that it shows on bright and on dark images.
+    """Draws the outline of every nucleus, visible on bright and on dark images.
 
-    A nucleus's own border pixels take a bright colour; the background pixels next to them are darkened, which
-    sets the colour off where the image is bright.
+    A nucleus's own border pixels get a bright colour; the background pixels next to them are darkened, for contrast on
+    bright images.
 
     Args:
         image: uint8 `[H, W, 3]` RGB.
-        labels: Integer `[H, W]`.
-        colour: RGB, 0 to 255, of all outlines; by default each nucleus has a colour of its own.
+        labels: Integer `[H, W]`, label image.
+        colour: RGB, 0 to 255, of all outlines; by default a different one for each nucleus.
 
     Returns:
         A new uint8 `[H, W, 3]` RGB image.
 
     Raises:
-        ValueError: The shapes do not fit.
+        ValueError: Image and labels differ in height or width.
     """
     if image.shape[:2] != labels.shape:
         raise ValueError(f"Image and labels differ in shape. Received: {image.shape[:2]} and {labels.shape}")
@@ -38,7 +38,7 @@ def draw_outlines(image: np.ndarray, labels: np.ndarray, colour: tuple[int, int,
 
 
 def _borders(labels: np.ndarray) -> np.ndarray:
-    """Returns bool `[H, W]`: pixels with a neighbour above, below, left or right of another label."""
+    """Returns the pixels next to (of four neighbours) another label, bool `[H, W]`."""
     border = np.zeros(labels.shape, bool)
     down, right = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
     border[1:] |= down
@@ -49,6 +49,6 @@ def _borders(labels: np.ndarray) -> np.ndarray:
 
 
 def _palette(count: int) -> np.ndarray:
-    """Returns uint8 `[count + 1, 3]` saturated RGB colours by label; 0 is black."""
+    """Returns saturated RGB colours by label, uint8 `[count + 1, 3]`, with black for 0."""
     colours = [colorsys.hsv_to_rgb(label * _GOLDEN_SECTION % 1, 0.9, 1) for label in range(1, count + 1)]
     return np.vstack([np.zeros((1, 3)), np.reshape(colours, (-1, 3)) * 255]).astype(np.uint8)

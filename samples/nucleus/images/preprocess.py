@@ -1,4 +1,4 @@
-"""What is done to an image before any model sees it, in training and in prediction alike."""
+"""Preprocessing of images for models, alike in training and in prediction."""
 
 from __future__ import annotations
 
@@ -14,28 +14,36 @@ def clahe(image: np.ndarray, clip_limit: float = 2.0, tile_grid: tuple[int, int]
     Zuiderveld, "Contrast Limited Adaptive Histogram Equalization", Graphics Gems IV (1994). Working on luminance
     evens out illumination and leaves the stain's hue alone. A grey image stays grey.
 
+    Examples:
+        >>> from nucleus.datasets.dataset import shipped_data
+        >>> from nucleus.images.reading import read_image
+        >>> image = read_image(next(shipped_data().glob("stage1_train/*/images/*.png")))
+        >>> equalised = clahe(image, clip_limit=3.0)
+        >>> equalised.shape == image.shape, equalised.dtype
+        (True, dtype('uint8'))
+
     Args:
         image: uint8 [H, W, 3] RGB.
-        clip_limit: how many times the mean height a bin of a tile's histogram may reach, above 0; larger values give
-            more contrast and more noise.
+        clip_limit: Largest height of a bin of a tile's histogram, in multiples of the mean height, above 0; larger
+            values give more contrast and more noise.
         tile_grid: (rows, columns) of tiles, each equalised on its own and blended with its neighbours.
 
     Returns:
         uint8 [H, W, 3] RGB.
 
     Raises:
-        ValueError: an argument of another type or out of range.
+        ValueError: An argument is of another type or out of range.
     """
     return Clahe(clip_limit, tile_grid)(image)
 
 
 @dataclass(frozen=True)
 class Clahe:
-    """`clahe` with its settings bound: a callable image -> image for a dataset's or a predictor's preprocessing.
+    """`clahe` with its settings bound: a callable image -> image for the preprocessing of a data set or a model.
 
     Args:
-        clip_limit: see `clahe`.
-        tile_grid: see `clahe`.
+        clip_limit: Largest height of a bin of a tile's histogram, in multiples of the mean height, above 0.
+        tile_grid: (rows, columns) of tiles.
     """
 
     clip_limit: float = 2.0
@@ -48,7 +56,7 @@ class Clahe:
             raise ValueError(f"CLAHE's tile grid must be two whole numbers from 1 on; received {self.tile_grid!r}")
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """See `clahe`."""
+        """Equalises an image, uint8 [H, W, 3] RGB; see `clahe`."""
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"CLAHE expects uint8 [H, W, 3]; received {image.dtype} {image.shape}")
         rows, columns = self.tile_grid
@@ -63,5 +71,5 @@ class Clahe:
 
 
 def is_grey(image: np.ndarray) -> bool:
-    """Whether the three channels of an image [H, W, 3] are alike."""
+    """Returns True if the three channels of an image [H, W, 3] are equal."""
     return bool((image[..., 0] == image[..., 1]).all() and (image[..., 0] == image[..., 2]).all())

@@ -1,19 +1,19 @@
-"""Image files in, `uint8 [H, W, 3]` RGB out.
+"""Reading of image files as uint8 [H, W, 3] RGB, of mask files and of label images.
 
 The rules, in one place:
 
-* PNG, TIFF, JPEG and BMP are read; the format is told by the file's first bytes, never by its name.
-* Grayscale, 1-bit and palette images become RGB. An alpha channel is dropped (not blended): in microscopy it
-  marks nothing. 1-bit images become 0 and 255.
-* CMYK becomes RGB without a colour profile: what each ink and black let through, multiplied.
-* 8-bit samples are kept as they are. Anything else (16-bit, 32-bit, float) is scaled linearly so that the image's
-  own 0.1th percentile becomes 0 and its 99.9th percentile 255, one scale for all channels, values outside clipped.
-  An image so sparse that both percentiles agree is scaled from its minimum to its maximum; a constant one is black.
-  Samples that are not finite become 0.
-* A TIFF that holds a stack is refused: which plane is meant is not ours to guess. Where a TIFF holds several
-  separate images (a pyramid, a thumbnail) the first is read.
-* Two or three channels that a TIFF calls so (axes CYX, as ImageJ and OME write them) are red, green and blue in their
-  order, whatever colours the file shows them in; of two, blue is 0.
+* PNG, TIFF, JPEG and BMP are read; the format is detected from the file's first bytes, never from its name.
+* Greyscale, 1-bit and palette images become RGB. An alpha channel is dropped, not blended: it has no meaning in
+  microscopy. 1-bit images become 0 and 255.
+* CMYK becomes RGB without a colour profile: the transmittances of each ink and of black, multiplied.
+* 8-bit samples are kept as they are. All others (16-bit, 32-bit, float) are scaled linearly so that the image's own
+  0.1th percentile becomes 0 and its 99.9th percentile 255, with one scale for all channels, and clipped. If both
+  percentiles are equal, as in a very sparse image, it is scaled from its minimum to its maximum; a constant image is
+  black. Samples that are not finite become 0.
+* A TIFF that holds a stack is refused, since the plane cannot be guessed. The first of several separate images in a
+  TIFF (a pyramid, a thumbnail) is read.
+* Two or three channels in a TIFF (axes CYX, as ImageJ and OME write them) are read as red, green and blue in their
+  order, whatever the display colours in the file; with two channels, blue is 0.
 * Pixels are taken in stored order: an EXIF orientation is ignored, as masks are drawn on stored pixels.
 """
 
@@ -38,14 +38,21 @@ _HIGHEST_LABEL = np.iinfo(np.int32).max
 def read_image(path: str | os.PathLike) -> np.ndarray:
     """Reads an image file of any mode.
 
+    Examples:
+        >>> from nucleus.datasets.dataset import shipped_data
+        >>> path = next(shipped_data().glob("stage1_train/*/images/*.png"))
+        >>> image = read_image(path)
+        >>> image.dtype, image.ndim, image.shape[2]
+        (dtype('uint8'), 3, 3)
+
     Args:
-        path: a PNG, TIFF, JPEG or BMP file.
+        path: A PNG, TIFF, JPEG or BMP file.
 
     Returns:
         uint8 [H, W, 3], RGB, by the rules at the top of this module.
 
     Raises:
-        ImageFileError: the file is missing, empty, truncated, damaged, of no pixels, or of an unknown format.
+        ImageFileError: The file is missing, empty, truncated, damaged, has no pixels, or has an unknown format.
     """
     try:
         return to_rgb(decode(Path(path)))
@@ -57,13 +64,14 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
     """Reads a mask file: every pixel with a non-zero grey value or colour belongs to the mask.
 
     Args:
-        path: as for `read_image`. An alpha channel is ignored; where a TIFF's 0 is white, 0 is outside all the same.
+        path: A PNG, TIFF, JPEG or BMP file. An alpha channel is ignored; a stored 0 is outside the mask even in a TIFF
+            that shows 0 as white.
 
     Returns:
         bool [H, W].
 
     Raises:
-        ImageFileError: as for `read_image`.
+        ImageFileError: The file is missing, empty, truncated, damaged, has no pixels, or has an unknown format.
     """
     try:
         pixels = decode(Path(path), "mask")
@@ -74,19 +82,29 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
 
 
 def read_labels(path: str | os.PathLike) -> np.ndarray:
-    """Reads a label image, of this project or of another.
+    """Reads a label image written by this project or by another program.
+
+    Examples:
+        >>> import tempfile
+        >>> from nucleus.images.writing import write_labels
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_labels(f"{folder}/cells.png", np.array([[0, 1], [300, 300]], np.int32))
+        ...     read_labels(f"{folder}/cells.png")
+        array([[  0,   1],
+               [300, 300]], dtype=int32)
 
     Args:
-        path: A PNG, TIFF or BMP file of whole numbers, which may be stored as floats. What is stored counts, not the
-            colour that it stands for: of a palette the indices, and 0 where a TIFF's 0 is white. Of three equal
-            channels one is read; alpha is dropped.
+        path: A PNG, TIFF or BMP file of whole numbers, which may be stored as floats. The stored numbers are read, not
+            their colours: the indices of a palette, and 0 for white in a TIFF that shows 0 as white. One of three equal
+            channels is read; alpha is dropped.
 
     Returns:
         int32 [H, W], 0 background; the numbers are those of the file.
 
     Raises:
-        ImageFileError: as for `read_image`; also if the file is a JPEG, whose losses make up labels, or has channels
-            that differ, fractions, negative numbers or numbers above the highest int32.
+        ImageFileError: The file is missing, empty, truncated, damaged, has no pixels, or has an unknown format; is a
+            JPEG, whose losses would change labels; or has channels that differ, fractions, negative numbers or numbers
+            above the highest int32.
     """
     try:
         return _to_labels(decode(Path(path), "labels"))
@@ -95,7 +113,7 @@ def read_labels(path: str | os.PathLike) -> np.ndarray:
 
 
 def list_images(folder: str | os.PathLike) -> list[Path]:
-    """The image files (by suffix) that lie directly in a folder, sorted by name; hidden files are left out."""
+    """Lists the image files (by suffix) directly in a folder, sorted by name, without hidden files."""
     return sorted(
         path
         for path in Path(folder).iterdir()
@@ -104,13 +122,19 @@ def list_images(folder: str | os.PathLike) -> list[Path]:
 
 
 def to_rgb(pixels: np.ndarray) -> np.ndarray:
-    """Brings decoded samples to 8-bit RGB.
+    """Converts decoded samples to 8-bit RGB.
+
+    Examples:
+        >>> sixteen_bits = np.array([[0, 400], [1000, 1000]], np.uint16)
+        >>> to_rgb(sixteen_bits)[..., 0]
+        array([[  0, 102],
+               [255, 255]], dtype=uint8)
 
     Args:
         pixels: [H, W] grey, [H, W, 2] red and green or [H, W, 3] RGB samples of any real dtype.
 
     Returns:
-        uint8 [H, W, 3], by the rules at the top of this module; 8-bit RGB comes back as it is, uncopied.
+        uint8 [H, W, 3], by the rules at the top of this module; 8-bit RGB is returned itself, not a copy.
     """
     if pixels.dtype == bool:
         pixels = pixels.astype(np.uint8) * np.uint8(255)

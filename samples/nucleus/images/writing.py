@@ -1,4 +1,4 @@
-"""Image files that are written whole: to a temporary file first, renamed then, so that no reader meets half of one."""
+"""Atomic writing of image files: to a temporary file, which is then renamed."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def write_labels(path: str | os.PathLike, labels: np.ndarray) -> None:
     """Writes a label image.
 
     Args:
-        path: Destination; `.png` gives a 16-bit PNG, `.tif` or `.tiff` a compressed TIFF of uint16, or of int32 where
-            a label exceeds 65,535.
+        path: Path of the file; `.png` for a 16-bit PNG, `.tif` or `.tiff` for a compressed TIFF of uint16, or of int32
+            if a label exceeds 65,535.
         labels: Integer `[H, W]`, not negative.
 
     Raises:
-        ValueError: The suffix is another one, or a label does not fit into a PNG.
+        ValueError: The suffix is unknown, or a label does not fit into a PNG.
         OSError: The file cannot be written.
     """
     suffix = Path(path).suffix.lower()
@@ -44,7 +44,7 @@ def write_rgb(path: str | os.PathLike, image: np.ndarray) -> None:
     """Writes an RGB image as a PNG.
 
     Args:
-        path: Destination, ending in `.png`.
+        path: Path of the file, ending in `.png`.
         image: uint8 `[H, W, 3]` RGB.
 
     Raises:

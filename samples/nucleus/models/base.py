@@ -134,6 +134,19 @@ class NucleusModel(ABC):
         return Prediction(labels, np.asarray(scores, np.float32)[kept])
 
 
+def predict(model: NucleusModel, image: np.ndarray) -> Prediction:
+    """Finds the nuclei of one image: `model.predict(image)[0]`, under the name that earlier versions had for it.
+
+    Args:
+        model: Any nucleus model.
+        image: `[H, W]` or `[H, W, C]`, see `NucleusModel.predict`.
+
+    Raises:
+        ValueError: The array is no image.
+    """
+    return model.predict(image)[0]
+
+
 def preprocess(image: np.ndarray, config: PredictionSettings) -> np.ndarray:
     """Preprocesses an image, in training and in prediction alike.
 

@@ -36,11 +36,13 @@ def load_model(
 
     Args:
         source: None for the shipped default; a name: "mask_rcnn" or "unet" for the shipped weights of that kind, the
-            name of a shipped file such as "nucleus_small", "classical" or "classical/PRESET"; a weights file (`.h5`, whose recipe stands beside it; `.keras` of a
-            U-Net; `.json` of a classical model or an ensemble); or the folder of a training run, whose best weights
-            are taken, else its last checkpoint. A name comes before a file or folder of the same name.
+            name of a shipped file such as "nucleus_small", "classical" or "classical/PRESET"; a file (`.h5` with its
+            recipe beside it, `.keras` of a U-Net, `.json` of a classical model or an ensemble); or the folder of a
+            training run, whose best weights are taken, else its last checkpoint. A name comes before a file or folder
+            of the same name.
         config: Configuration of the detection; by default that of the recipe. A model with a configuration of its own
-            cannot be trained on unless a recipe is found too.
+            cannot be trained on unless a recipe is found too. Not with preset or settings, nor for a `.keras` or
+            `.json` file, which holds its own.
         preset: Name of a preset that counts instead of the recipe's, for weights without a recipe.
         settings: Attribute name -> value, on top of the recipe's, such as `{"DETECTION_NMS_THRESHOLD": 0.2}`.
         model_dir: Folder in which a training of the model gets its own; nothing is written before.
@@ -49,17 +51,25 @@ def load_model(
         The model, with the test-time augmentation that its settings ask for.
 
     Raises:
-        ValueError: There is no such model or file, the file is another network's, or a setting cannot be used.
+        ValueError: There is no such model or file, the file is another network's, a setting cannot be used, or
+            arguments contradict each other.
     """
+    if config is not None and (preset or settings):
+        raise ValueError("Preset and settings belong into the configuration. Received: both.")
     name = None if source is None else os.fspath(source)
     if name is None or name in NETWORKS:
-        return load_model(shipped_weights(name or DEFAULT_MODEL), config, settings=settings, model_dir=model_dir)
+        shipped = shipped_weights(name or DEFAULT_MODEL)
+        return load_model(shipped, config, preset=preset, settings=settings, model_dir=model_dir)
     kind, _, named_preset = name.partition("/")
     if kind == ClassicalModel.kind:
+        if named_preset and (preset or config is not None):
+            raise ValueError(f"{name} names the preset. Received: preset=... or config=... too.")
         return classical_model(named_preset or preset, config, settings)
     path = _weights_file(Path(name))
+    if path.suffix in (".json", ".keras") and (preset or config is not None):
+        raise ValueError(f"{path}: holds its configuration: change it with settings=... Received: preset or config.")
     if path.suffix == ".json":
-        return _read_json(path, config, settings)
+        return _read_json(path, settings)
     import_keras()
     if path.suffix == ".keras":
         model = UNetModel.load_whole(path, model_dir)
@@ -69,8 +79,6 @@ def load_model(
         recipe = choose_recipe(_require_recipe(path, preset), None, preset)
         config = detection_config(recipe, settings)
         recipe = recipe.with_settings(settings or {})
-    elif preset or settings:
-        raise ValueError("Preset and settings belong into the configuration. Received: both.")
     else:
         recipe = find_recipe(path)
     if config.model_kind not in NETWORKS:
@@ -140,18 +148,18 @@ def _weights_file(path: Path) -> Path:
         raise WeightsNotFoundError(f"{error} It is no folder of a run and no model either: {known}.") from None
 
 
-def _read_json(path: Path, config: ModelConfig | None, settings: Mapping[str, Any] | None) -> NucleusModel:
+def _read_json(path: Path, settings: Mapping[str, Any] | None) -> NucleusModel:
     from nucleus.ensemble.combined import EnsembleModel
     from nucleus.ensemble.model import is_ensemble
 
     if is_ensemble(path):
-        if config is not None or settings:
+        if settings:
             raise ValueError(f"{path}: an ensemble has no settings of its own; its members' weights have.")
         return EnsembleModel.load(path, load_model)
     recipe = read_recipe(path)
     if recipe.model != ClassicalModel.kind:
         raise ValueError(f"{path}: the recipe of a {recipe.model}; name its weights file.")
-    return classical_model(recipe.preset, config, {**recipe.settings, **(settings or {})})
+    return classical_model(recipe.preset, settings={**recipe.settings, **(settings or {})})
 
 
 def _require_recipe(path: Path, preset: str | None) -> Recipe | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from nucleus.augmentation.mixing import Mixing
 from nucleus.models.base import NucleusModel, preprocess
-from nucleus.models.recipe import Recipe
+from nucleus.models.recipe import Recipe, changed_settings
 from nucleus.models.settings import ApplicationSettings, inference_settings
 from trainkit.presets import Preset
 from trainkit.runs import RunFiles
@@ -92,7 +92,10 @@ class NetworkModel(NucleusModel):
             WeightsFileError: The file cannot be read or belongs to another network.
         """
         model = cls(recipe, config, model_dir)
-        model.network = model._load(weights)
+        model.network = network = model._load(weights)
+        # Fine-tuning is a run of its own, also where the weights are a checkpoint of another run.
+        network.set_log_dir()
+        network.checkpoint = None
         return model
 
     @classmethod
@@ -111,7 +114,7 @@ class NetworkModel(NucleusModel):
             weights: "coco" or "imagenet" for published weights, downloaded if needed (of a U-Net, the encoder's);
                 "none" for random ones, or what ENCODER_WEIGHTS says; anything else for those of `path`. "last" means
                 that the file is complete; another file may lack layers, which keep their random weights then.
-            path: Weights file. The checkpoint of a run's epoch goes on with that run.
+            path: Weights file. The checkpoint of a run's epoch resumes that run.
 
         Raises:
             ValueError: There are no such weights for this kind, or the file's do not fit.
@@ -194,7 +197,7 @@ class NetworkModel(NucleusModel):
 
         Args:
             train: Prepared, with masks and without preprocessing, to learn from.
-            val: Prepared likewise, other images, for the validation losses.
+            val: Other images, prepared in the same way, for the validation losses.
             epochs: Ends the training at this epoch instead; see `trainkit.stages.lay_out_stages`.
             callbacks: Keras callbacks; what they add to an epoch's logs is logged.
 
@@ -212,10 +215,14 @@ class NetworkModel(NucleusModel):
 
         preprocessing = prepare if config.CLAHE or config.STRETCH else None
         learning = train.for_training(preprocessing, Mixing.of(config))
-        return self._train(learning, val.for_training(preprocessing), epochs, [_learning_flag(self), *callbacks])
+        try:
+            return self._train(learning, val.for_training(preprocessing), epochs, [_learning_flag(self), *callbacks])
+        finally:
+            # Callbacks may change the weights at the end, such as to those of the best epoch.
+            self._learned = True
 
     def save(self, path: str | os.PathLike, dtype: str | None = None) -> None:
-        """Writes the weights, and the recipe beside them.
+        """Writes the weights, and beside them the recipe, with what the configuration has otherwise.
 
         Args:
             path: File to write, ending in `.h5`.
@@ -228,7 +235,8 @@ class NetworkModel(NucleusModel):
         if self.recipe is None:
             raise ValueError("A model made from a configuration alone has no recipe to save: load it with its recipe.")
         self.network.save_weights(path, dtype)
-        self.recipe.save_beside(path)
+        of_recipe = self.make_config("inference", self.recipe.preset, inference_settings(self.recipe.settings))
+        self.recipe.with_settings(changed_settings(self.config, of_recipe)).save_beside(path)
 
     @abstractmethod
     def _begin(self, weights: str, path: Path | None) -> Trainee:
@@ -249,10 +257,10 @@ PUBLISHED = ("coco", "imagenet")
 
 
 def _learning_flag(model: NetworkModel) -> keras.callbacks.Callback:
-    """Returns a callback that tells a model that it has learned since it last predicted."""
+    """Returns a callback that tells a model after every epoch that it has learned since it last predicted."""
     import keras
 
     def learned(*_: Any) -> None:
         model._learned = True
 
-    return keras.callbacks.LambdaCallback(on_train_begin=learned, on_epoch_end=learned)
+    return keras.callbacks.LambdaCallback(on_epoch_end=learned)

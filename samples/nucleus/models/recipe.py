@@ -9,7 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trainkit.files import write_text
+from trainkit.settings import Settings
 
 RECIPE_FILE = "recipe.json"
 
@@ -71,6 +74,24 @@ class Recipe:
             OSError: The file cannot be written.
         """
         write_text(path, json.dumps(asdict(self), indent=2) + "\n")
+
+
+def changed_settings(config: Settings, base: Settings) -> dict[str, Any]:
+    """Returns the settings in which a configuration differs from another of its kind, as JSON can hold them.
+
+    Args:
+        config: The configuration.
+        base: The other configuration.
+
+    Returns:
+        Attribute name -> value of `config`; arrays as lists.
+    """
+    values, others = ({name: _plain(value) for name, value in each.to_dict().items()} for each in (config, base))
+    return {name: value for name, value in values.items() if name not in config._COMPUTED and value != others[name]}
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def beside(weights: str | os.PathLike) -> Path:

@@ -18,7 +18,7 @@ def small_resnet(input_image: Any, stage5: bool = True, train_bn: bool | None = 
 
     Args:
         input_image: `[B, H, W, C]`, H and W multiples of 32.
-        stage5: Whether to build C5.
+        stage5: True to build C5.
         train_bn: See `Config.TRAIN_BN`.
 
     Returns:

@@ -38,11 +38,11 @@ class FitSquare(NucleusModel):
         return image
 
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
-        squares, windows = zip(*(self._square(image) for image in images), strict=True)
-        found = self.model.predict(list(squares))
+        fitted = [self._square(image) for image in images]
+        found = self.model.predict([square for square, _ in fitted])
         return [
             Prediction(_stretch(labels[y1:y2, x1:x2], image.shape[:2]), scores)
-            for image, (y1, x1, y2, x2), (labels, scores) in zip(images, windows, found, strict=True)
+            for image, (_, (y1, x1, y2, x2)), (labels, scores) in zip(images, fitted, found, strict=True)
         ]
 
     def observe(self, images: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
@@ -54,6 +54,10 @@ class FitSquare(NucleusModel):
             cut = (np.ascontiguousarray(look[y1:y2, x1:x2]) for look in looks)
             evidence.append([resize_probabilities(look, image.shape[:2]) for look in cut])
         return evidence
+
+    def conclude(self, evidence: Sequence[np.ndarray], shape: tuple[int, int]) -> Prediction:
+        """Makes one prediction of what `observe` returned, as the model does; see `NucleusModel.conclude`."""
+        return self.model.conclude(evidence, shape)
 
     def _square(self, image: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int, int]]:
         square, window, *_ = resize_image(image, self.side, self.side)

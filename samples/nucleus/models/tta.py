@@ -94,6 +94,10 @@ class Joint(_Looks):
         super().__init__(models[0])
         self.models = tuple(models)
 
+    def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
+        # One model alone is itself: there is nothing to average and nobody to vote with.
+        return self.model._predict(images) if len(self.models) == 1 else super()._predict(images)
+
     def observe(self, images: Sequence[np.ndarray]) -> list[list[Any]]:
         """Returns the evidence of all models; see `NucleusModel.observe`."""
         found = [model.observe(images) for model in self.models]

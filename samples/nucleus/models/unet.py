@@ -13,8 +13,7 @@ from nucleus.models.base import Prediction
 from nucleus.models.network import RANDOM, NetworkModel
 from nucleus.models.settings import ApplicationSettings
 from nucleus.models.views import View
-from trainkit.runs import RunFiles
-from unet.config import UNetConfig, make_config
+from unet.config import RUN_FILES, UNetConfig, make_config
 from unet.postprocess import PostprocessSettings, postprocess
 from unet.presets import PRESETS
 
@@ -38,7 +37,7 @@ class UNetModel(NetworkModel):
     summary = "U-Nets and FCN-8s: nuclei and borders pixel by pixel, then the watershed"
     presets = PRESETS
     default_preset = "xception-inceptionse"
-    run_files = RunFiles("unet")
+    run_files = RUN_FILES
     pretrained = ("imagenet",)
     # The encoder of random weights has random ones too.
     from_scratch = {"ENCODER_WEIGHTS": None}

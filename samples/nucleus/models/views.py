@@ -1,7 +1,7 @@
-"""Views of an image for test-time augmentation: flipped, turned by right angles, scaled; and the way back.
+"""Views of an image for test-time augmentation (flips, right-angle rotations, scales) and their inverses.
 
-A view is computed from the image as it is after preprocessing, so that all views show the same picture: CLAHE works on
-tiles whose borders would lie elsewhere in a turned or scaled image.
+Views are made of the preprocessed image, so that all of them show the same picture: the tiles of CLAHE would have other
+borders in a rotated or scaled image.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-# What the symmetries of a view set are: (mirrored left-right first, then quarter turns counter-clockwise).
+# Name -> (whether left and right are mirrored first, number of counter-clockwise quarter turns) of each view.
 SYMMETRIES: dict[str, tuple[tuple[bool, int], ...]] = {
     "none": ((False, 0),),
     "flips": ((False, 0), (True, 0), (True, 2), (False, 2)),
@@ -23,15 +23,15 @@ SYMMETRIES: dict[str, tuple[tuple[bool, int], ...]] = {
 
 @dataclass(frozen=True)
 class View:
-    """One way to look at an image, and the way back.
+    """A view of an image, and its inverse.
 
-    Flips and turns move pixels and change none. Scaling maps the whole image onto the whole view, pixel areas onto
-    pixel areas (half-pixel centres), so that nothing shifts when a side is odd or not divisible.
+    Flips and rotations are exact. Scaling maps the whole image onto the whole view with half-pixel centres, so that
+    nothing shifts when a side is odd or not divisible.
 
     Attributes:
-        mirrored: Whether left and right are exchanged, before it is turned.
-        quarter_turns: Counter-clockwise, 0 to 3.
-        scale: Factor of height and width, above 0; the sides are rounded, to 1 pixel at least.
+        mirrored: Whether left and right are exchanged, before rotation.
+        quarter_turns: Number of counter-clockwise quarter turns, 0 to 3.
+        scale: Factor of height and width, above 0; the sides are rounded to at least 1 pixel.
     """
 
     mirrored: bool = False
@@ -45,10 +45,10 @@ class View:
         return " and ".join(changes) or "unchanged"
 
     def apply(self, image: np.ndarray) -> np.ndarray:
-        """Shows an image.
+        """Makes the view of an image.
 
         Args:
-            image: `[H, W, C]`. It is averaged over the pixels that become one where it shrinks, else interpolated.
+            image: `[H, W, C]`. Smaller views average its pixels, larger ones interpolate linearly.
 
         Returns:
             `[h, w, C]` of the same type.
@@ -61,14 +61,14 @@ class View:
         return np.ascontiguousarray(np.rot90(mirrored, self.quarter_turns))
 
     def restore(self, probabilities: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-        """Brings what was predicted for the pixels of the view back to the image.
+        """Maps the probabilities of the view's pixels back to the image.
 
         Args:
             probabilities: float32 `[h, w, C]` in 0..1.
             shape: (height, width) of the image.
 
         Returns:
-            float32 `[height, width, C]` in 0..1, interpolated linearly where the view is scaled.
+            float32 `[height, width, C]` in 0..1, interpolated linearly if the view is scaled.
         """
         probabilities = self._turn_back(probabilities)
         if probabilities.shape[:2] != shape:
@@ -79,17 +79,17 @@ class View:
     def restore_instances(
         self, boxes: np.ndarray, crops: Sequence[np.ndarray], shape: tuple[int, int]
     ) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Brings instances that were found in the view back to the image.
+        """Maps instances of the view back to the image.
 
         Args:
             boxes: int `[N, 4]`, (y1, x1, y2, x2) in pixels of the view, y2 and x2 exclusive.
-            crops: N arrays, crop i `[y2 - y1, x2 - x1]`: the probability of each pixel in box i, or a mask.
+            crops: N arrays `[y2 - y1, x2 - x1]`, the probabilities of the pixels in each box, or masks.
             shape: (height, width) of the image.
 
         Returns:
-            boxes: int64 `[N, 4]` in pixels of the image. An instance of a larger view that holds no pixel's centre
-                has a box without area.
-            crops: N float32 arrays in 0..1 of the boxes' sizes, interpolated linearly where the view is scaled.
+            boxes: int64 `[N, 4]` in pixels of the image. An instance of a larger view without a pixel centre of the
+                image has a box without area.
+            crops: N float32 arrays in 0..1 of the boxes' sizes, interpolated linearly if the view is scaled.
         """
         scaled = self._scaled(shape)
         boxes = self._turn_boxes_back(np.asarray(boxes, np.int64).reshape(-1, 4), scaled)
@@ -123,15 +123,15 @@ def make_views(symmetries: str = "none", scales: Sequence[float] = (1.0,)) -> tu
     """Returns every symmetry at every scale.
 
     Args:
-        symmetries: "none"; "flips": the four views that mirroring makes (left-right, upside down, both); or
-            "flips-rotations": the eight that mirroring and right angles make.
-        scales: Factors above 0, none twice; 1 is the image's own size.
+        symmetries: Key of `SYMMETRIES`: "none"; "flips", the four views of mirroring (left-right, upside down, both);
+            or "flips-rotations", the eight views of mirroring and right-angle rotations.
+        scales: Different factors above 0; 1 is the image's own size.
 
     Returns:
-        The views, those of one size one after the other.
+        The views, sorted by scale in the given order.
 
     Raises:
-        ValueError: An unknown name, or scales that cannot be used.
+        ValueError: The name is unknown, or a scale is repeated or not above 0.
     """
     if symmetries not in SYMMETRIES:
         raise ValueError(f"The views must be one of {', '.join(SYMMETRIES)}. Received: {symmetries!r}")
@@ -143,16 +143,16 @@ def make_views(symmetries: str = "none", scales: Sequence[float] = (1.0,)) -> tu
 def _rescale(
     box: np.ndarray, crop: np.ndarray, source: tuple[int, int], target: tuple[int, int]
 ) -> tuple[tuple[int, ...], np.ndarray]:
-    """Brings one instance from an image of one size to the same image at another: the pixels with centres in its box.
+    """Rescales one instance from an image of one size to the same image at another.
 
     Args:
-        box: int `[4]` in pixels of the source.
-        crop: float32, of the box's size.
-        source: (height, width) that the box belongs to.
-        target: (height, width) that it is brought to.
+        box: int `[4]`, (y1, x1, y2, x2) in pixels of the source.
+        crop: float32 `[y2 - y1, x2 - x1]`.
+        source: (height, width) of the source.
+        target: (height, width) of the target.
 
     Returns:
-        The box in the target and its crop.
+        The box of the target's pixels with centres in the scaled box, and its crop.
     """
     ends = []
     for axis, (old, new) in enumerate(zip(source, target, strict=True)):
@@ -166,7 +166,7 @@ def _rescale(
 
 
 def _interpolate(values: np.ndarray, places: np.ndarray, axis: int) -> np.ndarray:
-    """Interpolates linearly along one axis at places from 0 to its length - 1."""
+    """Interpolates linearly along one axis, at places in 0..length - 1."""
     lower = places.astype(np.intp)
     upper = np.minimum(lower + 1, max(values.shape[axis] - 1, 0))
     share = (places - lower).astype(np.float32)

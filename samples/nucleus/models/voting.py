@@ -1,7 +1,7 @@
-"""Merges what several views of one image show: instances that agree are one, and vote on its pixels and its score.
+"""Fusion of the instances of several views of one image, which vote on pixels and scores.
 
-An instance is a box with the probabilities inside it, never a mask of the image's size: memory grows with the areas of
-the boxes.
+An instance is a box with the probabilities inside it, never a mask of the image's size, so memory grows with the areas
+of the boxes.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# IoU of two masks above which they are one instance. Of masks that do not overlap only one exceeds this with another.
+# IoU above which two masks are one instance. At most one of several disjoint masks exceeds it with another mask.
 MATCHING_IOU = 0.5
-# Part of the smaller of two instances that both claim, above which they are readings of the same pixels.
+# Share of the smaller of two instances in their overlap above which they are rivals for the same pixels.
 _RIVAL_OVERLAP = 0.5
 
 # Boxes int [N, 4], the probabilities inside each, scores [N].
@@ -23,21 +23,21 @@ Found = tuple[np.ndarray, Sequence[np.ndarray], np.ndarray]
 def merge_views(found: Iterable[Found], least_share: float = 0.5, threshold: float = 0.5) -> Found:
     """Merges the instances of several views of one image.
 
-    View by view, instances are matched greedily, the pair with the largest IoU first, with those of the views before;
-    what has no partner is a new instance. The probabilities of matched instances are averaged, as are their scores over
-    all views: one that few views show counts less. Then the rare ones go, and of two that claim the same pixels the one
-    with the lower score, if most of the views that show it show it in place of the other (one view takes two nuclei
-    for one). Two that most views show together stay both, for the overlap rule to decide between.
+    The instances of each view are matched greedily, largest IoU first, with those of the views before it; an instance
+    without a match is new. The probabilities of matched instances are averaged, and their scores are averaged over all
+    views, so that an instance in few views gets a lower score. Then rare instances are removed, and so is the one with
+    the lower score of two rivals for the same pixels, if most of its views lack the other (such as two nuclei merged in
+    one view). Two rivals that most views have together are kept, for the overlap rule to decide.
 
     This is weighted boxes fusion (Solovyev, Wang and Gabruseva, "Weighted boxes fusion: ensembling boxes from different
-    object detection models", 2021, section 3) for masks, one partner a view.
+    object detection models", 2021, section 3) for masks, with one match per view.
 
     Args:
-        found: For each view, in pixels of the image: boxes int `[N, 4]`, (y1, x1, y2, x2) with y2 and x2 exclusive;
-            probabilities, N float arrays `[y2 - y1, x2 - x1]` in 0..1; scores float `[N]` in 0..1. It is read once, a
-            view at a time.
-        least_share: Share of the views that must show an instance, above 0 and at most 1.
-        threshold: Probability from which a pixel belongs to an instance.
+        found: (boxes, probabilities, scores) of each view, in pixels of the image: boxes int `[N, 4]`, (y1, x1, y2, x2)
+            with y2 and x2 exclusive; probabilities, N float arrays `[y2 - y1, x2 - x1]` in 0..1; scores float `[N]` in
+            0..1. It is iterated once.
+        least_share: Least share of the views that have an instance, above 0 and at most 1.
+        threshold: Least probability of a pixel of an instance, 0..1.
 
     Returns:
         boxes: int64 `[M, 4]`, tight around the masks.
@@ -70,15 +70,15 @@ def merge_views(found: Iterable[Found], least_share: float = 0.5, threshold: flo
 
 @dataclass
 class _Merged:
-    """One instance as the views so far show it.
+    """One instance, merged from the views so far.
 
     Attributes:
-        box: int64 `[4]`, around all of them.
-        total: float64 `[y2 - y1, x2 - x1]`, the sum of their probabilities; of double precision so that as many equal
-            ones have exactly the average that each of them is.
-        scores: The score in each view that shows it.
-        views: These views' numbers.
-        threshold: Average from which a pixel belongs to it.
+        box: int64 `[4]`, (y1, x1, y2, x2) around the instance in all views.
+        total: float64 `[y2 - y1, x2 - x1]`, sum of the probabilities, in double precision so that the average of equal
+            probabilities is exact.
+        scores: Score in each view that has the instance.
+        views: Indices of the views that have the instance.
+        threshold: Least average probability of a pixel of the instance.
     """
 
     box: np.ndarray
@@ -95,7 +95,7 @@ class _Merged:
         self.area = int(np.count_nonzero(self.mask))
 
     def add(self, other: _Merged) -> None:
-        """Takes in what another view shows."""
+        """Adds the instance as another view has it."""
         union = np.concatenate([np.minimum(self.box[:2], other.box[:2]), np.maximum(self.box[2:], other.box[2:])])
         total = np.zeros(union[2:] - union[:2])
         for part in (self, other):
@@ -106,14 +106,14 @@ class _Merged:
         self._count()
 
     def shared_with(self, other: _Merged) -> int:
-        """Counts the pixels that both have."""
+        """Counts the pixels in both instances."""
         common = np.concatenate([np.maximum(self.box[:2], other.box[:2]), np.minimum(self.box[2:], other.box[2:])])
         mine, theirs = (part.mask[_window(common, part.box)] for part in (self, other))
         return int(np.count_nonzero(mine & theirs))
 
 
 def _add_view(merged: list[_Merged], seen: Sequence[_Merged]) -> None:
-    """Adds the instances of one view to those of the views before."""
+    """Merges the instances of one view into those of the views before it."""
     pairs = []
     boxes = _boxes(merged)
     for number, instance in enumerate(seen):
@@ -136,17 +136,17 @@ def _add_view(merged: list[_Merged], seen: Sequence[_Merged]) -> None:
 
 
 def _without_rivals(merged: Sequence[_Merged]) -> list[_Merged]:
-    """Drops, of instances best first, those that are another reading of a better one's pixels."""
+    """Removes the rivals of better instances, from instances by descending score."""
     boxes = _boxes(merged)
     kept: list[int] = []
     for number, instance in enumerate(merged):
         better = (merged[kept[index]] for index in _overlapping(instance.box, boxes[kept]))
-        if instance.area and not any(_reads_again(instance, other) for other in better):
+        if instance.area and not any(_is_rival(instance, other) for other in better):
             kept.append(number)
     return [merged[number] for number in kept]
 
 
-def _reads_again(instance: _Merged, better: _Merged) -> bool:
+def _is_rival(instance: _Merged, better: _Merged) -> bool:
     together = len(set(instance.views) & set(better.views))
     if 2 * together > len(instance.views):
         return False
@@ -158,19 +158,19 @@ def _boxes(instances: Sequence[_Merged]) -> np.ndarray:
 
 
 def _overlapping(box: np.ndarray, boxes: np.ndarray) -> list[int]:
-    """Returns the indices of the boxes `[N, 4]` that share pixels with one box."""
+    """Returns the indices of the boxes `[N, 4]` that share pixels with `box`."""
     y1, x1, y2, x2 = boxes.T
     return np.flatnonzero((y1 < box[2]) & (x1 < box[3]) & (y2 > box[0]) & (x2 > box[1])).tolist()
 
 
 def _trim(box: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts a mask that is not empty, and its box, to the pixels that it has."""
+    """Crops a mask that is not empty, and its box, to its pixels."""
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     first, last = np.array([rows[0], columns[0]]), np.array([rows[-1], columns[-1]]) + 1
     return np.concatenate([box[:2] + first, box[:2] + last]), mask[first[0] : last[0], first[1] : last[1]]
 
 
 def _window(box: np.ndarray, around: np.ndarray) -> tuple[slice, slice]:
-    """Returns where a box lies inside another, as slices."""
+    """Returns the slices of a box inside a box around it."""
     (y1, x1), (y2, x2) = (corner - around[:2] for corner in (box[:2], box[2:]))
     return slice(y1, y2), slice(x1, x2)

@@ -66,7 +66,7 @@ def choose_recipe(found: Recipe | None, model: str | None = None, preset: str | 
         weights' model, else from the first model that has one of that name.
 
     Raises:
-        ValueError: The weights are another model's, or the model has no such preset.
+        ValueError: The weights are another model's, or the model, or every model, lacks such a preset.
     """
     if model and found and found.model != model:
         raise ValueError(f"The weights are those of a {found.model}. Received: --model={model}")
@@ -76,6 +76,8 @@ def choose_recipe(found: Recipe | None, model: str | None = None, preset: str | 
     wanted = model or (found.model if found and found.model in candidates else None)
     if wanted and wanted not in candidates:
         raise ValueError(f"{wanted} has no preset {preset!r}. Known: {', '.join(MODELS[wanted].presets)}.")
+    if not candidates:
+        raise ValueError(f"No model has a preset {preset!r}.")
     return Recipe(preset, model=wanted or candidates[0])
 
 

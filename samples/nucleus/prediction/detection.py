@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
+from nucleus.models.base import NucleusModel
 from nucleus.prediction.predictions import ModelPredictions
 from nucleus.prediction.writers import Record, default_formats, open_writers
 
@@ -43,7 +43,7 @@ class DetectionRun:
 
 
 def detect(
-    model: Any,
+    model: NucleusModel,
     dataset: NucleusDataset,
     output: str | os.PathLike,
     formats: Sequence[str] = default_formats(),
@@ -52,7 +52,7 @@ def detect(
     """Finds the nuclei in every image of a data set and writes the results; see `write_detections`.
 
     Args:
-        model: Model of `nucleus.load_model`.
+        model: The model.
         dataset: Prepared data set without preprocessing, since models preprocess images themselves.
         output: Folder of the results; created with the first of them.
         formats: Names in `nucleus.prediction.writers.WRITERS`.

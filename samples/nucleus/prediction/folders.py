@@ -16,6 +16,7 @@ from nucleus.datasets.label_index import LabelIndex
 from nucleus.datasets.layouts.label_files import BinaryMaskWatch, close_gaps
 from nucleus.datasets.layouts.tables import read_table
 from nucleus.images.reading import read_labels
+from nucleus.models.base import Prediction
 from nucleus.prediction.writers.labels import LABELS_FOLDER
 from nucleus.prediction.writers.nuclei import NUCLEI_FILE
 
@@ -83,15 +84,12 @@ class PredictionFolder:
         truth, _ = dataset.load_labels(index)
         return self._read(dataset.image_info[index]["id"], truth.shape, self._ids(dataset))
 
-    def find(self, image_id: str, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Reads the label image of an image; without known scores each nucleus has 1.
+    def find(self, image_id: str, image: np.ndarray) -> Prediction:
+        """Reads the prediction for an image; without known scores each nucleus has 1.
 
         Args:
             image_id: Name of the image in its data set.
             image: uint8 `[H, W, 3]`, the image.
-
-        Returns:
-            Labels int32 `[H, W]`, 1..N, and scores float32 `[N]`.
 
         Raises:
             DatasetError: There is none or several, it has another size than its image, or scores do not fit.
@@ -99,11 +97,11 @@ class PredictionFolder:
         """
         labels, scores = self._read(image_id, image.shape[:2])
         if scores is not None:
-            return labels, scores
+            return Prediction(labels, scores)
         if not self._warned:
             self._warned = True
             _log.warning("%s: no scores, for want of a %s: each nucleus counts as scored 1", self.source, NUCLEI_FILE)
-        return labels, np.ones(labels.max(initial=0), np.float32)
+        return Prediction(labels, np.ones(labels.max(initial=0), np.float32))
 
     def _read(
         self, image_id: str, shape: tuple[int, ...], among: Collection[str] = ()

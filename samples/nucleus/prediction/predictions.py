@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
+from nucleus.models.base import NucleusModel, Prediction
 
 
 class Predictions(Protocol):
@@ -39,12 +40,12 @@ class ModelPredictions:
     """Nuclei that a model finds when they are asked for.
 
     Args:
-        model: Model of `nucleus.load_model`.
+        model: The model.
         name: Name of the model in tables and pictures.
         source: The file of its weights.
     """
 
-    def __init__(self, model: Any, name: str = "model", source: str | os.PathLike = "") -> None:
+    def __init__(self, model: NucleusModel, name: str = "model", source: str | os.PathLike = "") -> None:
         self.name, self.source = name, str(source)
         self._model = model
 
@@ -53,19 +54,16 @@ class ModelPredictions:
         if dataset.preprocessing is not None:
             raise DatasetError("Prediction preprocesses images itself: evaluate on a dataset without preprocessing.")
 
-    def read(self, dataset: NucleusDataset, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, dataset: NucleusDataset, index: int) -> Prediction:
         """Predicts; see `Predictions.read`."""
         return self.find(dataset.image_info[index]["id"], dataset.load_image(index))
 
-    def find(self, _: str, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def find(self, _: str, image: np.ndarray) -> Prediction:
         """Finds the nuclei of one image.
 
         Args:
             _: The image's id, which makes no difference.
             image: uint8 `[H, W, 3]` RGB, as read.
-
-        Returns:
-            Labels and scores as of `Predictions.read`.
         """
         return self._model.predict(image)[0]
 

@@ -105,7 +105,7 @@ class TrainingImages:
         own = read_folds(path) if path.is_file() else None
         if self.fold is None:
             return own
-        advice = "A run goes on with what it began with: leave --fold and --folds away"
+        advice = "A resumed run keeps its folds: leave --fold and --folds away"
         if own is None:
             raise DatasetError(f"{run}: this run held no fold out. Received: --fold={self.fold}. {advice}")
         asked = own if self.folds is None else self._choose(seed)

@@ -74,8 +74,8 @@ def parse_values(config: ModelConfig, name: str, text: str) -> tuple[Any, ...]:
     """Reads the values to try from a comma-separated list, such as `0.3,0.5` or `watershed,random-walker`.
 
     Args:
-        config: Says of which type they are, and which are allowed.
-        name: Of the setting.
+        config: Configuration that determines the setting's type and permitted values.
+        name: Name of the setting.
         text: The list.
 
     Raises:

@@ -1,3 +1,5 @@
+"""Random RoIs lie where they should, and targets in NumPy lead back to the instances."""
+
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Images that take colours and nuclei of others: which others, in both models' batches, and the same in every run."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -11,7 +9,8 @@ from nucleus.augmentation.colour_transfer import ColourStatistics
 from nucleus.augmentation.mixing import Mixing
 from nucleus.datasets.dataset import NucleusDataset, shipped_data
 from nucleus.images.preprocess import Clahe
-from nucleus.models.config import make_config
+from nucleus.models.mask_rcnn import MaskRCNNModel
+from nucleus.models.registry import NETWORKS, make_config
 from trainkit.settings import SettingsError
 from unet.data import TrainingBatches
 
@@ -153,11 +152,19 @@ def test_mixing_is_what_the_configuration_asks_for():
 
 def test_train_mixes_the_images_to_train_on_and_no_others(monkeypatch, tmp_path):
     got = []
-    monkeypatch.setattr("nucleus.training.training.start", lambda *_: SimpleNamespace(log_dir=tmp_path, epoch=1))
-    monkeypatch.setattr(
-        "nucleus.training.training.train",
-        lambda _, *datasets, evaluation_dataset, **__: got.extend([*datasets, evaluation_dataset]),
-    )
+
+    class FakeNetwork(MaskRCNNModel):
+        log_dir, epoch, best_path = tmp_path, 1, tmp_path / "best.h5"
+
+        def _begin(self, weights, path):
+            return None
+
+        def _train(self, train, val, epochs, callbacks):
+            got.extend([train, val])
+
+    monkeypatch.setitem(NETWORKS, "mask_rcnn", FakeNetwork)
+    scored = []
+    monkeypatch.setattr("nucleus.training.validation.validation_callbacks", lambda _, val: scored.append(val) or [])
     arguments = ["train", f"--dataset={shipped_data()}", "--weights=none", "--set", "COPY_PASTE=0.4"]
     assert cli.main(arguments) == 0
-    assert [dataset.mixing for dataset in got] == [Mixing(copy_paste=0.4), None, None]
+    assert [dataset.mixing for dataset in got + scored] == [Mixing(copy_paste=0.4), None, None]

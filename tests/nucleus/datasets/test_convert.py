@@ -1,4 +1,4 @@
-"""What a data set is written as reads back as the same images and labels, and other programs read it too."""
+"""A written data set reads back as the same images and labels, here and in other programs."""
 
 import json
 

@@ -1,13 +1,15 @@
-"""Telling images from others: what a training or a comparison may go on with, wherever its data set has moved."""
+"""Fingerprints tell images from others, and a training goes on with the same ones only."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from nucleus.datasets.dataset import NucleusDataset
-from nucleus.datasets.fingerprint import IMAGES_FILE, check_images, fingerprint, note_images
-from nucleus.models.weights import Recipe
-from nucleus.training.runs import train_or_resume
+from nucleus.datasets.fingerprint import IMAGES_FILE, fingerprint
+from nucleus.datasets.provenance import ProvenanceError, write_note
+from nucleus.models.recipe import Recipe
+from nucleus.training.resuming import train_or_resume
 
 
 def load(root):
@@ -65,18 +67,19 @@ def test_a_training_goes_on_with_the_images_it_was_begun_with(pair, tmp_path, ca
         return train_or_resume(recipe, "none", None, tmp_path / "run", train, val)
 
     assert go_on(here, here) == checkpoint, "one that was made before images were noted"
-    assert "run/nucleus20240101T0000: of which images" in caplog.text
-    note_images(checkpoint.parent, dict.fromkeys(("train", "val"), fingerprint(here.image_info)))
+    assert "nucleus20240101T0000/images.json: is missing, so with which images" in caplog.text
+    write_note(checkpoint.parent / IMAGES_FILE, dict.fromkeys(("train", "val"), fingerprint(here.image_info)))
     caplog.clear()
     assert go_on(there, there) == checkpoint and not caplog.text
     alter_a_byte(pair[1])
     changed = load(pair[1])
     for datasets, name in (((changed, here), "train"), ((here, changed), "val")):
-        with pytest.raises(ValueError, match=rf"{IMAGES_FILE}: made of other images.*{name}: 2 images, \w+ there"):
+        with pytest.raises(
+            ProvenanceError, match=rf"{IMAGES_FILE}: made with other images.*\({name} was '2 images, \w+'"
+        ):
             go_on(*datasets)
-
-
-def test_a_note_that_cannot_be_read_is_named(tmp_path):
-    (tmp_path / IMAGES_FILE).write_text("[1]")
-    with pytest.raises(ValueError, match=f"{IMAGES_FILE}: no note of images"):
-        check_images(tmp_path, {})
+    other = replace(recipe, settings={**recipe.settings, "LEARNING_RATE": 0.5})
+    with pytest.raises(
+        ProvenanceError, match=r"other settings.*\(settings\.LEARNING_RATE was not given, is now 0\.5\)"
+    ):
+        train_or_resume(other, "none", None, tmp_path / "run", here, here)

@@ -31,11 +31,11 @@ def commands(tmp_path, monkeypatch, add_sample, rectangle):
         note(None, dataset)
         return SimpleNamespace(name=predictions.name, glas_parts=None, save=lambda folder: None)
 
-    monkeypatch.setattr("nucleus.models.inference.load_model", lambda *_: None)
+    monkeypatch.setattr("nucleus.models.loading.model_of", lambda *_: None)
     monkeypatch.setattr("nucleus.prediction.detection.detect", note)
     monkeypatch.setattr("nucleus.evaluation.evaluation.evaluate_fully", score)
     monkeypatch.setattr("nucleus.evaluation.report.tables.console_table", str)
-    monkeypatch.setattr("nucleus.training.tuning.tune_postprocessing", note)
+    monkeypatch.setattr("nucleus.training.tuning.tune", note)
 
     def start(command, *arguments, weights="last"):
         common = [command, f"--dataset={tmp_path}", f"--logs={tmp_path / 'logs'}", f"--output={tmp_path / 'out'}"]
@@ -119,10 +119,13 @@ def test_weights_of_no_fold_take_the_usual_subset(commands, caplog):
 
 def test_the_folds_are_those_that_train_makes(commands, monkeypatch, tmp_path):
     got = []
-    monkeypatch.setattr(
-        "nucleus.training.training.start", lambda *_: SimpleNamespace(log_dir=tmp_path / "new", epoch=1)
-    )
-    monkeypatch.setattr("nucleus.training.training.train", lambda _, train, val, **__: got.append(val.image_info))
+
+    def fit(train, val, **_):
+        got.append(val.image_info)
+
+    network = SimpleNamespace(log_dir=tmp_path / "new", epoch=1, fit=fit)
+    monkeypatch.setattr("nucleus.models.mask_rcnn.MaskRCNNModel.begin", lambda *_: network)
+    monkeypatch.setattr("nucleus.training.validation.validation_callbacks", lambda *_: [])
     arguments = ("train", "--fold=2", "--folds=3", "--set", "SEED=4", "--weights=none", f"--dataset={tmp_path}")
     assert cli.main([*arguments, f"--logs={tmp_path / 'logs'}"]) == 0
     validated = "".join(sorted(info["id"] for info in got[0]))

@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from types import SimpleNamespace
 
 import pytest
 
@@ -10,7 +9,8 @@ from nucleus import cli
 from nucleus.datasets.folds import Folds, make_folds, read_folds
 from nucleus.datasets.layouts.base import DatasetError
 from nucleus.datasets.layouts.tables import write_modalities
-from nucleus.models.weights import Recipe
+from nucleus.models.mask_rcnn import MaskRCNNModel
+from nucleus.models.recipe import Recipe
 
 MODALITIES = {f"{number:03d}": ("fluorescence", "h&e", "brightfield")[min(number % 7, 2)] for number in range(97)}
 
@@ -82,12 +82,16 @@ def train(tmp_path, monkeypatch, add_sample, rectangle):
     (tmp_path / "classes.csv").write_text("ImageId,modality\n" + "".join(f"{name},one\n" for name in "abcd"))
     got = []
 
-    def note(model, *datasets, evaluation_dataset, **_):
-        got.append([{info["id"] for info in dataset.image_info} for dataset in (*datasets, evaluation_dataset)])
+    class FakeNetwork:
+        """Notes the images that a training is given, and those that its scores are of."""
 
-    run = SimpleNamespace(log_dir=tmp_path / "logs" / "nucleus20240101T0000", epoch=1)
-    monkeypatch.setattr("nucleus.training.training.start", lambda *_: run)
-    monkeypatch.setattr("nucleus.training.training.train", note)
+        log_dir, epoch = tmp_path / "logs" / "nucleus20240101T0000", 1
+
+        def fit(self, train, val, *, epochs, callbacks):
+            got.append([{info["id"] for info in dataset.image_info} for dataset in (train, val, *callbacks)])
+
+    monkeypatch.setattr(MaskRCNNModel, "begin", lambda *_: FakeNetwork())
+    monkeypatch.setattr("nucleus.training.validation.validation_callbacks", lambda model, val: [val])
 
     def start(*arguments):
         common = ["train", "--dataset", tmp_path, "--val-subset=extra", "--logs", tmp_path / "logs"]

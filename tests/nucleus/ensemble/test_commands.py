@@ -16,8 +16,8 @@ from nucleus.ensemble.model import read_ensemble
 from nucleus.evaluation.scores import average_precision
 from nucleus.images.reading import read_labels
 from nucleus.images.writing import write_labels
-from nucleus.models import inference
-from nucleus.models.weights import Recipe
+from nucleus.models.recipe import Recipe
+from nucleus.models.unet import UNetModel
 
 
 @pytest.fixture(scope="module")
@@ -142,27 +142,23 @@ def test_weights_that_learned_from_the_images_are_refused(project, members, tmp_
 
 
 @pytest.fixture
-def run_weights(monkeypatch, tmp_path):
+def run_weights(monkeypatch, tmp_path, fake_model):
     """A weights file that loads as a threshold, what it was configured to, and the shapes it was shown."""
     noted = SimpleNamespace(weights=tmp_path / "unet_nucleus_best.h5", configs=[], shown=[])
     noted.weights.touch()
     Recipe("small", {"MASK_THRESHOLD": "0.4"}, "unet").save_beside(noted.weights)
 
-    class Threshold:
-        def __init__(self, config):
-            self.config = config
+    def find(image):
+        noted.shown.append(image.copy())
+        labels, count = ndimage.label(image.mean(axis=2) > 127)
+        return labels.astype(np.int32), np.full(count, 0.8, np.float32)
 
-        def predict_labels(self, image):
-            noted.shown.append(image.copy())
-            labels, count = ndimage.label(image.mean(axis=2) > 127)
-            return labels.astype(np.int32), np.full(count, 0.8, np.float32)
-
-    def load(weights, config):
+    def load(weights, recipe, config, model_dir):
         assert weights == noted.weights
         noted.configs.append(config)
-        return Threshold(config)
+        return fake_model(find, config)
 
-    monkeypatch.setattr(inference, "load_model", load)
+    monkeypatch.setattr(UNetModel, "load", load)
     return noted
 
 

@@ -112,7 +112,7 @@ def test_the_same_seed_gives_the_same_ensemble(examples, folds, quick, fitted):
 
 
 def test_one_member_alone_loses_what_is_no_nucleus(scene, make_example, folds, quick):
-    """Of one model the ensemble can only tell the bad masks, here those on nothing."""
+    """With one model the ensemble only recognises the bad masks, here those on background."""
     rng = np.random.default_rng(0)
     examples = []
     for seed in range(9):

@@ -5,30 +5,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from nucleus.models.inference import predict
 
-from nucleus.ensemble.model import EnsemblePredictor, Rules, read_ensemble
+from nucleus.ensemble.combined import EnsembleModel
+from nucleus.ensemble.model import Rules, read_ensemble
 from nucleus.evaluation.scores import average_precision
 
 
-class Answer:
-    """Finds what it was given."""
-
-    def __init__(self, prediction):
-        self.prediction = prediction
-
-    def predict_labels(self, image):
-        return self.prediction
-
-
-def test_it_finds_nuclei_as_any_other_predictor(fitted, scene):
+def test_it_finds_nuclei_as_any_other_model(fitted, scene, fake_model):
     image, truth, predictions = scene(42)
-    predictor = EnsemblePredictor(fitted.ensemble, {name: Answer(found) for name, found in predictions.items()})
-    labels, scores = predict(predictor, image)
+    members = {name: fake_model(lambda _, found=found: found) for name, found in predictions.items()}
+    model = EnsembleModel(members, fitted.ensemble)
+    ((labels, scores),) = model.predict(image)
     assert labels.dtype == np.int32 and scores.dtype == np.float32 and len(scores) == labels.max()
     assert average_precision(truth, labels) > 0.95
     assert average_precision(truth, predictions["big"][0]) < 0.7
-    found = predictor.combine(image)
+    found = model.combine(image)
     sizes = np.bincount(found.labels.ravel())[1:]
     assert found.picked == tuple("big" if size > 100 else "small" for size in sizes)
 
@@ -51,13 +42,13 @@ def test_nothing_found_by_one_member_or_by_all(fitted, scene):
 
 
 @pytest.mark.parametrize("given", [["big"], ["big", "small", "third"], ["big", "other"], []])
-def test_other_members_than_it_was_fitted_with_are_refused(given, fitted, scene):
+def test_other_members_than_it_was_fitted_with_are_refused(given, fitted, scene, fake_model):
     image, truth, _ = scene(0)
     nothing = np.zeros_like(truth), np.zeros(0)
     with pytest.raises(ValueError, match=r"fitted with big, small\. Received: "):
         fitted.ensemble.combine(image, dict.fromkeys(given, nothing))
     with pytest.raises(ValueError, match="fitted with big, small"):
-        EnsemblePredictor(fitted.ensemble, dict.fromkeys(given, Answer(nothing)))
+        EnsembleModel(dict.fromkeys(given, fake_model(lambda _: nothing)), fitted.ensemble)
 
 
 def test_a_file_gives_the_same_ensemble(fitted, scene, tmp_path):
@@ -91,6 +82,9 @@ def test_a_file_gives_the_same_ensemble(fitted, scene, tmp_path):
         (lambda content: content.update(models=[1]), "lists of trees"),
         (lambda content: content["models"][0][0]["left"].reverse(), "hang together"),
         (lambda content: content["models"][0].append(None), "a tree has the lists"),
+        (lambda content: content.update(weights={"big": "big.h5"}), '"weights" must name a file for every member'),
+        (lambda content: content.update(weights={"big": "big.h5", "small": 1}), '"weights" must name a file'),
+        (lambda content: content.update(weights=["big.h5"]), '"weights" must name a file'),
     ],
 )
 def test_damaged_files_are_named_with_the_cause(change, message, fitted, tmp_path):

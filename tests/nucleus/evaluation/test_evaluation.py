@@ -80,7 +80,7 @@ def test_no_image_is_no_score(threshold_predictor):
 def test_written_predictions_score_like_the_model_that_made_them(dataset, threshold_predictor, tmp_path):
     folder = tmp_path / "labels"
     for index, suffix in zip(dataset.image_ids, (".png", ".tif"), strict=True):
-        labels, _ = threshold_predictor.predict_labels(dataset.load_image(index))
+        ((labels, _),) = threshold_predictor.predict(dataset.load_image(index))
         write_labels(folder / f"{dataset.image_info[index]['id']}{suffix}", labels)
     expected = evaluate_fully(ModelPredictions(threshold_predictor), dataset, progress=False).images
     pd.testing.assert_frame_equal(evaluate_fully(PredictionFolder(folder), dataset, progress=False).images, expected)

@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from nucleus.models.config import make_config
 
 from nucleus import cli
 from nucleus.datasets.layouts.base import DatasetError
+from nucleus.datasets.provenance import ProvenanceError
 from nucleus.experiments.search.objective import TrainingObjective, searchable
 from nucleus.experiments.search.space import Dimension, parse_dimension
 from nucleus.experiments.search.studies import TRIALS_FILE, SearchPlan, SearchStoppedError, search
-from nucleus.models.weights import Recipe
+from nucleus.models.recipe import Recipe
+from nucleus.models.registry import make_config
 from nucleus.training.tuning import split_values
 from trainkit.download import DownloadError
 from trainkit.fitting import TrainingDivergedError
@@ -203,8 +204,13 @@ def test_a_missing_library_is_named(tmp_path, monkeypatch):
 
 def test_another_search_in_the_same_folder_is_refused(tmp_path):
     search(SearchPlan(SPACE, trials=1, base={"epochs": 2}), near_a_thousandth, tmp_path)
-    for plan in (SearchPlan(SPACE, 1, base={"epochs": 3}), SearchPlan(SPACE[:1], 1, base={"epochs": 2})):
-        with pytest.raises(ValueError, match=r"search\.sqlite3.*another"):
+    for plan, change in (
+        (SearchPlan(SPACE, 1, base={"epochs": 3}), r"base\.epochs was 2, is now 3"),
+        (SearchPlan(SPACE[1:], 1, base={"epochs": 2}), r"space\.0\.name was 'LEARNING_RATE', is now 'BATCH_SIZE'"),
+    ):
+        with pytest.raises(
+            ProvenanceError, match=rf"search\.sqlite3, broad search: .*{change}.* another output folder"
+        ):
             search(plan, near_a_thousandth, tmp_path)
 
 

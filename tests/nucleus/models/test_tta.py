@@ -5,18 +5,20 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from nucleus.models.config import NucleusUNetConfig, make_config
-from nucleus.models.inference import UNetPredictor, VotingPredictor, as_predictor, predict
 
 from nucleus.datasets.dataset import NucleusDataset, shipped_data
 from nucleus.evaluation.scores import average_precision
 from nucleus.images.labels import bounding_boxes, relabel_sequential
 from nucleus.images.preprocess import clahe
-from nucleus.models.settings import ViewSettings
+from nucleus.models.base import NucleusModel, Prediction
+from nucleus.models.mask_rcnn import MaskRCNNModel
+from nucleus.models.registry import make_config
+from nucleus.models.settings import PredictionSettings
+from nucleus.models.tta import TestTimeAugmentation, with_views
+from nucleus.models.unet import NucleusUNetConfig, UNetModel, mean_probabilities
 from nucleus.models.views import make_views
 from nucleus.prediction.detection import collect_images, detect
 from trainkit.settings import SettingsError
-from unet.config import UNetConfig
 from unet.postprocess import PostprocessSettings, postprocess
 
 EIGHT = make_views("flips-rotations")
@@ -38,21 +40,34 @@ def coded(labels):
     return np.stack([labels, np.zeros_like(labels), np.full_like(labels, 7)], axis=2).astype(np.uint8)
 
 
-class Reader:
+class Reader(NucleusModel):
     """Finds exactly what `coded` wrote, whichever way the image is turned."""
 
-    def predict_labels(self, image):
+    def __init__(self, **settings):
+        self.config = PredictionSettings().update(settings)
+
+    def fit(self, train, val, *, epochs=None, callbacks=()):
+        raise NotImplementedError
+
+    def save(self, path):
+        raise NotImplementedError
+
+    def _predict(self, images):
+        return [self.find(image) for image in images]
+
+    def find(self, image):
         labels, kept = relabel_sequential(image[..., 0].astype(np.int32))
-        return labels, (1 / (kept + 2)).astype(np.float32)
+        return Prediction(labels, (1 / (kept + 2)).astype(np.float32))
 
 
 class CarelessReader(Reader):
     """Misses some nuclei, fattens others, joins some to the next and sees some that are not there: each time others."""
 
-    def __init__(self):
+    def __init__(self, **settings):
+        super().__init__(**settings)
         self.rng = np.random.default_rng(0)
 
-    def predict_labels(self, image):
+    def find(self, image):
         labels = image[..., 0].astype(np.int32)
         for number in range(1, labels.max() + 1):
             chance = self.rng.random()
@@ -66,7 +81,12 @@ class CarelessReader(Reader):
         y, x = self.rng.integers(0, np.array(labels.shape) - 12)
         labels[y : y + 12, x : x + 12] = 255
         labels, kept = relabel_sequential(labels)
-        return labels, np.full(len(kept), 0.9, np.float32)
+        return Prediction(labels, np.full(len(kept), 0.9, np.float32))
+
+
+def predict(model, image):
+    (prediction,) = model.predict(image)
+    return prediction
 
 
 @pytest.mark.parametrize("symmetries", ["none", "flips", "flips-rotations"])
@@ -74,7 +94,7 @@ def test_a_model_that_does_not_mind_finds_the_same(truth, symmetries):
     image = coded(truth)
     expected = predict(Reader(), image)
     assert expected[0].max() > 10
-    found = predict(VotingPredictor(Reader(), make_views(symmetries)), image)
+    found = predict(TestTimeAugmentation(Reader(), make_views(symmetries)), image)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
         assert one.dtype == other.dtype
@@ -86,7 +106,7 @@ def test_scales_keep_what_a_model_finds_at_each(threshold_predictor):
     bright = np.any([(y - cy) ** 2 + (x - cx) ** 2 < r**2 for cy, cx, r in discs], axis=0)
     image = np.repeat(bright[..., None] * np.uint8(220), 3, axis=2)
     expected, _ = predict(threshold_predictor, image)
-    found, scores = predict(VotingPredictor(threshold_predictor, make_views("flips", (0.7, 1, 1.5))), image)
+    found, scores = predict(TestTimeAugmentation(threshold_predictor, make_views("flips", (0.7, 1, 1.5))), image)
     assert found.max() == len(scores) == 4
     assert average_precision(expected, found) >= 0.9
 
@@ -94,7 +114,7 @@ def test_scales_keep_what_a_model_finds_at_each(threshold_predictor):
 def test_views_that_err_in_different_places_are_right_together(truth):
     image = coded(truth)
     one = average_precision(truth, predict(CarelessReader(), image)[0])
-    together = average_precision(truth, predict(VotingPredictor(CarelessReader(), EIGHT), image)[0])
+    together = average_precision(truth, predict(TestTimeAugmentation(CarelessReader(), EIGHT), image)[0])
     assert one < 0.8 and together > one + 0.15
 
 
@@ -102,64 +122,80 @@ def test_a_view_in_which_nothing_is_found_takes_nothing_away(truth):
     image = coded(truth)
 
     class Blind(Reader):
-        def predict_labels(self, view):
-            labels, scores = super().predict_labels(view)
-            return (labels, scores) if view.shape == image.shape else (labels * 0, scores[:0])
+        def find(self, view):
+            labels, scores = super().find(view)
+            return Prediction(labels, scores) if view.shape == image.shape else Prediction(labels * 0, scores[:0])
 
-    labels, scores = predict(VotingPredictor(Blind(), EIGHT), image)
+    labels, scores = predict(TestTimeAugmentation(Blind(), EIGHT), image)
     np.testing.assert_array_equal(labels, truth)
-    np.testing.assert_allclose(scores, Reader().predict_labels(image)[1] / 2)
-    labels, scores = predict(VotingPredictor(Blind(), EIGHT, least_share=0.6), image)
+    np.testing.assert_allclose(scores, predict(Reader(), image).scores / 2)
+    labels, scores = predict(TestTimeAugmentation(Blind(TEST_TIME_VOTES=0.6), EIGHT), image)
     assert not labels.any() and len(scores) == 0
 
 
 def test_no_nuclei_in_any_view():
     image = np.zeros((5, 9, 3), np.uint8)
-    labels, scores = predict(VotingPredictor(Reader(), make_views("flips-rotations", (1, 0.3))), image)
+    labels, scores = predict(TestTimeAugmentation(Reader(), make_views("flips-rotations", (1, 0.3))), image)
     assert labels.shape == (5, 9) and not labels.any() and scores.shape == (0,)
 
 
 class Refusing(Reader):
     """Takes no image that stands upright."""
 
-    def predict_labels(self, image):
+    def find(self, image):
         if image.shape[0] > image.shape[1]:
             raise ValueError("too high")
-        return super().predict_labels(image)
+        return super().find(image)
 
 
 def test_a_view_that_the_model_refuses_fails_the_image_and_is_named(write_squares, tmp_path):
     path = write_squares("in/flat.png", (3, 3))
-    predictor = VotingPredictor(Refusing(), EIGHT)
+    model = TestTimeAugmentation(Refusing(), EIGHT)
     with pytest.raises(ValueError, match="the view turned by 90 degrees: too high"):
-        predict(predictor, np.zeros((5, 9, 3), np.uint8))
+        predict(model, np.zeros((5, 9, 3), np.uint8))
     with pytest.raises(ValueError, match=r"^too high$"):
-        predict(predictor, np.zeros((9, 5, 3), np.uint8))
+        predict(model, np.zeros((9, 5, 3), np.uint8))
     dataset, _ = collect_images([path])
-    run = detect(predictor, dataset, tmp_path / "out", progress=False)
+    run = detect(model, dataset, tmp_path / "out", progress=False)
     assert run.images == 0 and len(run.failures) == 1
     assert str(path) in run.failures[0] and "turned by 90 degrees" in run.failures[0]
 
 
 def test_any_model_does_what_its_configuration_asks_for(truth):
-    predictor = CarelessReader()
-    predictor.config = ViewSettings().update({"TEST_TIME_AUGMENTATION": "flips", "TEST_TIME_VOTES": 0.75})
-    found = predict(predictor, coded(truth))
-    expected = predict(VotingPredictor(CarelessReader(), make_views("flips"), 0.75), coded(truth))
-    np.testing.assert_array_equal(found[0], expected[0])
+    settings = {"TEST_TIME_AUGMENTATION": "flips", "TEST_TIME_VOTES": 0.75}
+    found = predict(with_views(CarelessReader(**settings)), coded(truth))
+    expected = predict(TestTimeAugmentation(CarelessReader(TEST_TIME_VOTES=0.75), make_views("flips")), coded(truth))
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    by_default = predict(TestTimeAugmentation(CarelessReader(**settings)), coded(truth))
+    np.testing.assert_array_equal(by_default.labels, expected.labels)
 
-    predictor.config = ViewSettings()
-    assert as_predictor(predictor) is predictor
+    plain = CarelessReader()
+    assert with_views(plain) is plain
+
+
+def test_learning_and_saving_are_the_models_own(tmp_path):
+    class Learner(Reader):
+        def fit(self, train, val, *, epochs=None, callbacks=()):
+            return train, val, epochs, callbacks
+
+        def save(self, path):
+            path.touch()
+
+    model = TestTimeAugmentation(Learner(), EIGHT)
+    assert model.fit(1, 2, epochs=3, callbacks=[4]) == (1, 2, 3, [4])
+    model.save(tmp_path / "model.h5")
+    assert (tmp_path / "model.h5").exists() and model.config is model.model.config
 
 
 # ---- Mask R-CNN --------------------------------------------------------------------------------------------
 
 
-class FakeMaskRCNN:
+class FakeMaskRCNN(MaskRCNNModel):
     """Finds what `coded` wrote, each nucleus one pixel too wide on every side, so that neighbours overlap."""
 
     def __init__(self, **settings):
-        self.config = make_config("inference", settings=settings)
+        super().__init__(None, make_config("inference", settings=settings))
+        self.network = SimpleNamespace(mode="inference", detect_instances=self.detect_instances)
         self.seen = []
 
     def detect_instances(self, images):
@@ -189,7 +225,7 @@ def test_mask_rcnn_that_does_not_mind_finds_the_same(truth, rule):
     settings = {"OVERLAP_RULE": rule, "MIN_AREA": 30, "DETECTION_MASK_THRESHOLD": 0.3}
     expected = predict(FakeMaskRCNN(**settings), image)
     model = FakeMaskRCNN(**settings, TEST_TIME_AUGMENTATION="flips-rotations")
-    found = predict(model, image)
+    found = predict(with_views(model), image)
     assert len(model.seen) == 8 and expected[0].max() > 10
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -198,7 +234,7 @@ def test_mask_rcnn_that_does_not_mind_finds_the_same(truth, rule):
 def test_mask_rcnn_sees_one_picture_in_all_views():
     image = np.random.default_rng(0).integers(0, 256, (9, 14, 3), np.uint8)
     model = FakeMaskRCNN(CLAHE=True, TEST_TIME_AUGMENTATION="flips")
-    predict(model, image)
+    predict(with_views(model), image)
     prepared = clahe(image)
     for view, seen in zip(make_views("flips"), model.seen, strict=True):
         np.testing.assert_array_equal(seen, view.apply(prepared))
@@ -207,21 +243,25 @@ def test_mask_rcnn_sees_one_picture_in_all_views():
 # ---- U-Net -------------------------------------------------------------------------------------------------
 
 
-class FakeUNet:
+class FakeUNet(UNetModel):
     """Takes an image's channels for probabilities, which it gets wrong at the upper edge of what it sees."""
 
-    keras_model = object()
-
     def __init__(self, config):
-        self.config = config
+        super().__init__(None, config)
+        self.network = SimpleNamespace(predict=self.predict_channels)
         self.seen = 0
 
-    def predict(self, images):
-        self.seen += 1
+    def predict_channels(self, images):
+        self.seen += len(images)
         probabilities = [image.astype(np.float32) / 255 for image in images]
         for channels in probabilities:
             channels[:6] *= 0.1
         return probabilities
+
+
+def probabilities_of(model, image):
+    (evidence,) = with_views(model).observe([image])
+    return mean_probabilities(evidence)
 
 
 @pytest.fixture
@@ -238,7 +278,7 @@ def unet_config(**settings):
 def test_unet_averages_its_probabilities(channels):
     config = unet_config(TEST_TIME_AUGMENTATION="flips-rotations")
     model = FakeUNet(config)
-    found = UNetPredictor(model).predict_probabilities(channels)
+    found = probabilities_of(model, channels)
     assert model.seen == 8 and found.dtype == np.float32 and found.shape == channels.shape
 
     expected = np.zeros(channels.shape)
@@ -246,11 +286,11 @@ def test_unet_averages_its_probabilities(channels):
         for flipped in (False, True):
             view = np.rot90(channels, turned)
             view = view[::-1] if flipped else view
-            (answer,) = FakeUNet(config).predict([view])
+            (answer,) = FakeUNet(config).predict_channels([view])
             expected += np.rot90(answer[::-1] if flipped else answer, -turned)
     np.testing.assert_allclose(found, expected / 8, atol=1e-6)
 
-    labels, scores = predict(model, channels)
+    labels, scores = predict(with_views(model), channels)
     by_hand = postprocess(found, PostprocessSettings.from_config(config))
     np.testing.assert_array_equal(labels, by_hand[0])
     np.testing.assert_array_equal(scores, by_hand[1])
@@ -260,16 +300,16 @@ def test_unet_averages_its_probabilities(channels):
 def test_unet_stays_within_probabilities_when_scaled():
     config = unet_config(TEST_TIME_AUGMENTATION="flips", TEST_TIME_SCALES=(0.6, 1, 1.7))
     image = (np.random.default_rng(0).random((37, 23, 3)) > 0.5).astype(np.uint8) * 255
-    found = UNetPredictor(FakeUNet(config)).predict_probabilities(image)
+    found = probabilities_of(FakeUNet(config), image)
     assert found.shape == image.shape and found.min() >= 0 and found.max() <= 1
-    predict(FakeUNet(config), image)
+    predict(with_views(FakeUNet(config)), image)
 
 
-@pytest.mark.parametrize("config", [unet_config(), UNetConfig()])
-def test_without_it_a_unet_answers_as_it_is(channels, config):
+def test_without_it_a_unet_answers_as_it_is(channels):
+    config = unet_config()
     model = FakeUNet(config)
-    (answer,) = FakeUNet(config).predict([channels])
-    labels, scores = predict(model, channels)
+    (answer,) = FakeUNet(config).predict_channels([channels])
+    labels, scores = predict(with_views(model), channels)
     expected = postprocess(answer, PostprocessSettings.from_config(config))
     assert model.seen == 1
     np.testing.assert_array_equal(labels, expected[0])

@@ -3,7 +3,8 @@
 import pytest
 
 from nucleus.models import weights
-from nucleus.models.weights import Recipe, WeightsNotFoundError, choose_recipe, existing_file, find_recipe
+from nucleus.models.recipe import Recipe
+from nucleus.models.weights import WeightsNotFoundError, choose_recipe, existing_file, find_recipe
 
 
 def touch(path):
@@ -64,6 +65,9 @@ def test_a_model_that_does_not_fit_is_refused():
         choose_recipe(OWN, "mask_rcnn")
     with pytest.raises(ValueError, match=r"mask_rcnn has no preset 'xception'\. Known: lineage"):
         choose_recipe(None, "mask_rcnn", "xception")
+    for found in (None, OWN):
+        with pytest.raises(ValueError, match="No model has a preset 'xceptoin'"):
+            choose_recipe(found, preset="xceptoin")
 
 
 def test_a_recipe_is_found_beside_the_weights(tmp_path):

@@ -27,7 +27,7 @@ def dataset(tmp_path, add_sample, rectangle):
 
 @pytest.fixture
 def folder(tmp_path):
-    """What `detect` leaves: label images with gaps between the labels, and a table of scores in another order."""
+    """A folder of `detect`: label images with gaps between labels, and a table of scores in another order."""
     labels = np.zeros((12, 16), int)
     labels[1:5, 1:5], labels[7:10, 6:12] = 7, 2
     other = np.zeros((12, 16), int)

@@ -6,33 +6,68 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from nucleus.models.config import make_config
-from nucleus.training.training import from_scratch_settings
 
+from mrcnn.model import MaskRCNN
 from nucleus import cli
 from nucleus.augmentation.augmenters import AUGMENTATIONS, make_augmentation
-from nucleus.training import training
+from nucleus.datasets.dataset import NucleusDataset
+from nucleus.models.mask_rcnn import MaskRCNNModel
+from nucleus.models.recipe import Recipe
+from nucleus.models.registry import NETWORKS, make_config
+from nucleus.models.unet import UNetModel
+from nucleus.training.recipes import scratch_recipe, training_recipe
+from nucleus.training.validation import validation_callbacks
 from trainkit.augmentation import augment_pair
 from trainkit.hdf5 import WeightsFileError, save_weights
+from trainkit.settings import SettingsError
 from trainkit.stages import Stage, lay_out_stages
 
 
-class FakeMaskRCNN:
-    """Notes what it is asked to train."""
+class FakeDataset:
+    """Stands for images that no network looks at."""
 
-    def __init__(self, log_dir, epoch=0, **settings):
-        self.config = make_config("training", settings=settings)
-        self.epoch, self.log_dir, self.calls = epoch, log_dir, []
+    def for_training(self, preprocessing, mixing=None):
+        return self
 
-    def inference_twin(self, config):
-        self.twin = SimpleNamespace(config=config, copies=[])
-        self.twin.copy_weights_from = self.twin.copies.append
-        return self.twin
+
+class FakeMaskRCNN(MaskRCNN):
+    """Notes what it is asked to train, or whose weights it takes over, without a network."""
+
+    def build(self, mode, config):
+        self.calls, self.copies, self.seen = [], [], 0
+        return None
 
     def train(self, train_dataset, val_dataset, learning_rate, epochs, layers, augmentation, custom_callbacks):
+        for callback in custom_callbacks:
+            callback.on_epoch_end(epochs - 1, {})
         self.calls.append((layers, epochs, learning_rate))
-        self.callbacks = custom_callbacks
         self.epoch = epochs
+        return keras.callbacks.History()
+
+    def inference_twin(self, config):
+        twin = FakeMaskRCNN("inference", config, self.model_dir)
+        twin.copy_weights_from(self)
+        return twin
+
+    def copy_weights_from(self, other):
+        self.copies.append(other)
+
+    def detect_instances(self, images):
+        self.seen += len(images)
+        return [SimpleNamespace(boxes=np.zeros((0, 4), int), scores=np.zeros(0)) for _ in images]
+
+
+@pytest.fixture
+def begun(tmp_path, monkeypatch):
+    """Returns a function that begins a training of a Mask R-CNN without a network."""
+    monkeypatch.setattr("mrcnn.model.MaskRCNN", FakeMaskRCNN)
+
+    def begin(epoch=0, **settings):
+        model = MaskRCNNModel.begin(Recipe("lineage", settings), tmp_path)
+        model.network.epoch = epoch
+        return model
+
+    return begin
 
 
 STAGES = (("heads", 3, 0.01), ("4+", 2))
@@ -56,47 +91,89 @@ def test_the_number_of_epochs_can_be_changed(epochs, expected):
     assert [stage[:2] for stage in stages(config, epochs)] == expected
 
 
-def test_a_resumed_run_goes_on_in_its_stage(tmp_path):
-    fresh = FakeMaskRCNN(tmp_path, STAGES=STAGES)
-    training.train(fresh, None, None)
-    assert fresh.calls == [("heads", 3, 0.01), ("4+", 5, 0.001)]
-    resumed = FakeMaskRCNN(tmp_path, epoch=3, STAGES=STAGES)
-    training.train(resumed, None, None)
-    assert resumed.calls == [("4+", 5, 0.001)]
-    finished = FakeMaskRCNN(tmp_path, epoch=5, STAGES=STAGES)
-    training.train(finished, None, None)
-    assert finished.calls == []
+def test_a_resumed_run_goes_on_in_its_stage(begun):
+    for epoch, calls in ((0, [("heads", 3, 0.01), ("4+", 5, 0.001)]), (3, [("4+", 5, 0.001)]), (5, [])):
+        model = begun(epoch, STAGES=STAGES)
+        model.fit(FakeDataset(), FakeDataset())
+        assert model.network.calls == calls
 
 
-def test_validation_scores_join_the_logs_and_the_best_weights_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "evaluate", lambda predictor, dataset, progress: dataset)
-    saved = []
-    monkeypatch.setattr("trainkit.callbacks.save_weights", lambda model, path: saved.append(path.name))
-    model = FakeMaskRCNN(tmp_path, STAGES=STAGES, EVALUATE_EVERY=2)
+def test_validation_scores_join_the_logs_and_the_best_weights_are_named(begun, monkeypatch):
     scores = pd.DataFrame({"mAP": [0.3, 0.5], "AP50": [0.6, 0.6], "AP75": [0.5, 0.5]})
-    training.train(model, None, None, inference_config=make_config("inference"), evaluation_dataset=scores)
-    (callback,) = model.callbacks
+    scored, saved = [], []
+
+    def evaluate(model, dataset, progress):
+        scored.append(model)
+        return scores
+
+    monkeypatch.setattr("nucleus.training.validation.evaluate", evaluate)
+    monkeypatch.setattr("trainkit.callbacks.save_weights", lambda model, path: saved.append(path.name))
+    model = begun(STAGES=STAGES, EVALUATE_EVERY=2)
+    (callback,) = validation_callbacks(model, FakeDataset())
     callback.set_params({"epochs": 5})
     first, second = {}, {}
     callback.on_epoch_end(0, first)
     callback.on_epoch_end(1, second)
     assert first == {}
     assert second == {"val_mAP": 0.4, "val_AP50": 0.6, "val_AP75": 0.5}
-    assert model.twin.copies == [model], "the twin scores the epoch's weights"
-    assert saved == ["mask_rcnn_nucleus_best.h5"]
+    assert scored == [model] and saved == ["mask_rcnn_nucleus_best.h5"]
 
 
-def test_evaluation_can_be_switched_off(tmp_path):
-    model = FakeMaskRCNN(tmp_path, STAGES=STAGES, EVALUATE_EVERY=0)
-    training.train(model, None, None, inference_config=make_config("inference"), evaluation_dataset=object())
-    assert model.callbacks == []
+@pytest.mark.parametrize(("views", "count"), [("none", 1), ("flips", 4)])
+def test_validation_scores_are_those_of_the_views_that_detect(begun, add_sample, rectangle, tmp_path, views, count):
+    add_sample("a", [rectangle(1, 1, 5, 5)])
+    dataset = NucleusDataset()
+    dataset.load_nucleus(tmp_path, "stage1_train")
+    dataset.prepare()
+    model = begun(STAGES=STAGES, TEST_TIME_AUGMENTATION=views)
+    (callback,) = validation_callbacks(model, dataset)
+    callback.set_params({"epochs": 5})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trainkit.callbacks.save_weights", lambda model, path: None)
+        callback.on_epoch_end(4, {})
+    assert model._detecting().seen == count
+
+
+def test_evaluation_can_be_switched_off(begun):
+    assert validation_callbacks(begun(STAGES=STAGES, EVALUATE_EVERY=0), FakeDataset()) == []
+
+
+def test_a_mask_rcnn_detects_with_the_weights_of_the_moment(begun):
+    model, copied = begun(STAGES=STAGES), []
+    twin = model._detecting()
+    assert twin.mode == "inference" and twin.copies == [model.network]
+    assert model._detecting() is twin and len(twin.copies) == 1, "nothing was learned in between"
+    look = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: copied.append(len(model._detecting().copies)))
+    model.fit(FakeDataset(), FakeDataset(), callbacks=[look])
+    assert copied == [2, 3], "once a stage, of an epoch each"
+    assert model._detecting() is twin and len(twin.copies) == 4, "the end of a training may bring other weights back"
 
 
 def test_random_weights_train_everything():
-    settings = from_scratch_settings(make_config("training", settings={"STAGES": STAGES}))
-    config = make_config("training", settings=settings)
+    config = make_config("training", settings={"STAGES": STAGES})
+    config.update(MaskRCNNModel.scratch_settings(config))
     assert config.TRAIN_BN is None
     assert [stage[:2] for stage in stages(config)] == [("all", 3), ("all", 5)]
+
+
+def test_what_is_asked_for_goes_before_what_random_weights_need():
+    asked = {"STAGES": (("heads", 1),), "LEARNING_RATE": 0.1}
+    recipe = scratch_recipe(Recipe("lineage", {"CLAHE": True, "LEARNING_RATE": 0.2}), asked)
+    assert recipe == Recipe("lineage", {"CLAHE": True, "TRAIN_BN": None, **asked})
+    assert training_recipe(Recipe("lineage"), "none", asked, steps=7) == Recipe(
+        "lineage", {"TRAIN_BN": None, "STEPS_PER_EPOCH": 7, **asked}
+    )
+    own = Recipe("lineage", {"LEARNING_RATE": 0.2, "CLAHE": True})
+    for weights in ("coco", "last", "file.h5"):
+        assert training_recipe(own, weights, asked) == Recipe("lineage", {"CLAHE": True, **asked})
+    with pytest.raises(SettingsError, match="LEARNING_RAT'"):
+        scratch_recipe(Recipe("lineage"), {"LEARNING_RAT": 1})
+
+
+@pytest.mark.parametrize(("kind", "weights"), [("unet", "coco")])
+def test_published_weights_that_a_kind_does_not_have_are_refused(kind, weights, tmp_path):
+    with pytest.raises(ValueError, match=rf"{kind} cannot begin with --weights={weights}, but imagenet, none"):
+        NETWORKS[kind].begin(Recipe("small", model=kind), tmp_path, weights)
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
@@ -118,26 +195,27 @@ TINY_UNET = {"ENCODER": "plain", "DECODER": "plain", "ENCODER_FILTERS": (4, 6), 
 
 
 def test_a_file_of_an_encoder_is_loaded_as_one(tmp_path):
-    config = make_config("training", "small", {**TINY_UNET, "SEED": 1}, "unet")
-    network = training.start(config, tmp_path, "none").keras_model
+    def begin(weights, path=None, **settings):
+        recipe = Recipe("small", {**TINY_UNET, **settings}, "unet")
+        return UNetModel.begin(recipe, tmp_path, weights, path).network.keras_model
+
+    network = begin("none", SEED=1)
     encoder = keras.Model(network.input, network.get_layer("encoder_2_conv2").output)
     save_weights(encoder, tmp_path / "encoder.h5")
-    config = make_config("training", "small", {**TINY_UNET, "SEED": 2}, "unet")
-    begun = training.start(config, tmp_path, "file", tmp_path / "encoder.h5").keras_model
+    begun = begin("file", tmp_path / "encoder.h5", SEED=2)
     for name in ("encoder_1_conv1", "encoder_2_conv2"):
         np.testing.assert_array_equal(begun.get_layer(name).kernel, network.get_layer(name).kernel)
     assert np.any(np.asarray(begun.get_layer("logits").kernel) != np.asarray(network.get_layer("logits").kernel))
-    config = make_config("training", "small", {**TINY_UNET, "ENCODER_FILTERS": (4, 8)}, "unet")
     with pytest.raises(WeightsFileError, match=r"encoder\.h5: weights of another encoder"):
-        training.start(config, tmp_path, "file", tmp_path / "encoder.h5")
+        begin("file", tmp_path / "encoder.h5", ENCODER_FILTERS=(4, 8))
 
 
 def test_an_encoder_that_is_not_random_keeps_its_stages():
     config = make_config("training", "plain-bn", {"ENCODER_WEIGHTS": "some.h5"}, "unet")
-    assert from_scratch_settings(config, {"ENCODER_WEIGHTS"}) == {}
-    assert from_scratch_settings(config)["ENCODER_WEIGHTS"] is None
+    assert UNetModel.scratch_settings(config, {"ENCODER_WEIGHTS"}) == {}
+    assert UNetModel.scratch_settings(config)["ENCODER_WEIGHTS"] is None
     asked = make_config("training", "plain-bn", {"ENCODER_WEIGHTS": None}, "unet")
-    assert set(from_scratch_settings(asked, {"ENCODER_WEIGHTS"})) == {"ENCODER_WEIGHTS", "STAGES"}
+    assert set(UNetModel.scratch_settings(asked, {"ENCODER_WEIGHTS"})) == {"ENCODER_WEIGHTS", "STAGES"}
 
 
 @pytest.mark.parametrize("weights", ["imagenet", "last"])

@@ -1,4 +1,4 @@
-"""The ways that data sets are laid out in files, a module each; what comes out of all of them are the same samples."""
+"""Layouts of data sets in files, one module each; all of them are read as the same samples."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ LAYOUTS = {module.LAYOUT.name: module.LAYOUT for module in (dsb2018, rle_csv, gl
 
 
 def read_samples(root: Path, subset: str, layout: str | None = None, report: Report = raise_error) -> list[Sample]:
-    """Reads which images a subset of a data set has.
+    """Lists the samples of a subset of a data set.
 
     Args:
-        root: the folder of the data set, or its one CSV or JSON file.
-        subset: see `nucleus.datasets.layouts.subsets` and the layout's module.
-        layout: a name in `LAYOUTS`; None for that of `find_layout`.
-        report: takes what is wrong with single images; by default the first such error is raised.
+        root: Folder of the data set, or its one CSV or JSON file.
+        subset: Name of the subset; see `nucleus.datasets.layouts.subsets` and the layout's module.
+        layout: Key of `LAYOUTS`; None detects it.
+        report: Function that is called with the error of each unusable image; by default the first one is raised.
 
     Returns:
         The samples, in the order of the data set.
 
     Raises:
-        DatasetError: the data set or the subset is missing, empty, or not in the layout, or a file of it is
+        DatasetError: The data set or the subset is missing, empty, or not in the layout, or one of its files is
             malformed.
     """
     if not root.exists():
@@ -48,17 +48,17 @@ LAYOUTS[joint.NAME] = joint.make_layout(read_samples)
 
 
 def find_layout(root: Path, subset: str = "all") -> Layout:
-    """Tells a data set's layout by what is there.
+    """Detects the layout of a data set from its files.
 
-    Folders of the Data Science Bowl may hold anything besides; their masks come before a CSV file with codes, and that
-    file comes before folders without masks.
+    Folders of the Data Science Bowl may hold other files, too: their masks take precedence over a CSV file of
+    run-length codes, which takes precedence over such folders without masks.
 
     Args:
-        root: the folder of the data set, or its one CSV or JSON file.
-        subset: what is looked for, for the message.
+        root: Folder of the data set, or its one CSV or JSON file.
+        subset: Name of the subset, for the error message.
 
     Raises:
-        DatasetError: no layout fits, or several do.
+        DatasetError: No layout matches, or several do.
     """
     found = [layout for layout in LAYOUTS.values() if layout.recognises(root)]
     if LAYOUTS[joint.NAME] in found:

@@ -1,4 +1,4 @@
-"""What every reader of a data set gives: samples, each an image file and where its labels come from."""
+"""Samples, each an image file and the source of its labels, and the interface of the layouts that list them."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from typing import Protocol
 import numpy as np
 
 UNKNOWN_MODALITY = "unknown"
-# Under this name tables have the scores of all images.
+# Name of the scores of all images in tables; no modality may have it.
 EVERY_MODALITY = "all"
 
 
 class DatasetError(ValueError):
-    """A dataset that cannot be used as asked; the message names the file or folder and the cause."""
+    """Error of a data set that cannot be used; the message names the file or folder and the cause."""
 
 
 class Truth(Protocol):
-    """Where the label image of one sample comes from. It is pickled for worker processes.
+    """Source of the label image of one sample; picklable, for worker processes.
 
     Attributes:
-        path: the file or folder with the labels.
+        path: File or folder with the labels.
     """
 
     path: Path
 
     def files(self) -> list[Path]:
-        """The files that the label image is made from, besides the image itself."""
+        """Returns the files that the label image is made from, besides the image itself."""
 
     def read(self, image: Path) -> np.ndarray:
         """Makes the label image.
 
         Args:
-            image: the image file that the labels belong to.
+            image: Path of the sample's image.
 
         Returns:
-            int32 [H, W], labels 1...N without a gap, [H, W] those of the image.
+            int32 [H, W], labels 1...N without a gap, of the image's height and width.
 
         Raises:
-            DatasetError: the labels are malformed or of another shape than the image.
-            nucleus.images.reading.ImageFileError: a file cannot be used.
+            DatasetError: The labels are malformed or of another shape than the image.
+            nucleus.images.reading.ImageFileError: A file cannot be read.
         """
 
 
@@ -50,11 +50,11 @@ class Sample:
     """One image of a data set.
 
     Attributes:
-        id: names the image within its data set; a safe file name.
-        image: the image file.
-        truth: where its labels come from; None where it has none.
-        collection: names the part of the data set within which `id` is unique; a safe file name.
-        modality: kind of microscopy, or `UNKNOWN_MODALITY`.
+        id: Unique name of the image within its collection; a safe file name.
+        image: Path of the image file.
+        truth: Source of the labels; None for an image without labels.
+        collection: Name of the part of the data set that the image is in; a safe file name.
+        modality: Kind of microscopy, or `UNKNOWN_MODALITY`.
     """
 
     id: str
@@ -64,22 +64,22 @@ class Sample:
     modality: str = UNKNOWN_MODALITY
 
 
-# Takes what is wrong with one image: raises it, or notes it so that the others go on.
+# Handles the error of one image: raises it, or notes it and lets reading go on.
 Report = Callable[[DatasetError], None]
-# Reads one named part of a data set.
+# Lists the samples of one named part of a data set.
 Part = Callable[[Report], list[Sample]]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A way to lay a data set out in files.
+    """A layout of data sets in files.
 
     Attributes:
-        name: what `--layout` calls it.
-        summary: what it looks like, in a few words.
-        recognises: whether a folder or file looks like this layout, told without reading all of it.
-        parts: the named parts of a data set; reading a part is put off until it is asked for. "train", "val" and
-            "all" have a meaning of their own in `nucleus.datasets.layouts.subsets`.
+        name: Value of `--layout`.
+        summary: Its files in a few words.
+        recognises: Function that checks whether a folder or file has this layout, without reading all of it.
+        parts: Function from a data set's path to the readers of its named parts, by name. "train", "val" and "all" have
+            a special meaning; see `nucleus.datasets.layouts.subsets`.
     """
 
     name: str
@@ -89,5 +89,5 @@ class Layout:
 
 
 def raise_error(error: DatasetError) -> None:
-    """The `Report` that ends the reading at the first image that cannot be used."""
+    """Raises an error: the `Report` that stops reading at the first unusable image."""
     raise error

@@ -1,15 +1,15 @@
 """COCO's JSON for object instances (https://cocodataset.org/#format-data, "Object Detection").
 
-<root>/annotations.json, <root>/annotations/instances_train.json, ...    one file a part, of the name or what follows
-                                                                         "instances_"
+<root>/annotations.json, <root>/annotations/instances_train.json, ...    one file for each part, which is named by the
+                                                                         file, without "instances_"
 <root>/<file_name>, or <root>/images/<file_name>, or in a folder of the part's name
 
 A data set is a folder with such files, or one JSON file with the images beside it or beside its folder `annotations`;
-backslashes in a file_name may be meant as slashes. Every category counts as nucleus. Crowds (iscrowd) are skipped;
+backslashes in a file_name may stand for slashes. Every category counts as nucleus. Crowds (iscrowd) are skipped;
 polygons and both forms of run-length codes are read. Annotations without a segmentation and polygons of fewer than
-three points are skipped and counted in a warning, unless there is nothing else. An image's id is its file_name without
-suffix, "/" written as "_". If `annotations` is missing altogether, the images have no labels; an image without an
-annotation has no nuclei.
+three points are skipped and counted in a warning, unless there are no others. An image's id is its file_name without
+suffix, with "_" for "/". Without a list `annotations`, the images have no labels; an image without an annotation in the
+list has no nuclei.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CocoInstances:
-    """The annotations of one image; see `nucleus.datasets.layouts.base.Truth`. Label k + 1 is the k-th of them.
+    """The annotations of one image, a `nucleus.datasets.layouts.base.Truth`; label k + 1 is the k-th annotation.
 
     Attributes:
-        path: the JSON file.
-        segmentations: (annotation's id, its `segmentation`) of each nucleus.
-        shape: (height, width) by the JSON file; None where it does not tell.
+        path: Path of the JSON file.
+        segmentations: (id, `segmentation`) of each annotation.
+        shape: (height, width) in the JSON file; None if missing.
     """
 
     path: Path
@@ -52,11 +52,11 @@ class CocoInstances:
     shape: tuple[int, int] | None
 
     def files(self) -> list[Path]:
-        """See `Truth`."""
+        """Returns the JSON file."""
         return [self.path]
 
     def read(self, image: Path) -> np.ndarray:
-        """See `Truth`."""
+        """Paints the annotations into a label image; see `Truth.read`."""
         shape = image_shape(image, self.shape, self.path)
         instances = (
             (f"{self.path}, annotation {number}", self._pixels(number, segmentation, shape))
@@ -77,7 +77,7 @@ def _recognises(root: Path) -> bool:
 
 def _files(root: Path) -> list[Path]:
     found = [*sorted(root.glob("*.json")), *sorted((root / ANNOTATION_FOLDER).glob("*.json"))]
-    # Other JSON may lie there; parsing a large file takes long, so that is put off.
+    # Other JSON files may be there, too; parsing a large file only to check takes too long.
     return [path for path in found if b'"images"' in path.read_bytes()]
 
 
@@ -157,7 +157,7 @@ def _by_id(path: Path, content: Mapping[str, Any], key: str) -> dict[Any, dict]:
 
 
 def _drawn(path: Path, annotations: Mapping[Any, dict]) -> Mapping[Any, dict]:
-    """Leaves out annotations without a segmentation, and polygons of fewer than three points, unless all are so."""
+    """Removes annotations without a segmentation and polygons of fewer than three points, unless none are left."""
     kept, skipped = {}, []
     for number, annotation in annotations.items():
         segmentation = annotation.get("segmentation")
@@ -171,8 +171,8 @@ def _drawn(path: Path, annotations: Mapping[Any, dict]) -> Mapping[Any, dict]:
         return annotations
     if skipped:
         _log.warning(
-            "%s: %d annotations have no segmentation or a polygon of fewer than three points (first: %s); what they "
-            "lack is skipped, and with it %d nuclei",
+            "%s: %d annotations have no segmentation or a polygon of fewer than three points (first: %s); these are "
+            "skipped, and %d nuclei with them",
             path,
             len(skipped),
             skipped[0],
@@ -186,17 +186,17 @@ def _is_short(polygon: Any) -> bool:
 
 
 def _image_file(path: Path, image: Mapping[str, Any], folders: list[Path]) -> tuple[Path, PurePosixPath]:
-    """The image's file, and its name with slashes."""
-    told = image.get("file_name")
-    names = [PurePosixPath(told), PurePosixPath(told.replace("\\", "/"))] if isinstance(told, str) and told else []
+    """Returns the path of an image's file, and its file_name with slashes."""
+    given = image.get("file_name")
+    names = [PurePosixPath(given), PurePosixPath(given.replace("\\", "/"))] if isinstance(given, str) and given else []
     if not names or any(name.is_absolute() or ".." in name.parts for name in names):
-        raise DatasetError(f"{path}, image {image['id']}: expected a relative file_name; found {told!r}")
+        raise DatasetError(f"{path}, image {image['id']}: expected a relative file_name; found {given!r}")
     for name in names:
         for folder in folders:
             if (folder / name).is_file():
                 return folder / name, name
     looked = ", ".join(map(str, dict.fromkeys(folders)))
-    raise DatasetError(f"{path}, image {image['id']}: there is no {told} in {looked}")
+    raise DatasetError(f"{path}, image {image['id']}: there is no {given} in {looked}")
 
 
 def _instances(path: Path, image: Mapping[str, Any], annotations: list[dict]) -> CocoInstances:

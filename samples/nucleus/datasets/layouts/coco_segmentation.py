@@ -1,4 +1,4 @@
-"""COCO's three forms of a mask: polygons, run lengths as a list, and run lengths as a compressed string."""
+"""COCO's three mask formats: polygons, run lengths as a list, and run lengths as a compressed string."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _NEGATIVE = 0x10
 
 
 def segmentation_pixels(segmentation: Any, shape: tuple[int, int]) -> np.ndarray:
-    """The pixels of a segmentation.
+    """Returns the pixels of a segmentation.
 
     Args:
-        segmentation: a list of polygons, each [x1, y1, x2, y2, ...] in pixels, filled by COCO's own rule and cut off
-            at the image's border; or {"size": [H, W], "counts": list or string}.
+        segmentation: A list of polygons, each [x1, y1, x2, y2, ...] in pixels, which are filled by pycocotools and
+            clipped to the image; or {"size": [H, W], "counts": list or string}.
         shape: (height, width) of the image.
 
     Returns:
         int64 [P] indices into the image flattened row by row.
 
     Raises:
-        ValueError: the segmentation is malformed, or does not fit the image.
+        ValueError: The segmentation is malformed, or does not fit the image.
     """
     if isinstance(segmentation, dict):
         size, counts = segmentation.get("size"), segmentation.get("counts")
@@ -50,11 +50,11 @@ def segmentation_pixels(segmentation: Any, shape: tuple[int, int]) -> np.ndarray
 
 
 def compress_runs(starts: np.ndarray, lengths: np.ndarray, shape: tuple[int, int]) -> dict[str, Any]:
-    """COCO's compressed run-length code.
+    """Encodes runs as COCO's compressed run-length code.
 
     Args:
-        starts: int [R], ascending, first pixel of each run, counted from 0 down the columns, the left one first.
-        lengths: int [R], pixels of each run.
+        starts: int [R], ascending, first pixel of each run, counted from 0 down the columns, left to right.
+        lengths: int [R], number of pixels of each run.
         shape: (height, width) of the image.
 
     Returns:
@@ -62,23 +62,26 @@ def compress_runs(starts: np.ndarray, lengths: np.ndarray, shape: tuple[int, int
     """
     bounds = np.stack([starts, starts + lengths], axis=1).ravel()
     counts = np.diff(bounds, prepend=0, append=shape[0] * shape[1]).tolist()
-    # As pycocotools writes it: without a background of no pixels after the last run.
+    # Like pycocotools, without a count of 0 for the background after the last run.
     counts = counts[:-1] if counts[-1] == 0 else counts
     code = coco_mask.frPyObjects({"size": list(shape), "counts": counts}, *shape)
     return {"size": list(shape), "counts": code["counts"].decode("ascii")}
 
 
 def decompress_counts(text: str) -> list[int]:
-    """Reads the counts of COCO's compressed run-length code.
+    """Decodes the counts of COCO's compressed run-length code.
 
-    Each character carries five bits of a number, the lowest first, and whether more follow; from the fourth number
-    on, what is stored is the difference to the number two before (`rleToString` of pycocotools).
+    Each character carries five bits of a number, the lowest first, and a flag for more to follow; from the fourth
+    number on, the stored number is the difference to the second last one (`rleToString` of pycocotools).
 
     Args:
-        text: the code.
+        text: The compressed code.
+
+    Returns:
+        The lengths of the runs in pixels, background first.
 
     Raises:
-        ValueError: the text is no such code.
+        ValueError: The text is malformed.
     """
     counts: list[int] = []
     value, shift = 0, 0
@@ -108,8 +111,8 @@ def _checked_polygons(segmentation: Any, shape: tuple[int, int]) -> list[list[fl
             raise ValueError(f"a polygon needs three points or more, each x and y; found {str(polygon)[:60]}")
         points = np.array(numbers, np.float64).reshape(-1, 2)
         sides = np.array(shape[::-1])
-        # A point may lie a little outside. Far outside it is an error, on which pycocotools would spend memory
-        # without end; not a number fails the comparison too.
+        # Points may lie a little outside. Those far outside would make pycocotools allocate unlimited memory; NaN fails
+        # the comparison, too.
         if not np.all((points >= -sides) & (points <= 2 * sides)):
             raise ValueError(f"a polygon lies outside an image of {shape[0]} x {shape[1]} pixels")
     return segmentation

@@ -1,12 +1,12 @@
 """The 2018 Data Science Bowl's folders.
 
-<root>/stage1_train/<ImageId>/images/<ImageId>.png     one image
-<root>/stage1_train/<ImageId>/masks/*.png              one mask a nucleus
+<root>/stage1_train/<ImageId>/images/<ImageId>.png     the image
+<root>/stage1_train/<ImageId>/masks/*.png              one mask for each nucleus
 <root>/classes.csv                                     optional: ImageId,foreground,background
 
-An empty folder `masks` says that the image has no nuclei; without that folder the image has no labels.
+An image with an empty folder `masks` has no nuclei; an image without that folder has no labels.
 
-Each folder in <root> is a part of its name. Of stage1_train, "val" are the customary `VAL_IMAGE_IDS`, "train" is the
+Each folder in <root> is a part with its name. In stage1_train, "val" is the customary `VAL_IMAGE_IDS`, "train" is the
 rest and "all" is both.
 """
 
@@ -59,38 +59,38 @@ VAL_IMAGE_IDS = (
 
 @dataclass(frozen=True)
 class MaskFolder:
-    """A folder with one mask file a nucleus; see `nucleus.datasets.layouts.base.Truth`.
+    """A folder with one mask file for each nucleus, a `nucleus.datasets.layouts.base.Truth`.
 
     Label k + 1 is the k-th file in the order of names.
 
     Attributes:
-        path: the folder.
+        path: Path of the folder.
     """
 
     path: Path
 
     def files(self) -> list[Path]:
-        """See `Truth`."""
+        """Returns the mask files."""
         return list_images(self.path)
 
     def read(self, image: Path) -> np.ndarray:
-        """See `Truth`."""
+        """Paints the mask files into a label image; see `Truth.read`."""
         return read_label_image(image, self.files())
 
 
 def read_label_image(image_path: Path, mask_paths: Iterable[Path]) -> np.ndarray:
-    """Paints mask files into one label image, as `nucleus.datasets.layouts.painting.paint_in_order` does.
+    """Paints mask files into one label image; see `nucleus.datasets.layouts.painting.paint_in_order`.
 
     Args:
-        image_path: the image that the masks belong to; gives the shape.
-        mask_paths: the masks, first the one that is to be label 1.
+        image_path: Path of the image, which determines the shape.
+        mask_paths: Paths of the masks; the k-th becomes label k + 1.
 
     Returns:
         int32 [H, W], labels 1...N.
 
     Raises:
-        DatasetError: a mask has another shape than its image.
-        nucleus.images.reading.ImageFileError: a file cannot be used.
+        DatasetError: A mask has another shape than its image.
+        nucleus.images.reading.ImageFileError: A file cannot be read.
     """
     shape = read_image(image_path).shape[:2]
     return paint_in_order(shape, ((path, _pixels(path, image_path, shape)) for path in mask_paths), image_path)
@@ -104,7 +104,7 @@ def _pixels(path: Path, image_path: Path, shape: tuple[int, int]) -> np.ndarray:
 
 
 def has_masks(root: Path) -> bool:
-    """Whether a folder <root>/*/*/masks is there."""
+    """Returns True if there is a folder <root>/*/*/masks."""
     return _any_below(root, "masks")
 
 
@@ -126,7 +126,7 @@ def _parts(root: Path) -> Mapping[str, Part]:
 
 
 def _read(root: Path, folder: str, customary: bool | None, report: Report) -> list[Sample]:
-    """Reads a folder: all of it, or of it only the customary validation images, or only the others."""
+    """Lists the samples of a folder: all, or only the customary validation images (True), or the others (False)."""
     modalities = read_modalities(root / CLASSES_FILE)
     samples = []
     for name in _folders(root / folder):

@@ -1,11 +1,11 @@
 """The files of the GlaS challenge on gland segmentation (Sirinukunwattana et al. 2017).
 
-<root>/train_1.bmp            an image; the test parts are testA_1.bmp..., testB_1.bmp...
-<root>/train_1_anno.bmp       its label image
+<root>/train_1.bmp            the image; the test parts are testA_1.bmp..., testB_1.bmp...
+<root>/train_1_anno.bmp       the label image
 <root>/Grade.csv              optional: name,patient ID,grade (GlaS),...
 
-"testA" and "testB" are parts, "all" is everything. A fifth of the challenge's training part is "val" and the rest
-"train", see `nucleus.datasets.layouts.subsets`; "train+val" is the challenge's training part.
+"testA" and "testB" are parts, "all" is everything. A fifth of the challenge's training part is "val" and the rest is
+"train" (`nucleus.datasets.layouts.subsets`); "train+val" is the challenge's training part.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ def read_grades(path: Path) -> dict[str, str]:
     """Reads `Grade.csv`.
 
     Args:
-        path: a CSV file with the columns name and grade (GlaS); it may be missing.
+        path: A CSV file with the columns name and grade (GlaS), which may be missing.
 
     Returns:
-        Name of the image, such as "testA_1" -> "benign" or "malignant".
+        Name of the image, such as "testA_1" -> "benign" or "malignant"; empty without the file.
 
     Raises:
-        DatasetError: the file cannot be read as CSV, or a column is missing.
+        DatasetError: The file cannot be read as CSV, or a column is missing.
     """
     if not path.is_file():
         return {}
@@ -45,14 +45,14 @@ def read_grades(path: Path) -> dict[str, str]:
 
 
 def challenge_part(annotation: Path | None) -> str | None:
-    """Tells the test part that an image is of: "A" or "B" for "testA_1_anno.bmp" or "testB_1_anno.bmp".
+    """Returns the test part of the challenge that an image belongs to, by the name of its label file.
 
     Args:
-        annotation: File that its labels come from, as `NucleusDataset.image_info` has it under "masks".
+        annotation: Path of the label file, `masks` of `NucleusDataset.image_info`.
 
     Returns:
-        None for any other file, one of a converted data set too: its images need not have the size, in pixels, of the
-        challenge's.
+        "A" for "testA_1_anno.bmp", "B" for "testB_1_anno.bmp", and None for any other file. Converted data sets have no
+        test parts, since their images may differ from the challenge's in size.
     """
     match = _NAME.fullmatch(annotation.stem) if annotation else None
     is_test = match and match["annotation"] and match["part"].startswith("test")

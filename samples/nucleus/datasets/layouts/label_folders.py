@@ -1,13 +1,13 @@
-"""Images and label images side by side, as users of StarDist and Cellpose have them.
+"""Images and label images side by side, as StarDist and Cellpose use them.
 
 <root>/images/a.tif      with  <root>/labels/a.tif or <root>/masks/a.tif (or a_masks.tif, a_label.tif...)
 <root>/a.tif             with  <root>/a_masks.tif (or _cp_masks, _mask, _labels, _label)
 <root>/a_img.tif         with  <root>/a_masks.tif, if there is no image a
 <root>/classes.csv       optional: ImageId,modality (or ImageId,foreground,background)
 
-Instead of <root> itself, each folder in it may hold such a set, <root>/train/images for one, and is then a part of
-its name. Label images are PNG or TIFF files of whole numbers; their values are the labels. What else Cellpose writes
-about an image (a_flows, a_cp_output, a_outlines) is passed over.
+Instead of <root> itself, each folder in it may hold such a set, as in <root>/train/images, and is then a part with its
+name. Label images are PNG or TIFF files of whole numbers; their values are the labels. Cellpose's other files about an
+image (a_flows, a_cp_output, a_outlines) are ignored.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _recognises(root: Path) -> bool:
 
 
 def _sets(root: Path) -> list[Path]:
-    """The folders that hold a set: the root itself, or else those in it."""
+    """Returns the folders that hold a set: the root itself, or else those in it."""
     if not root.is_dir():
         return []
     if _is_set(root):
@@ -76,7 +76,7 @@ def _read(root: Path, folder: Path, report: Report) -> list[Sample]:
 
 
 def _find(folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    """The image files and the label images of a set, by the name of the image."""
+    """Returns the image files and the label images of a set, both by the name of the image."""
     if not (folder / IMAGE_FOLDER).is_dir():
         files = _without_by_products(list_images(folder))
         images = _by_name((path for path in files if not _is_label(path)), lambda stem: stem)
@@ -84,8 +84,8 @@ def _find(folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     images = _by_name(list_images(folder / IMAGE_FOLDER), lambda stem: stem)
     present = [folder / name for name in LABEL_FOLDERS if (folder / name).is_dir()]
     if len(present) > 1:
-        raise DatasetError(f"{folder}: both {' and '.join(LABEL_FOLDERS)} are there; keep the one that is meant")
-    # An image may itself be called a_mask: its label image of the same name comes before the ending's meaning.
+        raise DatasetError(f"{folder}: both {' and '.join(LABEL_FOLDERS)} are there; keep the one with the labels")
+    # An image may itself be called a_mask: a label image of the same name belongs to it.
     labels = _by_name(
         _without_by_products(list_images(present[0]), images),
         lambda stem: stem if stem in images else _image_of(images, stem),
@@ -94,13 +94,13 @@ def _find(folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
 
 
 def _image_of(images: Mapping[str, Path], stem: str) -> str:
-    """The name of the image that a label image's name means."""
+    """Returns the name of the image that a label image belongs to."""
     name = without_label_ending(stem)
     return name + _IMAGE_ENDING if name not in images and name + _IMAGE_ENDING in images else name
 
 
 def _without_by_products(paths: list[Path], images: Collection[str] = ()) -> list[Path]:
-    """Leaves out what Cellpose writes besides label images: files named for another one, and for no image."""
+    """Removes Cellpose's files that are no label images: those named for another file, and for no image."""
     about = {path.stem for path in paths}
     about |= {without_label_ending(stem) for stem in about}
     return [

@@ -1,4 +1,4 @@
-"""Instances that may overlap become one label image: a pixel stays with the first that claims it."""
+"""Painting of overlapping instances into one label image: a pixel belongs to the first instance that has it."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from nucleus.images.reading import read_image
 _log = logging.getLogger(__name__)
 
 
-def image_shape(image: Path, told: tuple[int, int] | None, source: Path) -> tuple[int, int]:
-    """Returns an image's (height, width), which must be what the file with its instances tells, where it does.
+def image_shape(image: Path, recorded: tuple[int, int] | None, source: Path) -> tuple[int, int]:
+    """Returns an image's (height, width) and checks it against the file of its instances.
 
     Args:
-        image: the image.
-        told: (height, width) by that file, or None.
-        source: that file.
+        image: Path of the image.
+        recorded: (height, width) in the file of its instances, or None if missing there.
+        source: Path of the file of its instances.
 
     Raises:
-        DatasetError: the two differ.
-        nucleus.images.reading.ImageFileError: the image cannot be used.
+        DatasetError: The two shapes differ.
+        nucleus.images.reading.ImageFileError: The image cannot be read.
     """
     shape = read_image(image).shape[:2]
-    if told not in (None, shape):
-        raise DatasetError(f"{source}: height and width are {told}, the image {image} has {shape}")
+    if recorded not in (None, shape):
+        raise DatasetError(f"{source}: height and width are {recorded}, the image {image} has {shape}")
     return shape
 
 
 def paint_in_order(shape: tuple[int, int], instances: Iterable[tuple[object, np.ndarray]], image: Path) -> np.ndarray:
     """Paints instances into one label image.
 
-    A pixel in several instances belongs to the first of them. An instance without a pixel, or with none left, is
-    left out. Each of the three is counted in a warning.
+    A pixel in several instances belongs to the first of them. Instances without a pixel, or with none left, are left
+    out. Warnings report all three.
 
     Args:
         shape: (height, width) of the image.
-        instances: (name for the warnings, int [P] indices into the flattened image), first the one that is to be
-            label 1.
-        image: the image, for the warnings.
+        instances: (name for the warnings, int [P] indices into the flattened image) of each instance, in the order of
+            the labels.
+        image: Path of the image, for the warnings.
 
     Returns:
         int32 [H, W], labels 1...N.
@@ -65,11 +65,11 @@ def paint_in_order(shape: tuple[int, int], instances: Iterable[tuple[object, np.
 
 
 def run_pixels(starts: np.ndarray, lengths: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """The pixels of runs that go down the columns, the left one first.
+    """Returns the pixels of runs that go down the columns, left to right.
 
     Args:
         starts: int [R], first pixel of each run in that order, counted from 0.
-        lengths: int [R], pixels of each run.
+        lengths: int [R], number of pixels of each run.
         shape: (height, width) of the image.
 
     Returns:

@@ -1,12 +1,12 @@
 """A CSV file of run-length codes beside image files, such as stage1_solution.csv of the 2018 Data Science Bowl.
 
-<root>/stage1_solution.csv                           ImageId,EncodedPixels[,Height,Width,Usage]: one row a nucleus
+<root>/stage1_solution.csv                           ImageId,EncodedPixels[,Height,Width,Usage], one row per nucleus
 <root>/stage1_test/<ImageId>/images/<ImageId>.png    or <root>/<any folder>/<ImageId>.png or <root>/<ImageId>.png
 <root>/classes.csv                                   optional: ImageId,foreground,background
 
-A row with an empty code adds no nucleus: it is how an image without any is listed. An image without a row that lies
-in one folder with listed ones has no labels. A data set is the CSV file, or a folder with one. Each value of Usage is
-a part; "all" is all of them but "Ignored", the rows that the competition did not score.
+A row with an empty code lists an image without nuclei. An image without a row, in a folder with listed images, has no
+labels. A data set is the CSV file, or a folder with one. Each value of Usage is a part; "all" is all of them except
+"Ignored", the rows that the competition did not score.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ COLUMNS = ("ImageId", "EncodedPixels")
 IGNORED = "Ignored"
 
 _Rows = list[tuple[int, dict[str, str]]]
-# Image files by id, each with the folder that it was found under.
+# (folder, image file) of each image file, by image id.
 _Images = dict[str, list[tuple[Path, Path]]]
 
 
 @dataclass(frozen=True)
 class RunLengths:
-    """The rows of one image in a CSV file; see `nucleus.datasets.layouts.base.Truth`. Label k + 1 is the k-th row.
+    """The rows of one image in a CSV file, a `nucleus.datasets.layouts.base.Truth`; label k + 1 is the k-th row.
 
     Attributes:
-        path: the CSV file.
+        path: Path of the CSV file.
         codes: (line number, run-length code) of each nucleus.
-        shape: (height, width) by the CSV file; None where it does not tell.
+        shape: (height, width) in the CSV file; None if missing.
     """
 
     path: Path
@@ -49,11 +49,11 @@ class RunLengths:
     shape: tuple[int, int] | None
 
     def files(self) -> list[Path]:
-        """See `Truth`."""
+        """Returns the CSV file."""
         return [self.path]
 
     def read(self, image: Path) -> np.ndarray:
-        """See `Truth`."""
+        """Paints the rows into a label image; see `Truth.read`."""
         shape = image_shape(image, self.shape, self.path)
         instances = ((f"{self.path}, line {line}", self._pixels(line, code, shape)) for line, code in self.codes)
         return paint_in_order(shape, instances, image)
@@ -76,7 +76,7 @@ def _tables(root: Path) -> list[Path]:
 def _has_codes(path: Path) -> bool:
     try:
         return set(COLUMNS) <= set(read_header(path))
-    except DatasetError:  # whatever it is that lies in the same folder, it is no table
+    except DatasetError:  # Some other file with this suffix.
         return False
 
 
@@ -104,7 +104,7 @@ def _with_usage(rows: _Rows, usages: set[str]) -> _Rows:
 
 
 def _read(table: Path, rows: _Rows, listed: set[str] | None, report: Report) -> list[Sample]:
-    """Reads the images of some rows, and if told what all rows list, those without a row too."""
+    """Lists the samples of some rows and, given the ids of all rows, the images without a row in the same folders."""
     images = _find_images(table.parent)
     modalities = read_modalities(table.parent / CLASSES_FILE)
     of_image: dict[str, _Rows] = defaultdict(list)
@@ -142,7 +142,7 @@ def _run_lengths(table: Path, rows: _Rows) -> RunLengths:
 
 
 def _find_images(root: Path) -> _Images:
-    """The images in a folder, in those directly in it, and in <either>/<ImageId>/images."""
+    """Finds the images in a folder, in the folders in it, and in <ImageId>/images in any of these."""
     found: _Images = defaultdict(list)
     for folder in [root, *_folders(root)]:
         for path in list_images(folder):

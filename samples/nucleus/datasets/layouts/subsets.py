@@ -1,14 +1,14 @@
-"""What a subset's name means, in any layout.
+"""Subsets of a data set by name, alike in every layout.
 
-* The name of a part is that part.
+* The name of a part selects that part.
 * "all" is all parts together, unless the layout has a part of that name.
-* A part stands for "train", "val" or "test" if among the words of its name, which anything but a letter divides, are
-  those of one of the three only: train, training; val, valid, validation; test, testing. So train2017, stage1_train and
-  Training stand for "train", and train_val for none. A part of the very name comes before others.
-* "train" and "val": where no part stands for "val", a fifth of "train" is set aside as "val", chosen by a hash of the
-  image ids, and "train" is the rest. A data set that is one part, or has a part "all", is split so if none of its
-  parts stands for any of the three. Parts that could be anything are never split together: they may hold test images.
-* "a+b" is both.
+* A part has the role "train", "val" or "test" if the words in its name (separated by anything but letters) include
+  synonyms of exactly one of the three: train, training; val, valid, validation; test, testing. So train2017,
+  stage1_train and Training have the role "train", and train_val has none. A part whose name is the role comes first.
+* "train" and "val": if no part has the role "val", a fifth of "train", chosen by a hash of the image ids, becomes "val"
+  and the rest "train". A data set of one part, or with a part "all", is split alike if none of its parts has a role.
+  Several parts without a role are never split together, since they may hold test images.
+* "a+b" is the union of "a" and "b".
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ _WORDS = {
 
 
 def read_subset(parts: Mapping[str, Part], subset: str, root: Path, report: Report) -> list[Sample]:
-    """Reads the samples of a subset, by the rules at the top of this module.
+    """Lists the samples of a subset, by the rules at the top of this module.
 
     Args:
-        parts: the parts of a data set.
-        subset: the name of the subset.
-        root: the data set, for messages.
-        report: takes what is wrong with single images.
+        parts: Readers of the data set's parts, by name.
+        subset: Name of the subset.
+        root: Path of the data set, for error messages.
+        report: Function that is called with the error of each unusable image.
 
     Raises:
-        DatasetError: there is no such subset, it is empty, or an image's id occurs twice in it.
+        DatasetError: The subset is unknown or empty, or an image's id occurs twice in it.
     """
     names = [subset] if subset in parts else subset.split("+")
     samples = [sample for name in names for sample in _read(parts, name.strip(), root, report)]
@@ -54,13 +54,13 @@ def read_subset(parts: Mapping[str, Part], subset: str, root: Path, report: Repo
 
 
 def held_out(samples: list[Sample]) -> set[str]:
-    """Ids of the fifth of the samples that is set aside for validation, one at least; the order does not matter."""
+    """Returns the ids of a fifth of the samples, at least one, for validation, whatever their order."""
     ordered = sorted((sample.id for sample in samples), key=lambda name: hashlib.sha256(name.encode()).digest())
     return set(ordered[: max(1, round(len(ordered) / _HELD_OUT))])
 
 
 def role(part: str) -> str | None:
-    """Tells what a part stands for: "train", "val", "test", or None; see the rules at the top of this module."""
+    """Returns the role of a part: "train", "val", "test" or None; see the rules at the top of this module."""
     words = set(re.findall(r"[^\W\d_]+", part.lower()))
     roles = [name for name, synonyms in _WORDS.items() if words & synonyms]
     return roles[0] if len(roles) == 1 else None
@@ -69,8 +69,8 @@ def role(part: str) -> str | None:
 def _read(parts: Mapping[str, Part], name: str, root: Path, report: Report) -> list[Sample]:
     if name not in ("train", "val"):
         return _read_part(parts, name, root, report)
-    part = _standing_for(parts, name, root)
-    if part is not None and (name == "val" or _standing_for(parts, "val", root) is not None):
+    part = _with_role(parts, name, root)
+    if part is not None and (name == "val" or _with_role(parts, "val", root) is not None):
         return parts[part](report)
     samples = _read_part(parts, _to_split(parts, name, root), root, report)
     if len(samples) < 2:
@@ -82,13 +82,13 @@ def _read(parts: Mapping[str, Part], name: str, root: Path, report: Report) -> l
 def _one_part_at_a_time(parts: Mapping[str, Part]) -> str:
     if len(parts) < 2:
         return ""
-    # A fifth is set aside from "train" if no part stands for "val".
+    # A fifth of "train" becomes "val" if no part has the role "val".
     split = "train" in parts and "val" not in map(role, parts)
     names = ("train+val" if split and part == "train" else part for part in parts)
     return " or take one part at a time: " + ", ".join(f"--subset={name}" for name in names)
 
 
-def _standing_for(parts: Mapping[str, Part], name: str, root: Path) -> str | None:
+def _with_role(parts: Mapping[str, Part], name: str, root: Path) -> str | None:
     found = [name] if name in parts else [part for part in parts if role(part) == name]
     if len(found) > 1:
         raise DatasetError(f"{root}: the parts {', '.join(found)} could all be meant by {name!r}; name those to take")
@@ -96,8 +96,8 @@ def _standing_for(parts: Mapping[str, Part], name: str, root: Path) -> str | Non
 
 
 def _to_split(parts: Mapping[str, Part], name: str, root: Path) -> str:
-    """The part that is divided into train and val."""
-    train = _standing_for(parts, "train", root)
+    """Returns the name of the part that is divided into train and val."""
+    train = _with_role(parts, "train", root)
     if train is not None:
         return train
     if ("all" in parts or len(parts) == 1) and not any(map(role, parts)):

@@ -1,4 +1,4 @@
-"""CSV files of a data set: any table of named columns, and `classes.csv`, which tells each image's modality."""
+"""CSV files of a data set: tables with named columns, and `classes.csv` with the modality of each image."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ MODALITIES = {
     ("purple", "white"): "h&e-white",
     ("black", "white"): "brightfield",
 }
-# Python's csv module takes a field of more than 128 KiB, as the code of a large mask can be, only if told.
+# Python's csv module accepts fields of up to 128 KiB by default; the code of a large mask can be longer.
 _LONGEST_FIELD = 2**31 - 1
 
 
 def read_header(path: Path) -> list[str]:
-    """The column names of a CSV file, without surrounding blanks.
+    """Returns the column names of a CSV file, without surrounding blanks.
+
+    Args:
+        path: Path of the file, in UTF-8.
 
     Raises:
-        DatasetError: the file cannot be read as CSV.
+        DatasetError: The file cannot be read as CSV.
     """
     return _read(path, 1)[0][1]
 
@@ -35,14 +38,14 @@ def read_table(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, 
     """Reads a CSV file whose first line names its columns.
 
     Args:
-        path: the file, in UTF-8.
-        columns: names of columns that it must have; it may have others.
+        path: Path of the file, in UTF-8.
+        columns: Names of the required columns; there may be others.
 
     Returns:
-        (line number, column -> text without surrounding blanks) of every row; blank lines are left out.
+        (line number, column -> text without surrounding blanks) of every row that is not blank.
 
     Raises:
-        DatasetError: the file cannot be read as CSV, lacks a column, or a row has too few or too many fields.
+        DatasetError: The file cannot be read as CSV, lacks a column, or a row has too few or too many fields.
     """
     (_, header), *rows = _read(path)
     if not set(columns) <= set(header):
@@ -57,15 +60,15 @@ def read_modalities(path: str | os.PathLike) -> dict[str, str]:
     """Reads `classes.csv`.
 
     Args:
-        path: a CSV file with the column ImageId and either modality, or foreground and background (colour names);
-            it may be missing.
+        path: A CSV file with the column ImageId and either modality, or foreground and background (colour names),
+            which may be missing.
 
     Returns:
-        ImageId -> modality: that of the file, or of the colours one of the names in `MODALITIES`, or
-        "<foreground>-on-<background>" for other colours; `UNKNOWN_MODALITY` where a field is empty.
+        ImageId -> modality: the file's, or the value of its colours in `MODALITIES`, or "<foreground>-on-<background>"
+        for other colours, or `UNKNOWN_MODALITY` for an empty field; empty without the file.
 
     Raises:
-        DatasetError: the file cannot be read as CSV, or a column is missing.
+        DatasetError: The file cannot be read as CSV, or a column is missing.
     """
     path = Path(path)
     if not path.is_file():
@@ -83,14 +86,14 @@ def read_modalities(path: str | os.PathLike) -> dict[str, str]:
 
 
 def write_modalities(path: str | os.PathLike, modalities: Mapping[str, str]) -> None:
-    """Writes what `read_modalities` reads.
+    """Writes a file for `read_modalities`.
 
     Args:
-        path: the file.
+        path: Path of the CSV file.
         modalities: ImageId -> modality.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: The file cannot be written.
     """
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([("ImageId", "modality"), *modalities.items()])
@@ -98,7 +101,7 @@ def write_modalities(path: str | os.PathLike, modalities: Mapping[str, str]) -> 
 
 
 def _read(path: Path, count: int | None = None) -> list[tuple[int, list[str]]]:
-    """The first lines that are not blank, at least one."""
+    """Returns (line number, fields) of the first `count` rows that are not blank, at least one; None for all."""
     rows = []
     limit = csv.field_size_limit(_LONGEST_FIELD)
     try:

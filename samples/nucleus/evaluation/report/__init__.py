@@ -1,5 +1,1 @@
-"""A page that shows how well models find nuclei, side by side: tables, plots and pictures."""
-
-from nucleus.evaluation.report.writing import write_report
-
-__all__ = ["write_report"]
+"""HTML report that compares models side by side: tables, plots and pictures; `writing.write_report` makes it."""

@@ -1,7 +1,7 @@
-"""Plots of scores, all models in each: PNG files in memory.
+"""Plots of the scores of all models, as PNG files in memory.
 
-The figures follow those of "Nuclei segmentation using computer vision", Vuola, 2019, with colours that people with
-colour blindness tell apart (Okabe and Ito, Color universal design, 2008) and a marker a model.
+The figures follow those of "Nuclei segmentation using computer vision", Vuola, 2019, with a colour-blind safe palette
+(Okabe and Ito, Color universal design, 2008) and a marker for each model.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TITLES = {"area": "Area (pixels)", "eccentricity": "Eccentricity", "cluster_siz
 _TO = "\u2013"
 _DPI = 160
 _LONGEST_NAME = 40
-# Histograms of more models than that are lines only.
+# Largest number of models whose histograms are filled; those of more are lines.
 _MOST_FILLED = 3
 _STYLE = {
     "font.family": "DejaVu Sans",
@@ -48,15 +48,15 @@ _STYLE = {
 
 
 def colour(model: int) -> str:
-    """Returns the colour `#rrggbb` of the model of that index."""
+    """Returns the colour, `#rrggbb`, of the model with this index."""
     return COLOURS[model % len(COLOURS)]
 
 
 def ap_curve(evaluations: Sequence[Evaluation]) -> bytes:
-    """Draws average precision against the IoU threshold, over all images: figure 5.2 of the thesis.
+    """Draws average precision against the IoU threshold over all images: figure 5.2 of the thesis.
 
     Args:
-        evaluations: One a model.
+        evaluations: Evaluation of each model.
 
     Returns:
         The PNG file.
@@ -72,7 +72,7 @@ def ap_curves_by_modality(evaluations: Sequence[Evaluation]) -> bytes:
     """Draws average precision against the IoU threshold for each modality.
 
     Args:
-        evaluations: One a model; of images of several modalities.
+        evaluations: Evaluation of each model on images of several modalities.
 
     Returns:
         The PNG file.
@@ -86,7 +86,7 @@ def ap_curves_by_modality(evaluations: Sequence[Evaluation]) -> bytes:
 
 
 def recall_groups(evaluation: Evaluation, column: str) -> pd.DataFrame:
-    """Returns the recall of a model by one property of the nuclei, as it is plotted (`nucleus.evaluation.scores.recall_by`)."""
+    """Computes the plotted recall of a model by one property of the nuclei, in groups of equal size."""
     return recall_by(evaluation.nuclei, column, RECALL_BINS, evaluation.threshold)
 
 
@@ -94,7 +94,7 @@ def sensitivity(evaluations: Sequence[Evaluation]) -> bytes:
     """Draws recall against area, eccentricity and cluster size in equal-count bins: figure 5.4 of the thesis.
 
     Args:
-        evaluations: One a model, with at least one true nucleus.
+        evaluations: Evaluation of each model on images with at least one true nucleus.
 
     Returns:
         The PNG file.
@@ -116,7 +116,7 @@ def sensitivity(evaluations: Sequence[Evaluation]) -> bytes:
 
 
 def range_labels(groups: pd.DataFrame) -> list[str]:
-    """Returns the ranges of the groups of `recall_by` as text: lowest and highest value."""
+    """Formats the lowest and highest value of each group of `recall_by`."""
     texts = []
     for low, high in zip(groups["low"], groups["high"], strict=True):
         if float(low).is_integer() and float(high).is_integer():
@@ -130,7 +130,7 @@ def iou_histograms(evaluations: Sequence[Evaluation]) -> bytes:
     """Draws the distribution of the true nuclei's IoU, overall and by modality: figure 5.5b of the thesis.
 
     Args:
-        evaluations: One a model, with at least one true nucleus.
+        evaluations: Evaluation of each model on images with at least one true nucleus.
 
     Returns:
         The PNG file.
@@ -170,7 +170,7 @@ def _look(index: int) -> dict[str, str]:
 
 
 def _line(index: int) -> str:
-    """Returns another line style for each round through the colours."""
+    """Returns the line style of a model, which changes when the colours repeat."""
     return _LINES[index // len(COLOURS) % len(_LINES)]
 
 
@@ -179,7 +179,7 @@ def _title(axes: Axes, text: str) -> None:
 
 
 def _axes(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """Returns a figure of `count` panels, three or four in a row, and the panels; sizes in inches, height of a row."""
+    """Returns a figure and its panels, up to four in a row; width of the figure, height of a row in inches."""
     columns = count if count <= 4 else 3
     rows = -(-count // columns)
     figure = Figure(figsize=(width, 0.4 + rows * height), layout="constrained")
@@ -192,20 +192,20 @@ def _axes(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
 
 
 def _png(figure: Figure, evaluations: Sequence[Evaluation]) -> bytes:
-    """Adds the legend, unless there is one model only, and writes the PNG file."""
+    """Adds a legend of several models, and returns the PNG file."""
     if len(evaluations) > 1:
         handles = [figure.axes[0].plot([], [], **_look(index))[0] for index in range(len(evaluations))]
         places = [str(index) for index in range(len(evaluations))]
         columns = min(len(evaluations), 4)
         legend = figure.legend(handles, places, loc="outside upper center", ncols=columns)
-        # Set afterwards, since matplotlib leaves out what begins with "_" and takes "$" for mathematics.
+        # Set afterwards, since matplotlib omits labels that start with "_" and reads "$" as mathematics.
         for text, evaluation in zip(legend.get_texts(), evaluations, strict=True):
             text.set_parse_math(False)
             text.set_text(_short(evaluation.name))
     file = io.BytesIO()
     FigureCanvasAgg(figure)
     with warnings.catch_warnings():
-        # Letters that the font lacks are boxes in the plot, and right in the page's tables.
+        # Characters missing in the font become boxes in the plot; the page's tables show them.
         warnings.filterwarnings("ignore", message="Glyph")
         figure.savefig(file, format="png", dpi=_DPI, metadata={"Software": None})
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""Pictures of the best, median and worst images, with what each model found in them."""
+"""Gallery of the best, median and worst images, with each model's nuclei."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nucleus.evaluation.evaluation import Evaluation
 from nucleus.evaluation.inspection import scale_image, shade_matches
 from nucleus.prediction.predictions import Predictions
 
-# Longest sides of pictures, in pixels: larger images are scaled down, those that fit twice or more scaled up.
+# Longest side of pictures in pixels: larger images are scaled down, and those half as large or less are scaled up.
 LONGEST = 640
 _JPEG_QUALITY = 88
 
@@ -24,9 +24,9 @@ class Picture:
 
     Attributes:
         model: Index of the model; None for the image itself.
-        pixels: uint8 `[H, W, 3]` RGB.
+        pixels: The picture, uint8 `[H, W, 3]` RGB.
         mean_precision: The image's mAP with this model; None for the image itself.
-        counts: Nuclei "found", "spurious" and "missed" at the IoU of detection; None for the image itself.
+        counts: Numbers of "found", "spurious" and "missed" nuclei at the IoU of detection; None for the image itself.
     """
 
     model: int | None
@@ -40,12 +40,12 @@ class Exhibit:
     """One image of the gallery.
 
     Attributes:
-        kind: "best", "median", "worst", or "only" where the data set has one image.
-        image_id: Its name.
-        modality: Its modality.
-        shape: Height and width in pixels.
-        nuclei: True nuclei in it.
-        pictures: The image, then each model's.
+        kind: "best", "median", "worst", or "only" in a data set of one image.
+        image_id: Id of the image.
+        modality: Modality of the image.
+        shape: (height, width) in pixels.
+        nuclei: Number of true nuclei.
+        pictures: Picture of the image, then those of each model.
     """
 
     kind: str
@@ -60,12 +60,12 @@ def choose(scores: Sequence[float], count: int) -> list[tuple[str, int]]:
     """Chooses images by their scores.
 
     Args:
-        scores: One an image.
-        count: How many of each kind, at least 1; fewer where there are not three times as many images.
+        scores: Score of each image.
+        count: Number of images of each kind, at least 1; fewer if there are not three times as many images.
 
     Returns:
-        (kind, index of the image), none twice: the "best", from the highest score on, the "median", and the "worst",
-        the lowest score last. The kind of a single image is "only".
+        (kind, index of the image) of different images: the "best", the "median" and the "worst", by descending score.
+        The kind of a single image is "only".
     """
     order = np.argsort(-np.asarray(scores, np.float64), kind="stable").tolist()
     if len(order) == 1:
@@ -85,13 +85,13 @@ def make_gallery(
     predictions: Sequence[Predictions],
     count: int,
 ) -> list[Exhibit]:
-    """Draws what the models found in the best, median and worst images by mAP, the mean of the models'.
+    """Draws the models' nuclei in the best, median and worst images by mAP, averaged over models.
 
     Args:
-        dataset: Prepared, with masks.
-        evaluations: One a model, their rows in the order of the data set.
-        predictions: Likewise, where each evaluation's nuclei come from.
-        count: How many images of each kind.
+        dataset: Prepared data set with masks.
+        evaluations: Evaluation of each model, with rows in the order of the data set.
+        predictions: Predictions of each model.
+        count: Number of images of each kind.
 
     Returns:
         The `Exhibit`s, best first.
@@ -115,20 +115,20 @@ def make_gallery(
 
 
 def picture_shape(shape: tuple[int, int]) -> tuple[int, int]:
-    """Returns the height and width in which an image of `shape` is shown."""
+    """Returns the (height, width) of the picture of an image of `shape`."""
     longest = max(shape)
     scale = LONGEST / longest if longest > LONGEST else LONGEST // longest
     return tuple(max(1, round(side * scale)) for side in shape)
 
 
 def stretch_contrast(image: np.ndarray) -> np.ndarray:
-    """Stretches an image so that 0.5 % of its values are 0 and 0.5 % are 255.
+    """Stretches the contrast of an image so that 0.5 % of its values are 0 and 0.5 % are 255.
 
     Args:
         image: uint8 `[H, W, 3]` RGB.
 
     Returns:
-        uint8 `[H, W, 3]` RGB, all channels changed alike; a copy of the image where it is uniform.
+        uint8 `[H, W, 3]` RGB, with one scale for all channels; a copy of a uniform image.
     """
     low, high = np.percentile(image, [0.5, 99.5])
     if high <= low:
@@ -137,7 +137,12 @@ def stretch_contrast(image: np.ndarray) -> np.ndarray:
 
 
 def encode(pixels: np.ndarray, suffix: str) -> bytes:
-    """Returns a picture, uint8 `[H, W, 3]` RGB, as a file: ".png", or ".jpg" in the quality of the page."""
+    """Encodes a picture as a file.
+
+    Args:
+        pixels: uint8 `[H, W, 3]` RGB.
+        suffix: ".png", or ".jpg" in the quality of the page.
+    """
     options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if suffix == ".jpg" else []
     written, data = cv2.imencode(suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)
     if not written:

@@ -1,4 +1,4 @@
-"""What the scores are called, which way they are better, and how they are defined."""
+"""Names, directions, definitions and sources of the scores."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Measure:
     """One score.
 
     Attributes:
-        key: Its column in `Evaluation.summary`, and its name everywhere.
-        better: "more", "less", or "" where neither is better.
-        digits: Decimals that are shown.
-        definition: What it is; `{threshold}` stands for the IoU of detection.
-        source: Where that comes from; "" for textbook terms.
+        key: Name of the score, and its column in `Evaluation.summary`.
+        better: Direction of better values: "more", "less", or "" for neither.
+        digits: Number of decimals.
+        definition: Definition of the score, with `{threshold}` for the IoU of detection.
+        source: Publication of the definition; "" for textbook terms.
     """
 
     key: str
@@ -35,12 +35,12 @@ class Measure:
     source: str = ""
 
     def text(self, value: float) -> str:
-        """Returns a value as it is shown."""
+        """Formats a value for tables."""
         return f"{value:.{self.digits}f}"
 
     @property
     def arrow(self) -> str:
-        """The direction in which the score is better, as an arrow."""
+        """Direction of better values as an arrow, "" for neither."""
         return {"more": "↑", "less": "↓", "": ""}[self.better]
 
 
@@ -70,16 +70,16 @@ MAIN = (
         "oseg",
         "less",
         0,
-        "over-segmentations: true nuclei, not found at an IoU of {threshold}, in which two or more predictions lie "
-        "with more than half of their pixels",
+        "over-segmentations: true nuclei, not found at an IoU of {threshold}, that contain more than half of the "
+        "pixels of two or more predictions",
         f"{VUOLA}, section 4.4.4 and figure 4.8",
     ),
     Measure(
         "useg",
         "less",
         0,
-        "under-segmentations: predictions, no match at an IoU of {threshold}, in which two or more true nuclei lie "
-        "with more than half of their pixels",
+        "under-segmentations: predictions, unmatched at an IoU of {threshold}, that contain more than half of the "
+        "pixels of two or more true nuclei",
         f"{VUOLA}, section 4.4.4 and figure 4.8",
     ),
     Measure("predicted", "", 0, "number of predicted nuclei"),

@@ -1,4 +1,4 @@
-"""The report's page: scores, plots and pictures put into `page.html`."""
+"""Rendering of the report's page: scores, plots and pictures in the template `page.html`."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from nucleus.evaluation.scores import PROPERTIES, THRESHOLDS
 
 @dataclass(frozen=True)
 class Page:
-    """What the page shows.
+    """Contents of the page.
 
     Attributes:
-        evaluations: One a model.
-        sources: Where each model's predictions come from; "" where that is not told.
-        description: What was scored.
+        evaluations: Evaluation of each model.
+        sources: Source of each model's predictions; "" if unknown.
+        description: Description of the images.
         plots: PNG files by the name of the plot.
-        exhibits: The gallery.
+        exhibits: Images of the gallery.
     """
 
     evaluations: Sequence[Evaluation]
@@ -38,7 +38,7 @@ class Page:
 
 
 def render(page: Page) -> str:
-    """Returns the page as HTML; names and everything else that comes from outside is escaped."""
+    """Renders the page as HTML; names and all other external text are escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("nucleus.evaluation.report", package_path=""),
         autoescape=True,
@@ -74,7 +74,12 @@ def render(page: Page) -> str:
 
 
 def data_uri(data: bytes, kind: str) -> str:
-    """Returns a file of a MIME type as a URI that holds it."""
+    """Returns the data URI of a file.
+
+    Args:
+        data: Content of the file.
+        kind: MIME type, such as "image/png".
+    """
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
@@ -89,7 +94,7 @@ def _definition(measure: Measure, threshold: float) -> dict[str, str]:
 
 
 def _recall_table(column: str, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """Returns the recalls that are plotted: the groups' ranges and sizes, and a row of cells for each model."""
+    """Returns the table of the recall plot: ranges and sizes of the groups, and a row of cells for each model."""
     groups = [figures.recall_groups(evaluation, column) for evaluation in evaluations]
     return {
         "property": column.replace("_", " "),

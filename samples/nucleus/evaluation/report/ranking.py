@@ -1,4 +1,4 @@
-"""The table of the GlaS challenge: models placed among the published entries, where its test parts were scored."""
+"""Rank-sum table of the GlaS challenge, with models among the published entries."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def rank_sums(evaluations: Sequence[Evaluation]) -> pd.DataFrame | None:
     """Ranks models together with the published entries; see `nucleus.evaluation.scores.rank_sum_table`.
 
     Args:
-        evaluations: Of the same images; at least one.
+        evaluations: Evaluations of the same images, at least one.
 
     Returns:
-        The table; None where the images are not those of the challenge's two test parts.
+        The table; None if the images are not those of the challenge's two test parts.
 
     Raises:
         ValueError: A model has the name of a published entry.
@@ -32,34 +32,34 @@ def rank_sums(evaluations: Sequence[Evaluation]) -> pd.DataFrame | None:
 
 
 def rank_sum_text(table: pd.DataFrame) -> str:
-    """Returns the table as text.
+    """Formats the table as text.
 
     Args:
-        table: From `rank_sums`.
+        table: Table of `rank_sums`.
     """
     return table.to_string(float_format=lambda value: f"{value:.3f}")
 
 
 def rank_sum_csv(table: pd.DataFrame) -> str:
-    """Returns the table as CSV with one line of names, such as "F1 A" and "F1 rank A".
+    """Formats the table as CSV with one header line of names such as "F1 A" and "F1 rank A".
 
     Args:
-        table: From `rank_sums`.
+        table: Table of `rank_sums`.
     """
     flat = table.set_axis([" ".join(filter(None, column)) for column in table.columns], axis=1)
     return flat.to_csv(index_label="method", float_format="%.6f", lineterminator="\n")
 
 
 def rank_sum_rows(table: pd.DataFrame, evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:
-    """Returns what the page shows of each method.
+    """Returns the rows of the table for the page.
 
     Args:
-        table: From `rank_sums`.
-        evaluations: The models in it, which the page gives colours to in this order.
+        table: Table of `rank_sums`.
+        evaluations: Evaluations of the models in the table, in the order of their colours.
 
     Returns:
-        In the table's order: `name`; `model`, the position in `evaluations`, None for a published entry; and `cells`,
-        of which the best of each score is marked.
+        For each method: `name`; `model`, its index in `evaluations`, None for a published entry; and `cells`, with the
+        best of each score marked.
     """
     positions = {evaluation.name: index for index, evaluation in enumerate(evaluations)}
     return [

@@ -16,7 +16,7 @@ _CONSOLE = ("predicted", "mAP", "AP50", "AP75", "precision", "recall", "F1", "Di
 
 @dataclass(frozen=True)
 class Cell:
-    """A value as it is shown, and whether it is the best of the models compared."""
+    """Formatted value, and whether it is the best of the compared models."""
 
     text: str
     best: bool
@@ -28,9 +28,9 @@ class Group:
 
     Attributes:
         name: "all", or the modality.
-        images: Number of images in it.
-        nuclei: Number of true nuclei in them.
-        rows: One a model, in their order; one `Cell` a measure.
+        images: Number of images.
+        nuclei: Number of true nuclei.
+        rows: Cells of each model, one for each measure.
     """
 
     name: str
@@ -40,15 +40,15 @@ class Group:
 
 
 def compare(evaluations: Sequence[Evaluation], measures: Sequence[Measure]) -> list[Group]:
-    """Puts the scores of models side by side.
+    """Tabulates the scores of models side by side.
 
     Args:
-        evaluations: Of the same images; at least one.
-        measures: What is shown. A score that a model does not have is a dash.
+        evaluations: Evaluations of the same images, at least one.
+        measures: Scores to tabulate. A missing score is a dash.
 
     Returns:
-        The groups, "all" first. The best value of a measure is marked where there are several models; all that look
-        equally good are.
+        The groups, "all" first. With several models, the best value of each measure is marked, and so are values that
+        are formatted alike.
     """
     groups = []
     for name, first in evaluations[0].summary.iterrows():
@@ -61,18 +61,18 @@ def compare(evaluations: Sequence[Evaluation], measures: Sequence[Measure]) -> l
 
 
 def available(evaluations: Sequence[Evaluation], measures: Sequence[Measure]) -> list[Measure]:
-    """Returns those of the measures that at least one of the models has."""
+    """Returns the measures that at least one of the models has."""
     return [measure for measure in measures if any(measure.key in evaluation.summary for evaluation in evaluations)]
 
 
 def console_table(evaluations: Sequence[Evaluation]) -> str:
-    """Writes the main scores as text, at most 100 columns wide for names up to 12 letters.
+    """Formats the main scores as text, at most 100 columns wide for names of up to 12 letters.
 
     Args:
-        evaluations: Of the same images; at least one.
+        evaluations: Evaluations of the same images, at least one.
 
     Returns:
-        One line a group of images, or with several models a block of lines.
+        One line for each group of images, or one block of lines with several models.
     """
     measures = {measure.key: measure for measure in MAIN}
     shown = [measures[key] for key in _CONSOLE]
@@ -93,7 +93,7 @@ def console_table(evaluations: Sequence[Evaluation]) -> str:
 
 
 def count_of(number: int, thing: str) -> str:
-    """Returns a number with its noun, such as "1 image" and "1,502 nuclei"."""
+    """Formats a number with its noun, such as "1 image" and "1,502 nuclei"."""
     plural = {"nucleus": "nuclei"}.get(thing, f"{thing}s")
     return f"{number:,} {thing if number == 1 else plural}"
 

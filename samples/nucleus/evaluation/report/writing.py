@@ -1,4 +1,4 @@
-"""Writes the report: one HTML page that holds everything, and its pictures beside it."""
+"""Writing of the report: one self-contained HTML page, and its pictures as files."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ def write_report(
 ) -> Path:
     """Writes `report.html` and its pictures as PNG files.
 
-    The page is complete in itself: pictures are embedded, and there are no scripts. Nothing in it depends on the time
-    or on the folder, so that a report of the same scores is the same, byte for byte.
+    The page is self-contained, with embedded pictures and without scripts. It depends neither on the time nor on the
+    folder, so reports of the same scores are equal byte for byte.
 
     Args:
-        folder: Where to; created if missing.
-        dataset: Prepared, with masks.
-        evaluations: One a model, from `nucleus.evaluation.evaluation.evaluate_fully` with this data set and one threshold; the
-            names are to differ.
-        predictions: Likewise, where each evaluation's nuclei come from. Those of the images in the gallery are read
-            again.
-        description: What was scored, such as the data set's name and subset.
-        gallery: How many of the best, of the median and of the worst images are shown.
+        folder: Folder of the report, created if missing.
+        dataset: Prepared data set with masks.
+        evaluations: Evaluation of each model on this data set (`nucleus.evaluation.evaluation.evaluate_fully`), all at
+            one threshold and with different names.
+        predictions: Predictions of each model, which are read again for the images in the gallery.
+        description: Description of the images, such as the data set's name and subset.
+        gallery: Number of images of each kind in the gallery: best, median and worst.
 
     Returns:
-        The page.
+        Path of the page.
 
     Raises:
-        ValueError: There is no evaluation, they do not belong together, or there is not one source a model.
+        ValueError: There is no evaluation, they are of different images or thresholds or share a name, or evaluations
+            and predictions differ in number.
         OSError: A file cannot be written.
     """
     if len(predictions) != len(evaluations):
@@ -71,7 +71,7 @@ def write_report(
 
 
 def _check(evaluations: Sequence[Evaluation], image_ids: Sequence[str]) -> None:
-    """Refuses evaluations that cannot be compared."""
+    """Raises ValueError for evaluations that cannot be compared."""
     if not evaluations:
         raise ValueError("There is no evaluation to report.")
     require_distinct_names([evaluation.name for evaluation in evaluations])
@@ -89,7 +89,7 @@ def _check(evaluations: Sequence[Evaluation], image_ids: Sequence[str]) -> None:
 
 
 def _plots(evaluations: Sequence[Evaluation]) -> dict[str, bytes]:
-    """Draws what there is to plot: without several modalities, or without nuclei, some plots are left out."""
+    """Draws the plots, without those that need several modalities or nuclei where there are none."""
     plots = {"ap_curve": figures.ap_curve(evaluations)}
     if len(evaluations[0].summary) > 1:
         plots["ap_curve_by_modality"] = figures.ap_curves_by_modality(evaluations)
@@ -100,10 +100,10 @@ def _plots(evaluations: Sequence[Evaluation]) -> dict[str, bytes]:
 
 
 def _picture_files(exhibits: Sequence[Exhibit]) -> dict[str, bytes]:
-    """Returns the gallery's PNG files by name. The names hold numbers, since those of models may be no file names."""
+    """Returns the gallery's PNG files by name, with numbers for models, whose names may be no valid file names."""
     files = {}
     for number, exhibit in enumerate(exhibits, start=1):
         for picture in exhibit.pictures:
-            what = "image" if picture.model is None else f"model{picture.model + 1}"
-            files[f"gallery_{number:02d}_{exhibit.kind}_{what}.png"] = encode(picture.pixels, ".png")
+            source = "image" if picture.model is None else f"model{picture.model + 1}"
+            files[f"gallery_{number:02d}_{exhibit.kind}_{source}.png"] = encode(picture.pixels, ".png")
     return files

@@ -1,4 +1,4 @@
-"""Scores of a segmentation against its ground truth, one concept a module; all of them can be imported from here.
+"""Scores of a segmentation against its ground truth, one concept per module; all of them can be imported from here.
 
     pair = overlaps(truth, predicted)      # two label images [H, W], once
     count_matches(pair, 0.7).f1            # and every score from that
@@ -6,9 +6,9 @@
     sum(score(pair) for pair in pairs).values()    # all of them, by name
     scores_by_group((modality, score(pair)) for modality, pair in images)["all"]    # by modality
 
-`overlaps` counts the pixels that instances share. Every score takes its result; what an image adds to a score is a
-small object with the scores as properties, and such objects add up to those of a data set. For the common scores of
-one image `iou_matrix`, `average_precision` and `pixel_iou` take the two label images themselves.
+`overlaps` counts the pixels that instances share, and every score is computed from its result. The contributions of an
+image to a score are a small object with the scores as properties; the sum of such objects has the scores of a data set.
+`iou_matrix`, `average_precision` and `pixel_iou` take the two label images themselves.
 """
 
 from __future__ import annotations

@@ -15,21 +15,21 @@ from nucleus.evaluation.scores.sums import Sums, quotient
 
 @dataclass(frozen=True)
 class Glas(Sums):
-    """What one image or, added up, a part of the test set adds to the three scores.
+    """Contributions of one image or, added up, of a test part to the three scores.
 
-    The challenge weighs each object by its share of all objects' area, over all images of a test part: add the
-    images of a part up before reading the scores.
+    The challenge weights each object by its share of the area of all objects in all images of a test part: add up the
+    images of a part before reading the scores.
 
     Attributes:
-        detected: Predicted objects that count as true positives.
-        true: Objects of the ground truth.
-        predicted: Objects of the prediction.
+        detected: Number of predicted objects that are true positives.
+        true: Number of objects of the ground truth.
+        predicted: Number of objects of the prediction.
         true_area: Pixels of all true objects.
         predicted_area: Pixels of all predicted objects.
         true_dice: Sum over true objects of area times Dice coefficient, in pixels.
-        predicted_dice: Likewise over predicted objects.
-        true_distance: Sum over true objects of area times Hausdorff distance, in pixels times pixels.
-        predicted_distance: Likewise over predicted objects.
+        predicted_dice: Sum over predicted objects of area times Dice coefficient, in pixels.
+        true_distance: Sum over true objects of area times Hausdorff distance, in cubed pixels.
+        predicted_distance: Sum over predicted objects of area times Hausdorff distance, in cubed pixels.
     """
 
     detected: int
@@ -44,42 +44,42 @@ class Glas(Sums):
 
     @property
     def f1(self) -> float:
-        """F1 score of detection, 0..1: 2 TP / (2 TP + FP + FN); 1 without any object, 0 where one side has none."""
+        """F1 score of detection, 0..1: 2 TP / (2 TP + FP + FN); 1 without any object, 0 if only one side has any."""
         return quotient(2 * self.detected, self.true + self.predicted, 1.0)
 
     @property
     def dice(self) -> float:
-        """Object-level Dice index, 0..1; 1 without any object, 0 where one side has none."""
+        """Object-level Dice index, 0..1; 1 without any object, 0 if only one side has any."""
         return self._mean(self.true_dice, self.predicted_dice, undefined=1.0)
 
     @property
     def hausdorff(self) -> float:
         """Object-level Hausdorff distance, in pixels; 0 without any object.
 
-        An object in an image whose other side is empty is one image diagonal away, the most that an image allows;
-        the challenge leaves that case open. Where ground truth or prediction has no object in any image, the
-        distance is that of the other side's objects.
+        In an image where ground truth or prediction has no object, which the challenge leaves open, the distance of the
+        other's objects is the image diagonal, the largest possible one. If one of them has no object in any image, the
+        score is the mean distance of the other's objects.
         """
         return self._mean(self.true_distance, self.predicted_distance, undefined=0.0)
 
     def _mean(self, true: float, predicted: float, undefined: float) -> float:
-        """Averages the area-weighted means of both sides, or returns that of the only side with objects."""
+        """Returns the average of both sides' area-weighted means, or the mean of the only side with objects."""
         sides = [(true, self.true_area), (predicted, self.predicted_area)]
         means = [total / area for total, area in sides if area]
         return float(np.mean(means)) if means else undefined
 
 
 def glas_scores(pair: Overlaps) -> Glas:
-    """Measures what an image adds to the three scores of the GlaS challenge.
+    """Computes an image's contributions to the three scores of the GlaS challenge.
 
-    The counterpart of an object is the one of the other label image with which it shares most pixels.
+    The counterpart of an object is the object of the other label image that shares most pixels with it.
 
-    - Detection: a predicted object is a true positive where it covers more than half of its counterpart. (The
-      challenge's text says "at least 50%", its program, from which the published figures are, more than that; so
-      no true object is detected twice.) Every true object that is not detected is a false negative.
+    - Detection: a predicted object is a true positive if it covers more than half of its counterpart. (The challenge's
+      text says "at least 50%"; its program, which the published figures come from, requires more, so that no true
+      object is detected twice.) Every true object that is not detected is a false negative.
     - Dice: 2 |G and S| / (|G| + |S|) of an object and its counterpart; 0 without one.
-    - Hausdorff: the distance of an object and its counterpart; without one, of the nearest object in the image, in
-      the sense of the same distance.
+    - Hausdorff: distance of an object to its counterpart or, without one, to the object with the smallest Hausdorff
+      distance.
 
     Args:
         pair: Overlaps of ground truth and prediction.
@@ -106,7 +106,7 @@ def glas_scores(pair: Overlaps) -> Glas:
 
 
 def _distances(pair: Overlaps) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the Hausdorff distance of each true, and of each predicted object to its counterpart."""
+    """Returns the Hausdorff distances of true objects, and of predicted ones, to their counterparts."""
     if not len(pair.truth_ids) or not len(pair.predicted_ids):
         diagonal = np.hypot(*pair.truth.shape)
         return np.full(len(pair.truth_ids), diagonal), np.full(len(pair.predicted_ids), diagonal)

@@ -1,4 +1,4 @@
-"""Hausdorff distances between instances of two label images, exact and without a mask an instance."""
+"""Exact Hausdorff distances between instances of two label images, without a mask for each instance."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from nucleus.evaluation.scores.overlaps import instance_indices
 
 
 class Shapes:
-    """The instances of one label image, prepared for distances.
+    """Instances of one label image, prepared for distances and addressed by their index in the ascending labels.
 
     Args:
-        labels: Integer `[H, W]`, 0 background. Instances are addressed by their index in the ascending labels.
+        labels: Integer `[H, W]`, 0 background.
     """
 
     def __init__(self, labels: np.ndarray) -> None:
@@ -31,11 +31,11 @@ class Shapes:
         return self._pixels[self._starts[index] : self._starts[index + 1]]
 
     def holds(self, index: int, points: np.ndarray) -> np.ndarray:
-        """Tells for each of `points` `[n, 2]` whether it belongs to the instance, bool `[n]`."""
+        """Returns whether each of `points`, int `[n, 2]` as (y, x), is in the instance, bool `[n]`."""
         return self._indices[points[:, 0], points[:, 1]] == index
 
     def outline(self, index: int) -> cKDTree:
-        """Returns the instance's pixels with a neighbour outside (four-connected), as a tree to search."""
+        """Returns a k-d tree of the instance's pixels that have one of four neighbours outside."""
         if index not in self._trees:
             pixels = self._border[self._border_starts[index] : self._border_starts[index + 1]]
             self._trees[index] = cKDTree(pixels, balanced_tree=False, compact_nodes=False)
@@ -43,13 +43,13 @@ class Shapes:
 
 
 def hausdorff(first: Shapes, i: int, second: Shapes, j: int) -> float:
-    """Measures the Hausdorff distance of two instances: the farthest that a pixel of either is from the other.
+    """Computes the Hausdorff distance of two instances: the largest distance of a pixel of either to the other.
 
     Args:
         first: Instances of one label image.
-        i: Index of the instance there.
-        second: Instances of the other label image, of the same size.
-        j: Index of the instance there.
+        i: Index of an instance in `first`.
+        second: Instances of another label image of the same size.
+        j: Index of an instance in `second`.
 
     Returns:
         The distance in pixels; 0 for equal instances.
@@ -58,15 +58,15 @@ def hausdorff(first: Shapes, i: int, second: Shapes, j: int) -> float:
 
 
 def nearest(first: Shapes, i: int, second: Shapes) -> float:
-    """Measures the smallest Hausdorff distance of an instance to any instance of the other label image.
+    """Computes the smallest Hausdorff distance of an instance to any instance of another label image.
 
-    Two shapes are at least as far apart as the corresponding sides of their bounding boxes. The instances are tried
-    in the order of that bound, and those whose bound exceeds the smallest distance so far are left out.
+    The largest difference between corresponding sides of two bounding boxes is a lower bound of the distance. Instances
+    are tried in the order of that bound, until it reaches the smallest distance so far.
 
     Args:
         first: Instances of one label image.
-        i: Index of the instance there.
-        second: Instances of the other label image, of the same size; at least one.
+        i: Index of an instance in `first`.
+        second: Instances of another label image of the same size; at least one.
 
     Returns:
         The distance in pixels.
@@ -81,9 +81,9 @@ def nearest(first: Shapes, i: int, second: Shapes) -> float:
 
 
 def _directed(first: Shapes, i: int, second: Shapes, j: int) -> float:
-    """Returns how far the pixels of one instance are from the other at most.
+    """Returns the largest distance of the pixels of one instance to the other.
 
-    Only pixels outside the other have a distance, and the nearest pixel to one outside lies on the outline.
+    Pixels inside the other have distance 0, and the nearest pixel to one outside lies on the outline.
     """
     points = first.points(i)
     outside = points[~second.holds(j, points)]
@@ -91,14 +91,14 @@ def _directed(first: Shapes, i: int, second: Shapes, j: int) -> float:
 
 
 def _outlines(indices: np.ndarray) -> np.ndarray:
-    """Tells which pixels have one of another index, or the image's edge, above, below, left or right of them."""
+    """Returns the pixels next to (of four neighbours) another index or the image's edge, bool `[H, W]`."""
     padded = np.pad(indices, 1, constant_values=-1)
     neighbours = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
     return (indices >= 0) & np.logical_or.reduce([neighbour != indices for neighbour in neighbours])
 
 
 def _grouped(indices: np.ndarray, wanted: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the places of the wanted pixels `[n, 2]`, index by index, and where each index begins `[count + 1]`."""
+    """Returns the coordinates `[n, 2]` of the wanted pixels, sorted by index, and each index's start `[count + 1]`."""
     places = np.argwhere(wanted)
     owners = indices[wanted]
     return places[np.argsort(owners, kind="stable")], np.searchsorted(np.sort(owners), np.arange(count + 1))

@@ -1,4 +1,4 @@
-"""Instances found, missed and made up at IoU thresholds, and the scores that follow from these counts."""
+"""True positives, false positives and false negatives at IoU thresholds, and the scores made of these counts."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from nucleus.evaluation.scores.sums import Sums, quotient
 
 # IoU thresholds of the 2018 Data Science Bowl, n / 100 correctly rounded.
 THRESHOLDS = np.arange(50, 100, 5) / 100
-# IoU at which precision, recall and the errors of division are told: "Nuclei segmentation using computer vision",
-# Vuola, 2019, section 4.4.4.
+# IoU of precision, recall, over- and under-segmentation: "Nuclei segmentation using computer vision", Vuola, 2019,
+# section 4.4.4.
 DETECTION_IOU = 0.7
 
 
@@ -24,8 +24,7 @@ DETECTION_IOU = 0.7
 class Matches(Sums):
     """Matched and unmatched instances of one image or, added up, of many, at one or more IoU thresholds.
 
-    Every score is 1 where there is nothing to find and nothing was found, and 0 where only one of ground truth and
-    prediction has instances.
+    Every score is 1 where neither ground truth nor prediction has instances, and 0 where only one of them has.
 
     Attributes:
         true_positives: int64 `[K]`, matched pairs at each threshold.
@@ -39,7 +38,7 @@ class Matches(Sums):
 
     @property
     def average_precision(self) -> np.ndarray:
-        """TP / (TP + FP + FN), float64 `[K]`: what the 2018 Data Science Bowl averages over thresholds."""
+        """TP / (TP + FP + FN), float64 `[K]`, which the 2018 Data Science Bowl averages over thresholds."""
         return quotient(self.true_positives, self._predicted + self.false_negatives, self._perfect)
 
     @property
@@ -74,13 +73,13 @@ class Matches(Sums):
 def count_matches(pair: Overlaps, thresholds: float | Sequence[float] | np.ndarray = THRESHOLDS) -> Matches:
     """Counts matched and unmatched instances at each IoU threshold.
 
-    A pair can match where its IoU is strictly greater than the threshold, as the 2018 Data Science Bowl defines it.
-    From 0.5 on an instance of a disjoint label image has one such partner at most. Below, as many instances as
-    possible are matched one to one.
+    A pair can match if its IoU is greater than the threshold, as in the 2018 Data Science Bowl. At thresholds of 0.5 or
+    more an instance has at most one such partner, since label images are disjoint. At lower thresholds as many
+    instances as possible are matched one to one.
 
     Args:
         pair: Overlaps of ground truth and prediction.
-        thresholds: One or `[K]`, in 0..1.
+        thresholds: IoU threshold, or `[K]` of them, in 0..1.
 
     Returns:
         The `Matches` of this image.
@@ -105,14 +104,14 @@ def count_matches(pair: Overlaps, thresholds: float | Sequence[float] | np.ndarr
 def average_precision_curve(
     pairs: Iterable[Overlaps], thresholds: Sequence[float] | np.ndarray = THRESHOLDS
 ) -> pd.DataFrame:
-    """Average precision against the IoU threshold, as figure 5.2 of Vuola, 2019, draws it.
+    """Computes average precision against the IoU threshold: figure 5.2 of Vuola, 2019.
 
     Args:
-        pairs: Overlaps of each image of a data set; a generator will do.
-        thresholds: `[K]` in 0..1.
+        pairs: Overlaps of each image of a data set, in any iterable.
+        thresholds: IoU thresholds, `[K]` in 0..1.
 
     Returns:
-        One row a threshold: `threshold` and `AP`, the mean over images of TP / (TP + FP + FN).
+        One row for each threshold: `threshold` and `AP`, the mean over images of TP / (TP + FP + FN).
 
     Raises:
         ValueError: There is no image, or a threshold is not in 0..1.

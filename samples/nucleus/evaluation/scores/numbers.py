@@ -1,4 +1,4 @@
-"""How many nuclei were counted, and how many were divided or united wrongly."""
+"""Counting errors, over-segmentation and under-segmentation."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Numbers(Sums):
     """Numbers of nuclei in one image or, added up, in many.
 
     Attributes:
-        images: Images added up.
-        true: Nuclei of the ground truth.
-        predicted: Nuclei of the prediction.
+        images: Number of images.
+        true: Number of nuclei of the ground truth.
+        predicted: Number of nuclei of the prediction.
         misses: Sum over images of |predicted - true|.
         ratios: Sum over images of the smaller number divided by the larger one; 1 where both are 0.
     """
@@ -38,19 +38,19 @@ class Numbers(Sums):
     def ratio(self) -> float:
         """Mean over images of min(true / predicted, predicted / true), 0..1.
 
-        The count metric of Lehmann, Agarwal and Lund, "Semantic segmentation of cells from clinical images using
-        deep learning", 2020, section 8.0.2, who give an image without nuclei 0 even where none was predicted.
+        The count metric of Lehmann, Agarwal and Lund, "Semantic segmentation of cells from clinical images using deep
+        learning", 2020, section 8.0.2. There an image without true nuclei counts as 0 even if none is predicted.
         """
         return self.ratios / self.images
 
 
 @dataclass(frozen=True)
 class Divisions(Sums):
-    """Errors of division in one image or, added up, in many.
+    """Over- and under-segmentations in one image or, added up, in many.
 
     Attributes:
-        over: True nuclei that were divided into several predictions.
-        under: Predictions that unite several true nuclei.
+        over: Number of true nuclei that are split into several predictions.
+        under: Number of predictions that merge several true nuclei.
     """
 
     over: int
@@ -77,10 +77,9 @@ def count_divisions(pair: Overlaps, threshold: float = DETECTION_IOU) -> Divisio
 
     "Nuclei segmentation using computer vision", Vuola, 2019, section 4.4.4 and figure 4.8: over-segmentation is a
     single nucleus in several smaller pieces, under-segmentation several nuclei detected as one. The thesis counts
-    both "at IoU of 0.7" and leaves open which pieces count. Here a piece belongs to the instance that holds more
-    than half of its pixels, so to one at most; an instance with two pieces or more is an error, unless it matches
-    an instance of the other label image at the threshold, in which case it was found, and what else lies in it is
-    a miss or a false alarm.
+    both "at IoU of 0.7" and does not define the pieces. Here a piece belongs to the instance that has more than half of
+    its pixels, so to one at most. An instance with two or more pieces is an error, unless it matches an instance of the
+    other label image at the threshold; then it is found, and its other pieces are misses or false positives.
 
     Args:
         pair: Overlaps of ground truth and prediction.
@@ -104,6 +103,6 @@ def count_divisions(pair: Overlaps, threshold: float = DETECTION_IOU) -> Divisio
 
 
 def _shared_by_several(index: np.ndarray, inside: np.ndarray, matched: np.ndarray) -> int:
-    """Counts the unmatched instances in which two or more of the other label image lie."""
+    """Counts the unmatched instances with two or more pieces."""
     several = np.flatnonzero(np.bincount(index[inside]) >= 2)
     return len(np.setdiff1d(several, index[matched]))

@@ -1,7 +1,7 @@
-"""The overlaps of two label images, from which all scores are computed.
+"""Overlaps of two label images, from which all scores are computed.
 
-Both label images are disjoint, so the overlaps of all pairs are one histogram over the pixels: O(H W) time, and
-memory for the pairs that touch only. Labels are of any integer type and need not be consecutive; 0 is background.
+Label images are disjoint, so the overlaps of all pairs are one histogram over the pixels: O(H W) time, and memory only
+for pairs that share pixels. Labels may have any integer type and gaps; 0 is background.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ _HIGHEST = np.iinfo(np.int64).max
 
 @dataclass(frozen=True)
 class Overlaps:
-    """Two label images with the sizes and overlaps of their instances: what every score is computed from.
+    """Two label images with the areas and overlaps of their instances.
 
     Attributes:
         truth: Integer `[H, W]`, the label image of the ground truth, not copied.
         predicted: Integer `[H, W]`, the label image of the prediction, not copied.
         truth_ids: int64 `[T]`, labels of the ground truth, ascending; uint64 where int64 cannot hold them.
-        truth_areas: int64 `[T]`, pixels of each.
+        truth_areas: int64 `[T]`, pixels of each true instance.
         predicted_ids: int64 `[P]`, labels of the prediction, ascending; uint64 where int64 cannot hold them.
-        predicted_areas: int64 `[P]`, pixels of each.
+        predicted_areas: int64 `[P]`, pixels of each predicted instance.
         truth_index: int64 `[K]`, index into truth_ids of each pair that shares pixels.
-        predicted_index: int64 `[K]`, index into predicted_ids of each such pair.
-        intersections: int64 `[K]`, pixels that each such pair shares; at least 1.
+        predicted_index: int64 `[K]`, index into predicted_ids of each pair that shares pixels.
+        intersections: int64 `[K]`, number of shared pixels of each pair, at least 1.
     """
 
     truth: np.ndarray
@@ -58,7 +58,7 @@ class Overlaps:
     def partner_of_truth(self) -> np.ndarray:
         """Index of the prediction that shares most pixels with each true instance, int64 `[T]`; -1 without any.
 
-        Of equals the one with the lowest label.
+        Ties go to the lowest label.
         """
         return _partners(self.truth_index, self.predicted_index, self.intersections, len(self.truth_ids))
 
@@ -66,23 +66,30 @@ class Overlaps:
     def partner_of_predicted(self) -> np.ndarray:
         """Index of the true instance that shares most pixels with each prediction, int64 `[P]`; -1 without any.
 
-        Of equals the one with the lowest label.
+        Ties go to the lowest label.
         """
         return _partners(self.predicted_index, self.truth_index, self.intersections, len(self.predicted_ids))
 
 
 def overlaps(truth: np.ndarray, predicted: np.ndarray) -> Overlaps:
-    """Measures the overlaps of every pair of instances, once for all scores.
+    """Computes the overlaps of all pairs of instances, once for all scores.
+
+    Examples:
+        >>> pair = overlaps(np.array([[1, 1, 0, 2]]), np.array([[5, 5, 5, 0]]))
+        >>> pair.truth_ids, pair.predicted_ids, pair.intersections
+        (array([1, 2]), array([5]), array([2]))
+        >>> pair.best_iou.round(2)
+        array([0.67, 0.  ])
 
     Args:
-        truth: Integer `[H, W]` label image of any integer type, with labels of any size.
-        predicted: Integer `[H, W]` label image; its type may be another.
+        truth: Integer `[H, W]`, label image of the ground truth, of any integer type and with labels of any size.
+        predicted: Integer `[H, W]`, label image of the prediction, of any integer type.
 
     Returns:
         The `Overlaps`.
 
     Raises:
-        ValueError: The shapes differ, or an argument is no label image: not of integers, not `[H, W]`, or with
+        ValueError: The shapes differ, or an argument is no label image: it is not of integers, not `[H, W]`, or has
             negative labels.
     """
     truth, predicted = _checked(truth, "truth"), _checked(predicted, "predicted")
@@ -92,7 +99,7 @@ def overlaps(truth: np.ndarray, predicted: np.ndarray) -> Overlaps:
         )
     if _rows(truth) * _rows(predicted) <= _HIGHEST:
         return _count(truth, predicted)
-    # Pairs of such labels have no number in int64; pairs of their indices do.
+    # Pairs of such labels cannot be numbered in int64; pairs of their indices can.
     (truth_ids, truth_indices), (predicted_ids, predicted_indices) = map(instance_indices, (truth, predicted))
     found = _count(truth_indices + 1, predicted_indices + 1)
     return replace(found, truth=truth, predicted=predicted, truth_ids=truth_ids, predicted_ids=predicted_ids)
@@ -102,7 +109,7 @@ def instance_indices(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Numbers the instances of a label image consecutively.
 
     Args:
-        labels: Integer `[H, W]` label image of any integer type, with labels of any size, none negative.
+        labels: Integer `[H, W]`, label image of any integer type, without negative labels.
 
     Returns:
         ids: int64 `[N]`, the labels that occur, ascending; uint64 where int64 cannot hold them.
@@ -114,7 +121,7 @@ def instance_indices(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         background = int(ids[0] == 0)
         ids = ids[background:].astype(np.int64 if rows - 1 <= _HIGHEST else np.uint64)
         return ids, (inverse.reshape(labels.shape) - background).astype(np.int32)
-    # NumPy counts no uint64.
+    # bincount does not accept uint64.
     ids = np.flatnonzero(np.bincount(labels.ravel().astype(np.intp, copy=False), minlength=1)[1:]) + 1
     table = np.full(rows, -1, np.int32)
     table[ids] = np.arange(len(ids))
@@ -122,17 +129,17 @@ def instance_indices(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _rows(labels: np.ndarray) -> int:
-    """Returns how many rows a histogram over all labels up to the highest has, as a number of unlimited size."""
+    """Returns the number of rows of a histogram over all labels, as a Python integer that cannot overflow."""
     return int(labels.max(initial=0)) + 1
 
 
 def _count(truth: np.ndarray, predicted: np.ndarray) -> Overlaps:
-    """Measures overlaps of label images whose pairs of labels can be numbered in int64."""
+    """Computes the overlaps of label images whose pairs of labels can be numbered in int64."""
     columns = _rows(predicted)
     bins = _rows(truth) * columns
     pairs = truth.ravel().astype(np.int64)
     pairs *= columns
-    # With uint64, NumPy would add in float64.
+    # NumPy would add int64 and uint64 in float64.
     np.add(pairs, predicted.ravel(), out=pairs, dtype=np.int64, casting="unsafe")
     if bins <= _DENSE_BINS:
         histogram = np.bincount(pairs, minlength=bins)
@@ -169,7 +176,7 @@ def _checked(labels: np.ndarray, name: str) -> np.ndarray:
 
 
 def _areas(labels: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the foreground labels, ascending, and the pixels of each, from the histogram's entries."""
+    """Returns the foreground labels, ascending, and their areas in pixels, from the histogram's entries."""
     ids, inverse = np.unique(labels, return_inverse=True)
     areas = np.bincount(inverse, weights=counts, minlength=len(ids)).astype(np.int64)
     foreground = ids > 0

@@ -10,15 +10,15 @@ from nucleus.evaluation.scores.sums import Sums, quotient
 
 @dataclass(frozen=True)
 class Panoptic(Sums):
-    """What one image or, added up, many add to the panoptic quality; instances match above an IoU of 0.5.
+    """Contributions of one image or, added up, of many to the panoptic quality; matches are above an IoU of 0.5.
 
-    All three scores are 1 where there is nothing to find and nothing was found, and 0 where nothing matches.
+    All three scores are 1 where neither ground truth nor prediction has instances, and 0 where nothing matches.
 
     Attributes:
         iou: Sum of the IoU of the matched pairs.
-        matched: Matched pairs.
-        true: Instances of the ground truth.
-        predicted: Instances of the prediction.
+        matched: Number of matched pairs.
+        true: Number of instances of the ground truth.
+        predicted: Number of instances of the prediction.
     """
 
     iou: float
@@ -38,7 +38,7 @@ class Panoptic(Sums):
 
     @property
     def quality(self) -> float:
-        """Panoptic quality, 0..1: the product of the two."""
+        """Panoptic quality, 0..1: segmentation quality times recognition quality."""
         return self.segmentation_quality * self.recognition_quality
 
     @property
@@ -47,7 +47,15 @@ class Panoptic(Sums):
 
 
 def panoptic_quality(pair: Overlaps) -> Panoptic:
-    """Measures what an image adds to the panoptic quality.
+    """Computes an image's contributions to the panoptic quality.
+
+    Examples:
+        >>> import numpy as np
+        >>> from nucleus.evaluation.scores.overlaps import overlaps
+        >>> truth = np.array([[1, 1, 1, 1, 0, 2]])
+        >>> predicted = np.array([[1, 1, 1, 0, 0, 2]])
+        >>> panoptic_quality(overlaps(truth, predicted)).quality
+        0.875
 
     Args:
         pair: Overlaps of ground truth and prediction.

@@ -1,4 +1,4 @@
-"""Scores of the foreground: pixels of any nucleus, however it is divided from its neighbours."""
+"""Scores of the foreground, the pixels of all nuclei together."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from nucleus.evaluation.scores.sums import Sums, quotient
 class Pixels(Sums):
     """Foreground pixels of one image or, added up, of many.
 
-    Both scores are 1 where neither ground truth nor prediction has a foreground, and 0 where only one has.
+    Both scores are 1 where neither ground truth nor prediction has a foreground, and 0 where only one of them has.
 
     Attributes:
-        shared: Pixels of both foregrounds.
-        true: Pixels of the ground truth's.
-        predicted: Pixels of the prediction's.
+        shared: Number of pixels in both foregrounds.
+        true: Number of foreground pixels of the ground truth.
+        predicted: Number of foreground pixels of the prediction.
     """
 
     shared: int
@@ -36,7 +36,7 @@ class Pixels(Sums):
 
 
 def count_pixels(pair: Overlaps) -> Pixels:
-    """Counts the pixels of the two foregrounds and those that they share.
+    """Counts the pixels of the two foregrounds and of their intersection.
 
     Args:
         pair: Overlaps of ground truth and prediction.

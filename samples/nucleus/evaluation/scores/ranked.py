@@ -1,4 +1,4 @@
-"""Average precision of ranked predictions: that of COCO, and that of matterport's Mask_RCNN."""
+"""Average precision of ranked predictions, as in COCO and as in matterport's Mask_RCNN."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NO_PIXELS = np.zeros((0, 0), np.int32)
 class CocoScores:
     """COCO's scores of a data set with one class, each in 0..1.
 
-    All are 1 where no image has a nucleus in ground truth or prediction, and 0 where only one side has any.
+    All are 1 where neither ground truth nor prediction has a nucleus, and 0 where only one of them has.
 
     Attributes:
         ap: Average precision, mean over the IoU thresholds 0.5, 0.55, ..., 0.95.
@@ -39,20 +39,20 @@ class CocoScores:
 def coco_scores(images: Iterable[tuple[Overlaps, np.ndarray]], max_detections: int | None = None) -> CocoScores:
     """Computes COCO's average precision of masks with pycocotools, from the overlaps of label images.
 
-    Unlike the other scores it is one of the whole data set: all predictions are ranked together, and precision is
+    Unlike the other scores, it is not a sum over images: all predictions are ranked together, and precision is
     interpolated at 101 recalls (https://cocodataset.org/#detection-eval).
 
     Args:
-        images: Overlaps of each image, and its scores, float `[P]` in 0..1: `predicted_ids[k]` has score k. Of a
-            generator's images, only the counts are kept.
-        max_detections: Predictions an image that count, best first; COCO has 100. All by default, since images of
-            nuclei hold more.
+        images: (overlaps, scores) of each image, scores float `[P]` in 0..1, `scores[k]` of `predicted_ids[k]`. Only
+            the counts of an image are kept in memory.
+        max_detections: Number of predictions of an image that count, best first; 100 in COCO. By default all, since
+            images of nuclei have more.
 
     Returns:
         The `CocoScores`.
 
     Raises:
-        ValueError: There is no image, or an image's scores are not one a prediction.
+        ValueError: There is no image, or an image's predictions and scores differ in number.
     """
     pairs, ranked = [], []
     for pair, scores in images:
@@ -79,21 +79,22 @@ def coco_scores(images: Iterable[tuple[Overlaps, np.ndarray]], max_detections: i
 
 
 def score_average_precision(pair: Overlaps, scores: np.ndarray, threshold: float = 0.5) -> float:
-    """Average precision of one image as matterport's Mask_RCNN computes it (`mrcnn.utils.compute_ap`).
+    """Computes the average precision of one image as in matterport's Mask_RCNN (`mrcnn.utils.compute_ap`).
 
-    By descending score, each prediction takes the free nucleus of largest IoU, where that reaches the threshold. The
-    score is the area under the curve of precision, made monotone, against recall.
+    By descending score, each prediction is matched to the unmatched nucleus of largest IoU, if it reaches the
+    threshold. The score is the area under the curve of precision, made monotone, against recall.
 
     Args:
         pair: Overlaps of ground truth and prediction.
-        scores: float `[P]`: `predicted_ids[k]` has score k.
-        threshold: IoU from which a prediction counts as correct, above 0.
+        scores: float `[P]`, `scores[k]` of `predicted_ids[k]`.
+        threshold: Least IoU of a match, above 0 and at most 1.
 
     Returns:
-        The score in 0..1; 1 where neither side has a nucleus (there `compute_ap` gives 0), 0 where only one has.
+        The score in 0..1; 1 where neither ground truth nor prediction has a nucleus (`compute_ap` returns 0), 0 where
+        only one of them has.
 
     Raises:
-        ValueError: The scores are not one a prediction, or the threshold is not in 0..1.
+        ValueError: Predictions and scores differ in number, or the threshold is not in 0..1.
     """
     scores = _checked(pair, scores)
     if not 0 < threshold <= 1:
@@ -118,7 +119,7 @@ def _checked(pair: Overlaps, scores: np.ndarray) -> np.ndarray:
 
 
 def _correct(pair: Overlaps, scores: np.ndarray, threshold: float) -> np.ndarray:
-    """Tells which predictions, by descending score, take a nucleus, bool `[P]`."""
+    """Returns whether each prediction, by descending score, is matched, bool `[P]`."""
     reached = pair.iou >= threshold
     order = np.lexsort((pair.truth_index, -pair.iou, pair.predicted_index))
     order = order[reached[order]]
@@ -136,19 +137,19 @@ def _correct(pair: Overlaps, scores: np.ndarray, threshold: float) -> np.ndarray
 
 
 class _Evaluation(COCOeval):
-    """COCO's evaluation of one class, with the IoU of two instances taken from overlaps instead of run-length codes."""
+    """COCO's evaluation of one class, with IoU from overlaps instead of run-length codes."""
 
     def __init__(self, pairs: Sequence[Overlaps], scores: Sequence[np.ndarray], max_detections: int) -> None:
         self._pairs, self._scores, self._max_detections = pairs, scores, max_detections
         truth = _coco([pair.truth_areas for pair in pairs])
         predicted = _coco([pair.predicted_areas for pair in pairs], scores)
-        # Boxes are not read, since computeIoU is ours; masks would be decoded first.
+        # "bbox", since "segm" would decode masks first; computeIoU below reads no boxes.
         super().__init__(truth, predicted, "bbox")
         self.params.maxDets = [max_detections]
         self.params.areaRng, self.params.areaRngLbl = [[0, np.inf]], ["all"]
 
     def computeIoU(self, imgId: int, catId: int) -> np.ndarray:
-        """Returns float64 `[P, T]`, predictions by descending score, as pycocotools asks for it."""
+        """Returns the IoU matrix of an image, float64 `[P, T]`, predictions by descending score, for pycocotools."""
         pair = self._pairs[imgId]
         iou = np.zeros((len(pair.predicted_ids), len(pair.truth_ids)))
         iou[pair.predicted_index, pair.truth_index] = pair.iou
@@ -156,7 +157,7 @@ class _Evaluation(COCOeval):
 
 
 def _coco(areas: Sequence[np.ndarray], scores: Sequence[np.ndarray] | None = None) -> COCO:
-    """Returns instances of the given areas, image by image, in the form that pycocotools indexes."""
+    """Returns a pycocotools data set of instances with the given areas, image by image."""
     annotations: list[dict[str, Any]] = []
     for image, values in enumerate(areas):
         for index, area in enumerate(values.tolist()):

@@ -1,4 +1,4 @@
-"""The score table of the GlaS challenge, with a method's own results placed among the published ones."""
+"""Rank-sum table of the GlaS challenge, with own results among the published ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pandas as pd
 
 from nucleus.evaluation.scores.glas import Glas
 
-# Columns of the table: score, test part.
+# Columns of the table: (score, test part).
 COLUMNS = [("F1", "A"), ("F1", "B"), ("Dice", "A"), ("Dice", "B"), ("Hausdorff", "A"), ("Hausdorff", "B")]
 
 # Lehmann, Agarwal and Lund, "Semantic segmentation of cells from clinical images using deep learning", 2020, figure 5:
@@ -34,18 +34,18 @@ PUBLISHED = {
 def rank_sum_table(own: Mapping[str, tuple[Glas, Glas]]) -> pd.DataFrame:
     """Ranks methods on both test parts of the GlaS challenge, together with the published ones.
 
-    Each of the six scores ranks the methods, equal ones alike and the next after a gap (standard competition
-    ranking, as the challenge does). The sum of the six ranks orders the table, the lowest first.
+    Each of the six scores ranks the methods, with standard competition ranking for ties, as in the challenge. The table
+    is in ascending order of the sum of the six ranks.
 
     Args:
-        own: By name, what the method's predictions of test part A and of test part B add up to.
+        own: Method name -> (`Glas` of test part A, `Glas` of test part B).
 
     Returns:
         Index: method. Columns, in two levels: F1, Dice and Hausdorff (pixels) with the scores of A and B and their
         ranks ("rank A", "rank B"), then ("rank sum", "").
 
     Raises:
-        ValueError: A name is that of a published method.
+        ValueError: A method has the name of a published one.
     """
     taken = sorted(PUBLISHED.keys() & own.keys())
     if taken:

@@ -1,4 +1,4 @@
-"""Which nuclei are found and how well: recall by area, roundness and crowding, and the distribution of IoU.
+"""Recall by area, eccentricity and crowding of nuclei, and the distribution of their IoU.
 
 After "Nuclei segmentation using computer vision", Vuola, 2019, sections 5.1.1 and 5.1.2.
 """
@@ -17,18 +17,16 @@ PROPERTIES = ("area", "eccentricity", "cluster_size")
 
 
 def nucleus_table(pair: Overlaps, dilation: int = 1) -> pd.DataFrame:
-    """Describes every nucleus of the ground truth, and how well it was outlined.
-
-    Tables of several images are put together with `pandas.concat`.
+    """Tabulates the properties of every true nucleus and its IoU; `pandas.concat` joins the tables of several images.
 
     Args:
         pair: Overlaps of ground truth and prediction.
-        dilation: As `cluster_sizes`.
+        dilation: Pixels by which the foreground is dilated to find clusters; see `cluster_sizes`.
 
     Returns:
-        One row a true nucleus, by ascending label: `label`; `area` in pixels; `eccentricity`, 0 (circle) to 1
-        (line), of the ellipse with the same second moments; `cluster_size`, nuclei in its cluster with itself;
-        `iou`, the largest with any prediction, 0 where none overlaps it.
+        One row for each true nucleus, by ascending label: `label`; `area` in pixels; `eccentricity`, 0 (circle) to 1
+        (line), of the ellipse with the same second moments; `cluster_size`, number of nuclei in its cluster including
+        itself; `iou`, largest IoU with any prediction, 0 without overlap.
     """
     return pd.DataFrame(
         {
@@ -42,20 +40,20 @@ def nucleus_table(pair: Overlaps, dilation: int = 1) -> pd.DataFrame:
 
 
 def recall_by(nuclei: pd.DataFrame, column: str, bins: int = 5, threshold: float = DETECTION_IOU) -> pd.DataFrame:
-    """Recall in groups of nuclei that differ in one property: figure 5.4 of the thesis.
+    """Computes recall in groups of nuclei by one property: figure 5.4 of the thesis.
 
-    The groups' limits are set so that each holds the same number of nuclei. Nuclei of equal value stay together, so
-    that the groups of a property with few values, such as the cluster size, are fewer and differ in size.
+    Groups have equal numbers of nuclei. Nuclei of equal value are in one group, so a property with few values, such as
+    the cluster size, has fewer groups of unequal size.
 
     Args:
         nuclei: Rows of `nucleus_table`.
-        column: The property, such as those of PROPERTIES.
-        bins: Groups at most.
+        column: Name of the property, such as those of PROPERTIES.
+        bins: Largest number of groups.
         threshold: IoU above which a nucleus counts as found, 0.5..1.
 
     Returns:
-        One row a group, by ascending value: `low` and `high`, the extremes of the property in it, `nuclei` (their
-        number) and `recall` in 0..1. No row without nuclei.
+        One row for each group, by ascending value: `low` and `high`, the extremes of the property in the group,
+        `nuclei`, their number, and `recall` in 0..1. The table of no nuclei is empty.
 
     Raises:
         ValueError: The threshold is not in 0.5..1, or `bins` is below 1.
@@ -63,9 +61,9 @@ def recall_by(nuclei: pd.DataFrame, column: str, bins: int = 5, threshold: float
     if not 0.5 <= threshold <= 1:
         raise ValueError(f"Below an IoU of 0.5 matches are not unique. Received: threshold={threshold}")
     if bins < 1:
-        raise ValueError(f"There must be a group at least. Received: bins={bins}")
+        raise ValueError(f"Expected at least one group. Received: bins={bins}")
     values = nuclei[column].to_numpy()
-    # The largest value of each group but the last; a nucleus of that value belongs to it, whichever its place is.
+    # The largest value of each group but the last; all nuclei of that value belong to the group.
     limits = np.unique(np.quantile(values, np.arange(1, bins) / bins, method="inverted_cdf")) if len(values) else []
     groups = np.searchsorted(limits, values, side="left")
     rows = pd.DataFrame({"value": values, "found": nuclei["iou"].to_numpy() > threshold}).groupby(groups)
@@ -75,15 +73,15 @@ def recall_by(nuclei: pd.DataFrame, column: str, bins: int = 5, threshold: float
 
 
 def iou_histogram(nuclei: pd.DataFrame, bins: int = 20) -> pd.DataFrame:
-    """Distribution of the IoU of true nuclei with their best prediction: figure 5.5b of the thesis.
+    """Computes the distribution of the true nuclei's IoU with their best prediction: figure 5.5b of the thesis.
 
     Args:
         nuclei: Rows of `nucleus_table`, such as those of one modality.
-        bins: Intervals of equal width from 0 to 1.
+        bins: Number of intervals of equal width from 0 to 1.
 
     Returns:
-        One row an interval: `low`, `high`, `nuclei` (their number; missed ones have an IoU of 0, and 1 belongs to
-        the last interval) and `density`, which integrates to 1, or is 0 without nuclei.
+        One row for each interval: `low`, `high`, `nuclei` (their number, with missed nuclei at an IoU of 0; 1 belongs
+        to the last interval) and `density`, which integrates to 1, or is 0 without nuclei.
     """
     counts, limits = np.histogram(nuclei["iou"], bins=bins, range=(0.0, 1.0))
     density = counts * bins / max(counts.sum(), 1)
@@ -91,7 +89,7 @@ def iou_histogram(nuclei: pd.DataFrame, bins: int = 20) -> pd.DataFrame:
 
 
 def eccentricities(labels: np.ndarray) -> np.ndarray:
-    """Eccentricity of the ellipse with the same second moments as each instance.
+    """Computes the eccentricity of the ellipse with the same second moments as each instance.
 
     Args:
         labels: Integer `[H, W]` label image.
@@ -109,32 +107,32 @@ def eccentricities(labels: np.ndarray) -> np.ndarray:
 
     dy, dx = y - mean(y)[instance], x - mean(x)[instance]
     yy, xx, xy = mean(dy * dy), mean(dx * dx), mean(dx * dy)
-    # Eigenvalues of the covariance matrix, by which the squared half axes go.
+    # Eigenvalues of the covariance matrix, proportional to the squared half axes.
     middle, spread = (yy + xx) / 2, np.hypot((yy - xx) / 2, xy)
     large, small = middle + spread, np.maximum(middle - spread, 0)
     return np.sqrt(1 - np.divide(small, large, out=np.ones_like(large), where=large > 0))
 
 
 def cluster_sizes(labels: np.ndarray, dilation: int = 1) -> np.ndarray:
-    """Numbers of nuclei that lie together.
+    """Counts the nuclei in each nucleus's cluster.
 
-    The foreground is dilated, and the nuclei of each connected component form a cluster (Vuola, 2019, section
-    5.1.1, which does not say by how much).
+    A cluster is the nuclei in one connected component of the dilated foreground (Vuola, 2019, section 5.1.1, which does
+    not give the amount of dilation).
 
     Args:
-        labels: Integer `[H, W]` label image.
-        dilation: Pixels by which the foreground grows in the eight directions: nuclei with a gap of up to twice as
-            many pixels are together. 0 unites those that touch.
+        labels: Integer `[H, W]`, label image.
+        dilation: Pixels of the dilation in all eight directions: nuclei with a gap of up to twice as many pixels are in
+            one cluster. 0 joins nuclei that touch.
 
     Returns:
-        int64 `[N]`, by ascending label: nuclei in the cluster, the nucleus itself included. A nucleus of several
-        parts is in the largest cluster that one of them is in.
+        int64 `[N]`, by ascending label: number of nuclei in the cluster, including the nucleus itself. A nucleus of
+        several parts belongs to the largest of their clusters.
 
     Raises:
         ValueError: `dilation` is negative.
     """
     if dilation < 0:
-        raise ValueError(f"A foreground cannot grow by fewer than 0 pixels. Received: dilation={dilation}")
+        raise ValueError(f"Expected a dilation of at least 0 pixels. Received: dilation={dilation}")
     square = generate_binary_structure(2, 2)
     grown = binary_dilation(labels > 0, square, iterations=dilation) if dilation else labels > 0
     components, _ = connected_components(grown, square)

@@ -1,4 +1,4 @@
-"""The common scores of one image, straight from two label images."""
+"""Common scores of one image, computed from two label images."""
 
 from __future__ import annotations
 
@@ -12,9 +12,14 @@ from nucleus.evaluation.scores.pixels import count_pixels
 def iou_matrix(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Computes the intersection over union of every pair of instances.
 
+    Examples:
+        >>> iou_matrix(np.array([[1, 1, 0, 2]]), np.array([[3, 3, 0, 0]]))
+        array([[1.],
+               [0.]])
+
     Args:
-        truth: Integer `[H, W]` label image.
-        predicted: Integer `[H, W]` label image.
+        truth: Integer `[H, W]`, label image of the ground truth.
+        predicted: Integer `[H, W]`, label image of the prediction.
 
     Returns:
         float64 `[T, P]` in 0..1; rows and columns in the order of ascending labels.
@@ -31,13 +36,20 @@ def iou_matrix(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 def average_precision(truth: np.ndarray, predicted: np.ndarray) -> float:
     """Computes the score of one image by the rules of the 2018 Data Science Bowl.
 
-    The score is the mean of TP / (TP + FP + FN) over the IoU thresholds 0.5, 0.55, ..., 0.95. It is 1 where neither
-    label image has an instance and 0 where one of the two has none. A dataset's mAP is the mean over its images
+    The score is the mean of TP / (TP + FP + FN) over the IoU thresholds 0.5, 0.55, ..., 0.95; 1 if neither label image
+    has an instance, and 0 if only one of them has. The mAP of a data set is the mean over its images
     (https://www.kaggle.com/c/data-science-bowl-2018/overview/evaluation).
 
+    Examples:
+        >>> truth = np.array([[1, 1, 1, 0, 2]])
+        >>> average_precision(truth, truth)
+        1.0
+        >>> average_precision(truth, np.array([[1, 1, 1, 0, 0]]))
+        0.5
+
     Args:
-        truth: Integer `[H, W]` label image.
-        predicted: Integer `[H, W]` label image.
+        truth: Integer `[H, W]`, label image of the ground truth.
+        predicted: Integer `[H, W]`, label image of the prediction.
 
     Returns:
         The score in 0..1.
@@ -49,11 +61,11 @@ def average_precision(truth: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def pixel_iou(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """Computes the intersection over union of the foregrounds, the pixels of any nucleus.
+    """Computes the intersection over union of the foregrounds, the pixels of all nuclei together.
 
     Args:
-        truth: Integer `[H, W]` label image.
-        predicted: Integer `[H, W]` label image.
+        truth: Integer `[H, W]`, label image of the ground truth.
+        predicted: Integer `[H, W]`, label image of the prediction.
 
     Returns:
         The score in 0..1; 1 where neither label image has a foreground.

@@ -1,4 +1,4 @@
-"""Every score of an image, or of a data set, at once."""
+"""All scores of an image or a data set together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nucleus.evaluation.scores.sums import Sums
 
 @dataclass(frozen=True)
 class MainScores(Sums):
-    """Sums of one image or, added up, of many, from which every score follows but those of the GlaS challenge.
+    """Contributions of one image or, added up, of many to all scores except those of the GlaS challenge.
 
     Attributes:
         average_precisions: float64 `[10]`, sum over images of TP / (TP + FP + FN) at each of THRESHOLDS.
@@ -28,7 +28,7 @@ class MainScores(Sums):
         pixels: Foreground pixels.
         divisions: Over- and under-segmentations, at the IoU of detection.
         numbers: Numbers of nuclei, and of images.
-        panoptic: Parts of the panoptic quality.
+        panoptic: Contributions to the panoptic quality.
     """
 
     average_precisions: np.ndarray
@@ -41,14 +41,13 @@ class MainScores(Sums):
     panoptic: Panoptic
 
     def values(self) -> dict[str, float]:
-        """Names every score.
+        """Returns every score by name.
 
         `mAP`, `AP50` ... `AP95`, `Dice`, `IoU`, `count_error` and `count_ratio` are means over images; `oseg`, `useg`,
-        `true`, `predicted`, `matched`, `missed` and `spurious` are numbers in all of them; the others are the scores
-        of all nuclei together.
+        `true`, `predicted`, `matched`, `missed` and `spurious` are totals; the others are scores of the pooled nuclei.
 
         Returns:
-            By name: images, mAP, AP50, AP55, ... AP95, precision, recall, F1, Dice, IoU, oseg, useg, true, predicted,
+            The scores images, mAP, AP50, AP55, ... AP95, precision, recall, F1, Dice, IoU, oseg, useg, true, predicted,
             matched, missed, spurious (the last three at an IoU of 0.5), count_error, count_ratio, PQ, SQ and RQ.
         """
         images, matched = self.numbers.images, self.panoptic.matched
@@ -79,19 +78,19 @@ class MainScores(Sums):
 
 @dataclass(frozen=True)
 class Scores(MainScores):
-    """Sums of one image or, added up, of many, from which every score follows.
+    """Contributions of one image or, added up, of many to all scores.
 
     Attributes:
-        glas: Parts of the GlaS challenge's scores, whose Hausdorff distances take most of the time.
+        glas: Contributions to the GlaS challenge's scores, whose Hausdorff distances take most of the time.
     """
 
     glas: Glas
 
     def values(self) -> dict[str, float]:
-        """Names every score.
+        """Returns every score by name.
 
         Returns:
-            By name: those of `MainScores.values`, object_F1, object_Dice and object_Hausdorff (pixels).
+            The scores of `MainScores.values`, object_F1, object_Dice and object_Hausdorff (pixels).
         """
         return {
             **super().values(),
@@ -102,11 +101,14 @@ class Scores(MainScores):
 
 
 def main_scores(pair: Overlaps, threshold: float = DETECTION_IOU) -> MainScores:
-    """Measures what an image adds to every score but those of the GlaS challenge, in milliseconds.
+    """Computes an image's contributions to every score except those of the GlaS challenge, in milliseconds.
 
     Args:
         pair: Overlaps of ground truth and prediction.
         threshold: IoU above which a nucleus counts as found, 0.5..1; see `score`.
+
+    Returns:
+        The `MainScores` of this image; `sum` adds those of several.
 
     Raises:
         ValueError: The threshold is not in 0.5..1.
@@ -125,12 +127,20 @@ def main_scores(pair: Overlaps, threshold: float = DETECTION_IOU) -> MainScores:
 
 
 def score(pair: Overlaps, threshold: float = DETECTION_IOU) -> Scores:
-    """Measures what an image adds to every score.
+    """Computes an image's contributions to every score.
+
+    Examples:
+        >>> from nucleus.evaluation.scores.overlaps import overlaps
+        >>> truth = np.array([[1, 1, 0, 2, 2, 2]])
+        >>> predicted = np.array([[1, 1, 0, 0, 2, 2]])
+        >>> values = score(overlaps(truth, predicted)).values()
+        >>> values["AP50"], values["true"], round(values["recall"], 2)
+        (1.0, 2, 0.5)
 
     Args:
         pair: Overlaps of ground truth and prediction.
-        threshold: IoU above which a nucleus counts as found, 0.5..1, for precision, recall, F1 and the errors of
-            division. Scores are to be added at one threshold only.
+        threshold: IoU above which a nucleus counts as found, 0.5..1, for precision, recall, F1, over- and
+            under-segmentation. Only scores at the same threshold can be added.
 
     Returns:
         The `Scores` of this image; `sum` adds those of several.
@@ -142,17 +152,16 @@ def score(pair: Overlaps, threshold: float = DETECTION_IOU) -> Scores:
 
 
 def scores_by_group(images: Iterable[tuple[str, Scores]]) -> dict[str, Scores]:
-    """Adds up the images of a data set, and those of each of its groups.
+    """Adds up the scores of all images of a data set, and of each group of images.
 
     Args:
-        images: Group of each image, such as its modality, and its scores.
+        images: (group, such as the modality, and scores) of each image.
 
     Returns:
-        Under "all" the scores of all images; then, where there are several groups, those of each in the order of
-        their names. (A data set whose only group is called otherwise has "all" alone.)
+        The scores of all images as "all", then those of each group in alphabetical order if there are several.
 
     Raises:
-        ValueError: There is no image, or a group is itself called "all".
+        ValueError: There is no image, or a group is called "all".
     """
     groups: dict[str, list[Scores]] = {}
     for name, scores in images:

@@ -1,4 +1,4 @@
-"""What all scores are made of: sums that images add to, and quotients of such sums."""
+"""Base of all scores: sums over images, and quotients of such sums."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 
 
 class Sums:
-    """Base of the frozen dataclasses that hold what one image adds to a score: numbers and arrays.
+    """Base of the frozen dataclasses that hold an image's contributions to a score: numbers and arrays.
 
-    `a + b` adds field by field, and `sum(...)` of the images of a data set gives its pooled score.
+    `a + b` adds field by field; `sum(...)` over the images of a data set gives its pooled score.
     """
 
     def __add__(self, other: Any) -> Sums:
-        """Adds another image, or other images.
+        """Adds the contributions of other images.
 
         Raises:
-            ValueError: Arrays of different shapes, such as counts at other IoU thresholds.
+            ValueError: Arrays differ in shape, such as counts at different IoU thresholds.
         """
         if type(other) is not type(self):
             return NotImplemented
@@ -27,24 +27,24 @@ class Sums:
             mine, theirs = getattr(self, field.name), getattr(other, field.name)
             if np.shape(mine) != np.shape(theirs):
                 raise ValueError(
-                    f"{type(self).__name__} of one form can be added only. "
+                    f"Only {type(self).__name__} of the same shapes can be added. "
                     f"Received: {field.name} {np.shape(mine)} and {np.shape(theirs)}"
                 )
             totals.append(mine + theirs)
         return type(self)(*totals)
 
     def __radd__(self, other: Any) -> Sums:
-        """Lets `sum`, which starts from 0, add scores."""
+        """Supports `sum`, which starts from 0."""
         return self if isinstance(other, int) and other == 0 else NotImplemented
 
 
 def quotient(numerator: Any, denominator: Any, undefined: Any) -> Any:
-    """Divides, with a stated value for 0 / 0.
+    """Divides two numbers or arrays, with a given value for 0 / 0.
 
     Args:
         numerator: Number or array.
         denominator: Number or array, at least 0.
-        undefined: The value where the denominator is 0.
+        undefined: Result where the denominator is 0.
 
     Returns:
         float for numbers, float64 array otherwise.

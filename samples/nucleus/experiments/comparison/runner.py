@@ -1,4 +1,4 @@
-"""Carries a comparison out, and goes on where it was stopped."""
+"""Comparison out of fold: trainings, predictions, ensemble and scores, resumed where they were interrupted."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 
 import keras
 
-from nucleus.datasets.dataset import DatasetError, NucleusDataset
-from nucleus.datasets.fingerprint import check_images, fingerprint, note_images, sha256
+from nucleus.datasets.dataset import NucleusDataset
+from nucleus.datasets.fingerprint import IMAGES_FILE, fingerprint, sha256
 from nucleus.datasets.folds import FOLDS_FILE, read_folds
+from nucleus.datasets.provenance import check_note, require_same, write_note
 from nucleus.ensemble import FitSettings, fit, make_examples, write_out_of_fold
-from nucleus.ensemble import report as tell
 from nucleus.ensemble.fitting import NothingToLearnError
+from nucleus.ensemble.report import report as summarise
 from nucleus.evaluation.evaluation import evaluate_fully
-from nucleus.evaluation.report import write_report
-from nucleus.evaluation.report.writing import PAGE_FILE
+from nucleus.evaluation.report.writing import PAGE_FILE, write_report
 from nucleus.experiments.comparison.members import Member
 from nucleus.experiments.comparison.plan import ENSEMBLE, PLAIN, REPORT_FOLDER, ComparisonPlan
 from nucleus.experiments.comparison.steps import Record, Steps
@@ -31,7 +31,7 @@ from nucleus.models.loading import bare_model
 from nucleus.models.tta import with_views
 from nucleus.prediction.detection import DetectionRun, detect, write_detections
 from nucleus.prediction.folders import PredictionFolder
-from nucleus.training.runs import train_or_resume
+from nucleus.training.resuming import train_or_resume
 from trainkit.files import write_text
 
 COMPARISON_FILE = "comparison.json"
@@ -49,10 +49,10 @@ def compare(plan: ComparisonPlan, load: Load, output: str | Path) -> str:
     Everything is below `output`: `table.csv`, `table.md`, `report/report.html`, `comparison.json` (what was run, on
     what, and how long every step took), `folds.json`, and a folder for each member and the ensemble, with trainings
     (`fold1/training`...) and predictions of all images as `nucleus detect` writes them (`predictions`,
-    `predictions_tta`). Another call goes on where this one was stopped; it may have other members as well.
+    `predictions_tta`). Another call resumes an interrupted one; it may have additional members.
 
     Args:
-        plan: What is compared.
+        plan: Members, folds, test-time augmentation and seed.
         load: Reads images, given their ids.
         output: Folder of the results.
 
@@ -88,17 +88,20 @@ class _Run:
 
     def settle(self) -> None:
         """Notes folds, images and members in the folder of the results, or makes sure that those are the same."""
-        path = self.output / FOLDS_FILE
+        path, note = self.output / FOLDS_FILE, self.output / IMAGES_FILE
         images = {"images": fingerprint(self.dataset.image_info)}
-        if not path.is_file():
-            note_images(self.output, images)
-            self.plan.folds.save(path)
-        elif read_folds(path).ids != self.plan.folds.ids:
-            raise DatasetError(f"{path}: other folds than those asked for. Choose another output folder.")
+        if path.is_file():
+            require_same(path, "folds", {"folds": read_folds(path).ids}, {"folds": self.plan.folds.ids})
+            check_note(note, "images", images)
         else:
-            check_images(self.output, images)
+            write_note(note, images)
+            self.plan.folds.save(path)
         for member in self.plan.members:
-            _settle_member(self.output / member.name / MEMBER_FILE, member)
+            note = self.output / member.name / MEMBER_FILE
+            if note.is_file():
+                check_note(note, "settings", member.describe())
+            else:
+                write_note(note, member.describe())
 
     def predict_out_of_fold(self, member: Member) -> dict[str, tuple[Path, Record]]:
         """Returns the folder and the record of a member's predictions of all images, for each of the views."""
@@ -217,8 +220,8 @@ class _Run:
                 fitted = fit(examples, self.plan.folds.ids, settings)
             except NothingToLearnError as error:
                 return {"left_out": str(error)}
-            told = tell(examples, fitted)
-            ensemble = replace(fitted.ensemble, about={**fitted.ensemble.about, **told.values()})
+            summary = summarise(examples, fitted)
+            ensemble = replace(fitted.ensemble, about={**fitted.ensemble.about, **summary.values()})
             ensemble.save(to / "ensemble.json")
             run, picks = write_out_of_fold(examples, fitted, self.dataset, to)
             threshold = {"threshold": fitted.ensemble.rules.threshold, "threshold_chosen": choose}
@@ -252,7 +255,7 @@ class _Model:
 
     @cached_property
     def sha256(self) -> str | None:
-        """Of the weights."""
+        """SHA-256 of the weights file; None for a model without weights."""
         if self._weights is not None and not self._weights.is_file():
             raise ValueError(f"{self._weights}: is gone. Remove the folder {self._weights.parents[1]} to train again.")
         return None if self._weights is None else sha256(self._weights)
@@ -280,28 +283,3 @@ def _digest(ids: Collection[str]) -> str:
 
 def _texts(settings: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in settings.items()}
-
-
-def _settle_member(path: Path, member: Member) -> None:
-    asked = member.describe()
-    if not path.is_file():
-        write_text(path, json.dumps(asked, indent=2) + "\n")
-        return
-    try:
-        kept = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: no member of a comparison ({error})") from error
-    kept, asked = _flat(kept), _flat(asked)
-    changed = [name for name in {**kept, **asked} if kept.get(name) != asked.get(name)]
-    if changed:
-        name = changed[0]
-        raise ValueError(
-            f"{path}: {name} was {kept.get(name)!r}, and is now {asked.get(name)!r}. Choose another output folder, or "
-            f"another name for the member."
-        )
-
-
-def _flat(described: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what `Member.describe` does with each setting beside the other entries."""
-    settings = described.get("settings")
-    return {**described, "settings": None, **(settings if isinstance(settings, dict) else {})}

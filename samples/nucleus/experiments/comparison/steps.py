@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 import time
@@ -13,7 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from trainkit.files import write_text
+from nucleus.datasets.provenance import differences, read_note, write_note
 
 RECORD_FILE = "step.json"
 _PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python", "lightgbm")
@@ -73,18 +72,20 @@ class Steps:
         Raises:
             ValueError: The existing record cannot be read.
         """
-        inputs = json.loads(json.dumps(inputs))
-        record = _read(folder / RECORD_FILE)
-        if record is not None and record.inputs == inputs and all(path.is_file() for path in results):
+        record = read_note(folder / RECORD_FILE, Record)
+        changed = [] if record is None else differences(record.inputs, inputs)
+        if record is not None and not changed and all(path.is_file() for path in results):
             print(f"{name}: done before, in {record.seconds:.1f} s", flush=True)
         else:
+            if changed:
+                print(f"{name}: to be done again, since {changed[0]}", flush=True)
             print(f"{name} ...", flush=True)
             start = time.perf_counter()
             outcome = work() or {}
             seconds = round(time.perf_counter() - start, 1)
             finished = datetime.now(timezone.utc).isoformat()
-            record = Record(name, inputs, outcome, seconds, finished, environment())
-            write_text(folder / RECORD_FILE, json.dumps(asdict(record), indent=2) + "\n")
+            write_note(folder / RECORD_FILE, asdict(Record(name, inputs, outcome, seconds, finished, environment())))
+            record = read_note(folder / RECORD_FILE, Record)
             print(f"{name}: {seconds:.1f} s", flush=True)
         self.records.append(record)
         return record
@@ -106,12 +107,3 @@ def environment() -> dict[str, Any]:
         "machine": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
     }
-
-
-def _read(path: Path) -> Record | None:
-    if not path.is_file():
-        return None
-    try:
-        return Record(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: no record of a step ({error}). Remove its folder to do the step again.") from error

@@ -1,4 +1,4 @@
-"""Measures on images what a publication reports."""
+"""Measurement of the scores that a publication reports."""
 
 from __future__ import annotations
 
@@ -50,8 +50,7 @@ def measure(
         model: A nucleus model.
         dataset: Prepared, with masks and without preprocessing.
         parts: Entry of `image_info` -> the parts whose score the image counts in.
-        entropy: Whether the cross-entropy of the pixels is measured too; the model is a U-Net then, whose
-            first channel is the mask.
+        entropy: True to measure the cross-entropy of the pixels too, of a U-Net whose first channel is the mask.
 
     Returns:
         Part -> `Scores`, and `CrossEntropy` where it is measured, of its images together.
@@ -89,7 +88,7 @@ def glas_rank_sum(name: str, a: Glas, b: Glas) -> int:
     """Returns the sum of ranks of a method among the published entries of the GlaS challenge.
 
     Args:
-        name: Of the method, other than those published.
+        name: Name of the method, other than the published ones.
         a: Its scores on test part A.
         b: Its scores on test part B.
     """

@@ -78,7 +78,7 @@ def quick_settings(model: str, preset: str, settings: Mapping[str, Any]) -> dict
     Args:
         model: A name in `nucleus.models.registry.MODELS`, of a model that learns.
         preset: A name in its presets.
-        settings: Of the training, on top of the preset.
+        settings: Attribute name -> value of the training, on top of the preset.
     """
     config = make_config("training", preset, settings, model)
     stages = tuple((layers, 1, *rate) for layers, _, *rate in config.STAGES)

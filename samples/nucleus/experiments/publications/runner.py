@@ -1,4 +1,4 @@
-"""Carries an experiment out: trains what it trains, measures what it measured, and goes on where it was stopped."""
+"""Reproduction of an experiment: trainings and measurements, resumed where they were interrupted."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ from nucleus.models.loading import model_of
 from nucleus.models.square import FitSquare
 from nucleus.models.tta import Joint
 from nucleus.prediction.detection import detect
-from nucleus.training.runs import train_or_resume
+from nucleus.training.resuming import train_or_resume
 
 _HELD_OUT = "held-out images of the folds"
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a user chooses.
+    """Options of a reproduction that are not part of the experiment.
 
     Attributes:
         output: Folder of the table and of the runs.
-        dataset: Where the images are; None for where they are expected.
-        layout: Of them; None to be told by what is there.
-        classes: CSV file with the modalities of images, of those of `test` too; None for what the data sets say.
-        test: Another data set, whose images are scored instead of those held out or of the test parts; None for none.
-        test_subset: Subset of it; None for all, or for the test parts.
-        test_layout: Of it; None to be told by what is there.
-        weights: File to be scored instead of training; None trains.
-        held_out: Folds to hold out, instead of the experiment's; empty for the experiment's.
-        settings: Settings that differ from the experiment's.
-        quick: Whether the experiment was made small before.
+        dataset: Folder of the data set; None for the experiment's default.
+        layout: Layout of the data set; None to detect it.
+        classes: CSV file with the modality of every image, test images included; None for what the data sets say.
+        test: Data set that is scored instead of held-out images or test parts; None for none.
+        test_subset: Subset of the test set; None for all of it, or for its test parts.
+        test_layout: Layout of the test set; None to detect it.
+        weights: Weights file to score instead of training; None to train.
+        held_out: Numbers of the folds to hold out; empty for the experiment's.
+        settings: Attribute name -> value, on top of the experiment's.
+        quick: True if the experiment was made small by `quick`.
     """
 
     output: Path
@@ -69,7 +69,7 @@ class Options:
 
 @dataclass
 class _Measured:
-    """What was measured so far: by part of the images, on which images, and whose nuclei an ensemble picked."""
+    """Sums measured so far by part of the images, the images' description, and an ensemble's shares by member."""
 
     parts: dict[str, list[Sums]] = field(default_factory=dict)
     on: str = ""
@@ -81,16 +81,16 @@ class _Measured:
 
 
 def reproduce(experiment: Experiment, options: Options) -> list[Row]:
-    """Trains an experiment's models, or takes weights, scores them, and adds the figures to the table.
+    """Trains an experiment's models, or loads weights, scores them, and adds the scores to the table.
 
-    Test images are looked for, and labels made of their masks, before anything is trained.
+    Test images are read, and label images made of their masks, before any training.
 
-    Every training has a folder `<output>/<name>/<run or fold>/<number>-<preset>`; a call that finds trainings there
-    goes on with them. `<output>/reproduced.csv` and `.md` get a row for every published figure.
+    Every training has a folder `<output>/<name>/<run or fold>/<number>-<preset>`; a call that finds trainings
+    there resumes them. `<output>/reproduced.csv` and `.md` get a row for every published figure.
 
     Args:
         experiment: The experiment, or `quick` of it.
-        options: What a user chooses.
+        options: Data sets, weights, folds, settings and output folder.
 
     Returns:
         The rows that were added.
@@ -178,7 +178,7 @@ def _train_and_score(
 def _train_and_score_ensemble(
     experiment: Experiment, images: Images, scored: Scored | None, options: Options, measured: _Measured
 ) -> None:
-    """Trains the members, or goes on with what their own experiments trained, and scores what is picked of theirs.
+    """Trains the members or resumes their own experiments' trainings, and scores the nuclei that the ensemble picks.
 
     The ensemble learns from what they find in the images held out of their trainings. On a test set the networks of a
     member's folds predict together.

@@ -12,7 +12,7 @@ from nucleus.evaluation.evaluation import evaluate
 from nucleus.models.loading import load_model
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import detection_config, make_config
-from nucleus.training.runs import train_or_resume
+from nucleus.training.resuming import train_or_resume
 
 
 @dataclass(frozen=True)

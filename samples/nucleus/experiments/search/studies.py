@@ -7,7 +7,6 @@ try 50 random combinations for 20 epochs each, then 50 more in the most promisin
 from __future__ import annotations
 
 import importlib.util
-import json
 import math
 import time
 import zlib
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nucleus.datasets.layouts.base import DatasetError
+from nucleus.datasets.provenance import require_same
 from nucleus.experiments.search.space import Dimension, SearchTrial, as_table, narrowed, ranked
 from nucleus.images.reading import ImageFileError
 from trainkit.download import DownloadError
@@ -235,11 +235,7 @@ def _open_study(stage: str, space: Sequence[Dimension], plan: SearchPlan, path: 
         cause = str(error).splitlines()[0]
         raise ValueError(f"{path}: cannot be used as the storage of a search ({cause})") from error
     facts = {"space": [asdict(dimension) for dimension in space], "seed": plan.seed, "base": dict(plan.base)}
-    facts = json.loads(json.dumps(facts))
-    if study.user_attrs.get("plan", facts) != facts:
-        raise ValueError(
-            f"{path}: holds a {stage} search of another space, seed or training. Choose another output folder."
-        )
+    require_same(f"{path}, {stage} search", "settings", study.user_attrs.get("plan", facts), facts)
     study.set_user_attr("plan", facts)
     for trial in study.get_trials(deepcopy=False):
         if not trial.state.is_finished():

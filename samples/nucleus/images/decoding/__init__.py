@@ -1,4 +1,4 @@
-"""Image files as they are stored, of every format that is read; `nucleus.images.reading` makes images and labels of them."""
+"""Decoding of image files of every supported format, for `nucleus.images.reading`."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def decode(path: Path, meaning: Meaning = "image") -> np.ndarray:
     """Reads the samples of a file.
 
     Args:
-        path: A PNG, TIFF, JPEG or BMP file, told by its first bytes.
-        meaning: Of a palette an image or a mask has the colours and labels the indices. Where a TIFF's 0 is white, an
-            image is brightest there, and masks and labels are 0: programs mark nuclei by numbers, however they show
-            them. Labels with losses are refused.
+        path: A PNG, TIFF, JPEG or BMP file; the format is detected from its first bytes.
+        meaning: Use of the pixels. "image" and "mask" read the colours of a palette, "labels" its indices. In a TIFF
+            that shows 0 as white, 0 is brightest in an "image" and 0 in a "mask" or in "labels", since programs mark
+            nuclei by numbers, however they show them. "labels" refuses lossy compression.
 
     Returns:
-        [H, W] grey, [H, W, 2] or [H, W, 3] RGB of the file's type, alpha dropped.
+        [H, W] grey, [H, W, 2] or [H, W, 3] RGB, of the file's sample type; alpha is dropped.
 
     Raises:
         ImageFileError: The file cannot be used; the message does not name it.
@@ -53,6 +53,6 @@ def decode(path: Path, meaning: Meaning = "image") -> np.ndarray:
 
 
 def _check_jpeg(data: bytes) -> None:
-    """A complete JPEG ends its last scan with the end-of-image marker; decoders fill a cut-off one with grey."""
+    """Refuses a JPEG without an end-of-image marker after its last scan, which decoders fill up with grey."""
     if data.rfind(b"\xff\xd9") <= data.rfind(b"\xff\xda"):
         raise ImageFileError(f"the JPEG is truncated ({len(data)} bytes)")

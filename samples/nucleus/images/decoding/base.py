@@ -1,4 +1,4 @@
-"""What the decoders of all formats share."""
+"""Errors, checks and the OpenCV decoder that all formats share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-# What an image file is read as. Of an image what is shown counts, of a mask or labels the numbers that are stored.
+# Use of the pixels: an image is read as it is shown, a mask or labels as the stored numbers.
 Meaning = Literal["image", "mask", "labels"]
 
 
@@ -16,7 +16,7 @@ class ImageFileError(ValueError):
 
 
 def decode_with_opencv(data: bytes) -> np.ndarray:
-    """Decodes what OpenCV can: [H, W] grey or [H, W, 3] RGB, alpha dropped."""
+    """Decodes a file with OpenCV: [H, W] grey or [H, W, 3] RGB, alpha dropped."""
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:

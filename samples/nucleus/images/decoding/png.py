@@ -1,4 +1,4 @@
-"""PNG files: whether they are whole, and the indices of a palette."""
+"""Decoding of PNG files: a check of their chunks, and the indices of a palette."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from nucleus.images.decoding.base import ImageFileError, Meaning, check_size, decode_with_opencv
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# Where the header, always a PNG's first chunk, has the bits of a sample and the colour type.
+# Offsets of the bits per sample and the colour type in the header, always a PNG's first chunk.
 _BITS, _COLOUR_TYPE = 24, 25
 _PALETTE = 3
 
@@ -23,7 +23,7 @@ def decode_png(data: bytes, meaning: Meaning) -> np.ndarray:
 
 
 def _indices(data: bytes) -> np.ndarray:
-    """Reads a palette's indices: as grey, the PNG is the same but for its header and the palette."""
+    """Reads the indices of a palette image by turning the file into a grey one: only header and palette differ."""
     grey = bytearray(data)
     grey[_COLOUR_TYPE] = 0
     header = len(SIGNATURE) + 4

@@ -1,4 +1,4 @@
-"""TIFF files: what they hold, by tifffile or, of some compressions, by libtiff."""
+"""Decoding of TIFF files with tifffile or, for some compressions, libtiff."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TIFFFILE_PREDICTORS = (1, 2)
 _LIBTIFF_COMPRESSIONS = (1, 2, 3, 4, 5, 7, 8, 32773, 32946)
 _LOSSY_COMPRESSIONS = (6, 7)
 _MIN_IS_WHITE, _MIN_IS_BLACK, _PALETTE = 0, 1, 3
-# Whose stored numbers, not the colours that they stand for, are read as what.
+# Meaning -> colour models whose stored numbers are read instead of the colours that they are shown as.
 _STORED = {"image": (), "mask": (_MIN_IS_WHITE,), "labels": (_MIN_IS_WHITE, _PALETTE)}
 
 
@@ -39,7 +39,7 @@ def decode_tiff(data: bytes, meaning: Meaning) -> np.ndarray:
             return _samples(page, _decompressed(page, page), meaning)
     except ImageFileError:
         raise
-    except Exception as error:  # a damaged file can fail in any of the parser's steps
+    except Exception as error:  # A damaged file can fail in any of the parser's steps.
         raise ImageFileError(f"the TIFF is truncated or damaged ({error})") from error
 
 
@@ -47,7 +47,7 @@ def _decompressed(pixels: tifffile.TiffPage | tifffile.TiffPageSeries, page: tif
     if page.compression not in _TIFFFILE_COMPRESSIONS:
         try:
             return pixels.asarray()
-        except Exception as error:  # what is missing shows in other ways, by version and compression
+        except Exception as error:  # The error of a missing codec varies by version and compression.
             raise ImageFileError(
                 f"the TIFF's compression {getattr(page.compression, 'name', page.compression)} cannot be read here "
                 f"({error}): install imagecodecs, or save it with deflate or without compression"
@@ -56,7 +56,7 @@ def _decompressed(pixels: tifffile.TiffPage | tifffile.TiffPageSeries, page: tif
 
 
 def _stored_as_grey(data: bytes, file: tifffile.TiffFile, page: tifffile.TiffPage, meaning: Meaning) -> bytes:
-    """The file, which says that what is read as it is stored are grey values."""
+    """Returns the file with its colour model replaced by grey where the stored numbers are read."""
     if page.photometric not in _STORED[meaning]:
         return data
     if page.photometric == _PALETTE and page.bitspersample != 8:
@@ -67,7 +67,7 @@ def _stored_as_grey(data: bytes, file: tifffile.TiffFile, page: tifffile.TiffPag
 
 
 def _check(file: tifffile.TiffFile, page: tifffile.TiffPage, size: int) -> bool:
-    """Makes sure that the file is whole and one image; returns whether its channels lie in pages of their own."""
+    """Refuses a truncated file or a stack of planes; returns True if the channels are separate pages."""
     ends = (offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True))
     if max(ends, default=0) > size:
         raise ImageFileError(f"the TIFF is truncated ({size} bytes)")

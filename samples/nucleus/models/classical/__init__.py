@@ -1,7 +1,7 @@
 """Nuclei by classical computer vision: thresholds, the distance-transform watershed and active contours.
 
-A baseline that needs no weights and no Keras. An image goes through five steps, a module each: grey levels in which
-nuclei are bright (`grey`), a mask of them (`threshold`), contours that move to the borders (`contours`), single
-nuclei (`separation`) and a score for each (`scores`). `predictor` runs them, `config` has their settings, `presets`
-the four usual combinations.
+A baseline without weights and without Keras. `model` runs five steps, one module each: grey levels with bright nuclei
+(`grey`), a mask of the nuclei (`masks`), active contours that move its outline to their borders (`contours`), the
+division into single nuclei (`separation`) and their scores (`scores`). `config` has the settings, `presets` the four
+usual combinations.
 """

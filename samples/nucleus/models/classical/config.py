@@ -1,4 +1,4 @@
-"""The settings of the classical methods."""
+"""Settings of the classical methods."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class ClassicalConfig(PredictionSettings):
     # ---- Mask: see nucleus.models.classical.masks ----
     # A key of THRESHOLDS. "otsu": pixels above LEVEL. "local": those that are also above the mean around them.
     THRESHOLD = "otsu"
-    # Threshold on a scale from 0, the mean of Otsu's background (with 3 classes, of the cells), to 1, the mean of Otsu's
+    # Threshold on a scale from 0, the mean of Otsu's background (with 3 classes, of the cells), to 1, the mean of the
     # nuclei; Otsu's own threshold is 0.5.
     LEVEL = 0.5
-    # "local" only: side of the square around a pixel, odd, and the smallest difference of a nucleus to the square's mean,
-    # on the scale of LEVEL.
+    # "local" only: side of the square around a pixel, odd, and the smallest difference of a nucleus to the square's
+    # mean, on the scale of LEVEL.
     LOCAL_WINDOW = 51
     LOCAL_OFFSET = 0.0
     # Radius of the disk of a morphological opening of the mask; 0 for none.
@@ -65,8 +65,8 @@ class ClassicalConfig(PredictionSettings):
     FILL_HOLES = True
     # A key of SEPARATIONS. "components": connected pixels are one nucleus. "watershed": they are split at their necks.
     SEPARATION = "components"
-    # "watershed" only: sigma of the Gaussian on the distance to the background; and the least width of a neck, as a share
-    # of the narrower of the two parts it joins, at which they are one nucleus: smaller values join more.
+    # "watershed" only: sigma of the Gaussian on the distance to the background; and the least width of a neck, as a
+    # share of the narrower of the two parts it joins, at which they are one nucleus: smaller values join more.
     DISTANCE_SMOOTHING = 1.0
     NECK = 0.9
     # Nuclei of fewer pixels are dropped; 0 keeps all.

@@ -1,9 +1,9 @@
-"""Morphological active contours: a mask whose outline moves to the nuclei's borders and stays smooth.
+"""Morphological active contours: the outline of a mask moves to the nuclei's borders and stays smooth.
 
 Márquez-Neila, Baumela and Álvarez, "A morphological approach to curvature-based evolution of curves and surfaces", IEEE
 TPAMI 36 (2014). The steps are those of scikit-image's `morphological_chan_vese` and
-`morphological_geodesic_active_contour`, on OpenCV's operators: tens of times faster, and the same every time, where
-scikit-image's two smoothing operators take turns from one call to the next.
+`morphological_geodesic_active_contour`, with OpenCV's operators: tens of times faster, and deterministic, whereas the
+alternation of scikit-image's two smoothing operators continues from one call to the next.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _SQUARE = np.ones((3, 3), np.uint8)
 
 
 def chan_vese(levels: np.ndarray, mask: np.ndarray, iterations: int, smoothing: int = 1, window: int = 0) -> np.ndarray:
-    """Moves outlines so that each side is as even as it can be (Chan and Vese, "Active contours without edges", 2001).
+    """Moves outlines to minimise the variance on each side (Chan and Vese, "Active contours without edges", 2001).
 
-    Where an outline passes, a pixel joins the side whose mean is nearer to its own level; then outlines are smoothed.
+    Each pixel on an outline joins the side whose mean is nearer to its own level; then outlines are smoothed.
 
     Args:
         levels: float32 `[H, W]`.
-        mask: bool `[H, W]`, whose outlines move.
-        iterations: Steps at most; an outline moves by about a pixel a step.
-        smoothing: Smoothings a step; more make rounder outlines.
-        window: Side in pixels, odd, of the square around each pixel in which the two means are taken, so that dim
-            nuclei keep their borders beside bright ones (Lankton and Tannenbaum, "Localizing region-based active
-            contours", 2008); 0 takes the means of the whole image.
+        mask: bool `[H, W]`, initial mask.
+        iterations: Largest number of steps; an outline moves by about one pixel per step.
+        smoothing: Smoothing passes per step; more make rounder outlines.
+        window: Side in pixels, odd, of the square around each pixel for the two means, so that dim nuclei keep their
+            borders beside bright ones (Lankton and Tannenbaum, "Localizing region-based active contours", 2008); 0 for
+            the means of the whole image.
 
     Returns:
         bool `[H, W]`.
@@ -66,15 +66,15 @@ def geodesic(
     balloon: int = 0,
     threshold: float = 0.5,
 ) -> np.ndarray:
-    """Moves outlines to where a stopping function is lowest, which is at edges (Caselles, Kimmel and Sapiro, 1997).
+    """Moves outlines to edges, the minima of a stopping function (Caselles, Kimmel and Sapiro, 1997).
 
     Args:
-        stopping: float32 `[H, W]`, low at edges; see `edge_stopping`.
-        mask: bool `[H, W]`, whose outlines move.
-        iterations: Steps at most; an outline moves by about a pixel a step.
-        smoothing: Smoothings a step; more make rounder outlines.
-        balloon: 1 lets the mask grow, -1 lets it shrink, 0 neither, where there is no edge to hold it...
-        threshold: ...which is where `stopping` is above this.
+        stopping: float32 `[H, W]` in 0..1, low at edges (`edge_stopping`).
+        mask: bool `[H, W]`, initial mask.
+        iterations: Largest number of steps; an outline moves by about one pixel per step.
+        smoothing: Smoothing passes per step; more make rounder outlines.
+        balloon: Movement of outlines away from edges: 1 to grow, -1 to shrink, 0 for neither.
+        threshold: Value of `stopping`, 0..1, above which a pixel is away from edges.
 
     Returns:
         bool `[H, W]`.
@@ -87,7 +87,7 @@ def geodesic(
             moved = (cv2.dilate if balloon > 0 else cv2.erode)(inside, _SQUARE)
             inside = np.where(free, moved, inside)
         level = inside.astype(np.float32)
-        # Where the function rises into the mask the edge lies outside, and the mask grows towards it.
+        # The mask grows where the function rises into it, since the edge is then outside.
         uphill = down * _difference(level, 0) + across * _difference(level, 1)
         return np.where(uphill > 0, 1, np.where(uphill < 0, 0, inside)).astype(np.uint8)
 
@@ -95,12 +95,12 @@ def geodesic(
 
 
 def edge_stopping(levels: np.ndarray, sigma: float, steepness: float) -> np.ndarray:
-    """Returns 1 / sqrt(1 + steepness · |gradient|), 1 on even ground and near 0 at edges.
+    """Computes the stopping function 1 / sqrt(1 + steepness · |gradient|), 1 without a gradient and near 0 at edges.
 
     Args:
         levels: float32 `[H, W]`.
-        sigma: Of the Gaussian, in pixels, whose derivatives make the gradient; above 0.
-        steepness: How much an edge counts.
+        sigma: Sigma in pixels, above 0, of the Gaussian that smooths before the gradient.
+        steepness: Weight of the gradient, at least 0.
 
     Returns:
         float32 `[H, W]` in 0..1.
@@ -112,7 +112,7 @@ def edge_stopping(levels: np.ndarray, sigma: float, steepness: float) -> np.ndar
 def _evolve(
     mask: np.ndarray, attach: Callable[[np.ndarray], np.ndarray], iterations: int, smoothing: int
 ) -> np.ndarray:
-    """Repeats attaching a mask to the image and smoothing it, until nothing changes any more."""
+    """Alternates between attaching a mask to the image and smoothing it, until nothing changes."""
     before, inside = None, mask.astype(np.uint8)
     smoothings = 0
     for left in reversed(range(iterations)):
@@ -121,21 +121,21 @@ def _evolve(
         for _ in range(smoothing):
             inside = _smooth(inside, lines_out_first=smoothings % 2 == 0)
             smoothings += 1
-        # The two orders of smoothing take turns, so at the end a mask may change to and fro.
+        # The two orders of smoothing alternate, so a converged mask may alternate, too.
         if two_before is not None and left % 2 == 0 and np.array_equal(inside, two_before):
             break
     return inside.astype(bool)
 
 
 def _smooth(inside: np.ndarray, lines_out_first: bool) -> np.ndarray:
-    """Moves an outline by its curvature: SI after IS of the paper's section 3.4, or IS after SI."""
+    """Moves an outline by its curvature: SI after IS of section 3.4 of the paper, or IS after SI."""
     if lines_out_first:
         return _keep_lines(_close_lines(inside))
     return _close_lines(_keep_lines(inside))
 
 
 def _keep_lines(inside: np.ndarray) -> np.ndarray:
-    """SI: pixels of the mask that lie in the middle of some segment inside it."""
+    """SI: pixels of the mask in the middle of some segment inside it."""
     result = cv2.erode(inside, _SEGMENTS[0])
     for segment in _SEGMENTS[1:]:
         cv2.max(result, cv2.erode(inside, segment), result)
@@ -143,7 +143,7 @@ def _keep_lines(inside: np.ndarray) -> np.ndarray:
 
 
 def _close_lines(inside: np.ndarray) -> np.ndarray:
-    """IS: pixels through which no segment outside the mask passes; what `_keep_lines` does to the outside."""
+    """IS: pixels that are in the middle of no segment outside the mask; `_keep_lines` of the outside."""
     result = cv2.dilate(inside, _SEGMENTS[0])
     for segment in _SEGMENTS[1:]:
         cv2.min(result, cv2.dilate(inside, segment), result)
@@ -151,7 +151,7 @@ def _close_lines(inside: np.ndarray) -> np.ndarray:
 
 
 def _two_means(levels: np.ndarray, inside: np.ndarray, window: int) -> tuple[np.ndarray | float, np.ndarray | float]:
-    """Returns the mean levels inside and outside, of the image or around each pixel; 0 where a side is empty."""
+    """Returns the mean levels inside and outside the mask, of the image or around each pixel; 0 for an empty side."""
     if not window:
         return cv2.mean(levels, mask=inside)[0], cv2.mean(levels, mask=1 - inside)[0]
 
@@ -168,7 +168,7 @@ def _two_means(levels: np.ndarray, inside: np.ndarray, window: int) -> tuple[np.
 
 
 def _outline(inside: np.ndarray) -> np.ndarray:
-    """Returns where the two neighbours along either axis are on different sides; bool `[H, W]`."""
+    """Returns the pixels whose two neighbours along either axis are on different sides, bool `[H, W]`."""
     padded = np.pad(inside, 1, mode="edge")
     return (padded[2:, 1:-1] != padded[:-2, 1:-1]) | (padded[1:-1, 2:] != padded[1:-1, :-2])
 

@@ -16,7 +16,7 @@ from nucleus.models.classical.masks import find_mask
 from nucleus.models.classical.presets import PRESETS
 from nucleus.models.classical.scores import score_nuclei
 from nucleus.models.classical.separation import separate
-from nucleus.models.recipe import Recipe
+from nucleus.models.recipe import Recipe, changed_settings
 from trainkit.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ class ClassicalModel(NucleusModel):
     """Thresholds, the watershed and active contours: a baseline without weights, and without Keras.
 
     Args:
-        config: Settings of the method.
-        preset: Name of the preset that the settings began with, for the file that `save` writes.
-        settings: Settings on top of the preset, for that file.
+        config: Settings of the method; by default those of the preset.
+        preset: Name of the preset whose settings hold where there is no configuration.
+        settings: Attribute name -> value, on top of the preset.
 
     Examples:
         >>> model = ClassicalModel()
@@ -54,8 +54,8 @@ class ClassicalModel(NucleusModel):
         preset: str = default_preset,
         settings: Mapping[str, Any] | None = None,
     ):
-        self.recipe = Recipe(preset, dict(settings or {}), self.kind)
-        self.config = self.make_config("inference", preset, self.recipe.settings) if config is None else config
+        self.preset = preset
+        self.config = self.make_config("inference", preset, settings or {}) if config is None else config
 
     @classmethod
     def make_config(
@@ -83,12 +83,11 @@ class ClassicalModel(NucleusModel):
         from nucleus.models.classical.tuning import tune
 
         report = tune(lambda config: ClassicalModel(config), self.config, train)
-        self.recipe = self.recipe.with_settings(report.best)
         self.config.update(report.best)
         return report
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes preset and settings as JSON, which is all that there is of the model.
+        """Writes the recipe as JSON, which is all that there is of the model: the preset, and what differs from it.
 
         Args:
             path: File to write, ending in `.json`.
@@ -99,7 +98,8 @@ class ClassicalModel(NucleusModel):
         """
         if Path(path).suffix != ".json":
             raise ValueError(f"{path}: the settings of a classical model are saved as .json")
-        self.recipe.write(Path(path))
+        changed = changed_settings(self.config, self.make_config("inference", self.preset, {}))
+        Recipe(self.preset, changed, self.kind).write(Path(path))
 
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         return [self._find(image) for image in images]

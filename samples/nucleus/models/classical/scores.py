@@ -1,4 +1,4 @@
-"""How sure a classical method can be of a nucleus: how it stands out from its surroundings, and how convex it is."""
+"""Scores of nuclei without a network: contrast to the surroundings times convexity."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from scipy import ndimage
 from nucleus.images.labels import areas
 from unet.targets import disk
 
-# Pixels around a nucleus that it is compared with.
+# Width in pixels of the surroundings that a nucleus is compared with.
 _RIM = 3
 
 
 def score_nuclei(labels: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """Scores nuclei by the product of `border_contrast` and `solidity`.
 
-    A smear without a border has little contrast, and what is several nuclei or a part of one is seldom convex.
+    A smear without a border has little contrast, and merged nuclei or parts of one are seldom convex.
 
     Args:
-        labels: int32 `[H, W]` with labels 0...N, none left out.
+        labels: int32 `[H, W]`, labels 0...N without a gap.
         levels: float32 `[H, W]`, background about 0 and nuclei about 1.
 
     Returns:
@@ -29,18 +29,18 @@ def score_nuclei(labels: np.ndarray, levels: np.ndarray) -> np.ndarray:
 
 
 def border_contrast(labels: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """Tells how much of a nucleus' level is lost across its border.
+    """Computes the relative drop of the level across each nucleus's border.
 
     Args:
-        labels: int32 `[H, W]` with labels 0...N, none left out.
+        labels: int32 `[H, W]`, labels 0...N without a gap.
         levels: float32 `[H, W]`, background about 0 and nuclei about 1.
 
     Returns:
         float32 `[N]`: 1 - rim / inside, where `inside` is the mean level of the nucleus and `rim` that of the
-        background within 3 pixels of it; cut to 0..1, and 0 where other nuclei leave no such background.
+        background within 3 pixels of it; clipped to 0..1, and 0 where other nuclei leave no such background.
     """
     count = int(labels.max(initial=0))
-    # Only int16, uint16 and float pixels can be dilated; a float32 holds whole numbers up to 2**24.
+    # OpenCV cannot dilate int32; float32 represents whole numbers up to 2**24.
     around = cv2.dilate(labels.astype(np.float32), disk(_RIM)).astype(np.int32)
     around[labels > 0] = 0
     inside, rim = _means(labels, levels, count), _means(around, levels, count)
@@ -49,13 +49,13 @@ def border_contrast(labels: np.ndarray, levels: np.ndarray) -> np.ndarray:
 
 
 def solidity(labels: np.ndarray) -> np.ndarray:
-    """Returns the share of the pixels in each label's convex hull that are its own, float32 `[N]` in 0..1."""
+    """Computes each label's area as a share of its convex hull's, float32 `[N]` in 0..1."""
     hulls = [_hull_pixels(found) for found in _masks(labels)]
     return (areas(labels) / np.array(hulls, np.float64)).astype(np.float32)
 
 
 def _means(labels: np.ndarray, levels: np.ndarray, count: int) -> np.ndarray:
-    """Returns the mean level of each label, NaN where it has no pixel; float64 `[count]`."""
+    """Returns the mean level of each label, float64 `[count]`; NaN for a label without a pixel."""
     sums = np.bincount(labels.ravel(), weights=levels.ravel(), minlength=count + 1)[1:]
     pixels = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     return np.divide(sums, pixels, out=np.full(count, np.nan), where=pixels > 0)
@@ -67,7 +67,7 @@ def _masks(labels: np.ndarray):
 
 
 def _hull_pixels(mask: np.ndarray) -> float:
-    """Counts the pixel centres in the convex hull of a mask's, by Pick's theorem."""
+    """Counts the pixel centres in the convex hull of a mask's pixel centres, by Pick's theorem."""
     hull = cv2.convexHull(np.argwhere(mask).astype(np.int32))[:, 0]
     steps = np.abs(hull - np.roll(hull, 1, axis=0))
     return cv2.contourArea(hull) + np.gcd(steps[:, 0], steps[:, 1]).sum() / 2 + 1

@@ -33,7 +33,7 @@ def separate(mask: np.ndarray, config: Settings) -> np.ndarray:
 
 
 def distance_inside(mask: np.ndarray) -> np.ndarray:
-    """Returns each pixel's distance to the background in pixels, float32 `[H, W]`; outside the image is no background."""
+    """Computes each pixel's distance to the background in pixels, float32 `[H, W]`; the image's edge is none."""
     padded = cv2.copyMakeBorder(mask.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     return cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
 

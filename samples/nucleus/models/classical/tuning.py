@@ -1,4 +1,4 @@
-"""Tuning the classical methods on images whose nuclei are known."""
+"""Tuning of the classical methods on images with known nuclei."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ from trainkit.settings import SettingsError
 
 
 def default_grid(config: ClassicalConfig) -> dict[str, tuple[Any, ...]]:
-    """Returns what is tried unless something else is asked for: settings that matter to the configuration's methods."""
+    """Returns the default values to try, for the settings of the configuration's methods.
+
+    Args:
+        config: Settings of the methods.
+    """
     grid: dict[str, tuple[Any, ...]] = {"SMOOTHING": (0.0, 0.5, 1.0, 1.5)}
     if config.THRESHOLD == "local":
         grid |= {"LOCAL_WINDOW": (21, 31, 41, 61), "LEVEL": (0.2, 0.3, 0.35, 0.4), "LOCAL_OFFSET": (0.0, 0.05, 0.1)}
@@ -39,24 +43,24 @@ def tune(
     search: str = "coordinate",
     progress: bool = True,
 ) -> TuningReport:
-    """Tries settings; the score is the mAP of the 2018 Data Science Bowl.
+    """Searches for the settings with the best mAP of the 2018 Data Science Bowl.
 
-    Settings that score best on some images flatter the method on these: score it on others.
+    Scores of the tuned settings on the same images are biased; score them on other images.
 
     Args:
-        make_model: Returns the model of a configuration.
-        config: The settings to begin with; it is not changed.
-        dataset: Prepared, with masks and without preprocessing. Its images are held in memory.
+        make_model: Function from a configuration to its model.
+        config: Settings to start from, which are not changed.
+        dataset: Prepared data set with masks and without preprocessing. Its images are held in memory.
         grid: Setting -> values to try; by default `default_grid(config)`.
-        search: See `trainkit.search.search_settings`.
-        progress: Shows a progress bar, of the images of all trials so far.
+        search: Search strategy; see `trainkit.search.search_settings`.
+        progress: Whether a progress bar is shown, which counts the images of all trials.
 
     Returns:
-        The report; its `start` is the trial of the settings at hand.
+        The report; its `start` is the trial of `config`.
 
     Raises:
         DatasetError: There is no image.
-        SettingsError: A setting is unknown or cannot have a value, here or together with others.
+        SettingsError: A setting is unknown, or a value is out of range, alone or together with others.
     """
     values = {name: _checked(config, name, choices) for name, choices in (grid or default_grid(config)).items()}
     if len(dataset.image_ids) == 0:
@@ -76,7 +80,7 @@ def tune(
 
 
 def _checked(config: ClassicalConfig, name: str, choices: Iterable[Any]) -> tuple[Any, ...]:
-    # Fails now rather than after a long search.
+    # Values are checked before the search, which takes long.
     values = tuple(getattr(_changed(config, {name: choice}), name) for choice in choices)
     if not values:
         raise SettingsError(f"{name} has no values to try.")

@@ -1,4 +1,4 @@
-"""What detection writes: one module a file format, each a `Writer` with an entry in `WRITERS`."""
+"""Writers of detection results: one module a file format, each a `Writer` with an entry in `WRITERS`."""
 
 from __future__ import annotations
 

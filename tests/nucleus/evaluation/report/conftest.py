@@ -9,7 +9,8 @@ import pytest
 
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.evaluation.evaluation import evaluate_fully
-from nucleus.evaluation.report import figures, write_report
+from nucleus.evaluation.report import figures
+from nucleus.evaluation.report.writing import write_report
 from nucleus.images.writing import write_labels
 from nucleus.prediction.folders import PredictionFolder
 

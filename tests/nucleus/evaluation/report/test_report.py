@@ -14,12 +14,12 @@ import pytest
 
 from nucleus import cli
 from nucleus.evaluation.evaluation import evaluate_fully
-from nucleus.evaluation.report import figures, write_report
+from nucleus.evaluation.report import figures
 from nucleus.evaluation.report.gallery import LONGEST, choose, picture_shape, stretch_contrast
 from nucleus.evaluation.report.measures import FURTHER, MAIN
+from nucleus.evaluation.report.writing import write_report
 from nucleus.evaluation.scores import recall_by
 from nucleus.images.writing import write_labels
-from nucleus.models import inference
 from nucleus.prediction.folders import PredictionFolder
 from nucleus.prediction.predictions import KeptPredictions, ModelPredictions
 
@@ -211,15 +211,14 @@ def test_models_that_cannot_be_compared_are_refused(bench, dataset, tmp_path):
     assert not (tmp_path / "report").exists()
 
 
-def test_a_model_that_runs_is_asked_once(dataset, threshold_predictor, tmp_path, without_plots):
+def test_a_model_that_runs_is_asked_once(dataset, threshold_predictor, fake_model, tmp_path, without_plots):
     asked = []
 
-    class Noting:
-        def predict_labels(self, image):
-            asked.append(image.shape)
-            return threshold_predictor.predict_labels(image)
+    def find(image):
+        asked.append(image.shape)
+        return threshold_predictor.find(image)
 
-    _, (evaluation,) = report(tmp_path, dataset, KeptPredictions(ModelPredictions(Noting(), "net", "net.h5")))
+    _, (evaluation,) = report(tmp_path, dataset, KeptPredictions(ModelPredictions(fake_model(find), "net", "net.h5")))
     assert len(asked) == 3
     assert "COCO_AP" in evaluation.summary
     assert "net.h5" in (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -269,7 +268,7 @@ def test_the_command_compares_folders(bench, tmp_path, capsys, without_plots):
 
 
 def test_a_model_that_runs_is_one_more(bench, tmp_path, capsys, monkeypatch, threshold_predictor, without_plots):
-    monkeypatch.setattr(inference, "load_model", lambda weights, config, model_dir: threshold_predictor)
+    monkeypatch.setattr("nucleus.models.loading.model_of", lambda weights, config: threshold_predictor)
     weights = tmp_path / "net.h5"
     weights.touch()
     common = ("evaluate", "--dataset", bench.path, "--subset=train", "--output", tmp_path / "out")

@@ -294,7 +294,7 @@ def test_other_images_of_the_same_names_are_refused(add_sample, rectangle, tmp_p
     before = (tmp_path / "out" / "table.csv").read_bytes()
     image = next(tmp_path.rglob("first.png"))
     image.write_bytes(image.read_bytes() + b"\0")
-    with pytest.raises(ValueError, match=r"images\.json: made of other images"):
+    with pytest.raises(ValueError, match=r"images\.json: made with other images"):
         compare(plan, load, tmp_path / "out")
     assert (tmp_path / "out" / "table.csv").read_bytes() == before
 

@@ -2,7 +2,6 @@
 
 import shutil
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -21,13 +20,13 @@ from nucleus.evaluation.scores.ranking import PUBLISHED
 from nucleus.experiments.publications import ensemble, find_experiment, runner
 from nucleus.experiments.publications.experiment import Figure
 from nucleus.experiments.publications.images import Images, spread
-from nucleus.experiments.publications.measure import CrossEntropy, FittedPredictor, measure
+from nucleus.experiments.publications.measure import CrossEntropy, measure
 from nucleus.experiments.publications.quick import quick, uncompiled
 from nucleus.experiments.publications.runner import Options, reproduce
 from nucleus.experiments.publications.scored import require_named
 from nucleus.experiments.publications.table import CSV_FILE
 from nucleus.images.labels import drop_small
-from nucleus.training import training
+from nucleus.models.unet import UNetModel
 
 
 def run(*arguments):
@@ -52,7 +51,7 @@ def glas(tmp_path):
 @pytest.fixture
 def bright(monkeypatch, threshold_predictor, tmp_path):
     """Weights of a model that takes what is bright for a nucleus."""
-    monkeypatch.setattr(runner, "load_model", lambda *_: threshold_predictor)
+    monkeypatch.setattr(runner, "model_of", lambda *_: threshold_predictor)
     weights = tmp_path / "bright.h5"
     weights.touch()
     return weights
@@ -89,17 +88,17 @@ def test_the_parts_of_glas_are_those_of_another_test_set_too(glas, bright, tmp_p
     assert "testA and testB are scored, each by itself" in capsys.readouterr().err
 
 
-def test_an_experiment_of_a_users_file_gets_a_row_in_the_table(bright, tmp_path):
+def test_an_experiment_of_a_users_file_gets_a_row_in_the_table(glas, bright, tmp_path):
     path = tmp_path / "my.toml"
     path.write_text(
         '[publication]\nauthors = "A"\ntitle = "B"\npublished = "2024"\n'
-        '[experiments.mine]\nbase = "mlp-unet-128"\nsummary = "mine"\nplace = "table 1"\nfigures = [{ Dice = 0.25 }]\n'
+        '[experiments.mine]\nbase = "lehmann-mask-rcnn"\nsummary = "mine"\nplace = "table 1"\n'
+        'figures = [{ part = "A", object_F1 = 0.25 }]\n'
     )
-    arguments = ("--dataset", shipped_data(), "--weights", bright, "--output", tmp_path / "out")
-    assert run("mine", "--file", path, *arguments) == 0
+    assert run("mine", "--file", path, "--dataset", glas, "--weights", bright, "--output", tmp_path / "out") == 0
     (row,) = pd.read_csv(tmp_path / "out" / CSV_FILE).to_dict("records")
-    assert (row["experiment"], row["metric"], row["published"]) == ("mine", "Dice", 0.25)
-    assert 0 < row["measured"] <= 1 and row["citation"] == "A. B. 2024. table 1"
+    assert (row["experiment"], row["metric"], row["published"]) == ("mine", "object_F1", 0.25)
+    assert row["measured"] == 1 and row["citation"] == "A. B. 2024. table 1"
 
 
 @pytest.fixture
@@ -180,41 +179,26 @@ def test_scores_by_modality_are_those_of_its_images(threshold_predictor):
     chosen = [index for index in dataset.image_ids if dataset.image_info[index]["modality"] == "fluorescence"]
     found = measure(threshold_predictor, dataset, runner.modality_parts)
     pairs = [
-        overlaps(dataset.load_labels(i)[0], threshold_predictor.predict_labels(dataset.load_image(i))[0])
+        overlaps(dataset.load_labels(i)[0], threshold_predictor.predict(dataset.load_image(i))[0].labels)
         for i in chosen
     ]
     assert found["fluorescence"][0].values() == sum(map(score, pairs)).values()
     assert found["histology"][0].values()["images"] == 2 and found[""][0].values()["images"] == 3
 
 
-def test_images_seen_in_a_square_come_back_at_their_size(threshold_predictor):
-    image = np.zeros((40, 60, 3), np.uint8)
-    image[8:32, 12:36] = 200
-    labels, _ = FittedPredictor(threshold_predictor, 120).predict_labels(image)
-    assert labels.shape == (40, 60) and labels.max() == 1
-    assert score(overlaps((image[..., 0] > 0).astype(np.int32), labels)).values()["IoU"] > 0.95
+def find_nothing(image):
+    return np.zeros(image.shape[:2], np.int32), np.zeros(0, np.float32)
 
 
-class Blank:
-    """Finds nothing."""
+def test_cross_entropy_is_the_mean_over_images(fake_model):
+    class FakeProbabilities(fake_model):
+        """Gives every pixel one probability."""
 
-    def predict_labels(self, image):
-        return np.zeros(image.shape[:2], np.int32), np.zeros(0, np.float32)
+        def observe(self, images):
+            return [[np.full((*image.shape[:2], 1), 0.25, np.float32)] for image in images]
 
-
-class FakeProbabilities(Blank):
-    """Says the same of every pixel."""
-
-    def __init__(self, value):
-        self.value = value
-
-    def predict_probabilities(self, image):
-        return np.full((*image.shape[:2], 1), self.value, np.float32)
-
-
-def test_cross_entropy_is_the_mean_over_images():
     dataset = Images(find_experiment("mlp-unet-128").source, shipped_data()).load("val")
-    found = measure(FakeProbabilities(0.25), dataset, lambda _: [""], entropy=True)[""][1]
+    found = measure(FakeProbabilities(find_nothing), dataset, lambda _: [""], entropy=True)[""][1]
     shares = [np.mean(dataset.load_labels(index)[0] > 0) for index in dataset.image_ids]
     expected = np.mean([-share * np.log(0.25) - (1 - share) * np.log(0.75) for share in shares])
     assert isinstance(found, CrossEntropy) and found.mean == pytest.approx(expected)
@@ -234,15 +218,15 @@ def test_few_images_are_of_many_modalities(tmp_path):
 def test_a_tiny_u_net_in_two_trainings_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     experiment, options = quick(find_experiment("lehmann-unet")), Options(tmp_path, quick=True)
     begun = []
-    start = training.start
+    begin = UNetModel.begin
 
-    def stop_at_the_second(config, model_dir, weights, path=None):
+    def stop_at_the_second(recipe, model_dir, weights, path=None):
         begun.append((weights, path and path.name))
         if len(begun) == 2:
             raise KeyboardInterrupt
-        return start(config, model_dir, weights, path)
+        return begin(recipe, model_dir, weights, path)
 
-    monkeypatch.setattr(training, "start", stop_at_the_second)
+    monkeypatch.setattr(UNetModel, "begin", stop_at_the_second)
     with uncompiled():
         with pytest.raises(KeyboardInterrupt):
             reproduce(experiment, options)
@@ -271,15 +255,13 @@ def copy_shipped(to, alter):
 
 
 def test_a_training_on_other_images_is_not_taken_for_one_on_these(tmp_path, monkeypatch, threshold_predictor, capsys):
-    def start(config, folder, *_):
-        return SimpleNamespace(log_dir=str(folder / "nucleus20240101T0000"))
+    def begin(recipe, folder, *_):
+        log_dir = folder / "nucleus20240101T0000"
+        return SimpleNamespace(log_dir=log_dir, fit=lambda *_, **__: (log_dir / "unet_nucleus_0001.h5").touch())
 
-    def train(model, *_, **__):
-        (Path(model.log_dir) / "unet_nucleus_0001.h5").touch()
-
-    monkeypatch.setattr(training, "start", start)
-    monkeypatch.setattr(training, "train", train)
-    monkeypatch.setattr(runner, "load_model", lambda *_: threshold_predictor)
+    monkeypatch.setattr(UNetModel, "begin", begin)
+    monkeypatch.setattr("nucleus.training.resuming.validation_callbacks", lambda *_: [])
+    monkeypatch.setattr(runner, "model_of", lambda *_: threshold_predictor)
     same, other = copy_shipped(tmp_path / "same", False), copy_shipped(tmp_path / "other", True)
     arguments = ("mlp-unet-128", "--quick", "--output", tmp_path / "out")
     assert run(*arguments) == 0 and run(*arguments, "--dataset", same) == 0
@@ -287,7 +269,7 @@ def test_a_training_on_other_images_is_not_taken_for_one_on_these(tmp_path, monk
     assert table["dataset"].tolist() == [str(shipped_data()), str(same)]
     capsys.readouterr()
     assert run(*arguments, "--dataset", other) == 1
-    assert "images.json: made of other images" in capsys.readouterr().err
+    assert "images.json: made with other images" in capsys.readouterr().err
     assert len(pd.read_csv(tmp_path / "out" / CSV_FILE)) == len(table)
 
 
@@ -332,18 +314,16 @@ def test_folds_go_by_the_modalities_of_a_given_file(tmp_path, add_sample, rectan
     assert "of 8 of 8 images is not known" in caplog.text and "nucleus modality" in caplog.text
 
 
-class Brighter:
+def find_brighter(image):
     """Finds what is brighter than an image's mean and has some pixels."""
-
-    def predict_labels(self, image):
-        grey = image.mean(axis=2)
-        labels, kept = drop_small(ndimage.label(grey > grey.mean())[0], 50)
-        return labels, np.ones(len(kept), np.float32)
+    grey = image.mean(axis=2)
+    labels, kept = drop_small(ndimage.label(grey > grey.mean())[0], 50)
+    return labels, np.ones(len(kept), np.float32)
 
 
 @pytest.fixture
-def untrained(monkeypatch):
-    """Lets trainings write an empty file, whose model finds what is bright; returns a function to exchange it."""
+def untrained(monkeypatch, fake_model):
+    """Lets trainings write an empty file, whose model finds what is bright; returns a function to exchange how."""
 
     def train(recipe, weights, path, folder, *_):
         file = folder / "nucleus20240101T0000" / "weights.h5"
@@ -351,11 +331,11 @@ def untrained(monkeypatch):
         file.touch()
         return file
 
-    def use(predictor):
-        monkeypatch.setattr(runner, "load_model", lambda *_: predictor)
+    def use(find):
+        monkeypatch.setattr(runner, "model_of", lambda *_: fake_model(find))
 
     monkeypatch.setattr(runner, "train_or_resume", train)
-    use(Brighter())
+    use(find_brighter)
     return use
 
 
@@ -382,7 +362,7 @@ def test_the_ensemble_is_scored_on_a_test_set_by_the_networks_of_all_folds(untra
     everything = replace(ensemble.FIT_SETTINGS, rules=Rules(threshold=0.0))
     monkeypatch.setattr(ensemble, "FIT_SETTINGS", everything)
     together = []
-    monkeypatch.setattr(runner, "joint", lambda predictors: together.append(len(predictors)) or predictors[0])
+    monkeypatch.setattr(runner, "Joint", lambda models: together.append(len(models)) or models[0])
     experiment = quick(find_experiment("vuola-ensemble"))
     rows = reproduce(experiment, Options(tmp_path, test=shipped_data(), test_subset="val", quick=True))
     assert together == [2, 2], "two members of two folds"
@@ -397,7 +377,7 @@ def test_the_ensemble_is_scored_on_a_test_set_by_the_networks_of_all_folds(untra
 
 def test_an_ensemble_of_members_that_find_nothing_is_told(untrained, tmp_path, capsys):
     pytest.importorskip("lightgbm", exc_type=OSError)
-    untrained(Blank())
+    untrained(find_nothing)
     assert run("vuola-ensemble", "--quick", "--output", tmp_path / "quick") == 0
     table = pd.read_csv(tmp_path / "quick" / CSV_FILE)
     assert table["measured"].isna().all() and (table["images"] == 0).all()
@@ -421,11 +401,11 @@ def test_images_are_mixed_in_training_alone(tmp_path, monkeypatch):
     class Stop(Exception):
         pass
 
-    def look(recipe, weights, path, folder, train, val, scored):
-        assert train.mixing.colour_transfer == 0.5 and val.mixing is None and scored.mixing is None
+    def look(model, train, val, epochs, callbacks):
+        assert train.mixing.colour_transfer == 0.5 and val.mixing is None
         raise Stop
 
-    monkeypatch.setattr(runner, "train_or_resume", look)
+    monkeypatch.setattr(UNetModel, "_train", look)
     with pytest.raises(Stop):
         reproduce(quick(find_experiment("vuola-unet-gentle-plain")), Options(tmp_path))
 

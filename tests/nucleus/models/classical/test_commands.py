@@ -14,8 +14,9 @@ from nucleus import cli
 from nucleus.datasets.dataset import NucleusDataset, shipped_data
 from nucleus.images.reading import read_labels
 from nucleus.models.classical.config import ClassicalConfig
+from nucleus.models.classical.model import ClassicalModel
 from nucleus.models.classical.presets import PRESETS
-from nucleus.models.classical.tuning import default_grid, tune_classical
+from nucleus.models.classical.tuning import default_grid, tune
 from trainkit.settings import SettingsError
 
 ROOT = Path(__file__).parents[4]
@@ -75,7 +76,7 @@ def test_tune_checks_the_grid_before_it_begins(two_images):
     dataset.prepare()
     for grid, message in (({"NECK": (0.9, 2.0)}, "NECK"), ({"COLOUR": ("red",)}, "COLOUR"), ({"NECK": ()}, "NECK")):
         with pytest.raises(SettingsError, match=message):
-            tune_classical(ClassicalConfig(), dataset, grid, progress=False)
+            tune(ClassicalModel, ClassicalConfig(), dataset, grid, progress=False)
     for preset in PRESETS.values():
         config = ClassicalConfig().update(preset.settings)
         for name, choices in default_grid(config).items():

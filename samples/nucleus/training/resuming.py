@@ -1,8 +1,7 @@
-"""A training in a folder of its own that goes on where it was stopped, for commands that start many."""
+"""Trainings in folders of their own that go on where they were stopped, for commands that start many."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,7 +10,8 @@ from pathlib import Path
 import keras
 
 from nucleus.datasets.dataset import NucleusDataset
-from nucleus.datasets.fingerprint import check_images, fingerprint, note_images
+from nucleus.datasets.fingerprint import IMAGES_FILE, fingerprint
+from nucleus.datasets.provenance import check_note, require_same, write_note
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import NETWORKS, last_checkpoint, make_config
 from nucleus.models.weights import find_recipe
@@ -25,11 +25,11 @@ _BEGIN = "begin.h5"
 
 
 class LastCheckpoints(keras.callbacks.Callback):
-    """Deletes a run's checkpoints but the last two: those of hundreds of epochs would fill a disk.
+    """Deletes a run's checkpoints but the last two, since those of hundreds of epochs would fill a disk.
 
     Args:
-        folder: The run's.
-        files: The names of its checkpoints.
+        folder: The run's folder.
+        files: Naming scheme of its checkpoints.
     """
 
     def __init__(self, folder: str | Path, files: RunFiles):
@@ -53,26 +53,28 @@ def train_or_resume(
     val_dataset: NucleusDataset,
     epochs: int | None = None,
 ) -> Path:
-    """Trains a model to the end of its stages, or what is left of that after an earlier call was stopped.
+    """Trains a model to the end of its stages, or resumes a training that was stopped.
 
-    The training's folder gets `images.json`, which tells the images from others, so that it goes on with the same.
+    The training's folder gets `recipe.json` and `images.json`, by which a later call with other settings or images is
+    refused.
 
     Args:
         recipe: Model and settings.
-        weights: What to begin with; see `NetworkModel.begin`.
-        path: The file of these weights, if they are in one. It is copied, so that a checkpoint of another run is not
-            taken for one to go on from.
-        folder: The run's alone; its checkpoints tell how far it is. The last two are kept.
-        train_dataset: Prepared, with masks and without preprocessing, to learn from.
-        val_dataset: Prepared likewise, for the validation losses, and scored every EVALUATE_EVERY epochs.
-        epochs: Ends the training at this epoch instead; see `trainkit.stages.lay_out_stages`.
+        weights: Initial weights; see `NetworkModel.begin`.
+        path: File of the initial weights; None if they are not in a file. It is copied, so that a checkpoint of another
+            run is not resumed.
+        folder: Folder that no other run uses. Its last two checkpoints are kept.
+        train_dataset: Prepared training set with masks, without preprocessing.
+        val_dataset: Prepared data set with masks, without preprocessing, for the validation losses, and scored every
+            EVALUATE_EVERY epochs.
+        epochs: Last epoch; by default that of the last stage, see `trainkit.stages.lay_out_stages`.
 
     Returns:
         The last checkpoint.
 
     Raises:
-        ValueError: The folder holds a training with other settings or on other images, or an image or setting cannot
-            be used.
+        ProvenanceError: The folder holds a training with other settings or on other images.
+        ValueError: An image or setting cannot be used.
         DownloadError: Published weights could not be fetched.
     """
     config = make_config("training", recipe.preset, recipe.settings, recipe.model)
@@ -84,7 +86,7 @@ def train_or_resume(
         begin = ("last", last) if last else (weights, path and _copied(path, folder / _BEGIN))
         model = kind.begin(recipe, folder, *begin)
         recipe.save(model.log_dir)
-        note_images(Path(model.log_dir), images)
+        write_note(Path(model.log_dir) / IMAGES_FILE, images)
         callbacks = [*validation_callbacks(model, val_dataset), LastCheckpoints(model.log_dir, kind.run_files)]
         model.fit(train_dataset, val_dataset, epochs=epochs, callbacks=callbacks)
         last = last_checkpoint(folder, config.NAME, [recipe.model])
@@ -99,18 +101,12 @@ def _copied(weights: Path, to: Path) -> Path:
 
 
 def _last(folder: Path, name: str, recipe: Recipe, images: Mapping[str, str]) -> Path | None:
-    """Returns the checkpoint to go on from, if there is one."""
+    """Returns the checkpoint to resume, if there is one."""
     try:
         last = last_checkpoint(folder, name, [recipe.model])
     except FileNotFoundError:
         return None
-    if _as_json(find_recipe(last)) != _as_json(recipe):
-        raise ValueError(
-            f"{last.parent}: holds a training with other settings (see recipe.json). Choose another output folder."
-        )
-    check_images(last.parent, images)
+    noted = find_recipe(last)
+    require_same(last.parent, "settings", {} if noted is None else asdict(noted), asdict(recipe))
+    check_note(last.parent / IMAGES_FILE, "images", images)
     return last
-
-
-def _as_json(recipe: Recipe | None) -> str:
-    return json.dumps(None if recipe is None else asdict(recipe), sort_keys=True)

@@ -1,28 +1,34 @@
-"""The classical predictor on synthetic and on shipped images, good and bad."""
+"""The classical model on synthetic and on shipped images, good and bad, and its file."""
 
+import json
+
+import cv2
 import numpy as np
 import pytest
-from nucleus.models.classical.predictor import ClassicalPredictor
 
-from nucleus import load_model, make_config, predict
+from nucleus import load_model, make_config
 from nucleus.datasets.dataset import NucleusDataset, shipped_data
 from nucleus.evaluation.evaluation import evaluate
 from nucleus.evaluation.scores import average_precision
 from nucleus.images.preprocess import clahe
+from nucleus.images.writing import write_labels
 from nucleus.models.classical.config import ClassicalConfig
+from nucleus.models.classical.model import ClassicalModel
 from nucleus.models.classical.presets import PRESETS
+from nucleus.models.loading import model_of
+from nucleus.models.tta import TestTimeAugmentation
 from trainkit.settings import SettingsError
 
 ALL = tuple(PRESETS)
 
 
-def predictor(preset="watershed", **settings):
-    return load_model(None, make_config("inference", preset, settings, "classical"))
+def make_model(preset="watershed", **settings):
+    return load_model(f"classical/{preset}", settings=settings)
 
 
 def found(preset, image, **settings):
     """Predicts, and checks what every answer must be."""
-    labels, scores = predict(predictor(preset, **settings), image)
+    ((labels, scores),) = make_model(preset, **settings).predict(image)
     assert labels.dtype == np.int32 and labels.shape == image.shape[:2]
     assert scores.dtype == np.float32 and scores.shape == (labels.max(),)
     assert np.array_equal(np.unique(labels[labels > 0]), np.arange(1, len(scores) + 1))
@@ -133,16 +139,16 @@ def small_shipped():
 
 @pytest.mark.parametrize(("preset", "least"), [("otsu", 0.3), ("watershed", 0.38), ("active-contours", 0.4)])
 def test_shipped_images(small_shipped, preset, least):
-    scores = evaluate(predictor(preset), small_shipped, progress=False)
+    scores = evaluate(make_model(preset), small_shipped, progress=False)
     assert scores["mAP"].mean() > least
     assert scores.groupby("modality")["IoU"].mean().min() > 0.5, "dark nuclei are not taken for background"
 
 
 def test_scores_go_with_quality(small_shipped):
     """Nuclei that match the truth score higher than those that do not."""
-    model, good, bad = predictor(), [], []
+    model, good, bad = make_model(), [], []
     for index in small_shipped.image_ids:
-        labels, scores = predict(model, small_shipped.load_image(index))
+        ((labels, scores),) = model.predict(small_shipped.load_image(index))
         truth, _ = small_shipped.load_labels(index)
         for number, score in enumerate(scores, start=1):
             mask = labels == number
@@ -154,8 +160,8 @@ def test_scores_go_with_quality(small_shipped):
 
 
 def test_answers_are_the_same_every_time(shipped_image):
-    model = predictor("active-contours")
-    first, again, fresh = (predict(m, shipped_image) for m in (model, model, predictor("active-contours")))
+    model = make_model("active-contours")
+    first, again, fresh = (m.predict(shipped_image)[0] for m in (model, model, make_model("active-contours")))
     for other in (again, fresh):
         assert np.array_equal(first[0], other[0]) and np.array_equal(first[1], other[1])
 
@@ -191,12 +197,65 @@ def test_settings_out_of_range(name, value):
 
 def test_there_is_nothing_to_load_and_nothing_to_train(tmp_path):
     config = make_config("inference", "otsu", model="classical")
-    with pytest.raises(ValueError, match=r"classical has no weights.*w\.h5"):
-        load_model(tmp_path / "w.h5", config)
+    for load in (load_model, model_of):
+        (tmp_path / "w.h5").touch()
+        with pytest.raises(ValueError, match=r"classical has no weights.*w\.h5|w\.h5: a classical has no weights"):
+            load(tmp_path / "w.h5", config)
     with pytest.raises(ValueError, match="mask_rcnn needs weights"):
-        load_model(None, make_config("inference", "small"))
-    with pytest.raises(ValueError, match="Neither weights nor a configuration"):
-        load_model(None)
+        model_of(None, make_config("inference", "small"))
     with pytest.raises(SettingsError, match="no weights to train"):
         make_config("training", "otsu", model="classical")
-    assert ClassicalPredictor().config.SEPARATION == "components"
+    assert model_of(None, config).config is config
+    assert ClassicalModel().config.SEPARATION == "watershed"
+
+
+@pytest.fixture
+def tuning_images(tmp_path, disks):
+    """A data set of one image whose touching nuclei only a watershed tells apart."""
+    image, truth = disks(circles=((48, 35, 14), (48, 59, 14), (15, 15, 8)))
+    write_labels(tmp_path / "data" / "labels" / "a.png", truth)
+    (tmp_path / "data" / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "data" / "images" / "a.png"), image)
+    dataset = NucleusDataset()
+    dataset.load_nucleus(tmp_path / "data", "all")
+    dataset.prepare()
+    return dataset
+
+
+def test_fitting_tunes_the_settings_and_the_file_keeps_them(tuning_images, tmp_path):
+    bad = {"LEVEL": 0.99, "NECK": 0.1}
+    model = ClassicalModel(preset="watershed", settings={**bad, "SMOOTHING": 0.0})
+    image = tuning_images.load_image(0)
+    before = evaluate(model, tuning_images, progress=False)["mAP"].mean()
+    report = model.fit(tuning_images, tuning_images)
+    after = evaluate(model, tuning_images, progress=False)["mAP"].mean()
+    assert after == pytest.approx(report.trials[0].score) and after > before + 0.1
+    assert report.best.items() <= model.config.to_dict().items()
+
+    model.save(tmp_path / "tuned.json")
+    again = load_model(tmp_path / "tuned.json")
+    assert again.config.to_dict() == model.config.to_dict()
+    np.testing.assert_array_equal(again.predict(image)[0].labels, model.predict(image)[0].labels)
+
+
+def test_a_file_keeps_what_differs_from_the_preset_wherever_it_is_from(shipped_image, tmp_path):
+    config = make_config("inference", "active-contours", {"CLAHE": True, "CLAHE_TILE_GRID": (4, 2)}, "classical")
+    for number, model in enumerate((ClassicalModel(config), ClassicalModel(config, "otsu"))):
+        model.save(tmp_path / f"{number}.json")
+        again = load_model(tmp_path / f"{number}.json")
+        assert again.config.to_dict() == config.to_dict()
+        np.testing.assert_array_equal(again.predict(shipped_image)[0].labels, model.predict(shipped_image)[0].labels)
+    ClassicalModel(preset="otsu").save(tmp_path / "plain.json")
+    assert json.loads((tmp_path / "plain.json").read_text()) == {"preset": "otsu", "settings": {}, "model": "classical"}
+
+    other = load_model(tmp_path / "0.json", settings={"TEST_TIME_AUGMENTATION": "flips", "NECK": 0.5})
+    assert isinstance(other, TestTimeAugmentation) and len(other.views) == 4
+    assert other.config.to_dict() == {**config.to_dict(), "TEST_TIME_AUGMENTATION": "flips", "NECK": 0.5}
+    other.save(tmp_path / "2.json")
+    assert load_model(tmp_path / "2.json").config.to_dict() == other.config.to_dict()
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"model\.h5: the settings of a classical model are saved as \.json"):
+        ClassicalModel().save(tmp_path / "model.h5")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,91 @@
+"""Looking inside a Mask R-CNN: its layers, its anchors, and the values of any tensor of its graph."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from mrcnn.anchors import normalized_anchors, pyramid_anchors
+from mrcnn.config import Config
+from mrcnn.image_meta import mold_inputs
+from mrcnn.tensors import compute_tensors, find_ancestor
+
+
+def log(text: str, array: np.ndarray | None = None) -> None:
+    """Prints a text, with shape, range and dtype of an array if one is given."""
+    if array is not None:
+        array = np.asarray(array)
+        low, high = (array.min(), array.max()) if array.size else ("", "")
+        text = f"{text:25}shape: {array.shape!s:20}  min: {low:10}  max: {high:10}  {array.dtype}"
+    print(text)
+
+
+class Introspection:
+    """Methods of the lineage's `MaskRCNN` that look inside the network.
+
+    Attributes:
+        config: Configuration of the network.
+        keras_model: The Keras model.
+        anchors: Anchors in pixels of the image shape that `get_anchors` was last called with, float32 `[A, 4]`.
+    """
+
+    config: Config
+    keras_model: keras.Model
+    anchors: np.ndarray
+
+    def get_anchors(self, image_shape: Sequence[int]) -> np.ndarray:
+        """Returns the normalised anchors float32 `[A, 4]` of an image shape; sets `anchors` to those in pixels."""
+        self.anchors = pyramid_anchors(self.config, image_shape)
+        return normalized_anchors(self.config, image_shape)
+
+    def find_trainable_layer(self, layer: keras.Layer) -> keras.Layer:
+        """Returns the layer inside a wrapper, or the layer itself if it is no wrapper."""
+        return self.find_trainable_layer(layer.layer) if isinstance(layer, keras.layers.Wrapper) else layer
+
+    def get_trainable_layers(self) -> list[keras.Layer]:
+        """Returns the layers with weights; a nested model counts as one."""
+        return [layer for layer in self.keras_model.layers if layer.weights]
+
+    def ancestor(self, tensor: Any, name: str, checked: Any = None) -> Any:
+        """Finds the output of a named layer among the ancestors of a tensor; see `mrcnn.tensors.find_ancestor`.
+
+        Args:
+            tensor: Symbolic tensor of `keras_model`.
+            name: Name of a layer, or a tensor name of the lineage's notebooks, such as `ROI/pre_nms_anchors:0`.
+            checked: Unused; part of the lineage's signature.
+
+        Returns:
+            The symbolic tensor, or None if there is no such layer.
+        """
+        return find_ancestor(tensor, name)
+
+    def run_graph(
+        self, images: Sequence[np.ndarray], outputs: Sequence[tuple[str, Any]], image_metas: np.ndarray | None = None
+    ) -> OrderedDict[str, np.ndarray]:
+        """Computes values of any tensors of the inference graph.
+
+        Args:
+            images: uint8 `[H, W, C]` images, RGB, of one size after resizing; molded ones if `image_metas` is given.
+            outputs: (name, symbolic tensor) pairs.
+            image_metas: float32 `[B, 12 + classes]` of molded images; None resizes and molds the images.
+
+        Returns:
+            The arrays by name.
+
+        Raises:
+            ValueError: A tensor is None.
+        """
+        if image_metas is None:
+            molded, metas, _ = mold_inputs(images, self.config)
+        else:
+            molded, metas = np.asarray(images, np.float32), np.asarray(image_metas, np.float32)
+        anchors = self.get_anchors(molded.shape[1:])
+        anchors = np.broadcast_to(anchors, (len(molded), *anchors.shape))
+        arrays = compute_tensors(self.keras_model, (molded, metas, anchors), outputs)
+        for name, array in arrays.items():
+            log(name, array)
+        return arrays

@@ -1,0 +1,8 @@
+"""Command line as a module: `python -m nucleus`."""
+
+import sys
+
+from nucleus.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""`load_model`: what a name, a file or a folder means, and what is refused."""
+
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+from nucleus.models import weights as weights_module
+from nucleus.models.classical.model import ClassicalModel
+from nucleus.models.loading import load_model
+from nucleus.models.mask_rcnn import MaskRCNNModel
+from nucleus.models.recipe import Recipe
+from nucleus.models.registry import make_config
+from nucleus.models.tta import TestTimeAugmentation
+from nucleus.models.unet import UNetModel
+from nucleus.models.weights import WeightsNotFoundError
+from trainkit.hdf5 import WeightsFileError
+
+IMAGE = np.random.default_rng(2).integers(0, 256, (40, 56, 3), np.uint8)
+KINDS = {"mask_rcnn": MaskRCNNModel, "unet": UNetModel}
+
+
+def kernels(model):
+    return [keras.ops.convert_to_numpy(weight) for weight in model.network.keras_model.weights]
+
+
+def same_weights(one, other):
+    return all(np.array_equal(*pair) for pair in zip(kernels(one), kernels(other), strict=True))
+
+
+@pytest.fixture
+def shipped(tiny_weights, tmp_path, monkeypatch):
+    """Lets the tiny networks be those that come with the project."""
+    for kind, path in tiny_weights.items():
+        shutil.copyfile(path, tmp_path / f"nucleus_{kind}.h5")
+        shutil.copyfile(path.with_suffix(".recipe.json"), tmp_path / f"nucleus_{kind}.recipe.json")
+    monkeypatch.setattr(weights_module, "_shipped_folder", lambda: tmp_path)
+
+
+@pytest.mark.parametrize(("source", "kind"), [(None, "mask_rcnn"), ("mask_rcnn", "mask_rcnn"), ("unet", "unet")])
+def test_nothing_and_the_name_of_a_network_mean_what_is_shipped(tiny_weights, shipped, source, kind):
+    model = load_model(source)
+    assert type(model) is KINDS[kind] and model.recipe == Recipe("tiny", {"CLAHE": True, "SEED": 3}, kind)
+    assert model.config.CLAHE and same_weights(model, load_model(tiny_weights[kind]))
+    assert load_model(source, settings={"CLAHE": False}).config.CLAHE is False
+    with pytest.raises(WeightsFileError, match=f"nucleus_{kind}"):
+        load_model(source, preset={"mask_rcnn": "small", "unet": "plain-bn"}[kind])
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "preset"),
+    [
+        ("classical", {}, "watershed"),
+        ("classical/watershed", {}, "watershed"),
+        ("classical/otsu", {}, "otsu"),
+        ("classical", {"preset": "active-contours"}, "active-contours"),
+    ],
+)
+def test_classical_methods_have_names(source, options, preset):
+    model = load_model(source, **options)
+    assert type(model) is ClassicalModel
+    expected = make_config("inference", preset, model="classical")
+    assert model.config.to_dict() == expected.to_dict()
+    changed = load_model(source, **options, settings={"LEVEL": 0.25})
+    assert changed.config.to_dict() == {**expected.to_dict(), "LEVEL": 0.25}
+    if "/" not in source and not options:
+        assert load_model(source, expected).config is expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_weights_file_is_built_by_the_recipe_beside_it(tiny_weights, kind, tmp_path):
+    model = load_model(tiny_weights[kind], settings={"MIN_AREA": 3}, model_dir=tmp_path)
+    assert type(model) is KINDS[kind] and (model.config.MIN_AREA, model.config.CLAHE) == (3, True)
+    assert model.training_config.MIN_AREA == 3 and model.training_config.SEED == 3
+    assert type(load_model(str(tiny_weights[kind]))) is KINDS[kind]
+    assert not list(tmp_path.iterdir()), "nothing is written before a training"
+
+    views = load_model(tiny_weights[kind], settings={"TEST_TIME_AUGMENTATION": "flips"})
+    assert type(views) is TestTimeAugmentation and len(views.views) == 4 and type(views.model) is KINDS[kind]
+
+
+def test_a_preset_stands_for_a_recipe_that_is_missing(tiny_weights, tmp_path):
+    alone = shutil.copyfile(tiny_weights["unet"], tmp_path / "alone.h5")
+    with pytest.raises(ValueError, match=r"alone\.h5: no recipe\.json stands beside it.*preset=.*config="):
+        load_model(alone)
+    with pytest.raises(ValueError, match="No model has a preset 'tinny'"):
+        load_model(alone, preset="tinny")
+    Recipe("plain-bn", model="unet").save_beside(alone)
+    for options in ({"preset": "tiny"}, {"config": make_config("inference", "tiny", model="unet")}):
+        assert same_weights(load_model(alone, **options), load_model(tiny_weights["unet"]))
+
+
+def test_a_model_of_a_configuration_alone_detects_only(tiny_weights, tmp_path):
+    alone = shutil.copyfile(tiny_weights["unet"], tmp_path / "alone.h5")
+    model = load_model(alone, make_config("inference", "tiny", model="unet"))
+    assert len(model.predict(IMAGE)) == 1
+    for use in (lambda: model.fit(None, None), lambda: model.save(tmp_path / "new.h5")):
+        with pytest.raises(ValueError, match="made from a configuration alone"):
+            use()
+
+
+@pytest.fixture
+def run_folder(tiny_weights, tmp_path):
+    """A run of a U-Net, whose checkpoints differ in the bias of the last layer: 9, 10, and 5 for the best."""
+    folder = tmp_path / "nucleus20240101T0000"
+    model = load_model(tiny_weights["unet"])
+    for name, bias in (("0009", 9), ("10000", 10), ("best", 5)):
+        layer = model.network.keras_model.get_layer("logits")
+        layer.bias.assign(np.full(layer.bias.shape, bias, np.float32))
+        model.network.save_weights(folder / f"unet_nucleus_{name}.h5")
+    model.recipe.save(folder)
+    return folder
+
+
+def test_a_runs_folder_means_its_best_weights_else_the_last(run_folder):
+    def bias():
+        return float(load_model(run_folder).network.keras_model.get_layer("logits").bias[0])
+
+    assert bias() == 5
+    (run_folder / "unet_nucleus_best.h5").unlink()
+    assert bias() == 10
+    (run_folder / "unet_nucleus_10000.h5").unlink()
+    assert bias() == 9
+    (run_folder / "unet_nucleus_0009.h5").unlink()
+    with pytest.raises(WeightsNotFoundError, match="nucleus20240101T0000: no weights of a training run"):
+        load_model(run_folder)
+
+
+def test_a_keras_file_holds_network_and_settings(tiny_weights, tmp_path):
+    model = load_model(tiny_weights["unet"])
+    model.network.save(tmp_path / "whole.keras")
+    whole = load_model(tmp_path / "whole.keras", settings={"MIN_AREA": 3})
+    assert type(whole) is UNetModel and (whole.config.CLAHE, whole.config.MIN_AREA) == (True, 3)
+    assert same_weights(whole, model)
+    again = load_model(tmp_path / "whole.keras").predict(IMAGE)[0]
+    for one, other in zip(again, model.predict(IMAGE)[0], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("source", ["mask-rcnn", "unet/small", "gone.h5", "Classical"])
+def test_what_is_neither_a_name_nor_a_file_is_refused_with_the_names(source):
+    with pytest.raises(
+        WeightsNotFoundError, match=rf"{source}: no such weights.*mask_rcnn, unet, classical, classical/"
+    ):
+        load_model(source)
+
+
+def test_what_contradicts_itself_or_has_no_effect_is_refused(tiny_weights, tmp_path):
+    otsu = make_config("inference", "otsu", model="classical")
+    unet = make_config("inference", "tiny", model="unet")
+    ClassicalModel().save(tmp_path / "classical.json")
+    load_model(tiny_weights["unet"]).network.save(tmp_path / "whole.keras")
+    for source, options, message in (
+        (tiny_weights["unet"], {"config": unet, "preset": "tiny"}, "Received: both"),
+        (tiny_weights["unet"], {"config": unet, "settings": {"MIN_AREA": 3}}, "Received: both"),
+        ("classical", {"config": otsu, "settings": {"LEVEL": 0.1}}, "Received: both"),
+        ("classical/watershed", {"config": otsu}, "classical/watershed names the preset"),
+        ("classical/watershed", {"preset": "otsu"}, "classical/watershed names the preset"),
+        ("classical/nothing", {}, "classical has no preset 'nothing'. Known: otsu"),
+        (tmp_path / "classical.json", {"preset": "otsu"}, "holds its configuration"),
+        (tmp_path / "classical.json", {"config": otsu}, "holds its configuration"),
+        (tmp_path / "whole.keras", {"config": unet}, "holds its configuration"),
+        (tiny_weights["unet"], {"config": otsu}, r"unet\.h5: a classical has no weights"),
+        (tiny_weights["mask_rcnn"], {"config": unet}, "weights are those of a mask_rcnn, the configuration a unet"),
+        (tiny_weights["unet"], {"settings": {"OVERLAP_RULE": "score"}}, "OVERLAP_RULE"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_model(source, **options)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (json.dumps({"preset": "tiny", "settings": {}, "model": "unet"}), r"a\.json: the recipe of a unet; name its"),
+        ("{", r"a\.json: no recipe"),
+        ('{"preset": "otsu", "settings": {"COLOUR": 1}, "model": "classical"}', "COLOUR"),
+    ],
+)
+def test_a_json_file_of_something_else_is_refused(content, message, tmp_path):
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        load_model(tmp_path / "a.json")

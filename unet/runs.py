@@ -1,5 +1,0 @@
-"""The folders of training runs: `<model_dir>/<name><date>/unet_<name>_<epoch>.h5`."""
-
-from trainkit.runs import RunFiles
-
-RUN_FILES = RunFiles("unet")
