@@ -83,6 +83,52 @@ class Balanced:
         return self._groups[position][position // self._count]
 
 
+class Weighted:
+    """Groups of items in given shares; within a group the items are `Shuffled`.
+
+    The groups come in rounds of `ROUND` places (of one place a group at least), in random order, in which each has the
+    share that it is given, to a whole place and at least one.
+
+    Args:
+        groups: Items by group; at least one group, and one item in each.
+        weights: Relative share of each group, above 0.
+        seed: From 0 on.
+
+    Raises:
+        ValueError: There are no groups, an empty one, or one without a share.
+    """
+
+    ROUND = 1024
+
+    def __init__(self, groups: Mapping[Hashable, Sequence[Any]], weights: Mapping[Hashable, float], seed: int):
+        _not_empty(list(groups))
+        if any(not weights[key] > 0 for key in groups):
+            raise ValueError(f"Every group needs a share above 0. Received: {dict(weights)}")
+        self._members = [Shuffled(items, (seed, 1 + number)) for number, items in enumerate(groups.values())]
+        self._seed = seed
+        wanted = np.array([weights[key] for key in groups], float)
+        places = wanted / wanted.sum() * self.ROUND
+        self._counts = np.maximum(1, np.rint(places)).astype(int)
+        self._round = lru_cache(maxsize=2)(self._compute_round)
+
+    def __getitem__(self, position: int) -> Any:
+        round_, place = divmod(position, int(self._counts.sum()))
+        groups, ranks = self._round(round_)
+        group = groups[place]
+        return self._members[group][int(round_ * self._counts[group] + ranks[place])]
+
+    def _compute_round(self, round_: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns each place's group, and how many places before it in the round are of the same group."""
+        groups = np.repeat(np.arange(len(self._counts)), self._counts)
+        ranks = np.concatenate([np.arange(count) for count in self._counts])
+        order = np.random.default_rng([self._seed, 0, round_]).permutation(len(groups))
+        # In the order of places, the ranks of a group rise.
+        groups = groups[order]
+        ordered = np.empty_like(ranks)
+        ordered[np.argsort(groups, kind="stable")] = ranks
+        return groups, ordered
+
+
 class Batches(keras.utils.PyDataset, ABC):
     """Batches prepared by threads while the network computes, and the same in every run of one seed.
 

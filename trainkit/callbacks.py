@@ -17,7 +17,8 @@ from typing import Any
 
 import keras
 
-from trainkit.checkpoint import save_checkpoint, strip_training_state
+from trainkit.averaging import averaged_weights
+from trainkit.checkpoint import save_checkpoint, strip_training_state, synchronise
 from trainkit.files import write_text
 from trainkit.hdf5 import save_weights
 
@@ -153,6 +154,11 @@ class PeriodicEvaluation(keras.callbacks.Callback):
         finished = epoch + 1
         if finished % self._every and finished != self.params["epochs"]:
             return
+        synchronise(self.model)
+        with averaged_weights(self.model):
+            self._score(finished, logs)
+
+    def _score(self, finished: int, logs: dict[str, float] | None) -> None:
         results = {name: float(value) for name, value in self._evaluate().items()}
         if logs is not None:
             logs.update({f"val_{name}": value for name, value in results.items()})

@@ -3,11 +3,14 @@
 A checkpoint is a weights file in the legacy layout (see `trainkit.hdf5_layout`) with one group more,
 `training_state`, which is not listed in `layer_names`, so that readers of weights pass over it. Weights and state
 are one file because two files cannot be replaced in one step.
+
+Where the optimizer keeps a moving average of the weights, the average is what the file has as its weights, and the
+weights themselves are part of the training state: whoever predicts with a checkpoint predicts with the average.
 """
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +18,7 @@ import h5py
 import keras
 import numpy as np
 
+from trainkit.averaging import averaged_weights
 from trainkit.files import atomic_path
 from trainkit.hdf5 import write_weights
 from trainkit.hdf5_layout import WeightsFileError, open_for_reading
@@ -38,6 +42,8 @@ class TrainingState:
         optimizer: Names and values of the optimizer's variables, in its order; empty if none was saved.
         variables: Names and values of the model's variables that are no weights (the states of the random
             generators of its layers), in its order.
+        weights: Names and values of the trainable weights, in the model's order, where the file's weights are their
+            averages; empty where they are not.
     """
 
     epoch: int
@@ -45,6 +51,7 @@ class TrainingState:
     stage: dict[str, Any]
     optimizer: list[tuple[str, np.ndarray]] = field(default_factory=list)
     variables: list[tuple[str, np.ndarray]] = field(default_factory=list)
+    weights: list[tuple[str, np.ndarray]] = field(default_factory=list)
 
 
 def save_checkpoint(
@@ -74,12 +81,18 @@ def save_checkpoint(
     synchronise(model)
     optimizer = optimizer or getattr(model, "optimizer", None)
     described = json.dumps(stage, sort_keys=True)
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with (
+        averaged_weights(model, optimizer) as weights,
+        atomic_path(path) as temporary,
+        h5py.File(temporary, "w") as file,
+    ):
         write_weights(file, model)
         group = file.create_group(_GROUP)
         group.attrs.update({"version": _VERSION, "epoch": epoch, "seed": seed, "stage": described})
-        _write_variables(group.create_group("optimizer"), optimizer.variables if optimizer else [])
-        _write_variables(group.create_group("variables"), _generator_states(model))
+        _write_variables(group.create_group("optimizer"), _named(optimizer.variables if optimizer else []))
+        _write_variables(group.create_group("variables"), _named(_generator_states(model)))
+        paths = [variable.path for variable in model.trainable_variables] if weights else []
+        _write_variables(group.create_group("weights"), zip(paths, weights, strict=True))
 
 
 def read_training_state(path: str | os.PathLike) -> TrainingState | None:
@@ -106,11 +119,15 @@ def read_training_state(path: str | os.PathLike) -> TrainingState | None:
             stage=json.loads(group.attrs["stage"]),
             optimizer=_read_variables(group["optimizer"]),
             variables=_read_variables(group["variables"]),
+            # Files of before averages were kept lack it.
+            weights=_read_variables(group["weights"]) if "weights" in group else [],
         )
 
 
 def restore_training_state(model: keras.Model, optimizer: keras.Optimizer | None, state: TrainingState) -> None:
-    """Restores optimizer and random generators from a checkpoint; weights are loaded separately.
+    """Restores optimizer and random generators from a checkpoint; the file's weights are loaded separately.
+
+    Where the file's weights are averages, the weights themselves are restored with the optimizer that averages them.
 
     Variables are matched by order, since automatic names differ from run to run. The caller compares the stages: with
     other layers trainable, the optimizer has other variables.
@@ -125,6 +142,8 @@ def restore_training_state(model: keras.Model, optimizer: keras.Optimizer | None
         CheckpointError: Number or shapes of the variables differ; nothing is changed.
     """
     pairs = [] if optimizer is None else _pairs("optimizer", optimizer.variables, state.optimizer)
+    if optimizer is not None and state.weights:
+        pairs += _pairs("model", model.trainable_variables, state.weights)
     pairs += _pairs("model's random generators", _generator_states(model), state.variables)
     for variable, array in pairs:
         variable.assign(array)
@@ -168,13 +187,16 @@ def _generator_states(model: keras.Model) -> list[keras.Variable]:
     return [variable for variable in model.variables if id(variable) not in weights]
 
 
-def _write_variables(group: h5py.Group, variables: Iterable[keras.Variable]) -> None:
-    """Stores variables under their positions, with their paths as attributes."""
-    for number, variable in enumerate(variables):
-        array = keras.ops.convert_to_numpy(variable)
+def _named(variables: Iterable[keras.Variable]) -> Iterator[tuple[str, np.ndarray]]:
+    return ((variable.path, keras.ops.convert_to_numpy(variable)) for variable in variables)
+
+
+def _write_variables(group: h5py.Group, variables: Iterable[tuple[str, np.ndarray]]) -> None:
+    """Stores arrays under their positions, with their paths as attributes."""
+    for number, (path, array) in enumerate(variables):
         # HDF5 has no bfloat16; float32 holds its values exactly.
         array = array.astype(np.float32) if array.dtype.name == "bfloat16" else array
-        group.create_dataset(f"{number:05d}", data=array).attrs["path"] = variable.path
+        group.create_dataset(f"{number:05d}", data=array).attrs["path"] = path
 
 
 def _read_variables(group: h5py.Group) -> list[tuple[str, np.ndarray]]:

@@ -1,8 +1,9 @@
-"""Weights trained on ImageNet, as keras.applications publishes them without their classifier."""
+"""Weights trained on ImageNet, without their classifier: those that keras.applications publishes, and one shipped."""
 
 from __future__ import annotations
 
 import os
+from importlib import resources
 from pathlib import Path
 
 from trainkit.download import download
@@ -16,14 +17,16 @@ _PUBLISHED = {
     "vgg16": ("vgg16", "6d6bbae143d832006294945121d1f1fc"),
     "xception": ("xception", "b0042744bf5b25fce3cb969f33bebb97"),
 }
-NETWORKS = tuple(_PUBLISHED)
+# Network -> its file among the shipped weights.
+SHIPPED = {"efficientnet-lite0": "efficientnet_lite0_imagenet.h5"}
+NETWORKS = (*_PUBLISHED, *SHIPPED)
+_CHECKOUT = Path(__file__).resolve().parents[1] / "weights"
 
 
 def default_weights_dir() -> Path:
     """Returns the folder of downloads: `weights/` of the checkout, or the user's cache for an installed package."""
-    checkout = Path(__file__).resolve().parents[1] / "weights"
-    if checkout.is_dir():
-        return checkout
+    if _CHECKOUT.is_dir():
+        return _CHECKOUT
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "keras-nucleus" / "weights"
 
@@ -32,13 +35,16 @@ def download_imagenet(network: str, weights_dir: str | os.PathLike | None = None
     """Returns the file of a network's ImageNet weights without its classifier, downloaded if missing.
 
     Args:
-        network: Name of the network, one of `NETWORKS`.
-        weights_dir: Folder of the file; by default `default_weights_dir()`.
+        network: Name of the network, one of `NETWORKS`. Weights of "efficientnet-lite0" are shipped, not downloaded.
+        weights_dir: Folder of downloads; by default `default_weights_dir()`.
 
     Raises:
         ValueError: There are no public weights for this network.
         DownloadError: The file could not be fetched; the message names its address and where to put it.
     """
+    if network in SHIPPED:
+        folder = _CHECKOUT if _CHECKOUT.is_dir() else Path(str(resources.files("nucleus_weights")))
+        return folder / SHIPPED[network]
     if network not in _PUBLISHED:
         raise ValueError(f"ImageNet weights exist for {list(NETWORKS)}. Received: {network!r}")
     folder, md5 = _PUBLISHED[network]

@@ -8,7 +8,9 @@ from pkgutil import resolve_name
 import keras
 
 from trainkit.compiled import precision_scope
+from trainkit.precision import resolve_precision
 from unet.config import DECODERS, ENCODERS, UNetConfig
+from unet.encoders import image_skip
 
 # Regular expression that matches the whole names of the layers behind the encoder.
 DECODER_LAYERS = r"decoder_.*|logits"
@@ -32,9 +34,11 @@ def build_unet(config: UNetConfig) -> keras.Model:
         SettingsError: The configuration cannot be built.
     """
     config.validate()
-    with precision_scope(config.PRECISION):
+    with precision_scope(resolve_precision(config.PRECISION)):
         image = keras.Input((None, None, config.IMAGE_CHANNEL_COUNT), name="image")
         skips = resolve_name(ENCODERS[config.ENCODER])(image, config)
+        if config.IMAGE_SKIP_FILTERS:
+            skips = [image_skip(image, config), *skips]
         logits = resolve_name(DECODERS[config.DECODER])(skips, config)
         probabilities = keras.layers.Activation("sigmoid", dtype="float32", name="probabilities")(logits)
     return keras.Model(image, probabilities, name=config.NAME)

@@ -8,6 +8,7 @@ from typing import Any
 
 from trainkit.imagenet import NETWORKS
 from trainkit.optimizers import OPTIMIZERS
+from trainkit.precision import PRECISIONS
 from trainkit.runs import RunFiles
 from trainkit.settings import Settings, SettingsError, parse_stages, wrong_type
 from unet.postprocess import METHODS, PostprocessSettings
@@ -24,6 +25,7 @@ ENCODERS = {
     "resnet101": "unet.encoders:resnet101_encoder",
     "resnet152": "unet.encoders:resnet152_encoder",
     "vgg16": "unet.encoders:vgg16_encoder",
+    "efficientnet-lite0": "unet.encoders:efficientnet_lite0_encoder",
 }
 # Decoder: (list[Skip], UNetConfig) -> logits [B, H, W, output channels].
 DECODERS = {
@@ -41,9 +43,9 @@ LOSSES = {
 }
 ACTIVATIONS = ("relu", "elu", "selu")
 INITIALIZERS = ("glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal")
+SCHEDULES = ("step", "cosine")
 IMAGE_MODES = ("crop", "resize")
 INFERENCE_MODES = ("full", "resize")
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # Stride in pixels of the last features of every encoder but "plain".
 _PUBLISHED_STRIDE = 32
 # Filters of the decoder's levels behind such an encoder, from stride 16 to stride 1.
@@ -83,6 +85,9 @@ class UNetConfig(Settings):
     # and 256, 128, 96, 64, 32 behind the other encoders. For "fcn8s" the filters of its two fully convolutional
     # layers, 4096 each by default.
     DECODER_FILTERS = None
+    # Filters of one convolution of the image at full resolution, beside the last level of the decoder, for encoders
+    # that begin by halving the image (not "plain"); 0 for none. It sharpens outlines and costs memory.
+    IMAGE_SKIP_FILTERS = 0
     # Activation of the plain encoder and of every decoder, one of ACTIVATIONS. The other encoders keep theirs, ReLU.
     ACTIVATION = "selu"
     # Batch normalisation after every convolution of the plain encoder and of the decoders, except "fcn8s".
@@ -127,11 +132,20 @@ class UNetConfig(Settings):
     LEARNING_RATE = 0.001
     # Momentum of SGD.
     LEARNING_MOMENTUM = 0.9
+    # How the learning rate falls within a stage, one of SCHEDULES. "cosine" falls with every step, to nothing at the
+    # stage's end (Loshchilov and Hutter, "SGDR", 2017, eq. 5); "step" loses LEARNING_RATE_DECAY every DECAY_EPOCHS.
+    SCHEDULE = "step"
+    # Steps at the start of a stage in which the rate of SCHEDULE "cosine" rises.
+    WARMUP_STEPS = 0
     # Share of the learning rate that is lost every DECAY_EPOCHS epochs; 0 epochs switch the decay off.
     LEARNING_RATE_DECAY = 0.25
     DECAY_EPOCHS = 3
-    # Factor of the sum of squares of the kernels that is added to the loss (L2).
+    # Factor of the sum of squares of the kernels that is added to the loss (L2). Of AdamW the share of the kernels
+    # that a step takes off them, over the learning rate.
     WEIGHT_DECAY = 0.0
+    # Momentum of a moving average of the weights, which is then what training hands over (Polyak averaging); 0 hands
+    # over the weights themselves.
+    AVERAGE_MOMENTUM = 0.0
     # Norm to which the gradient of all weights together is clipped; None does not clip.
     GRADIENT_CLIP_NORM = None
     # Images of a training batch; lower it if memory runs out.
@@ -140,7 +154,7 @@ class UNetConfig(Settings):
     STEPS_PER_EPOCH = 80
     # Validation batches after each epoch; 0 switches validation losses off.
     VALIDATION_STEPS = 8
-    # "float32", or 16-bit arithmetic with float32 weights, one of PRECISIONS.
+    # Arithmetic, one of PRECISIONS: "float32"; 16-bit with float32 weights; or "auto", which asks the processor.
     PRECISION = "float32"
     # Seed of weights, shuffling, augmentation and cropping.
     SEED = 0
@@ -148,12 +162,19 @@ class UNetConfig(Settings):
     DATA_WORKERS = 2
     # Whether every imaging modality is drawn equally often, however many images it has.
     BALANCE_MODALITIES = False
+    # Otherwise: images of each data set and modality are drawn in proportion to their number to this power. 1 draws all
+    # images equally often, 0.5 gives small sets more, 0 gives all sets the same.
+    BALANCE_POWER = 1.0
 
     # ---- Training images -----------------------------------------------------------------------------------
     # "crop": random windows of IMAGE_SIZE pixels a side. "resize": whole images brought to that size.
     IMAGE_MODE = "crop"
     # Side in pixels of a training image, a multiple of the encoder's stride.
     IMAGE_SIZE = 256
+    # "crop" only, in training alone: the range of magnifications of a window, and the largest angle in degrees by which
+    # it is turned. (1, 1) and 0 take windows as they are.
+    CROP_SCALES = (1.0, 1.0)
+    CROP_ROTATION = 0.0
 
     # ---- Inference -----------------------------------------------------------------------------------------
     # "full": images at their own size. "resize": images brought to IMAGE_SIZE pixels a side as in training with
@@ -175,6 +196,11 @@ class UNetConfig(Settings):
     def channels(self) -> tuple[str, ...]:
         """Names of the network's output channels."""
         return CHANNELS[self.TARGETS]
+
+    @property
+    def warps_windows(self) -> bool:
+        """Whether training magnifies or turns the windows that it takes of images."""
+        return tuple(self.CROP_SCALES) != (1, 1) or self.CROP_ROTATION > 0
 
     @property
     def stride(self) -> int:
@@ -221,6 +247,7 @@ class UNetConfig(Settings):
             ("TARGETS", tuple(CHANNELS)),
             ("LOSS", LOSSES),
             ("OPTIMIZER", OPTIMIZERS),
+            ("SCHEDULE", SCHEDULES),
             ("PRECISION", PRECISIONS),
             ("IMAGE_MODE", IMAGE_MODES),
             ("INFERENCE_MODE", INFERENCE_MODES),
@@ -236,7 +263,13 @@ class UNetConfig(Settings):
     def _validate_encoder(self) -> None:
         _require_filters("ENCODER_FILTERS", self.ENCODER_FILTERS)
         self.require_at_least(1, "IMAGE_CHANNEL_COUNT")
+        self.require_at_least(0, "IMAGE_SKIP_FILTERS")
         if self.ENCODER == "plain":
+            if self.IMAGE_SKIP_FILTERS:
+                raise SettingsError(
+                    "IMAGE_SKIP_FILTERS is for encoders without features at full resolution: it must be 0 with "
+                    f"ENCODER='plain'. Received: {self.IMAGE_SKIP_FILTERS!r}"
+                )
             if len(self.ENCODER_FILTERS) < 2:
                 raise SettingsError(f"ENCODER_FILTERS needs two levels at least. Received: {self.ENCODER_FILTERS!r}")
         elif self.IMAGE_CHANNEL_COUNT != 3:
@@ -284,10 +317,19 @@ class UNetConfig(Settings):
     def _validate_training(self) -> None:
         self.require_at_least(1, "BATCH_SIZE", "STEPS_PER_EPOCH", "BORDER_WIDTH", "EROSION_WIDTH")
         self.require_at_least(
-            0, "VALIDATION_STEPS", "DECAY_EPOCHS", "WEIGHT_DECAY", "DATA_WORKERS", "BORDER_WEIGHT", "SEED"
+            0,
+            "BALANCE_POWER",
+            "VALIDATION_STEPS",
+            "WARMUP_STEPS",
+            "CROP_ROTATION",
+            "DECAY_EPOCHS",
+            "WEIGHT_DECAY",
+            "DATA_WORKERS",
+            "BORDER_WEIGHT",
+            "SEED",
         )
         self.require_above(0, "LEARNING_RATE", "BORDER_SIGMA")
-        for name in ("LEARNING_MOMENTUM", "LEARNING_RATE_DECAY"):
+        for name in ("LEARNING_MOMENTUM", "LEARNING_RATE_DECAY", "AVERAGE_MOMENTUM"):
             if not 0 <= getattr(self, name) < 1:
                 raise SettingsError(f"{name} must be from 0 to below 1. Received: {getattr(self, name)!r}")
         if self.GRADIENT_CLIP_NORM is not None and not self.GRADIENT_CLIP_NORM > 0:
@@ -307,6 +349,11 @@ class UNetConfig(Settings):
             raise SettingsError(
                 f"IMAGE_SIZE must be a multiple of {self.stride}, the stride of the encoder. "
                 f"Received: {self.IMAGE_SIZE!r}"
+            )
+        self.require_each(0, 2, "CROP_SCALES")
+        if not 0 < self.CROP_SCALES[0] <= self.CROP_SCALES[1]:
+            raise SettingsError(
+                f"CROP_SCALES needs two numbers above 0, the least first. Received: {self.CROP_SCALES!r}"
             )
         if self.INFERENCE_MODE == "resize" and self.IMAGE_MODE != "resize":
             raise SettingsError(

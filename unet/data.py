@@ -10,13 +10,14 @@ import numpy as np
 from skimage import measure
 
 from trainkit.augmentation import augment_pair
-from trainkit.batches import Balanced, Batches, Order, Shuffled
+from trainkit.batches import Balanced, Batches, Order, Shuffled, Weighted
 from trainkit.samples import draw_sample
 from unet.config import UNetConfig
 from unet.resize import resize_image, resize_labels
 from unet.targets import append_weights, border_weight_map, make_targets
+from unet.windows import random_warped_window, random_window
 
-UNKNOWN_MODALITY = "unknown"
+UNKNOWN = "unknown"
 
 
 class Dataset(Protocol):
@@ -24,7 +25,8 @@ class Dataset(Protocol):
 
     Attributes:
         image_ids: Indices of the images.
-        image_info: One mapping for each image, with `id` and, where they are known, `path` and `modality`.
+        image_info: One mapping for each image, with `id` and, where they are known, `path`, `collection` (the image's
+            data set) and `modality`.
     """
 
     image_ids: Sequence[int]
@@ -43,12 +45,14 @@ def training_sample(
     image_id: int,
     augmentation: Any = None,
     rng: np.random.Generator | None = None,
+    warped: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Prepares one image and its targets for training.
 
-    IMAGE_MODE "crop" takes a random window of IMAGE_SIZE pixels a side; a smaller image is mirrored at its edges
-    first, as in inference. "resize" brings the whole image to that size. After that, and after augmenting, every
-    connected region of one label is a nucleus of its own: parts that the window's edge cuts apart, and mirror images.
+    IMAGE_MODE "crop" takes a random window of IMAGE_SIZE pixels a side, at a magnification out of CROP_SCALES and an
+    angle up to CROP_ROTATION; where an image is smaller than that, it is mirrored at its edges, as in inference.
+    "resize" brings the whole image to that size. After that, and after augmenting, every connected region of one label
+    is a nucleus of its own: parts that the window's edge cuts apart, and mirror images.
 
     Args:
         dataset: Source of image and label image.
@@ -56,6 +60,7 @@ def training_sample(
         image_id: Index of the image in the data set.
         augmentation: imgaug augmenter, or None.
         rng: Generator of every random choice; None seeds one from the system.
+        warped: Whether CROP_SCALES and CROP_ROTATION apply; else windows are cut out as they are.
 
     Returns:
         (image uint8 `[IMAGE_SIZE, IMAGE_SIZE, C]`, targets `[IMAGE_SIZE, IMAGE_SIZE, channels]`). The targets are
@@ -73,7 +78,10 @@ def training_sample(
             f"{name}: expected an image [H, W, {config.IMAGE_CHANNEL_COUNT}] and a label image [H, W]. "
             f"Received: shapes {image.shape} and {labels.shape}"
         )
-    if config.IMAGE_MODE == "crop":
+    if config.IMAGE_MODE == "crop" and warped and config.warps_windows:
+        scales, rotation = config.CROP_SCALES, config.CROP_ROTATION
+        image, labels = random_warped_window(image, labels, config.IMAGE_SIZE, scales, rotation, rng)
+    elif config.IMAGE_MODE == "crop":
         image, labels = random_window(image, labels, config.IMAGE_SIZE, rng)
     else:
         image, labels = resize_image(image, config.IMAGE_SIZE), resize_labels(labels, config.IMAGE_SIZE)
@@ -89,30 +97,6 @@ def training_sample(
     return image, targets
 
 
-def random_window(
-    image: np.ndarray, labels: np.ndarray, side: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts the same random square window out of an image and its label image, mirroring where they are too small.
-
-    Args:
-        image: `[H, W, C]`.
-        labels: `[H, W]`, label image.
-        side: Side of the window in pixels.
-        rng: Generator that chooses the place.
-
-    Returns:
-        (image `[side, side, C]`, labels `[side, side]`), of the arguments' types.
-    """
-    missing = [max(side - length, 0) for length in labels.shape]
-    if any(missing):
-        margins = [(length // 2, length - length // 2) for length in missing]
-        image = np.pad(image, [*margins, (0, 0)], mode="symmetric")
-        labels = np.pad(labels, margins, mode="symmetric")
-    top, left = (int(rng.integers(length - side + 1)) for length in labels.shape)
-    window = np.s_[top : top + side, left : left + side]
-    return np.ascontiguousarray(image[window]), np.ascontiguousarray(labels[window])
-
-
 class SegmentationBatches(Batches):
     """Batches (images uint8 `[B, S, S, C]`, targets `[B, S, S, channels]`); see `training_sample`.
 
@@ -124,6 +108,9 @@ class SegmentationBatches(Batches):
         augmentation: imgaug augmenter, or None.
     """
 
+    # Whether windows are magnified and turned.
+    warped = True
+
     def __init__(self, dataset: Dataset, config: UNetConfig, order: Order, steps: int, augmentation: Any = None):
         super().__init__(
             order, batch_size=config.BATCH_SIZE, steps=steps, seed=config.SEED, workers=config.DATA_WORKERS
@@ -134,7 +121,7 @@ class SegmentationBatches(Batches):
 
     def sample(self, item: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Prepares the image of an index and its targets; see `training_sample`."""
-        return training_sample(self.dataset, self.config, item, self.augmentation, rng)
+        return training_sample(self.dataset, self.config, item, self.augmentation, rng, self.warped)
 
     def collate(self, samples: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
         """Stacks images and targets to one batch."""
@@ -145,7 +132,7 @@ class TrainingBatches(SegmentationBatches):
     """Random batches, the same in every run of one seed; `Batches` explains how, and how to resume.
 
     The images come in rounds: each is seen once before any is seen again; with BALANCE_MODALITIES, images of each
-    modality come equally often instead.
+    modality come equally often instead, and with BALANCE_POWER, groups of images in the shares that it gives them.
 
     Args:
         dataset: Data set with at least one image.
@@ -161,7 +148,10 @@ class TrainingBatches(SegmentationBatches):
 
 
 class ValidationBatches(SegmentationBatches):
-    """Batches of the same images in the same windows after every epoch, not augmented, so that epochs compare.
+    """Batches of the same images in the same windows after every epoch, so that epochs compare.
+
+    Images are neither augmented nor magnified or turned.
+
 
     All images of the data set are among them if they fit into VALIDATION_STEPS batches.
 
@@ -173,6 +163,8 @@ class ValidationBatches(SegmentationBatches):
         ValueError: The data set is empty.
     """
 
+    warped = False
+
     def __init__(self, dataset: Dataset, config: UNetConfig):
         super().__init__(dataset, config, Shuffled(_image_ids(dataset), config.SEED), config.VALIDATION_STEPS)
 
@@ -181,14 +173,22 @@ class ValidationBatches(SegmentationBatches):
         return super().batch(0, index)
 
 
-def _training_order(dataset: Dataset, config: UNetConfig) -> Balanced | Shuffled:
+def _training_order(dataset: Dataset, config: UNetConfig) -> Order:
     ids = _image_ids(dataset)
-    if not config.BALANCE_MODALITIES:
+    if config.BALANCE_MODALITIES:
+        return Balanced(_groups(dataset, ids, "modality"), config.SEED)
+    if config.BALANCE_POWER == 1:
         return Shuffled(ids, config.SEED)
+    groups = _groups(dataset, ids, "collection", "modality")
+    return Weighted(groups, {key: len(members) ** config.BALANCE_POWER for key, members in groups.items()}, config.SEED)
+
+
+def _groups(dataset: Dataset, ids: Sequence[int], *keys: str) -> dict[tuple[str, ...], list[int]]:
+    """Returns the images by what their `image_info` says under some keys."""
     groups = collections.defaultdict(list)
     for image_id in ids:
-        groups[dataset.image_info[image_id].get("modality", UNKNOWN_MODALITY)].append(image_id)
-    return Balanced(groups, config.SEED)
+        groups[tuple(dataset.image_info[image_id].get(key, UNKNOWN) for key in keys)].append(image_id)
+    return groups
 
 
 def _image_ids(dataset: Dataset) -> list[int]:

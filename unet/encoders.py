@@ -13,8 +13,9 @@ from typing import Any
 import keras
 from keras import layers
 
+from trainkit.efficientnet_lite import efficientnet_lite0_features
 from unet.config import UNetConfig
-from unet.layers import ScalePixels, double_convolution
+from unet.layers import ScalePixels, convolution, double_convolution
 from unet.xception import xception_features
 
 
@@ -76,6 +77,25 @@ def vgg16_encoder(image: Any, config: UNetConfig) -> list[Skip]:
         Features with strides 2 (64 channels), 4 (128), 8 (256), 16 (512) and 32 (512).
     """
     return _published(keras.applications.VGG16, image, [f"block{block}_pool" for block in range(1, 6)])
+
+
+def efficientnet_lite0_encoder(image: Any, config: UNetConfig) -> list[Skip]:
+    """EfficientNet-Lite0; see `trainkit.efficientnet_lite`. Strides 2 to 32."""
+    features = efficientnet_lite0_features(ScalePixels("lite", name="scale_pixels")(image))
+    return [Skip(stride, tensor) for stride, tensor in features.items()]
+
+
+def image_skip(image: Any, config: UNetConfig) -> Skip:
+    """Features of the image at its own size, for encoders that begin by halving it: one 3 x 3 convolution.
+
+    Its layers are named as the decoder's are: pretrained encoders do not have it.
+
+    Args:
+        image: `[B, H, W, C]` in 0..255.
+        config: IMAGE_SKIP_FILTERS.
+    """
+    pixels = ScalePixels("unit", name="decoder_image_scale")(image)
+    return Skip(1, convolution(pixels, config.IMAGE_SKIP_FILTERS, 3, config, "decoder_image_conv"))
 
 
 def _resnet(build: Callable[..., keras.Model], blocks: tuple[int, ...], image: Any) -> list[Skip]:

@@ -9,8 +9,10 @@ import keras
 from keras import layers, ops
 
 from trainkit.batch_norm import BatchNorm
+from trainkit.efficientnet_lite import PIXEL_MEAN, PIXEL_SCALE
 from unet.config import UNetConfig
 
+_SCHEMES = ("unit", "symmetric", "caffe", "lite")
 # Mean of ImageNet, BGR in 0..255, that networks trained with Caffe expect subtracted.
 _BGR_MEAN = (103.939, 116.779, 123.68)
 
@@ -22,7 +24,8 @@ class ScalePixels(layers.Layer):
     Input: `[B, H, W, C]`, RGB in 0..255. Output: the same shape, in the layer's compute dtype.
 
     Args:
-        scheme: Range of the output: "unit" 0..1, "symmetric" -1..1, "caffe" BGR minus ImageNet's mean.
+        scheme: Range of the output: "unit" 0..1, "symmetric" -1..1, "caffe" BGR minus ImageNet's mean, "lite" about
+            -1..1, as EfficientNet-Lite expects it.
 
     Raises:
         ValueError: The scheme is unknown.
@@ -30,8 +33,8 @@ class ScalePixels(layers.Layer):
 
     def __init__(self, scheme: str, **kwargs):
         super().__init__(autocast=False, **kwargs)
-        if scheme not in ("unit", "symmetric", "caffe"):
-            raise ValueError(f"scheme must be 'unit', 'symmetric' or 'caffe'. Received: {scheme!r}")
+        if scheme not in _SCHEMES:
+            raise ValueError(f"scheme must be one of {', '.join(_SCHEMES)}. Received: {scheme!r}")
         self.scheme = scheme
 
     def call(self, inputs):
@@ -41,6 +44,8 @@ class ScalePixels(layers.Layer):
             scaled = pixels / 255.0
         elif self.scheme == "symmetric":
             scaled = pixels / 127.5 - 1.0
+        elif self.scheme == "lite":
+            scaled = (pixels - PIXEL_MEAN) / PIXEL_SCALE
         else:
             scaled = ops.flip(pixels, axis=-1) - ops.convert_to_tensor(_BGR_MEAN, "float32")
         return ops.cast(scaled, self.compute_dtype)

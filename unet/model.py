@@ -18,6 +18,7 @@ from trainkit.files import atomic_path
 from trainkit.fitting import fit, set_trainable
 from trainkit.hdf5_layout import WeightsFileError
 from trainkit.optimizers import make_optimizer
+from trainkit.schedules import WarmupCosine
 from trainkit.settings import SettingsError
 from trainkit.stages import Stage, lay_out_stages, run_stages
 from trainkit.trainee import Trainee
@@ -90,9 +91,17 @@ class UNet(Trainee):
             learning_rate: Learning rate above 0; by default LEARNING_RATE.
         """
         config = self.config
-        set_weight_decay(self.keras_model, config.WEIGHT_DECAY)
+        # AdamW takes it off the weights itself.
+        set_weight_decay(self.keras_model, 0.0 if config.OPTIMIZER == "AdamW" else config.WEIGHT_DECAY)
         rate = config.LEARNING_RATE if learning_rate is None else learning_rate
-        optimizer = make_optimizer(config.OPTIMIZER, rate, config.LEARNING_MOMENTUM, config.GRADIENT_CLIP_NORM)
+        optimizer = make_optimizer(
+            config.OPTIMIZER,
+            rate,
+            config.LEARNING_MOMENTUM,
+            config.GRADIENT_CLIP_NORM,
+            weight_decay=config.WEIGHT_DECAY,
+            average_momentum=config.AVERAGE_MOMENTUM,
+        )
         if config.PRECISION == "mixed_float16":
             # Small gradients would be 0 in float16; Keras adds this only to models that it knows to be of that kind.
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
@@ -113,9 +122,10 @@ class UNet(Trainee):
         """Trains through STAGES; epochs that a loaded checkpoint has behind it are skipped.
 
         In each stage the layers learn that it names ("decoder": all but the encoder, whose batch normalisation then
-        runs with its stored statistics), with a fresh optimizer and a rate that loses LEARNING_RATE_DECAY every
-        DECAY_EPOCHS epochs of the stage. Every finished epoch leaves a checkpoint, from which a stopped training goes
-        on exactly, a line in `training.csv` and an entry for TensorBoard in `log_dir`.
+        runs with its stored statistics), with a fresh optimizer and a rate that falls within the stage as
+        SCHEDULE says. With AVERAGE_MOMENTUM, the moving average of the weights is handed over. Every finished epoch
+        leaves a checkpoint, from which a stopped training goes on exactly, a line in `training.csv` and an entry for
+        TensorBoard in `log_dir`.
 
         Args:
             train_dataset: Data set to learn from, see `unet.data.Dataset`.
@@ -153,9 +163,6 @@ class UNet(Trainee):
         config = self.config
         learning = set_trainable(stage.layers, self.keras_model, LAYER_REGEX)
         self.compile(stage.learning_rate)
-        schedule = keras.callbacks.LearningRateScheduler(
-            lambda epoch, _: stage.decayed_rate(epoch, config.LEARNING_RATE_DECAY, config.DECAY_EPOCHS)
-        )
         print(
             f"\nTraining {stage.layers} ({len(learning)} layers) from epoch {self.epoch + 1} to {stage.until}, "
             f"learning rate {stage.learning_rate:g}"
@@ -167,7 +174,17 @@ class UNet(Trainee):
             epochs=stage.until,
             stage={"layers": stage.layers, "learning_rate": float(stage.learning_rate), "begin": stage.begin},
             seed=config.SEED,
-            callbacks=[schedule, *callbacks],
+            callbacks=[self._schedule(stage), *callbacks],
+        )
+
+    def _schedule(self, stage: Stage) -> keras.callbacks.Callback:
+        config = self.config
+        if config.SCHEDULE == "cosine":
+            total = (stage.until - stage.begin) * config.STEPS_PER_EPOCH
+            warmup = min(config.WARMUP_STEPS, total - 1)
+            return WarmupCosine(stage.learning_rate, total, warmup, config.STEPS_PER_EPOCH, stage.begin)
+        return keras.callbacks.LearningRateScheduler(
+            lambda epoch, _: stage.decayed_rate(epoch, config.LEARNING_RATE_DECAY, config.DECAY_EPOCHS)
         )
 
     # ---- Prediction ----------------------------------------------------------------------------------------

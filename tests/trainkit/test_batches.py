@@ -9,7 +9,7 @@ import weakref
 import numpy as np
 import pytest
 
-from trainkit.batches import Balanced, Batches, InOrder, Shuffled
+from trainkit.batches import Balanced, Batches, InOrder, Shuffled, Weighted
 
 
 class Numbers(Batches):
@@ -158,3 +158,30 @@ def test_an_epoch_has_its_steps():
     assert len(batches) == 4
     with pytest.raises(IndexError, match="4 batches"):
         batches[4]
+
+
+def test_weighted_groups_come_in_their_shares_and_each_item_once_before_any_again():
+    groups = {"many": list(range(50)), "few": [100, 101, 102]}
+    order = Weighted(groups, {"many": 3.0, "few": 1.0}, seed=5)
+    drawn = [order[position] for position in range(4096)]
+    assert sum(item >= 100 for item in drawn) == 1024
+    for members in groups.values():
+        own = [item for item in drawn if item in members]
+        for start in range(0, len(own) - len(members), len(members)):
+            assert sorted(own[start : start + len(members)]) == members
+    # Any place can be asked for alone, and in any order.
+    again = Weighted(groups, {"many": 3.0, "few": 1.0}, seed=5)
+    assert [again[position] for position in (4000, 3, 2050)] == [drawn[position] for position in (4000, 3, 2050)]
+    assert [Weighted(groups, {"many": 3.0, "few": 1.0}, seed=6)[position] for position in range(50)] != drawn[:50]
+
+
+def test_a_group_of_a_tiny_share_still_comes():
+    order = Weighted({"a": [1], "b": [2]}, {"a": 1.0, "b": 1e-9}, seed=0)
+    assert sum(order[position] == 2 for position in range(2 * 1025)) == 2
+
+
+def test_groups_without_a_share_are_refused():
+    with pytest.raises(ValueError, match="share above 0"):
+        Weighted({"a": [1]}, {"a": 0.0}, seed=0)
+    with pytest.raises(ValueError, match="no items"):
+        Weighted({"a": [1], "b": []}, {"a": 1.0, "b": 1.0}, seed=0)

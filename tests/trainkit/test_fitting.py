@@ -175,3 +175,16 @@ def test_optimizers():
     assert isinstance(adam, keras.optimizers.Adam) and adam.global_clipnorm is None
     assert isinstance(descent, keras.optimizers.SGD)
     assert (descent.momentum, descent.global_clipnorm) == (0.8, 5.0)
+
+
+def test_adamw_decays_kernels_and_not_normalisation_or_biases():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2), keras.layers.BatchNormalization()])
+    for weight in model.trainable_variables:
+        weight.assign(np.ones(weight.shape))
+    optimizer = make_optimizer("AdamW", 0.1, 0.0, None, weight_decay=0.5, average_momentum=0.9)
+    optimizer.apply([keras.ops.zeros(weight.shape) for weight in model.trainable_variables], model.trainable_variables)
+    left = {weight.name: float(keras.ops.min(weight)) for weight in model.trainable_variables}
+    # Without a gradient, the decay is all that a step does: the share of the kernels times the rate.
+    assert left == pytest.approx({"kernel": 1 - 0.1 * 0.5, "bias": 1.0, "gamma": 1.0, "beta": 1.0})
+    assert (optimizer.use_ema, optimizer.ema_momentum) == (True, 0.9)

@@ -20,6 +20,9 @@ PUBLISHED_ENCODERS = {
     "resnet101": 42_658_176,
     "resnet152": 58_370_944,
     "vgg16": 14_714_688,
+    # 4,652,008 published weights that learn, less 1,281,000 of the classifier and 412,160 of the last convolution, and
+    # the 39,456 statistics of batch normalisation.
+    "efficientnet-lite0": 4_652_008 - 1_281_000 - 412_160 + 39_456,
 }
 RESNETS = [name for name in PRESETS if name.startswith("resnet")]
 
@@ -78,6 +81,16 @@ def resnets():
         return built[config.ENCODER]
 
     return build
+
+
+def test_features_of_the_image_stand_beside_the_last_level_and_belong_to_the_decoder():
+    with_skip = make_config("efficientnet-lite0")
+    without = make_config("efficientnet-lite0", {"IMAGE_SKIP_FILTERS": 0})
+    ours, theirs = build_unet(with_skip), build_unet(without)
+    assert encoder_layer_names(ours) == encoder_layer_names(theirs)
+    widths = [model.get_layer("decoder_1_conv1").kernel.shape[2] for model in (ours, theirs)]
+    assert widths == [32 + 16, 32]
+    assert ours.get_layer("decoder_image_conv").kernel.shape == (3, 3, 3, 16)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)

@@ -150,3 +150,24 @@ def test_settings_go_over_the_preset_and_the_preset_over_the_class():
 
     config = make_config("small", {"IMAGE_SIZE": "256"}, base=Mine)
     assert (config.NAME, config.BATCH_SIZE, config.IMAGE_SIZE, config.DATA_WORKERS) == ("mine", 16, 256, 7)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"ENCODER": "plain", "DECODER": "plain", "IMAGE_SKIP_FILTERS": 8}, "IMAGE_SKIP_FILTERS .* 0 with"),
+        ({"IMAGE_SKIP_FILTERS": -1}, "IMAGE_SKIP_FILTERS must be at least 0"),
+        ({"CROP_SCALES": (2.0, 0.5)}, "CROP_SCALES needs two numbers above 0, the least first"),
+        ({"CROP_SCALES": (0.0, 1.0)}, "CROP_SCALES needs two numbers above 0"),
+        ({"CROP_SCALES": (1.0,)}, "CROP_SCALES needs 2 numbers"),
+        ({"CROP_ROTATION": -5.0}, "CROP_ROTATION"),
+        ({"SCHEDULE": "linear"}, "SCHEDULE must be one of"),
+        ({"WARMUP_STEPS": -1}, "WARMUP_STEPS"),
+        ({"AVERAGE_MOMENTUM": 1.0}, "AVERAGE_MOMENTUM must be from 0 to below 1"),
+        ({"BALANCE_POWER": -1.0}, "BALANCE_POWER"),
+        ({"PRECISION": "bfloat16"}, "PRECISION must be one of"),
+    ],
+)
+def test_settings_of_the_joint_recipe_out_of_range_are_refused(settings, message):
+    with pytest.raises(SettingsError, match=message):
+        make_config(None, settings)

@@ -15,6 +15,7 @@ CHANNELS = {
     "xception": (64, 128, 256, 728, 2048),
     "resnet50": (64, 256, 512, 1024, 2048),
     "vgg16": (64, 128, 256, 512, 512),
+    "efficientnet-lite0": (16, 24, 40, 112, 320),
 }
 
 
@@ -43,11 +44,12 @@ def test_the_plain_encoder_has_a_level_for_each_of_its_filters():
         ("unit", lambda pixels: pixels / 255),
         ("symmetric", keras.applications.xception.preprocess_input),
         ("caffe", keras.applications.resnet.preprocess_input),
+        ("lite", lambda pixels: (pixels - 127) / 128),
     ],
 )
 def test_pixels_are_scaled_as_the_published_networks_are_fed(scheme, reference):
     pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 3)).astype(np.float32)
     scaled = ops.convert_to_numpy(ScalePixels(scheme)(pixels))
     np.testing.assert_allclose(scaled, reference(pixels.copy()), atol=1e-4)
-    with pytest.raises(ValueError, match=r"scheme must be 'unit', .*Received: 'other'"):
+    with pytest.raises(ValueError, match=r"scheme must be one of unit, .*Received: 'other'"):
         ScalePixels("other")

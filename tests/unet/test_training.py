@@ -11,6 +11,7 @@ import pytest
 from trainkit.checkpoint import synchronise
 from trainkit.fitting import TrainingDivergedError, set_trainable
 from trainkit.imgaug_compat import iaa
+from trainkit.schedules import warmup_cosine
 from trainkit.stages import Stage, lay_out_stages
 from unet.architecture import LAYER_REGEX, encoder_layer_names
 from unet.model import UNet
@@ -241,3 +242,34 @@ def test_a_diverged_training_is_stopped(tiny_config, discs, tmp_path, eager):
     with pytest.raises(TrainingDivergedError, match="lower learning rate"):
         model.train(discs(), discs())
     assert not list(tmp_path.glob("*/*.h5"))
+
+
+@pytest.mark.backend
+def test_a_cosine_with_averages_goes_on_after_a_stop_as_if_there_had_been_none(tiny_config, discs, tmp_path, eager):
+    settings = {
+        "OPTIMIZER": "AdamW",
+        "WEIGHT_DECAY": 0.01,
+        "SCHEDULE": "cosine",
+        "WARMUP_STEPS": 1,
+        "AVERAGE_MOMENTUM": 0.5,
+        "BALANCE_POWER": 0.5,
+        "STAGES": (("all", 3, 0.01),),
+    }
+    whole = UNet(tiny_config(**settings), tmp_path / "whole")
+    history = whole.train(discs(), discs())
+    rates = [0.01 * warmup_cosine(step, total=6, warmup=1) for step in (1, 3, 5)]
+    np.testing.assert_allclose(history["learning_rate"], rates, rtol=1e-5)
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    stopped = UNet(tiny_config(**settings), tmp_path / "stopped")
+    with pytest.raises(KeyboardInterrupt):
+        stopped.train(discs(), discs(), custom_callbacks=[Stop()])
+    resumed = UNet(tiny_config(**settings, SEED=3), tmp_path / "stopped")
+    resumed.config.SEED = stopped.config.SEED
+    resumed.load_weights(resumed.find_last())
+    resumed.train(discs(), discs())
+    assert_same_weights(resumed, whole)

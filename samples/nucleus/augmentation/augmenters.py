@@ -8,6 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from nucleus.augmentation.stain_jitter import jitter_stains
+from nucleus.images.preprocess import is_grey
+
 if TYPE_CHECKING:
     from trainkit.imgaug_compat import iaa
 
@@ -157,6 +162,40 @@ def brightness_augmentation() -> iaa.Augmenter:
     return iaa.Sequential([iaa.Fliplr(0.5), iaa.Flipud(0.5), iaa.Multiply((0.8, 1.2))])
 
 
+def microscopy_augmentation() -> iaa.Augmenter:
+    """Flips, right angles, and what differs between microscopes and laboratories: for several kinds of images at once.
+
+    Some images are inverted, turned to grey or given another order of their colour channels, so that a dark nucleus on
+    bright ground and a bright one on dark ground are learned from both; sections have their stains varied
+    (`nucleus.augmentation.stain_jitter`); gain, offset and gamma vary, and some images are blurred or get noise. Free
+    angles and scales come with CROP_SCALES and CROP_ROTATION.
+
+    Returns:
+        An augmenter for uint8 `[H, W, 3]` RGB images that keeps an image's size.
+    """
+    from trainkit.imgaug_compat import iaa
+
+    return iaa.Sequential(
+        [
+            iaa.Fliplr(0.5),
+            iaa.Flipud(0.5),
+            iaa.Rot90((0, 3)),
+            iaa.Sometimes(0.7, iaa.Lambda(func_images=_jitter_stains)),
+            iaa.Sometimes(0.1, iaa.Grayscale(1.0)),
+            iaa.Sometimes(0.1, iaa.ChannelShuffle(1.0)),
+            iaa.Sometimes(0.15, iaa.Invert(1.0)),
+            iaa.Sometimes(0.5, iaa.GammaContrast((0.6, 1.6))),
+            iaa.Sometimes(0.5, iaa.Sequential([iaa.Multiply((0.6, 1.4)), iaa.Add((-20, 20))])),
+            iaa.Sometimes(
+                0.35,
+                iaa.OneOf(
+                    [iaa.GaussianBlur(sigma=(0.4, 1.8)), iaa.AdditiveGaussianNoise(scale=(2, 14), per_channel=0.3)]
+                ),
+            ),
+        ]
+    )
+
+
 # Value of the setting AUGMENTATION -> pipeline, a function of `mirror`.
 AUGMENTATIONS: dict[str, Callable[[bool], iaa.Augmenter | None]] = {
     "none": lambda mirror: None,
@@ -167,6 +206,7 @@ AUGMENTATIONS: dict[str, Callable[[bool], iaa.Augmenter | None]] = {
     "flips-brightness": lambda mirror: brightness_augmentation(),
     "flips-crops": lambda mirror: crop_augmentation(),
     "affine-channels": channel_augmentation,
+    "microscopy": lambda mirror: microscopy_augmentation(),
 }
 
 
@@ -187,7 +227,8 @@ def make_augmentation(name: str, mirror: bool = False) -> iaa.Augmenter | None:
     Args:
         name: A key of `AUGMENTATIONS`: "lineage" (matterport's nucleus sample), "strong", "flips-rotations" (the MLP
             report), "flips-brightness" (Zhang, Wei and Yue, section 3.1), "gentle" (Vuola), "flips-crops" (Lehmann,
-            Agarwal and Lund), "affine-channels" (Rocha de Andrade), or "none".
+            Agarwal and Lund), "affine-channels" (Rocha de Andrade), "microscopy" (several kinds of images at once), or
+            "none".
         mirror: Whether the area outside the original image is its mirror image; see `strong_augmentation`.
 
     Returns:
@@ -199,6 +240,12 @@ def make_augmentation(name: str, mirror: bool = False) -> iaa.Augmenter | None:
     if name not in AUGMENTATIONS:
         raise ValueError(f"Expected an augmentation of {', '.join(AUGMENTATIONS)}. Received: {name!r}")
     return AUGMENTATIONS[name](mirror)
+
+
+def _jitter_stains(images: Any, random_state: Any, parents: Any, hooks: Any) -> Any:
+    """Varies the stains of images in colour, for `iaa.Lambda`."""
+    rng = np.random.default_rng(random_state.generate_seed_())
+    return [image if is_grey(image) else jitter_stains(image, rng) for image in images]
 
 
 def _fill(mirror: bool) -> dict[str, Any]:

@@ -25,7 +25,8 @@ def add_dataset(command: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("datasets/nucleus"),
         metavar="PATH",
-        help="folder of a data set, or its CSV or JSON file (default: %(default)s). Of stage1_train, --subset=val is "
+        help="folder of a data set, its CSV or JSON file, or a file *.sets.json that lists several data sets (default: "
+        "%(default)s). Of stage1_train, --subset=val is "
         "the customary 25 images and train the rest; elsewhere val is a fifth where the data set has no val of its "
         "own. --subset=all is all; others are folders, Usage values, testA..., and a+b is both",
     )

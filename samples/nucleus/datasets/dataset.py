@@ -47,7 +47,8 @@ class NucleusDataset(Dataset):
     """Nucleus images with their label images.
 
     Each entry of `image_info` has `id`, `source` ("nucleus"), `path`, `masks` (folder or file of the labels, or None),
-    `truth` (reader of the labels, a `nucleus.datasets.layouts.base.Truth`, or None), `modality` and `label_cache` (a
+    `truth` (reader of the labels, a `nucleus.datasets.layouts.base.Truth`, or None), `collection` (see
+    `nucleus.datasets.layouts.base.Sample`; not of plain files), `modality` and `label_cache` (a
     `nucleus.datasets.cache.LabelCache`, or None).
 
     Args:
@@ -136,6 +137,7 @@ class NucleusDataset(Dataset):
             path=str(sample.image),
             masks=None if sample.truth is None else str(sample.truth.path),
             truth=sample.truth,
+            collection=sample.collection,
             modality=sample.modality,
             label_cache=cache,
         )

@@ -11,6 +11,7 @@ import numpy as np
 from nucleus.images.arrays import as_images
 from nucleus.images.labels import bounding_boxes, paint
 from nucleus.images.preprocess import Clahe
+from nucleus.images.stretch import Stretch
 from nucleus.models.settings import PredictionSettings
 from nucleus.models.views import View
 from nucleus.models.voting import Found, merge_views
@@ -151,11 +152,13 @@ def preprocess(image: np.ndarray, config: PredictionSettings) -> np.ndarray:
 
     Args:
         image: uint8 `[H, W, 3]` RGB.
-        config: Settings CLAHE, CLAHE_CLIP_LIMIT and CLAHE_TILE_GRID.
+        config: Settings STRETCH, STRETCH_QUANTILES, CLAHE, CLAHE_CLIP_LIMIT and CLAHE_TILE_GRID.
 
     Returns:
         uint8 `[H, W, 3]` RGB; the image itself where the settings ask for nothing.
     """
+    if config.STRETCH:
+        image = Stretch(*config.STRETCH_QUANTILES)(image)
     return Clahe(config.CLAHE_CLIP_LIMIT, tuple(config.CLAHE_TILE_GRID))(image) if config.CLAHE else image
 
 

@@ -213,7 +213,7 @@ class NetworkModel(NucleusModel):
         def prepare(image: Any) -> Any:
             return preprocess(image, config)
 
-        preprocessing = prepare if config.CLAHE else None
+        preprocessing = prepare if config.CLAHE or config.STRETCH else None
         learning = train.for_training(preprocessing, Mixing.of(config))
         try:
             return self._train(learning, val.for_training(preprocessing), epochs, [_learning_flag(self), *callbacks])

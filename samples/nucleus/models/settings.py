@@ -48,6 +48,10 @@ class PredictionSettings(ViewSettings):
     CLAHE_CLIP_LIMIT = 2.0
     # Tiles down and across the image.
     CLAHE_TILE_GRID = (8, 8)
+    # Brightness stretched from one quantile of an image to another, before CLAHE if both are on; see
+    # `nucleus.images.stretch`.
+    STRETCH = False
+    STRETCH_QUANTILES = (0.01, 0.998)
 
     def validate(self) -> None:
         """Checks the settings; see `Settings.validate`.
@@ -56,6 +60,9 @@ class PredictionSettings(ViewSettings):
             SettingsError: A value is out of its range; the message names the attribute.
         """
         super().validate()
+        self.require_each(0, 2, "STRETCH_QUANTILES")
+        if not self.STRETCH_QUANTILES[0] < self.STRETCH_QUANTILES[1] <= 1:
+            raise SettingsError(f"STRETCH_QUANTILES must rise from 0 to 1. Received: {self.STRETCH_QUANTILES!r}")
         if self.CLAHE_CLIP_LIMIT <= 0:
             raise SettingsError(f"CLAHE_CLIP_LIMIT must be above 0. Received: {self.CLAHE_CLIP_LIMIT!r}")
         grid = self.CLAHE_TILE_GRID

@@ -5,7 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from nucleus.augmentation.augmenters import channel_augmentation, default_augmentation, strong_augmentation
+from nucleus.augmentation.augmenters import (
+    channel_augmentation,
+    default_augmentation,
+    microscopy_augmentation,
+    strong_augmentation,
+)
 from trainkit.augmentation import augment_pair
 from trainkit.imgaug_compat import ia, iaa
 
@@ -136,3 +141,22 @@ def test_what_comes_in_from_outside_is_labelled_if_it_is_mirrored():
     assert mirrored.max() < 0.1, "interpolation at the edges of the squares"
     assert filled.max() > 0.2, "a bright colour that is background"
     assert (mirrored > 0).sum() > 15, "half of the images are moved"
+
+
+def test_microscopy_recipe_keeps_outlines_and_varies_polarity_colour_and_brightness(pair):
+    image, labels = pair
+    tissue = np.stack([image[..., 0] // 2 + 90, 255 - image[..., 0], 240 - image[..., 0] // 4], axis=-1)
+    tissue = tissue.astype(np.uint8)
+    brighter = greys = 0
+    for seed in range(80):
+        new, moved = augment_pair(microscopy_augmentation(), tissue, labels, seed)
+        assert new.shape == image.shape and new.dtype == np.uint8
+        # Flips and right angles alone: every nucleus keeps its pixels.
+        assert [(moved == number).sum() for number in (1, 4, 300, 70_000)] == [
+            (labels == number).sum() for number in (1, 4, 300, 70_000)
+        ]
+        inside, outside = (np.median(new[where], axis=0) for where in (moved > 0, moved == 0))
+        assert np.abs(inside - outside).max() > 5
+        brighter += inside.mean() > outside.mean()
+        greys += bool((new[..., 0] == new[..., 2]).mean() > 0.99)
+    assert 2 <= brighter <= 30 and 2 <= greys <= 30

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nucleus.datasets.layouts import coco, dsb2018, glas, label_folders, rle_csv
+from nucleus.datasets.layouts import coco, dsb2018, glas, joint, label_folders, rle_csv
 from nucleus.datasets.layouts.base import DatasetError, Layout, Report, Sample, raise_error
 from nucleus.datasets.layouts.subsets import read_subset
 
@@ -44,6 +44,9 @@ def read_samples(root: Path, subset: str, layout: str | None = None, report: Rep
     return samples
 
 
+LAYOUTS[joint.NAME] = joint.make_layout(read_samples)
+
+
 def find_layout(root: Path, subset: str = "all") -> Layout:
     """Detects the layout of a data set from its files.
 
@@ -58,6 +61,9 @@ def find_layout(root: Path, subset: str = "all") -> Layout:
         DatasetError: No layout matches, or several do.
     """
     found = [layout for layout in LAYOUTS.values() if layout.recognises(root)]
+    if LAYOUTS[joint.NAME] in found:
+        # Its file is told by its name; to COCO's reader it is a JSON file like any other.
+        return LAYOUTS[joint.NAME]
     if dsb2018.LAYOUT in found and (found == [dsb2018.LAYOUT] or dsb2018.has_masks(root)):
         return dsb2018.LAYOUT
     if rle_csv.LAYOUT in found and dsb2018.LAYOUT in found:

@@ -1,0 +1,40 @@
+"""The moving average of the weights that an optimizer keeps, in place of the weights for a while.
+
+Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992, with an exponential average as in
+Adam's paper (Kingma and Ba 2015, section 7.2). What is scored, kept as the best, and written into weights files is the
+average; training goes on from the weights themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import keras
+import numpy as np
+
+
+@contextmanager
+def averaged_weights(model: keras.Model, optimizer: keras.Optimizer | None = None) -> Iterator[list[np.ndarray]]:
+    """Gives a model the averages of its trainable weights, and takes them back at the end.
+
+    Args:
+        model: The model, up to date (see `trainkit.checkpoint.synchronise`).
+        optimizer: Keeps the averages; by default the one that the model is compiled with, if any.
+
+    Yields:
+        The weights themselves, in the order of `model.trainable_variables`; empty, and the model untouched, where the
+        optimizer keeps no averages or has not made a step yet.
+    """
+    optimizer = optimizer or getattr(model, "optimizer", None)
+    if optimizer is None or not optimizer.use_ema or not int(keras.ops.convert_to_numpy(optimizer.iterations)):
+        yield []
+        return
+    variables = model.trainable_variables
+    own = [keras.ops.convert_to_numpy(variable).copy() for variable in variables]
+    optimizer.finalize_variable_values(variables)
+    try:
+        yield own
+    finally:
+        for variable, array in zip(variables, own, strict=True):
+            variable.assign(array)
