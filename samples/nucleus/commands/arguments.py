@@ -7,14 +7,20 @@ import time
 from pathlib import Path
 
 from nucleus.datasets.source import ImageSource
+from nucleus.images.decoding import NO_CHOICE, Planes
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import DEFAULT_MODEL
 from nucleus.models.weights import choose_recipe, find_recipe, starting_weights, trained_weights
 
 
-def image_source(args: argparse.Namespace, memory_limit: int | None = None) -> ImageSource:
+def image_source(args: argparse.Namespace, memory_limit: int | None = None, planes: Planes = NO_CHOICE) -> ImageSource:
     """Returns the data set of --dataset, --layout and --classes."""
-    return ImageSource(args.dataset, args.layout, args.classes, memory_limit)
+    return ImageSource(args.dataset, args.layout, args.classes, memory_limit, planes)
+
+
+def chosen_planes(args: argparse.Namespace) -> Planes:
+    """Returns the choice of --channel, --plane, --project and --frame."""
+    return Planes(args.channel, args.plane, args.project, args.frame)
 
 
 def model_weights(args: argparse.Namespace, default_model: str = DEFAULT_MODEL) -> Path | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nucleus.commands import options
-from nucleus.commands.arguments import base_recipe, image_source, model_weights, new_folder
+from nucleus.commands.arguments import base_recipe, chosen_planes, image_source, model_weights, new_folder
 from nucleus.commands.status import report_failures
 from nucleus.datasets.division import select_images
 from nucleus.models.registry import detection_config
@@ -17,6 +17,7 @@ SUMMARY = "find nuclei, write label images, overlays and tables"
 def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options."""
     options.add_dataset(command)
+    options.add_planes(command)
     options.add_configuration(command)
     options.add_image_files(command)
     options.add_division(command, "without IMAGE: images of the dataset (default: stage1_test)", "without IMAGE:")
@@ -38,10 +39,10 @@ def run(args: argparse.Namespace) -> int:
     if args.images and args.fold is not None:
         raise ValueError("--fold takes images of the data set. Received: --fold and image files.")
     if args.images:
-        dataset, failures = collect_images(args.images)
+        dataset, failures = collect_images(args.images, chosen_planes(args))
     else:
         dataset, _ = select_images(
-            image_source(args),
+            image_source(args, planes=chosen_planes(args)),
             weights,
             subset=args.subset,
             fold=args.fold,

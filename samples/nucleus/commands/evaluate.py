@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nucleus.commands import options
-from nucleus.commands.arguments import base_recipe, image_source, model_weights, new_folder
+from nucleus.commands.arguments import base_recipe, chosen_planes, image_source, model_weights, new_folder
 from nucleus.datasets.division import select_images
 from nucleus.datasets.layouts.base import UNKNOWN_MODALITY
 from nucleus.models.registry import ModelConfig, detection_config
@@ -24,6 +24,7 @@ SUMMARY = "score models on images with masks, and compare them"
 def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options."""
     options.add_dataset(command)
+    options.add_planes(command)
     options.add_configuration(command)
     options.add_division(
         command,
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     model = _model(args) if runs else None
     weights, config = model or (None, detection_config(base_recipe(args, None), dict(args.settings)))
     dataset, which = select_images(
-        image_source(args),
+        image_source(args, planes=chosen_planes(args)),
         weights,
         subset=args.subset,
         fold=args.fold,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleus.datasets.layouts import LAYOUTS
+from nucleus.images.decoding import PROJECTIONS
 from nucleus.models.network import PUBLISHED, RANDOM
 from nucleus.models.registry import MODELS, NETWORKS
 from nucleus.models.views import SYMMETRIES
@@ -114,6 +115,21 @@ def add_images(command: argparse.ArgumentParser) -> None:
 def add_image_files(command: argparse.ArgumentParser) -> None:
     """Adds image files that need not be in a data set."""
     command.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="image files, and folders of them")
+
+
+def add_planes(command: argparse.ArgumentParser) -> None:
+    """Adds the options that choose what to read of files with several channels, planes or frames."""
+    command.add_argument(
+        "--channel",
+        action="append",
+        metavar="NAME|N",
+        help="of files with several channels: the one to read, by its name in the file or its number from 1 on; give "
+        "it three times for red, green and blue. Such files are refused without it, and the error lists their channels",
+    )
+    plane = command.add_mutually_exclusive_group()
+    plane.add_argument("--plane", type=positive, metavar="N", help="of z-stacks: the plane to read, from 1 on")
+    plane.add_argument("--project", choices=PROJECTIONS, help="of z-stacks: project all planes instead")
+    command.add_argument("--frame", type=positive, metavar="N", help="of time series: the frame to read, from 1 on")
 
 
 def add_label_format(command: argparse.ArgumentParser) -> None:

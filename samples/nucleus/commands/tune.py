@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nucleus.commands import options
-from nucleus.commands.arguments import base_recipe, image_source, model_weights, new_folder
+from nucleus.commands.arguments import base_recipe, chosen_planes, image_source, model_weights, new_folder
 from nucleus.datasets.division import select_images
 from nucleus.models.registry import detection_config
 from nucleus.quiet import import_keras
@@ -16,6 +16,7 @@ SUMMARY = "search the settings with which a U-Net's channels become nuclei, or t
 def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options."""
     options.add_dataset(command)
+    options.add_planes(command)
     options.add_configuration(command)
     options.add_division(
         command,
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"{weights}: mask_rcnn has no thresholds to tune; tune is for U-Nets and classical methods.")
     grid = {name: parse_values(config, name, values) for name, values in args.grid}
     dataset, _ = select_images(
-        image_source(args),
+        image_source(args, planes=chosen_planes(args)),
         weights,
         subset=args.subset,
         fold=args.fold,

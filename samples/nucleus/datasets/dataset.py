@@ -23,6 +23,7 @@ from nucleus.datasets.layouts.base import EVERY_MODALITY, UNKNOWN_MODALITY, Data
 from nucleus.datasets.layouts.dsb2018 import TRAIN_FOLDER, VAL_IMAGE_IDS
 from nucleus.datasets.layouts.label_files import BinaryMaskWatch, LabelFile
 from nucleus.datasets.layouts.tables import CLASSES_FILE, MODALITIES, read_modalities
+from nucleus.images.decoding import NO_CHOICE, Planes
 from nucleus.images.labels import labels_to_masks, relabel_sequential
 from nucleus.images.reading import IMAGE_SUFFIXES, list_images, read_image
 
@@ -59,6 +60,7 @@ class NucleusDataset(Dataset):
         fit: Side in pixels of a square that images and label images are scaled to, with their aspect ratio, and padded
             to with zeros (a nucleus left without a pixel is dropped). None leaves them as they are.
         mixing: Mixing of images in `draw_sample`, for training; None for none.
+        planes: Choice of channel, plane and frame in files that hold several.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class NucleusDataset(Dataset):
         memory_limit: int = 256 * 2**20,
         fit: int | None = None,
         mixing: Mixing | None = None,
+        planes: Planes = NO_CHOICE,
     ):
         super().__init__()
         if fit is not None and fit < 1:
@@ -75,6 +78,7 @@ class NucleusDataset(Dataset):
         self.preprocessing = preprocessing
         self.fit = fit
         self.mixing = mixing
+        self.planes = planes
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self._memory = ArrayCache(memory_limit)
         self._binary_masks = BinaryMaskWatch()
@@ -302,7 +306,7 @@ class NucleusDataset(Dataset):
         return image if self.preprocessing is None else self.preprocessing(image)
 
     def _read_plain(self, image_id: int) -> np.ndarray:
-        image = read_image(self.image_info[image_id]["path"])
+        image = read_image(self.image_info[image_id]["path"], **vars(self.planes))
         return image if self.fit is None else resize_image(image, self.fit, self.fit)[0]
 
     def _load_plain(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:

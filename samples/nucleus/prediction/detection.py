@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
+from nucleus.images.decoding import NO_CHOICE, Planes
 from nucleus.models.base import NucleusModel
 from nucleus.prediction.predictions import ModelPredictions
 from nucleus.prediction.writers import Record, default_formats, open_writers
@@ -126,17 +127,18 @@ def write_detections(
     return run
 
 
-def collect_images(paths: Iterable[str | os.PathLike]) -> tuple[NucleusDataset, list[str]]:
+def collect_images(paths: Iterable[str | os.PathLike], planes: Planes = NO_CHOICE) -> tuple[NucleusDataset, list[str]]:
     """Gathers image files and the images of folders.
 
     Args:
         paths: Image files and folders of them.
+        planes: Choice of channel, plane and frame in files that hold several.
 
     Returns:
         dataset: Prepared data set of the images that were found; see `NucleusDataset.load_images` for their ids.
         failures: One message for each path without an image.
     """
-    dataset, failures = NucleusDataset(), []
+    dataset, failures = NucleusDataset(planes=planes), []
     for path in paths:
         try:
             dataset.load_images(path)

@@ -23,7 +23,7 @@ import numpy as np
 from nucleus.datasets.layouts.base import UNKNOWN_MODALITY, DatasetError, Layout, Part, Report, Sample
 from nucleus.datasets.layouts.painting import paint_in_order
 from nucleus.datasets.layouts.tables import CLASSES_FILE, read_modalities
-from nucleus.images.reading import list_images, read_image, read_mask
+from nucleus.images.reading import list_images, read_mask, read_shape
 
 TRAIN_FOLDER = "stage1_train"
 
@@ -92,7 +92,7 @@ def read_label_image(image_path: Path, mask_paths: Iterable[Path]) -> np.ndarray
         DatasetError: A mask has another shape than its image.
         nucleus.images.reading.ImageFileError: A file cannot be read.
     """
-    shape = read_image(image_path).shape[:2]
+    shape = read_shape(image_path)
     return paint_in_order(shape, ((path, _pixels(path, image_path, shape)) for path in mask_paths), image_path)
 
 

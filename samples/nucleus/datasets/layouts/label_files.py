@@ -11,7 +11,7 @@ import numpy as np
 
 from nucleus.datasets.layouts.base import DatasetError
 from nucleus.images.labels import relabel_sequential
-from nucleus.images.reading import read_image, read_labels
+from nucleus.images.reading import read_labels, read_shape
 
 # Endings of a label image's name after that of its image; Cellpose writes the first.
 LABEL_ENDINGS = ("_cp_masks", "_masks", "_mask", "_labels", "_label")
@@ -35,7 +35,7 @@ class LabelFile:
 
     def read(self, image: Path) -> np.ndarray:
         """Reads the label image; see `Truth.read`."""
-        labels, shape = read_labels(self.path), read_image(image).shape[:2]
+        labels, shape = read_labels(self.path), read_shape(image)
         if labels.shape != shape:
             raise DatasetError(f"{self.path}: the label image has shape {labels.shape}, its image {image} has {shape}")
         return close_gaps(labels)

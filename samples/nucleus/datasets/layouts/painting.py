@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from nucleus.datasets.layouts.base import DatasetError
-from nucleus.images.reading import read_image
+from nucleus.images.reading import read_shape
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def image_shape(image: Path, recorded: tuple[int, int] | None, source: Path) -> 
         DatasetError: The two shapes differ.
         nucleus.images.reading.ImageFileError: The image cannot be read.
     """
-    shape = read_image(image).shape[:2]
+    shape = read_shape(image)
     if recorded not in (None, shape):
         raise DatasetError(f"{source}: height and width are {recorded}, the image {image} has {shape}")
     return shape
