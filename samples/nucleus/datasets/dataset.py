@@ -23,9 +23,9 @@ from nucleus.datasets.layouts.base import EVERY_MODALITY, UNKNOWN_MODALITY, Data
 from nucleus.datasets.layouts.dsb2018 import TRAIN_FOLDER, VAL_IMAGE_IDS
 from nucleus.datasets.layouts.label_files import BinaryMaskWatch, LabelFile
 from nucleus.datasets.layouts.tables import CLASSES_FILE, MODALITIES, read_modalities
-from nucleus.images.decoding import NO_CHOICE, Planes
+from nucleus.images.decoding import NO_CHOICE, Planes, RawImage
 from nucleus.images.labels import labels_to_masks, relabel_sequential
-from nucleus.images.reading import IMAGE_SUFFIXES, list_images, read_image
+from nucleus.images.reading import IMAGE_SUFFIXES, list_images, read_image, read_raw
 
 __all__ = [
     "MODALITIES",
@@ -222,6 +222,21 @@ class NucleusDataset(Dataset):
             nucleus.images.reading.ImageFileError: The file cannot be read.
         """
         return self._memory.get(("image", image_id), lambda: self._read_image(image_id))
+
+    def load_raw(self, image_id: int) -> RawImage:
+        """Reads the samples of an image's file for measurements: of all channels, without preprocessing.
+
+        Args:
+            image_id: Index into `image_info`.
+
+        Returns:
+            The samples, at the size of the image that `load_image` returns.
+
+        Raises:
+            nucleus.images.reading.ImageFileError: The file cannot be read.
+        """
+        raw = read_raw(self.image_info[image_id]["path"], self.planes)
+        return raw if self.fit is None else raw._replace(pixels=resize_image(raw.pixels, self.fit, self.fit)[0])
 
     def load_labels(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """Reads an image's labels as one label image, through the caches.

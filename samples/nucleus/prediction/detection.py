@@ -116,11 +116,12 @@ def write_detections(
                 continue
             try:
                 labels, scores = find(name, image)
+                raw = dataset.load_raw(index)
             except ValueError as error:
                 run.failures.append(f"{path}: {error}")
                 continue
             for writer in writers:
-                writer.add(Record(name, path, image, labels, scores))
+                writer.add(Record(name, path, image, labels, scores, raw))
             run.images += 1
             run.nuclei += len(scores)
     run.seconds = time.perf_counter() - start
