@@ -13,9 +13,14 @@ from nucleus.models.registry import DEFAULT_MODEL
 from nucleus.models.weights import choose_recipe, find_recipe, starting_weights, trained_weights
 
 
-def image_source(args: argparse.Namespace, memory_limit: int | None = None, planes: Planes = NO_CHOICE) -> ImageSource:
+def image_source(
+    args: argparse.Namespace,
+    memory_limit: int | None = None,
+    planes: Planes = NO_CHOICE,
+    pixel_size: float | None = None,
+) -> ImageSource:
     """Returns the data set of --dataset, --layout and --classes."""
-    return ImageSource(args.dataset, args.layout, args.classes, memory_limit, planes)
+    return ImageSource(args.dataset, args.layout, args.classes, memory_limit, planes, pixel_size)
 
 
 def chosen_planes(args: argparse.Namespace) -> Planes:

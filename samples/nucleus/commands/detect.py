@@ -18,6 +18,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options."""
     options.add_dataset(command)
     options.add_planes(command)
+    options.add_pixel_size(command)
     options.add_configuration(command)
     options.add_image_files(command)
     options.add_division(command, "without IMAGE: images of the dataset (default: stage1_test)", "without IMAGE:")
@@ -39,10 +40,10 @@ def run(args: argparse.Namespace) -> int:
     if args.images and args.fold is not None:
         raise ValueError("--fold takes images of the data set. Received: --fold and image files.")
     if args.images:
-        dataset, failures = collect_images(args.images, chosen_planes(args))
+        dataset, failures = collect_images(args.images, chosen_planes(args), args.pixel_size)
     else:
         dataset, _ = select_images(
-            image_source(args, planes=chosen_planes(args)),
+            image_source(args, planes=chosen_planes(args), pixel_size=args.pixel_size),
             weights,
             subset=args.subset,
             fold=args.fold,

@@ -31,6 +31,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     fit = _add_command(subparsers, "fit", _FIT, _fit)
     options.add_dataset(fit)
     options.add_planes(fit)
+    options.add_pixel_size(fit)
     fit.add_argument(
         "--subset",
         default="val",
@@ -77,6 +78,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     predict = _add_command(subparsers, "predict", _PREDICT, _predict)
     options.add_dataset(predict)
     options.add_planes(predict)
+    options.add_pixel_size(predict)
     options.add_images(predict)
     _add_members(predict)
     predict.add_argument(
@@ -119,7 +121,7 @@ def _fit(args: argparse.Namespace, members: Members) -> int:
     given = {name: getattr(args, name) for name in ("threshold", "nms_threshold", "least_visible")}
     rules = Rules(**{name: value for name, value in given.items() if value is not None})
     settings = FitSettings(groups, rules, choose_threshold=args.threshold is None, seed=args.seed, threads=args.threads)
-    dataset = image_source(args, planes=chosen_planes(args)).load(args.subset)
+    dataset = image_source(args, planes=chosen_planes(args), pixel_size=args.pixel_size).load(args.subset)
     members.require_unseen([info["id"] for info in dataset.image_info])
     if isinstance(args.folds, Path):
         folds = read_folds(args.folds)
@@ -151,9 +153,9 @@ def _predict(args: argparse.Namespace, members: Members) -> int:
         _log.warning("%s: was fitted to what weights find with --tta=%s, not %s", args.ensemble, fitted, members.views)
     failures: list[str] = []
     if args.images:
-        dataset, failures = collect_images(args.images, chosen_planes(args))
+        dataset, failures = collect_images(args.images, chosen_planes(args), args.pixel_size)
     else:
-        source = image_source(args, planes=chosen_planes(args))
+        source = image_source(args, planes=chosen_planes(args), pixel_size=args.pixel_size)
         dataset = source.load(args.subset, require_masks=False, failures=failures)
     if dataset.num_images == 0:
         return report_failures(failures)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,16 @@ def add_planes(command: argparse.ArgumentParser) -> None:
     command.add_argument("--frame", type=positive, metavar="N", help="of time series: the frame to read, from 1 on")
 
 
+def add_pixel_size(command: argparse.ArgumentParser) -> None:
+    """Adds the option for the size of a pixel."""
+    command.add_argument(
+        "--pixel-size",
+        type=_length,
+        metavar="UM",
+        help="side of a pixel in µm, for measurements (default: what each file says: OME-XML, ImageJ, resolution tags)",
+    )
+
+
 def add_label_format(command: argparse.ArgumentParser) -> None:
     """Adds the option for the file format of label images."""
     command.add_argument("--label-format", choices=("png", "tif"), default="png", help="of the label images")
@@ -188,6 +199,17 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number above 0, received {text!r}")
     return int(text)
+
+
+def _length(text: str) -> float:
+    """Reads a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, received {text!r}")
+    return value
 
 
 def number(text: str) -> int:

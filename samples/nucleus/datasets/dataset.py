@@ -61,6 +61,7 @@ class NucleusDataset(Dataset):
             to with zeros (a nucleus left without a pixel is dropped). None leaves them as they are.
         mixing: Mixing of images in `draw_sample`, for training; None for none.
         planes: Choice of channel, plane and frame in files that hold several.
+        pixel_size: Side of a pixel in µm, for measurements; None for what each file says.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class NucleusDataset(Dataset):
         fit: int | None = None,
         mixing: Mixing | None = None,
         planes: Planes = NO_CHOICE,
+        pixel_size: float | None = None,
     ):
         super().__init__()
         if fit is not None and fit < 1:
@@ -79,6 +81,7 @@ class NucleusDataset(Dataset):
         self.fit = fit
         self.mixing = mixing
         self.planes = planes
+        self.pixel_size = pixel_size
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self._memory = ArrayCache(memory_limit)
         self._binary_masks = BinaryMaskWatch()
@@ -236,7 +239,11 @@ class NucleusDataset(Dataset):
             nucleus.images.reading.ImageFileError: The file cannot be read.
         """
         raw = read_raw(self.image_info[image_id]["path"], self.planes)
-        return raw if self.fit is None else raw._replace(pixels=resize_image(raw.pixels, self.fit, self.fit)[0])
+        raw = raw if self.pixel_size is None else raw._replace(pixel_size=self.pixel_size)
+        if self.fit is None:
+            return raw
+        pixels, _, scale, _, _ = resize_image(raw.pixels, self.fit, self.fit)
+        return raw._replace(pixels=pixels, pixel_size=raw.pixel_size and raw.pixel_size / scale)
 
     def load_labels(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """Reads an image's labels as one label image, through the caches.

@@ -34,16 +34,24 @@ _SHAPE = {
     "orientation": "orientation",
     "feret_diameter": "feret_diameter_max",
 }
+_LENGTHS = (
+    *("centroid_y", "centroid_x", "equivalent_diameter", "perimeter", "major_axis", "minor_axis", "feret_diameter"),
+    "nearest_distance",
+)
 _INTENSITY = "intensity"
 COLUMNS = (
     *_FIRST,
     *(f"{statistic}_{_INTENSITY}" for statistic in STATISTICS),
     *("equivalent_diameter", "perimeter", "circularity", "major_axis", "minor_axis", "orientation", "feret_diameter"),
     *("nearest_distance", "touches_edge"),
+    "area_um2",
+    *(f"{name}_um" for name in _LENGTHS),
 )
 
 
-def measure(labels: np.ndarray, image: RawImage | np.ndarray | None = None) -> pd.DataFrame:
+def measure(
+    labels: np.ndarray, image: RawImage | np.ndarray | None = None, pixel_size: float | None = None
+) -> pd.DataFrame:
     """Measures every nucleus of a label image.
 
     Shapes are those of `skimage.measure.regionprops`, in pixels:
@@ -57,6 +65,9 @@ def measure(labels: np.ndarray, image: RawImage | np.ndarray | None = None) -> p
     * circularity, 4 pi area / perimeter^2, at most 1: perimeters of a few pixels are too short;
     * nearest_distance from centroid to nearest other centroid in the image, NaN where there is none;
     * touches_edge, 1 where the bounding box reaches the image's edge and the nucleus may go on beyond it, else 0.
+
+    Where the side of a pixel is known, area_um2 follows, and centroid, diameters, perimeter, axes and nearest_distance
+    in µm (perimeter_um and so on).
 
     Intensities are those of the file, in its own units: mean, min, max, std (of the population) and sum of the channel
     that is shown to a network, as mean_intensity and so on; of several shown channels their luminance (ITU-R BT.601:
@@ -75,6 +86,7 @@ def measure(labels: np.ndarray, image: RawImage | np.ndarray | None = None) -> p
         labels: Integer [H, W], 0 background; other numbers are nuclei.
         image: Samples to measure, [H, W] grey or [H, W, 3] RGB of any real dtype, or what
             `nucleus.images.reading.read_raw` returns; None for shapes only.
+        pixel_size: Side of a pixel in µm; None for that of the image, if it is known.
 
     Returns:
         One row a nucleus, by ascending label.
@@ -87,6 +99,11 @@ def measure(labels: np.ndarray, image: RawImage | np.ndarray | None = None) -> p
     if raw is not None and raw.pixels.shape[:2] != labels.shape:
         raise ValueError(f"Image and labels differ in shape. Received: {raw.pixels.shape[:2]} and {labels.shape}")
     columns = _shapes(labels)
+    if pixel_size is None and raw is not None:
+        pixel_size = raw.pixel_size
+    if pixel_size is not None:
+        columns["area_um2"] = columns["area"] * pixel_size**2
+        columns |= {f"{name}_um": columns[name] * pixel_size for name in _LENGTHS}
     if raw is not None:
         columns |= _intensities(labels, raw, columns["label"])
     return pd.DataFrame(columns)[in_order(columns, COLUMNS)]

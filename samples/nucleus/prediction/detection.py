@@ -128,18 +128,21 @@ def write_detections(
     return run
 
 
-def collect_images(paths: Iterable[str | os.PathLike], planes: Planes = NO_CHOICE) -> tuple[NucleusDataset, list[str]]:
+def collect_images(
+    paths: Iterable[str | os.PathLike], planes: Planes = NO_CHOICE, pixel_size: float | None = None
+) -> tuple[NucleusDataset, list[str]]:
     """Gathers image files and the images of folders.
 
     Args:
         paths: Image files and folders of them.
         planes: Choice of channel, plane and frame in files that hold several.
+        pixel_size: Side of a pixel in µm, for measurements; None for what each file says.
 
     Returns:
         dataset: Prepared data set of the images that were found; see `NucleusDataset.load_images` for their ids.
         failures: One message for each path without an image.
     """
-    dataset, failures = NucleusDataset(planes=planes), []
+    dataset, failures = NucleusDataset(planes=planes, pixel_size=pixel_size), []
     for path in paths:
         try:
             dataset.load_images(path)

@@ -153,6 +153,55 @@ def test_detect_measures_raw_intensities_of_all_channels(tmp_path, field):
     np.testing.assert_allclose(both["mean_GFP"], expected, atol=1e-4)
 
 
+def test_micrometres_are_those_of_scikit_image(field):
+    image, labels = field
+    table = measure(labels, image, pixel_size=0.325)
+    properties = {
+        "area_um2": "area",
+        "equivalent_diameter_um": "equivalent_diameter_area",
+        "perimeter_um": "perimeter",
+        "major_axis_um": "axis_major_length",
+        "minor_axis_um": "axis_minor_length",
+        "feret_diameter_um": "feret_diameter_max",
+        "centroid_y_um": "centroid-0",
+        "centroid_x_um": "centroid-1",
+    }
+    wanted = tuple(dict.fromkeys(name.partition("-")[0] for name in properties.values()))
+    expected = regionprops_table(labels, properties=wanted, spacing=(0.325, 0.325))
+    for column, key in properties.items():
+        np.testing.assert_allclose(table[column], expected[key], rtol=1e-6, err_msg=column)
+    np.testing.assert_allclose(table["nearest_distance_um"], 0.325 * table["nearest_distance"])
+    row = summarise(table, labels.shape, 0.325)
+    assert row["pixel_size_um"] == 0.325
+    assert row["nuclei_per_mm2"] == pytest.approx(len(table) / (labels.size * 0.325**2 * 1e-6))
+    assert row["area_um2_median"] == pytest.approx(np.median(table["area_um2"]))
+
+
+def test_tables_are_in_micrometres_where_the_pixel_size_is_known(tmp_path, field):
+    image, _ = field
+    tifffile.imwrite(tmp_path / "known.tif", image, ome=True, metadata={"PhysicalSizeX": 0.65, "PhysicalSizeY": 0.65})
+    tifffile.imwrite(tmp_path / "not.tif", image)
+    files = [str(tmp_path / "known.tif"), str(tmp_path / "not.tif")]
+
+    def detect(name, *arguments):
+        output = tmp_path / name
+        assert cli.main(["detect", *arguments, "--preset=otsu", f"--output={output}"]) == 0
+        return pd.read_csv(output / "nuclei.csv"), pd.read_csv(output / "images.csv").set_index("ImageId")
+
+    nuclei, images = detect("both", *files)
+    known = nuclei["ImageId"] == "known"
+    np.testing.assert_allclose(nuclei["area_um2"][known], nuclei["area"][known] * 0.65**2, atol=1e-4)
+    assert nuclei["area_um2"][~known].isna().all() and not nuclei["area_um2"][known].isna().any()
+    assert images["pixel_size_um"]["known"] == 0.65 and np.isnan(images["pixel_size_um"]["not"])
+    assert images["nuclei_per_mm2"]["known"] > 0 and np.isnan(images["nuclei_per_mm2"]["not"])
+    nuclei, images = detect("neither", files[1])
+    assert not any("um" in name.split("_") or "um2" in name for name in nuclei)
+    assert "nuclei_per_mm2" not in images and np.isnan(images["pixel_size_um"]["not"])
+    nuclei, images = detect("told", *files, "--pixel-size=0.10833")
+    np.testing.assert_allclose(nuclei["area_um2"], nuclei["area"] * 0.10833**2, atol=1e-4)
+    assert images["pixel_size_um"].tolist() == [0.10833] * 2
+
+
 def test_raw_pixels_follow_the_size_of_the_data_set(tmp_path, field):
     image, _ = field
     tifffile.imwrite(tmp_path / "a.tif", image.astype(np.uint16) * 50)

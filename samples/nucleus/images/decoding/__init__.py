@@ -28,7 +28,7 @@ def decode(path: Path, meaning: Meaning = "image", planes: Planes = NO_CHOICE, e
             that shows 0 as white, 0 is brightest in an "image" and 0 in a "mask" or in "labels", since programs mark
             nuclei by numbers, however they show them. "labels" refuses lossy compression.
         planes: Choice of channel, plane and frame.
-        every_channel: Reads all channels, also those that are not chosen.
+        every_channel: Reads all channels, also those that are not chosen, and the pixel size.
 
     Returns:
         The samples of the file's sample type; alpha is dropped.

@@ -22,11 +22,13 @@ class RawImage(NamedTuple):
         pixels: `[H, W, C]` of the file's own sample type.
         channels: Names of the C channels; "" for one without a name.
         shown: Indices of the channels that the image for a network is made of: one (grey) or three (red, green, blue).
+        pixel_size: Side of a pixel in µm; None where it is not known.
     """
 
     pixels: np.ndarray
     channels: tuple[str, ...]
     shown: tuple[int, ...]
+    pixel_size: float | None = None
 
     def visible(self) -> np.ndarray:
         """Returns the samples that the image for a network is made of, `[H, W]` or `[H, W, 3]`."""

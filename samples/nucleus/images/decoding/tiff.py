@@ -11,7 +11,7 @@ import numpy as np
 import tifffile
 
 from nucleus.images.decoding.base import ImageFileError, Meaning, RawImage, check_size, decode_with_opencv
-from nucleus.images.decoding.metadata import channel_names
+from nucleus.images.decoding.metadata import channel_names, pixel_size
 from nucleus.images.decoding.planes import COLOURS, Planes, project
 
 SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
@@ -82,7 +82,8 @@ class _Reader:
             if wanted != tuple(range(pixels.shape[2])):
                 pixels = pixels[..., list(wanted)]
         shown = chosen.channels if every_channel else tuple(range(len(wanted)))
-        return RawImage(pixels, tuple(names[i] for i in wanted), shown)
+        size = pixel_size(self.file, self.series) if every_channel else None
+        return RawImage(pixels, tuple(names[i] for i in wanted), shown, size)
 
     def _roles(self, planes: Planes) -> str:
         """Returns the outer axes; one without a name becomes that of channels if one is chosen, else that of planes."""
