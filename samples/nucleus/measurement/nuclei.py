@@ -92,12 +92,19 @@ def measure(
         One row a nucleus, by ascending label.
 
     Raises:
-        ValueError: Image and labels differ in height or width, or the array is no grey or RGB image.
+        ValueError: Image and labels differ in height or width, the labels are no whole numbers from 0 on, or the array
+            is no grey or RGB image.
     """
     labels = np.asarray(labels)
+    if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer) or labels.min(initial=0) < 0:
+        raise ValueError(f"Expected labels [H, W], whole numbers from 0 on. Received: {labels.dtype} {labels.shape}")
     raw = None if image is None else _as_raw(image)
     if raw is not None and raw.pixels.shape[:2] != labels.shape:
         raise ValueError(f"Image and labels differ in shape. Received: {raw.pixels.shape[:2]} and {labels.shape}")
+    numbers = None
+    if labels.max(initial=0) > labels.size:
+        # scikit-image needs memory for every number up to the highest.
+        numbers, labels = _without_gaps(labels)
     columns = _shapes(labels)
     if pixel_size is None and raw is not None:
         pixel_size = raw.pixel_size
@@ -106,6 +113,8 @@ def measure(
         columns |= {f"{name}_um": columns[name] * pixel_size for name in _LENGTHS}
     if raw is not None:
         columns |= _intensities(labels, raw, columns["label"])
+    if numbers is not None:
+        columns["label"] = numbers[columns["label"] - 1]
     return pd.DataFrame(columns)[in_order(columns, COLUMNS)]
 
 
@@ -124,6 +133,12 @@ def _as_raw(image: RawImage | np.ndarray) -> RawImage:
     if pixels.ndim != 3 or pixels.shape[2] != 3:
         raise ValueError(f"Expected an image [H, W] or [H, W, 3] RGB, or a RawImage. Received: shape {pixels.shape}")
     return RawImage(pixels, COLOURS, (0, 1, 2))
+
+
+def _without_gaps(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the labels that occur, ascending, and the label image with 1...N instead of them."""
+    numbers = np.unique(labels[labels > 0])
+    return numbers, np.where(labels > 0, np.searchsorted(numbers, labels) + 1, 0)
 
 
 def _shapes(labels: np.ndarray) -> dict[str, np.ndarray]:

@@ -106,7 +106,18 @@ def test_a_single_nucleus_and_none():
     assert one["circularity"][0] == 1 and one["sum_intensity"][0] == 5.5
 
 
+def test_high_labels_take_no_memory_and_keep_their_numbers(field):
+    image, labels = field
+    high = np.where(labels > 0, labels.astype(np.int64) * 100_000_000, 0)
+    table, expected = measure(high, image), measure(labels, image)
+    assert table["label"].tolist() == (expected["label"].to_numpy() * 100_000_000).tolist()
+    pd.testing.assert_frame_equal(table.drop(columns="label"), expected.drop(columns="label"))
+
+
 def test_what_does_not_fit_is_refused():
+    for labels in (np.zeros((4, 4)), np.full((4, 4), -1), np.zeros((4, 4, 1), int)):
+        with pytest.raises(ValueError, match="whole numbers from 0 on"):
+            measure(labels)
     with pytest.raises(ValueError, match=r"differ in shape\. Received: \(4, 5\) and \(4, 4\)"):
         measure(np.zeros((4, 4), int), np.zeros((4, 5)))
     with pytest.raises(ValueError, match=r"or \[H, W, 3\] RGB, or a RawImage\. Received: shape \(4, 4, 2\)"):

@@ -26,7 +26,8 @@ class Record:
         file: Path of the image file.
         image: uint8 `[H, W, 3]` RGB, as read from the file.
         labels: int32 `[H, W]`, 0 background, 1..N one nucleus each.
-        scores: float32 `[N]` in 0..1; `scores[k]` belongs to label k + 1.
+        scores: float32 `[N]` in 0..1; `scores[k]` belongs to label k + 1. None where they are not known; labels may
+            have gaps then.
         raw: Samples of the file, with all its channels.
     """
 
@@ -34,7 +35,7 @@ class Record:
     file: str
     image: np.ndarray
     labels: np.ndarray
-    scores: np.ndarray
+    scores: np.ndarray | None
     raw: RawImage
 
     @cached_property

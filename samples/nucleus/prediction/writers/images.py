@@ -20,7 +20,7 @@ class ImagesTable(TableWriter):
         height, width = record.labels.shape
         row = {"ImageId": record.id, "file": record.file, "height": height, "width": width}
         size = record.raw.pixel_size
-        row |= {"nuclei": len(record.scores), **summarise(record.nuclei, (height, width), size)}
+        row |= {"nuclei": len(record.nuclei), **summarise(record.nuclei, (height, width), size)}
         # Other numbers are measured and rounded; this one is given.
         row["pixel_size_um"] = "" if size is None else f"{size:.7g}"
         return pd.DataFrame([row])

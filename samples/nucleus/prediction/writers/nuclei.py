@@ -21,5 +21,6 @@ class NucleiTable(TableWriter):
         """Returns the measurements of an image's nuclei, see `nucleus.measurement.measure`, with image and scores."""
         table = record.nuclei.copy()
         table.insert(0, "ImageId", record.id)
-        table.insert(2, "score", np.asarray(record.scores)[table["label"].to_numpy() - 1])
+        known = record.scores is not None
+        table.insert(2, "score", np.asarray(record.scores)[table["label"].to_numpy() - 1] if known else np.nan)
         return table
