@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import copy
 import itertools
+import logging
 import os
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from nucleus.datasets.cache import ArrayCache, LabelCache, label_cache_folder
 from nucleus.datasets.layouts import read_samples
 from nucleus.datasets.layouts.base import EVERY_MODALITY, UNKNOWN_MODALITY, DatasetError, Sample, raise_error
 from nucleus.datasets.layouts.dsb2018 import TRAIN_FOLDER, VAL_IMAGE_IDS
-from nucleus.datasets.layouts.label_files import BinaryMaskWatch, LabelFile
+from nucleus.datasets.layouts.label_files import BinaryMaskWatch, LabelFile, split_by_products
 from nucleus.datasets.layouts.tables import CLASSES_FILE, MODALITIES, read_modalities
 from nucleus.images.decoding import NO_CHOICE, Planes, RawImage
 from nucleus.images.labels import labels_to_masks, relabel_sequential
@@ -37,6 +38,7 @@ __all__ = [
     "shipped_data",
 ]
 SOURCE = "nucleus"
+_log = logging.getLogger(__name__)
 
 
 def shipped_data() -> Path:
@@ -190,7 +192,8 @@ class NucleusDataset(Dataset):
         is added once.
 
         Args:
-            paths: Image files, and folders whose image files (not those in subfolders) are added.
+            paths: Image files, and folders whose image files (not those in subfolders) are added, without what programs
+                write beside images (`nucleus.datasets.layouts.label_files.split_by_products`), which a warning counts.
 
         Raises:
             DatasetError: A path is missing, or a folder holds no image file.
@@ -387,9 +390,17 @@ def _image_files(path: Path) -> list[Path]:
         if not path.exists():
             raise DatasetError(f"{path}: there is no such file or folder")
         return [path]
-    found = list_images(path)
+    found, by_products = split_by_products(list_images(path))
+    left_out = ""
+    if by_products:
+        files = "file" if len(by_products) == 1 else "files"
+        left_out = f"left out {len(by_products)} {files} that programs write beside images ({by_products[0].name}"
+        left_out += ")" if len(by_products) == 1 else ", ...)"
     if not found:
-        raise DatasetError(f"{path}: no image file ({', '.join(IMAGE_SUFFIXES)}) is directly in this folder")
+        what = f"no image file ({', '.join(IMAGE_SUFFIXES)}) is directly in this folder"
+        raise DatasetError(f"{path}: {what}{left_out and '; ' + left_out}")
+    if left_out:
+        _log.warning("%s: %s; a file that is named itself is taken", path, left_out)
     return found
 
 
