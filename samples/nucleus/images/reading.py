@@ -15,7 +15,7 @@ The rules, in one place:
   channels (GFP, DAPI, ...), planes or frames the chosen one is read; without a choice the file is refused, and the
   error lists what it holds. Three chosen channels become red, green and blue. Pages whose meaning the file does not
   state are planes, or channels where one is chosen. The first of several separate images in a TIFF (a pyramid, a
-  thumbnail) is read.
+  thumbnail) is read. Of an OME data set in several files the first file is, and stands for all.
 * Pixels are taken in stored order: an EXIF orientation is ignored, as masks are drawn on stored pixels.
 """
 

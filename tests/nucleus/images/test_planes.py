@@ -183,6 +183,45 @@ def test_a_stack_that_one_page_describes_is_read(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif", plane=2), to_rgb(stack[1]))
 
 
+def write_files(folder):
+    """Writes the channels as an OME data set of two files, each of which describes both."""
+    ids = [f"urn:uuid:00000000-0000-0000-0000-00000000000{number}" for number in range(2)]
+    data = "".join(
+        f'<TiffData FirstC="{number}" IFD="0" PlaneCount="1"><UUID FileName="{number}.ome.tif">{ids[number]}</UUID>'
+        "</TiffData>"
+        for number in range(2)
+    )
+    height, width = CHANNELS.shape[1:]
+    for number in range(2):
+        xml = (
+            f'<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+            f'UUID="{ids[number]}"><Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint16" '
+            f'SizeX="{width}" SizeY="{height}" SizeC="2" SizeZ="1" SizeT="1"><Channel ID="Channel:0:0" Name="GFP"/>'
+            f'<Channel ID="Channel:0:1" Name="DAPI"/>{data}</Pixels></Image></OME>'
+        )
+        tifffile.imwrite(folder / f"{number}.ome.tif", CHANNELS[number], description=xml, metadata=None)
+
+
+def test_a_data_set_in_several_files_is_read_once(tmp_path):
+    write_files(tmp_path)
+    np.testing.assert_array_equal(read_image(tmp_path / "0.ome.tif", channel="DAPI"), to_rgb(CHANNELS[1]))
+    with pytest.raises(ImageFileError, match=r"1\.ome\.tif: belongs to a data set of several files: read 0\.ome\.tif"):
+        read_image(tmp_path / "1.ome.tif", channel="DAPI")
+    (tmp_path / "1.ome.tif").unlink()
+    np.testing.assert_array_equal(read_image(tmp_path / "0.ome.tif", channel="GFP"), to_rgb(CHANNELS[0]))
+    with pytest.raises(ImageFileError, match="in another file of this data set, which is not there"):
+        read_image(tmp_path / "0.ome.tif", channel="DAPI")
+
+
+def test_separate_images_that_are_not_read_are_counted(tmp_path, caplog):
+    with tifffile.TiffWriter(tmp_path / "a.tif", ome=True) as file:
+        for channel in CHANNELS:
+            file.write(channel[: 20 + len(channel) // 2], metadata={"axes": "YX"})
+    raw = read_raw(tmp_path / "a.tif")
+    np.testing.assert_array_equal(raw.visible(), CHANNELS[0][: 20 + CHANNELS.shape[1] // 2])
+    assert "a.tif: holds 3 separate images; the first of them" in caplog.text
+
+
 def test_a_truncated_stack_is_refused(tmp_path):
     write_stack(tmp_path / "a.ome.tif")
     data = (tmp_path / "a.ome.tif").read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import struct
 from functools import cached_property
@@ -14,6 +15,7 @@ from nucleus.images.decoding.base import ImageFileError, Meaning, RawImage, chec
 from nucleus.images.decoding.metadata import channel_names, pixel_size
 from nucleus.images.decoding.planes import COLOURS, Planes, project
 
+_log = logging.getLogger(__name__)
 SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 # tifffile decodes these without its optional codecs and knows every sample type; libtiff (OpenCV) gets the rest.
 _TIFFFILE_COMPRESSIONS = (1, 8, 32773, 32946)
@@ -49,6 +51,7 @@ class _Reader:
         self._check_complete(self.page)
         self._check_chain()
         self.series = file.series[0]
+        self._check_files()
         axes, inner = self.series.axes, self.page.axes
         if inner not in ("YX", "YXS", "SYX") or not axes.endswith(inner):
             raise self._unknown_stack()
@@ -82,7 +85,10 @@ class _Reader:
             if wanted != tuple(range(pixels.shape[2])):
                 pixels = pixels[..., list(wanted)]
         shown = chosen.channels if every_channel else tuple(range(len(wanted)))
-        size = pixel_size(self.file, self.series) if every_channel else None
+        size = None
+        if every_channel:
+            size = pixel_size(self.file, self.series)
+            self._tell_of_others()
         return RawImage(pixels, tuple(names[i] for i in wanted), shown, size)
 
     def _roles(self, planes: Planes) -> str:
@@ -132,6 +138,12 @@ class _Reader:
         if page is None:
             raise ImageFileError("the plane is in another file of this data set, which is not there")
         self._check_complete(page)
+        if page.parent is not self.file:
+            page.parent.filehandle.open()
+            try:
+                return self._samples(self._decompressed(page))
+            finally:
+                page.parent.filehandle.close()
         compression = self.page.compression
         own = compression in _TIFFFILE_COMPRESSIONS and self.page.predictor in _TIFFFILE_PREDICTORS
         if not own and compression in _LIBTIFF_COMPRESSIONS and self._samples_that_are_channels() == 1:
@@ -190,6 +202,20 @@ class _Reader:
             offset = self._number(after, layout.offsetformat, layout.offsetsize)
             if offset >= handle.size:
                 raise ImageFileError(f"the TIFF is truncated ({handle.size} bytes)")
+
+    def _check_files(self) -> None:
+        """Refuses all but the first file of an OME data set: each describes all of it, which would be counted again."""
+        first = self.series.pages[0]
+        if first is None:
+            raise ImageFileError("belongs to a data set of several files, the first of which is not there")
+        if first.parent is not self.file:
+            raise ImageFileError(f"belongs to a data set of several files: read {first.parent.filehandle.name}")
+
+    def _tell_of_others(self) -> None:
+        count = len(self.file.series)
+        if count > 1:
+            path, size = self.file.filehandle.path, f"{self.page.imagelength} x {self.page.imagewidth} pixels"
+            _log.warning("%s: holds %d separate images; the first of them, %s, is read", path, count, size)
 
     def _number(self, offset: int, layout: str, size: int) -> int:
         self.file.filehandle.seek(offset)
