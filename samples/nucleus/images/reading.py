@@ -25,9 +25,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from nucleus.images.decoding import ImageFileError, decode
-
-__all__ = ["IMAGE_SUFFIXES", "ImageFileError", "list_images", "read_image", "read_labels", "read_mask", "to_rgb"]
+from nucleus.images.decoding import ImageFileError as ImageFileError
+from nucleus.images.decoding import decode
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 
@@ -119,6 +118,11 @@ def list_images(folder: str | os.PathLike) -> list[Path]:
         for path in Path(folder).iterdir()
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
     )
+
+
+def list_folders(folder: str | os.PathLike) -> list[Path]:
+    """Lists the folders directly in a folder, sorted by name, without hidden ones."""
+    return sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != ".")
 
 
 def to_rgb(pixels: np.ndarray) -> np.ndarray:
