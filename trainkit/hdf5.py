@@ -183,9 +183,8 @@ def load_weights(
     model_layers = [part for layer in model.layers for part in _parts(layer)]
     matches = _match(model_layers, file_layers)
     used = {id(match) for match in matches if match is not None}
-    report = LoadReport(
-        unused=[layer.name for layer in file_layers if id(layer) not in used | _excluded(file_layers, exclude)]
-    )
+    left = (layer for layer in file_layers if id(layer) not in used and not {layer.group, layer.name} & exclude)
+    report = LoadReport(unused=[layer.name for layer in left])
 
     pairs, problems = [], []
     for layer, match in zip(model_layers, matches, strict=True):
@@ -327,11 +326,6 @@ def _match(model_layers: list[_ModelLayer], file_layers: list[FileLayer]) -> lis
         else:
             matches.append(numbered[0] if len(numbered) == 1 else None)
     return matches
-
-
-def _excluded(file_layers: list[FileLayer], exclude: set[str]) -> set[int]:
-    """Returns the identities of the file's layers whose own or group's name is excluded."""
-    return {id(layer) for layer in file_layers if {layer.group, layer.name} & exclude}
 
 
 def _pair(
