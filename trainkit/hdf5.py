@@ -21,21 +21,10 @@ from trainkit.hdf5_layout import (
     WeightsFileError,
     open_for_reading,
     read_file_layers,
-    read_layers,
     read_names,
     unique_name,
     write_groups,
 )
-
-__all__ = [
-    "LoadReport",
-    "WeightsFileError",
-    "assign",
-    "load_weights",
-    "read_layers",
-    "save_weights",
-    "write_weights",
-]
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ import pytest
 from keras import ops
 
 from trainkit import imagenet
-from trainkit.hdf5 import WeightsFileError, read_layers, save_weights
-from trainkit.hdf5_layout import write_groups
+from trainkit.hdf5 import WeightsFileError, save_weights
+from trainkit.hdf5_layout import read_layers, write_groups
 from unet.architecture import build_unet, encoder_layer_names
 from unet.config import UNetConfig, make_config
 from unet.encoders import resnet50_encoder, xception_encoder
