@@ -52,12 +52,7 @@ class Images:
     layout: str | None = None
     classes: Path | None = None
 
-    def load(
-        self,
-        subset: str,
-        only: Collection[str] | None = None,
-        fit: int | None = None,
-    ) -> NucleusDataset:
+    def load(self, subset: str, only: Collection[str] | None = None, fit: int | None = None) -> NucleusDataset:
         """Reads a subset.
 
         Args:
