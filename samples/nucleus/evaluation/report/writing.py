@@ -14,7 +14,7 @@ from nucleus.evaluation.report import figures
 from nucleus.evaluation.report.gallery import Exhibit, encode, make_gallery
 from nucleus.evaluation.report.page import render
 from nucleus.prediction.predictions import Predictions, require_distinct_names
-from trainkit.files import atomic_path, write_text
+from trainkit.files import write_bytes, write_text
 
 PAGE_FILE = "report.html"
 
@@ -57,8 +57,7 @@ def write_report(
     text = render(evaluations, [source.source for source in predictions], description, plots, exhibits)
     folder = Path(folder)
     for name, data in {**{f"{name}.png": data for name, data in plots.items()}, **_picture_files(exhibits)}.items():
-        with atomic_path(folder / name) as temporary:
-            temporary.write_bytes(data)
+        write_bytes(folder / name, data)
     write_text(folder / PAGE_FILE, text)
     return folder / PAGE_FILE
 
