@@ -107,7 +107,7 @@ def write_weights(file: h5py.File, model: keras.Model, *, dtype: str | None = No
     if any(id(variable) not in layer_weights for variable in model.weights):
         raise WeightsFileError(f"the model {model.name} owns variables itself; the layout has no place for them")
     groups = ((layer.name, _named_arrays(layer, dtype)) for layer in model.layers)
-    write_groups(file, groups, backend=keras.backend.backend(), keras_version=keras.__version__, compress=compress)
+    write_groups(file, groups, compress)
 
 
 def repack_weights(
@@ -140,9 +140,7 @@ def repack_weights(
             for layer in layers
         ]
     with atomic_path(target) as temporary, h5py.File(temporary, "w") as packed:
-        write_groups(
-            packed, groups, backend=keras.backend.backend(), keras_version=keras.__version__, compress=compress
-        )
+        write_groups(packed, groups, compress)
 
 
 def load_weights(

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import h5py
+import keras
 import numpy as np
 
 # Variable's name in older writers -> name in Keras today. `running_std` held the variance.
@@ -119,20 +120,13 @@ def read_layers(path: str | os.PathLike) -> dict[str, dict[str, np.ndarray]]:
 
 
 def write_groups(
-    file: h5py.File,
-    groups: Iterable[tuple[str, list[tuple[str, np.ndarray]]]],
-    *,
-    backend: str,
-    keras_version: str,
-    compress: bool = False,
+    file: h5py.File, groups: Iterable[tuple[str, list[tuple[str, np.ndarray]]]], compress: bool = False
 ) -> None:
     """Writes layers into an open, empty file in the legacy layout.
 
     Args:
         file: Open HDF5 file.
         groups: Pairs of a layer name and its weights: pairs of a name such as `conv1/kernel:0` and an array.
-        backend: Value of the attribute `backend`.
-        keras_version: Value of the attribute `keras_version`.
         compress: Whether to store the arrays with gzip.
     """
     names = []
@@ -144,8 +138,8 @@ def write_groups(
             filters = {"compression": "gzip", "shuffle": True} if compress and array.ndim else {}
             group.create_dataset(weight, data=array, **filters)
     _write_names(file, "layer_names", names)
-    file.attrs["backend"] = np.bytes_(backend)
-    file.attrs["keras_version"] = np.bytes_(keras_version)
+    file.attrs["backend"] = np.bytes_(keras.backend.backend())
+    file.attrs["keras_version"] = np.bytes_(keras.__version__)
 
 
 def _read_group(path: str | os.PathLike, root: h5py.Group, group: str) -> list[FileLayer]:

@@ -55,12 +55,6 @@ class ArrayCache:
             self._keep(key, array)
         return array.copy()
 
-    def clear(self) -> None:
-        """Removes all arrays."""
-        with self._lock:
-            self._arrays.clear()
-            self._bytes = 0
-
     def _keep(self, key: Hashable, array: np.ndarray) -> None:
         if array.nbytes > self.limit:
             return

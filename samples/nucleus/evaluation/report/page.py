@@ -58,7 +58,7 @@ def render(
         rank_columns=[] if ranks is None else [" ".join(filter(None, column)) for column in ranks.columns],
         ranked=[] if ranks is None else rank_sum_rows(ranks, evaluations),
         curve=_table("average precision", curve, evaluations),
-        definitions=[_definition(measure, first.threshold) for measure in (*main, *further)],
+        definitions=[(measure, measure.defined(first.threshold)) for measure in (*main, *further)],
         plots={name: data_uri(data, "image/png") for name, data in plots.items()},
         recalls=[_recall_table(column, evaluations) for column in PROPERTIES] if overall["true"] else [],
         recall_bins=figures.RECALL_BINS,
@@ -79,11 +79,6 @@ def data_uri(data: bytes, kind: str) -> str:
 
 def _table(name: str, measures: Sequence[Measure], evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     return {"name": name, "measures": measures, "groups": compare(evaluations, measures)}
-
-
-def _definition(measure: Measure, threshold: float) -> dict[str, str]:
-    text = measure.definition.replace("{threshold}", f"{threshold:g}")
-    return {"name": measure.key, "arrow": measure.arrow, "text": text, "source": measure.source}
 
 
 def _recall_table(column: str, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
