@@ -6,6 +6,7 @@ is a group whose attribute `weight_names` lists its datasets, such as `conv1/ker
 whose datasets are named after its inner layers: `rpn_model` lists `rpn_conv_shared/kernel:0`.
 """
 
+import itertools
 import os
 import re
 import zipfile
@@ -210,15 +211,11 @@ def read_names(group: h5py.Group, attribute: str) -> list[str] | None:
     Returns:
         The names, or None if there is no such attribute.
     """
-    if attribute in group.attrs:
-        values = list(group.attrs[attribute])
-    elif f"{attribute}0" in group.attrs:
-        values, chunk = [], 0
-        while f"{attribute}{chunk}" in group.attrs:
-            values.extend(group.attrs[f"{attribute}{chunk}"])
-            chunk += 1
-    else:
+    numbered = (f"{attribute}{number}" for number in itertools.count())
+    parts = [attribute] if attribute in group.attrs else list(itertools.takewhile(group.attrs.__contains__, numbered))
+    if not parts:
         return None
+    values = (value for part in parts for value in group.attrs[part])
     return [value.decode("utf-8") if isinstance(value, bytes) else str(value) for value in values]
 
 
