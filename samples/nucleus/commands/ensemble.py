@@ -74,7 +74,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
     predict = _add_command(subparsers, "predict", _PREDICT, _predict)
     options.add_dataset(predict)
-    options.add_images(predict)
+    options.add_image_files(predict)
+    predict.add_argument(
+        "--subset", default="stage1_test", help="without IMAGE: images of the dataset (default: %(default)s)"
+    )
     _add_members(predict)
     predict.add_argument(
         "--ensemble", type=Path, required=True, metavar="FILE.json", help="what `nucleus ensemble fit` wrote"

@@ -143,14 +143,6 @@ def add_configuration(command: argparse.ArgumentParser, models: Sequence[str] = 
     )
 
 
-def add_images(command: argparse.ArgumentParser) -> None:
-    """Adds image files, and the subset that stands for them."""
-    add_image_files(command)
-    command.add_argument(
-        "--subset", default="stage1_test", help="without IMAGE: images of the dataset (default: %(default)s)"
-    )
-
-
 def add_image_files(command: argparse.ArgumentParser) -> None:
     """Adds image files that need not be in a data set."""
     command.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="image files, and folders of them")
