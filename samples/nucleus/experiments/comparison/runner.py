@@ -16,9 +16,10 @@ from nucleus.datasets.dataset import NucleusDataset
 from nucleus.datasets.fingerprint import IMAGES_FILE, fingerprint, sha256
 from nucleus.datasets.folds import FOLDS_FILE, read_folds
 from nucleus.datasets.provenance import check_note, require_same, write_note
-from nucleus.ensemble import FitSettings, fit, make_examples, write_out_of_fold
-from nucleus.ensemble.fitting import NothingToLearnError
+from nucleus.ensemble.examples import make_examples
+from nucleus.ensemble.fitting import FitSettings, NothingToLearnError, fit
 from nucleus.ensemble.report import report as summarise
+from nucleus.ensemble.running import write_out_of_fold
 from nucleus.evaluation.evaluation import evaluate_fully
 from nucleus.evaluation.report.writing import PAGE_FILE, write_report
 from nucleus.experiments.comparison.members import Member
@@ -179,12 +180,7 @@ class _Run:
     ) -> tuple[Path, Record]:
         """Predicts images that the model has not seen."""
         to = folder / _predictions(views)
-        inputs = {
-            "member": member.describe(),
-            "views": views,
-            "weights": model.sha256,
-            "images": _digest(ids),
-        }
+        inputs = {"member": member.describe(), "views": views, "weights": model.sha256, "images": _digest(ids)}
 
         def work() -> dict[str, int]:
             return _counts(detect(model.in_views(views), self._load(only=ids), to))
