@@ -32,7 +32,7 @@ class Limit(NamedTuple):
         height, width = self.shape
         return (
             f"{self.setting}={self.value} nuclei were found in {width} x {height} pixels, which is the limit: there may be "
-            f"more. Raise {self.setting}, or lower TILE_SIZE (0: no tiles)."
+            f"more. Raise {self.setting}, or have the image divided by TILE_SIZE."
         )
 
 

@@ -63,6 +63,10 @@ class TestTimeAugmentation(_Looks):
         super().__init__(model)
         self.views = tuple(model.config.make_views() if views is None else views)
 
+    def calibrate(self, image: np.ndarray) -> NucleusModel:
+        """Calibrates the model that is wrapped; see `NucleusModel.calibrate`."""
+        return TestTimeAugmentation(self.model.calibrate(image), self.views)
+
     def observe(self, images: Sequence[np.ndarray]) -> list[list[Any]]:
         """Returns the evidence of all views, brought back to the image; see `NucleusModel.observe`.
 
@@ -93,6 +97,10 @@ class Joint(_Looks):
     def __init__(self, models: Sequence[NucleusModel]):
         super().__init__(models[0])
         self.models = tuple(models)
+
+    def calibrate(self, image: np.ndarray) -> NucleusModel:
+        """Calibrates all models; see `NucleusModel.calibrate`."""
+        return Joint([model.calibrate(image) for model in self.models])
 
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         # One model alone is itself: there is nothing to average and nobody to vote with.
