@@ -355,8 +355,8 @@ class MaskRCNN(Introspection, Trainee):
         for index, instances in enumerate(found):
             if instances.limit_reached:
                 logger.warning(
-                    "Image %d of %d: DETECTION_MAX_INSTANCES=%d objects were found, which is the limit: there may be more. "
-                    "Raise it, or detect in parts of the image.",
+                    "Image %d of %d: DETECTION_MAX_INSTANCES=%d objects were found, which is the limit. There "
+                    "may be more: raise it, or detect in parts of the image.",
                     index + 1,
                     len(found),
                     self.config.DETECTION_MAX_INSTANCES,

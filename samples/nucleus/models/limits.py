@@ -1,7 +1,7 @@
 """Limits that cut a prediction off: how a model tells that it may have found only part of the nuclei.
 
-A model reports a limit when it reaches it, whatever wraps it. The report goes to the innermost `watch_limits` around the
-call, such as that of the tiles, which divide an image then; where nobody watches, it is logged as a warning.
+A model reports a limit when it reaches it, whatever wraps it. The report goes to the innermost `watch_limits` around
+the call, such as that of the tiles, which divide an image then; where nobody watches, it is logged as a warning.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Limit(NamedTuple):
     def __str__(self) -> str:
         height, width = self.shape
         return (
-            f"{self.setting}={self.value} nuclei were found in {width} x {height} pixels, which is the limit: there may be "
-            f"more. Raise {self.setting}, or have the image divided by TILE_SIZE."
+            f"{self.setting}={self.value} nuclei were found in {width} x {height} pixels, which is the limit. There "
+            f"may be more: raise {self.setting}, or let TILE_SIZE divide the image."
         )
 
 

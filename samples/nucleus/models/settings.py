@@ -40,11 +40,11 @@ class ViewSettings(Settings):
 
 
 class TileSettings(Settings):
-    """Tiles: the parts in which a model is shown a large image; see `nucleus.models.tiles` for the rule at their seams."""
+    """Tiles: the parts in which a model is shown a large image; see `nucleus.models.tiles` for the rule at seams."""
 
-    # Largest side in pixels of the overlapping tiles that a large image is predicted in. An image of up to twice a tile's
-    # pixels (2 x 1024 x 1024: up to 1448 x 1448) is predicted whole. Memory grows with the square of it. 0: every image
-    # is predicted whole, whatever its size.
+    # Largest side in pixels of the overlapping tiles in which a large image is predicted. An image of up to twice the
+    # pixels of such a tile (2 x 1024 x 1024: up to 1448 x 1448) is predicted whole. Memory grows with the square of the
+    # side. 0: every image is predicted whole, whatever its size.
     TILE_SIZE = 1024
     # Least overlap in pixels of neighbouring tiles, at most half of TILE_SIZE. Nuclei of up to seven eighths of it are
     # seen whole by some tile; of larger ones the parts are joined. Time grows with it.

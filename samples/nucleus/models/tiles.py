@@ -6,19 +6,19 @@ The rule, by which no nucleus is lost, cut or counted twice at a seam:
    more. A tile in which the model reaches a limit of nuclei (`nucleus.models.limits`) is divided again.
 2. Each nucleus that is found has a clearance: the least distance of its box to those edges of its tile that lie inside
    the image. With a clearance below `overlap` / 16 it may be a part of a nucleus that goes on beyond the tile: a piece.
-3. A piece whose box another tile sees with more clearance is left to that tile. Only nuclei larger than 7/8 of `overlap`
-   leave pieces. Two pieces of neighbouring tiles are joined if their IoU is above 0.5 in the part of the image that both
-   tiles see; each pixel is taken from the tile that sees it with more clearance. So a nucleus that no tile sees whole is
-   one nevertheless, and of two that touch each stays one.
-4. Nuclei are taken by descending clearance, joined pieces last. One of whose pixels more than half are taken already was
-   found by another tile too, and better; of any other only the pixels that are left are taken.
+3. A piece whose box another tile sees with more clearance is left to that tile. Only nuclei larger than 7/8 of
+   `overlap` leave pieces. Two pieces of neighbouring tiles are joined if their IoU is above 0.5 in the part of the image
+   that both tiles see; each pixel is taken from the tile that sees it with more clearance. So a nucleus that no tile
+   sees whole is one nevertheless, and of two that touch each stays one.
+4. Nuclei are taken by descending clearance, joined pieces last. One of whose pixels more than half are taken already
+   was found by another tile too, and better; of any other only the pixels that are left are taken.
 
-The idea of one owner for every object is that of StarDist's `predict_instances_big` (Schmidt et al. 2018), and that what a
-tile sees far from its edges counts more that of Cellpose's tiles (Stringer et al. 2021). Here the nuclei that were found
-decide, not their owner's position alone: two tiles whose networks disagree by a few pixels neither lose nor double one.
+One owner for every object is the idea of StarDist's `predict_instances_big` (Schmidt et al. 2018); that places far from
+a tile's edges count more, that of Cellpose's tiles (Stringer et al. 2021). Here the nuclei that were found decide, not
+the position of their owner alone: two tiles whose networks disagree by a few pixels neither lose nor double one.
 
-Images are preprocessed before they are divided, so that all tiles show one picture. The memory needed is that of the model
-for one tile (or an image predicted whole), of the image and of its label image.
+Images are preprocessed before they are divided, so that all tiles show one picture. The memory needed is that of the
+model for one tile (or for an image predicted whole), of the image and of its label image.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from nucleus.models.limits import report_limit, watch_limits
 from nucleus.models.tta import with_views
 from nucleus.models.views import View
 
-# Steps from tile to tile are multiples of this where tiles are large enough, so that the cells of a network's feature maps
-# lie on the same pixels in every tile: half of 64, since the shipped Mask R-CNN enlarges images twice.
+# Steps from tile to tile are multiples of this where tiles are large enough, so that the cells of a network's feature
+# maps lie on the same pixels in every tile: half of 64, since the shipped Mask R-CNN enlarges images twice.
 _ALIGNMENT = 32
 # IoU above which two pieces, in what both tiles see, are one nucleus.
 _SAME = 0.5
@@ -295,9 +295,10 @@ def _group(pieces: Sequence[Part]) -> list[list[Part]]:
             if piece.tile != pieces[other].tile and _agree(piece, pieces[other]):
                 old, new = group_of[other], group_of[number]
                 group_of = [new if group == old else group for group in group_of]
-    return [
-        [piece for piece, of in zip(pieces, group_of, strict=True) if of == group] for group in sorted(set(group_of))
-    ]
+    groups: dict[int, list[Part]] = {}
+    for piece, group in zip(pieces, group_of, strict=True):
+        groups.setdefault(group, []).append(piece)
+    return list(groups.values())
 
 
 def _agree(one: Part, other: Part) -> bool:
@@ -328,7 +329,7 @@ def _fuse(group: Sequence[Part], shape: tuple[int, int]) -> tuple[np.ndarray, np
 
 
 def _pixel_clearances(box: np.ndarray, tile: Region, shape: tuple[int, int]) -> np.ndarray:
-    """Returns the distance of every pixel of a box to the edges of a tile inside the image; negative outside the tile."""
+    """Returns the distance of every pixel of a box to the tile's edges inside the image; negative outside the tile."""
     y, x = (np.arange(box[axis], box[axis + 2]) for axis in (0, 1))
     y, x = np.broadcast_arrays(y[:, None], x[None])
     return _clearances(np.stack([y, x, y + 1, x + 1], axis=-1), np.array(tile), shape)
