@@ -7,10 +7,10 @@ The rule, by which no nucleus is lost, cut or counted twice at a seam:
 2. Each nucleus that is found has a clearance: the least distance of its box to those edges of its tile that lie inside
    the image. With a clearance below `overlap` / 16 it may be a part of a nucleus that goes on beyond the tile: a piece.
 3. A piece whose box another tile sees with more clearance is left to that tile. Only nuclei larger than 7/8 of
-   `overlap` leave pieces. Two pieces of neighbouring tiles are joined if their IoU is above 0.5 in the part of the image
-   that both tiles see; each pixel is taken from the tile that sees it with more clearance. So a nucleus that no tile
-   sees whole is one nevertheless, and of two that touch each stays one.
-4. Nuclei are taken by descending clearance, joined pieces last. One of whose pixels more than half are taken already
+   `overlap` leave pieces. Two pieces of neighbouring tiles are joined if their IoU is above 0.5 in what both tiles see
+   of the image; each pixel is taken from the tile that sees it with more clearance. So a nucleus that no tile sees
+   whole is one nevertheless, and of two that touch each stays one.
+4. Nuclei are taken by descending clearance, the larger first of equals, joined pieces last. One of whose pixels more than half are taken already
    was found by another tile too, and better; of any other only the pixels that are left are taken.
 
 One owner for every object is the idea of StarDist's `predict_instances_big` (Schmidt et al. 2018); that places far from
@@ -261,7 +261,7 @@ def merge(parts: Sequence[Part], tiles: Sequence[Region], shape: tuple[int, int]
     pieces = [
         part for part in parts if part.clearance < rim and _clearances(part.box, regions, shape).max() <= part.clearance
     ]
-    whole.sort(key=lambda part: -part.clearance)
+    whole.sort(key=lambda part: (-part.clearance, -np.count_nonzero(part.mask)))
     joined = sorted((_fuse(group, shape) for group in _group(pieces)), key=lambda found: -np.count_nonzero(found[1]))
     labels, scores = np.zeros(shape, np.int32), []
     for (y1, x1, y2, x2), mask, score in [*((part.box, part.mask, part.score) for part in whole), *joined]:

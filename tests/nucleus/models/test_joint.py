@@ -32,6 +32,7 @@ class FakeMaskRCNN(MaskRCNNModel):
         found = SimpleNamespace(
             boxes=np.array(boxes),
             scores=np.array(scores),
+            limit_reached=False,
             crop=lambda index: self.mask(boxes[index]) > 0,
             crop_probabilities=lambda index: self.mask(boxes[index]),
         )

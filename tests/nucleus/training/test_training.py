@@ -54,7 +54,7 @@ class FakeMaskRCNN(MaskRCNN):
 
     def detect_instances(self, images, batch_size):
         self.seen += len(images)
-        return [SimpleNamespace(boxes=np.zeros((0, 4), int), scores=np.zeros(0)) for _ in images]
+        return [SimpleNamespace(boxes=np.zeros((0, 4), int), scores=np.zeros(0), limit_reached=False) for _ in images]
 
 
 @pytest.fixture
