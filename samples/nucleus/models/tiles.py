@@ -10,8 +10,9 @@ The rule, by which no nucleus is lost, cut or counted twice at a seam:
    `overlap` leave pieces. Two pieces of neighbouring tiles are joined if their IoU is above 0.5 in what both tiles see
    of the image; each pixel is taken from the tile that sees it with more clearance. So a nucleus that no tile sees
    whole is one nevertheless, and of two that touch each stays one.
-4. Nuclei are taken by descending clearance, the larger first of equals, joined pieces last. One of whose pixels more than half are taken already
-   was found by another tile too, and better; of any other only the pixels that are left are taken.
+4. Nuclei are taken by descending clearance, the larger first of equals, joined pieces last. One of whose pixels more
+   than half are taken already was found by another tile too, and better; of any other only the pixels that are left
+   are taken.
 
 One owner for every object is the idea of StarDist's `predict_instances_big` (Schmidt et al. 2018); that places far from
 a tile's edges count more, that of Cellpose's tiles (Stringer et al. 2021). Here the nuclei that were found decide, not

@@ -20,7 +20,7 @@ class FakeMaskRCNN(MaskRCNNModel):
             limit_reached=False,
             crop=lambda index: np.ones(np.subtract(boxes[index][2:], boxes[index][:2]), bool) if mask is None else mask,
         )
-        self.network = SimpleNamespace(mode="inference", detect_instances=lambda images: [found] * len(images))
+        self.network = SimpleNamespace(mode="inference", detect_instances=lambda images, _: [found] * len(images))
 
 
 @pytest.fixture
