@@ -356,8 +356,8 @@ def shipped():
 
 
 def test_mask_rcnn_finds_in_tiles_the_nuclei_that_it_finds_in_the_whole(shipped):
-    """The same nuclei, though not with the same pixels: a box's features are pooled where matterport's rule puts them in
-    the input, off by up to three quarters of a cell of the feature map depending on how far down and across it lies."""
+    """The same nuclei, though not with the same pixels: where a box's features are pooled depends, in matterport's
+    coordinates, on how far down and across the input it lies, by up to three quarters of a feature map's cell."""
     image = field("da5f")[:512, :672]
     model = shipped["mask_rcnn"]
     whole, tiled = model.predict(image)[0].labels, Tiles(model, 384, 160).predict(image)[0].labels
@@ -367,17 +367,18 @@ def test_mask_rcnn_finds_in_tiles_the_nuclei_that_it_finds_in_the_whole(shipped)
 
 
 def test_a_unet_finds_in_tiles_what_it_finds_in_the_whole(shipped):
-    image = field("da5f")[:512, :672]
+    """With sides that the network need not pad, or its feature maps' cells lie on other pixels in the whole image."""
+    image = field("da5f")[:512, :640]
     model = shipped["unet"]
-    whole, tiled = model.predict(image)[0].labels, Tiles(model, 384, 160).predict(image)[0].labels
-    assert average_precision(whole, tiled) > 0.98
+    whole, tiled = model.predict(image)[0].labels, Tiles(model, 320, 128).predict(image)[0].labels
+    assert whole.max() > 100 and average_precision(whole, tiled) > 0.98
 
 
 def test_a_tile_that_mask_rcnn_fills_is_divided(caplog):
-    image = field("da5f")
-    model = load_model("mask_rcnn", settings={"DETECTION_MAX_INSTANCES": 50})
-    found = model.predict(image)[0]
-    assert len(found.scores) > 110 and not caplog.records
+    image = field("da5f")[:384]
+    with warn_of_limits("image"):
+        found = load_model("mask_rcnn", settings={"DETECTION_MAX_INSTANCES": 60}).predict(image)[0]
+    assert len(found.scores) > 80 and "DETECTION_MAX_INSTANCES" not in caplog.text
     one = load_model("mask_rcnn", settings={"DETECTION_MAX_INSTANCES": 3, "TILE_SIZE": 0})
     assert len(one.predict(image[:128, :128])[0].scores) == 3
     assert "DETECTION_MAX_INSTANCES=3 nuclei were found in 128 x 128 pixels" in caplog.text
