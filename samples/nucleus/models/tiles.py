@@ -67,8 +67,8 @@ class Tiles(NucleusModel):
         >>> image = np.zeros((300, 300), np.uint8)
         >>> image[20:40, 80:130] = image[200:230, 120:150] = 200
         >>> labels, scores = Tiles(ClassicalModel(), side=100, overlap=32).predict(image)[0]
-        >>> np.bincount(labels.ravel())[1:]
-        array([ 900, 1000])
+        >>> labels.max(), len(scores)
+        (np.int32(2), 2)
     """
 
     def __init__(self, model: NucleusModel, side: int, overlap: int):
@@ -186,8 +186,8 @@ def divide(region: Region, side: int, overlap: int) -> list[Region]:
         The tiles row by row; the region itself where it is no larger than a tile.
 
     Examples:
-        >>> divide((0, 0, 100, 220), side=100, overlap=20)
-        [(0, 0, 100, 84), (0, 64, 100, 148), (0, 128, 100, 212), (0, 136, 100, 220)]
+        >>> divide((0, 0, 100, 250), side=128, overlap=32)
+        [(0, 0, 100, 128), (0, 96, 100, 224), (0, 122, 100, 250)]
     """
     y1, x1, y2, x2 = region
     rows, columns = _divide_axis(y1, y2, side, overlap), _divide_axis(x1, x2, side, overlap)
