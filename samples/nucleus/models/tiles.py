@@ -24,12 +24,10 @@ model for one tile (or for an image predicted whole), of the image and of its la
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -38,7 +36,7 @@ from nucleus.images.labels import bounding_boxes
 from nucleus.models.base import NucleusModel, Prediction
 from nucleus.models.limits import report_limit, watch_limits
 from nucleus.models.tta import with_views
-from nucleus.models.views import View
+from nucleus.models.wrapper import Wrapper
 
 # Steps from tile to tile are multiples of this where tiles are large enough, so that the cells of a network's feature
 # maps lie on the same pixels in every tile: half of 64, since the shipped Mask R-CNN enlarges images twice.
@@ -51,7 +49,7 @@ Region = tuple[int, int, int, int]
 _show_progress: ContextVar[bool] = ContextVar("show_progress", default=False)
 
 
-class Tiles(NucleusModel):
+class Tiles(Wrapper):
     """A model that predicts large images in overlapping tiles; see the module's text for the rule at their seams.
 
     Args:
@@ -74,36 +72,12 @@ class Tiles(NucleusModel):
     def __init__(self, model: NucleusModel, side: int, overlap: int):
         if not 1 <= overlap <= side / 2:
             raise ValueError(f"Expected an overlap from 1 to half of a tile's side. Received: {overlap} of {side}")
-        self.model, self.side, self.overlap = model, side, overlap
-        self.config = model.config
-
-    def fit(self, train: Any, val: Any, *, epochs: int | None = None, callbacks: Sequence[Any] = ()) -> Any:
-        """Trains the model that is wrapped; see `NucleusModel.fit`."""
-        return self.model.fit(train, val, epochs=epochs, callbacks=callbacks)
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Writes the model that is wrapped, whose settings say how it is wrapped; see `NucleusModel.save`."""
-        self.model.save(path)
-
-    def prepare(self, image: np.ndarray) -> np.ndarray:
-        """Preprocesses an image once for all tiles; see `NucleusModel.prepare`."""
-        return self.model.prepare(image)
+        super().__init__(model)
+        self.side, self.overlap = side, overlap
 
     def calibrate(self, image: np.ndarray) -> NucleusModel:
         """Calibrates the model that is wrapped; see `NucleusModel.calibrate`."""
         return Tiles(self.model.calibrate(image), self.side, self.overlap)
-
-    def observe(self, images: Sequence[np.ndarray]) -> list[list[Any]]:
-        """Returns the evidence of the model that is wrapped, in whole images; see `NucleusModel.observe`."""
-        return self.model.observe(images)
-
-    def restore(self, evidence: Any, view: View, shape: tuple[int, int]) -> Any:
-        """Brings evidence from a view of an image back to the image; see `NucleusModel.restore`."""
-        return self.model.restore(evidence, view, shape)
-
-    def conclude(self, evidence: Sequence[Any], shape: tuple[int, int]) -> Prediction:
-        """Makes one prediction of the evidence of whole images; see `NucleusModel.conclude`."""
-        return self.model.conclude(evidence, shape)
 
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         small = [index for index, image in enumerate(images) if self._fits(image)]

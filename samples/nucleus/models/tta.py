@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any
@@ -11,38 +10,15 @@ import numpy as np
 
 from nucleus.models.base import NucleusModel, Prediction
 from nucleus.models.views import View, make_views
+from nucleus.models.wrapper import Wrapper
 
 
-class _Looks(NucleusModel):
+class _Looks(Wrapper):
     """A model that concludes from several looks at every image.
 
     Args:
         model: The model that prepares images and concludes.
     """
-
-    def __init__(self, model: NucleusModel):
-        self.model = model
-        self.config = model.config
-
-    def fit(self, train: Any, val: Any, *, epochs: int | None = None, callbacks: Sequence[Any] = ()) -> Any:
-        """Trains the model that is wrapped; see `NucleusModel.fit`."""
-        return self.model.fit(train, val, epochs=epochs, callbacks=callbacks)
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Writes the model that is wrapped, whose settings say how it is wrapped; see `NucleusModel.save`."""
-        self.model.save(path)
-
-    def prepare(self, image: np.ndarray) -> np.ndarray:
-        """Preprocesses an image once for all looks; see `NucleusModel.prepare`."""
-        return self.model.prepare(image)
-
-    def restore(self, evidence: Any, view: View, shape: tuple[int, int]) -> Any:
-        """Brings evidence from a view of an image back to the image; see `NucleusModel.restore`."""
-        return self.model.restore(evidence, view, shape)
-
-    def conclude(self, evidence: Sequence[Any], shape: tuple[int, int]) -> Prediction:
-        """Makes one prediction of all looks; see `NucleusModel.conclude`."""
-        return self.model.conclude(evidence, shape)
 
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         # One image after the other: the evidence of many large images would fill the memory.
