@@ -276,6 +276,15 @@ def test_tiles_without_nuclei_take_the_threshold_of_the_image():
     assert Tiles(views, 100, 32).predict(image)[0].labels.max() == labels.max()
 
 
+def test_bands_of_a_huge_image_give_the_threshold_of_all_of_it(monkeypatch):
+    image, bare = field("da5f"), classical_model("otsu", settings={"TILE_SIZE": 0})
+    whole = bare.predict(image)[0].labels
+    monkeypatch.setattr("nucleus.models.classical.model._BAND_ROWS", 16)
+    monkeypatch.setattr("nucleus.models.classical.model._SAMPLE_PIXELS", 12 * 16 * 696)
+    assert average_precision(whole, bare.calibrate(image).predict(image)[0].labels) > 0.9
+    assert average_precision(whole, bare.calibrate(image[:64, :200]).predict(image)[0].labels) < 0.9
+
+
 # ---- The limit of nuclei -----------------------------------------------------------------------------------
 
 
