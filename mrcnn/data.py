@@ -153,10 +153,6 @@ class DataGenerator(Batches):
         self.augmentation = augmentation
         self.no_augmentation_sources = frozenset(no_augmentation_sources or ())
 
-    def image_id(self, epoch: int, index: int) -> int:
-        """Returns the id of sample `index` (0 to steps * batch size - 1) of an epoch."""
-        return int(self.item(epoch, index))
-
     def sample(self, item: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Prepares the inputs of image `item`; see `training_inputs`."""
         image_id = int(item)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
+from nucleus.datasets.dataset import NucleusDataset
+from nucleus.datasets.division import select_images
 from nucleus.datasets.source import ImageSource
 from nucleus.images.decoding import NO_CHOICE, Planes
 from nucleus.models.recipe import Recipe
-from nucleus.models.registry import DEFAULT_MODEL
+from nucleus.models.registry import DEFAULT_MODEL, ModelConfig, detection_config
 from nucleus.models.weights import choose_recipe, find_recipe, starting_weights, trained_weights
+from nucleus.quiet import import_keras
 
 
 def image_source(
@@ -28,11 +32,6 @@ def chosen_planes(args: argparse.Namespace) -> Planes:
     return Planes(args.channel, args.plane, args.project, args.frame)
 
 
-def model_weights(args: argparse.Namespace, default_model: str = DEFAULT_MODEL) -> Path | None:
-    """Returns the weights file of --weights, --model and --preset; None for a model without weights."""
-    return trained_weights(args.weights, args.logs, args.model, args.preset, _run_name(args), default_model)
-
-
 def first_weights(args: argparse.Namespace) -> Path | None:
     """Returns the file that a training begins with by --weights; None for random or published weights."""
     return starting_weights(args.weights, args.logs, args.model, _run_name(args))
@@ -41,6 +40,45 @@ def first_weights(args: argparse.Namespace) -> Path | None:
 def base_recipe(args: argparse.Namespace, weights: Path | None) -> Recipe:
     """Returns the recipe that --model and --preset ask for, else the weights' own."""
     return choose_recipe(None if weights is None else find_recipe(weights), args.model, args.preset)
+
+
+def wanted_config(args: argparse.Namespace, weights: Path | None) -> ModelConfig:
+    """Returns the configuration with which a model detects, --set included."""
+    return detection_config(base_recipe(args, weights), dict(args.settings))
+
+
+def wanted_model(args: argparse.Namespace, default_model: str = DEFAULT_MODEL) -> tuple[Path | None, ModelConfig]:
+    """Returns the weights file of the model that is run, None where it has none, and its configuration.
+
+    Keras is imported where the model needs it.
+
+    Args:
+        args: The parsed options of `options.add_configuration` and `options.add_trained`.
+        default_model: Kind of model, a key of `NETWORKS`, where no option says it.
+    """
+    weights = trained_weights(args.weights, args.logs, args.model, args.preset, _run_name(args), default_model)
+    if weights is not None:
+        import_keras()
+    return weights, wanted_config(args, weights)
+
+
+def wanted_images(
+    args: argparse.Namespace, weights: Path | None, seed: int, pixel_size: float | None = None, **options: Any
+) -> tuple[NucleusDataset, str]:
+    """Reads the chosen planes of the images of --subset, --fold and --folds, and names these images.
+
+    See `nucleus.datasets.division.select_images`.
+
+    Args:
+        args: The parsed options of `options.add_dataset`, `options.add_planes` and `options.add_division`.
+        weights: Weights file of the model to run; None where it has none.
+        seed: Seed of a division into folds.
+        pixel_size: Side of a pixel in µm, for measurements; None for what each file says.
+        **options: Further options of `select_images`.
+    """
+    chosen = {"subset": args.subset, "fold": args.fold, "folds": args.folds}
+    source = image_source(args, planes=chosen_planes(args), pixel_size=pixel_size)
+    return select_images(source, weights, seed=seed, **chosen, **options)
 
 
 def new_folder(command: str) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from nucleus.commands import options
 from nucleus.commands.arguments import chosen_planes, image_source, new_folder
 from nucleus.commands.status import report_failures
-from nucleus.datasets.folds import divide_images, read_folds
+from nucleus.datasets.division import choose_folds
 from nucleus.quiet import import_keras
 
 if TYPE_CHECKING:
@@ -54,16 +53,16 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="groups of features to learn from: shape,member,score,intensity,neighbours,agreement (default: all)",
     )
     fit.add_argument(
-        "--threshold", type=_part, help="least predicted IoU of a nucleus (default: the one with the best mAP)"
+        "--threshold", type=options.part, help="least predicted IoU of a nucleus (default: the one with the best mAP)"
     )
     fit.add_argument(
         "--nms-threshold",
-        type=_part,
+        type=options.part,
         help="IoU above which the worse of two models' nuclei goes (default: 0.3)",
     )
     fit.add_argument(
         "--least-visible",
-        type=_part,
+        type=options.part,
         help="part of a nucleus that better ones must leave uncovered, else it goes (default: 0.5; 0 keeps any rest)",
     )
     fit.add_argument("--seed", type=int, default=0, help="chooses folds and what is random in the trees (default: 0)")
@@ -79,17 +78,15 @@ def add_options(command: argparse.ArgumentParser) -> None:
     options.add_dataset(predict)
     options.add_planes(predict)
     options.add_pixel_size(predict)
-    options.add_images(predict)
+    options.add_image_files(predict)
+    predict.add_argument(
+        "--subset", default="stage1_test", help="without IMAGE: images of the dataset (default: %(default)s)"
+    )
     _add_members(predict)
     predict.add_argument(
         "--ensemble", type=Path, required=True, metavar="FILE.json", help="what `nucleus ensemble fit` wrote"
     )
-    predict.add_argument(
-        "--output",
-        type=Path,
-        metavar="FOLDER",
-        help="where the results go (default: results/nucleus/ensemble_<time>)",
-    )
+    options.add_output(predict, "where the results go")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -121,12 +118,10 @@ def _fit(args: argparse.Namespace, members: Members) -> int:
     given = {name: getattr(args, name) for name in ("threshold", "nms_threshold", "least_visible")}
     rules = Rules(**{name: value for name, value in given.items() if value is not None})
     settings = FitSettings(groups, rules, choose_threshold=args.threshold is None, seed=args.seed, threads=args.threads)
-    dataset = image_source(args, planes=chosen_planes(args), pixel_size=args.pixel_size).load(args.subset)
+    source = image_source(args, planes=chosen_planes(args), pixel_size=args.pixel_size)
+    dataset = source.load(args.subset)
     members.require_unseen([info["id"] for info in dataset.image_info])
-    if isinstance(args.folds, Path):
-        folds = read_folds(args.folds)
-    else:
-        folds = divide_images(dataset.image_info, args.folds, args.seed)
+    folds = choose_folds(source, args.subset, args.folds, args.seed)
     examples = make_examples(dataset, members.finders(), groups)
     fitted = fit(examples, folds.ids, settings)
     summary = report(examples, fitted)
@@ -175,16 +170,16 @@ def _add_command(subparsers, name: str, summary: str, step) -> argparse.Argument
 
 
 def _add_members(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
+    options.add_repeated(
+        command,
         "--member",
-        dest="members",
-        action="append",
-        type=_member,
-        required=True,
-        metavar="NAME=PATH",
-        help="a model and what it found: the folder that detect wrote, a folder of label images, or the weights "
+        _member,
+        "NAME=PATH",
+        "a model and what it found: the folder that detect wrote, a folder of label images, or the weights "
         "file of a model to run. Repeat for more models, and with the same NAME for more folders of one model, such "
         "as those of its folds",
+        dest="members",
+        required=True,
     )
     options.add_views(
         command, "; of the members that are weights files, and for an ensemble that was fitted to such predictions"
@@ -201,13 +196,3 @@ def _member(text: str) -> tuple[str, Path]:
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
-
-
-def _part(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number in 0..1, received {text!r}")
-    return value

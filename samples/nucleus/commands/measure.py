@@ -24,12 +24,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, and folders of them")
     options.add_planes(command)
     options.add_pixel_size(command)
-    command.add_argument(
-        "--output",
-        type=Path,
-        metavar="FOLDER",
-        help="where nuclei.csv and images.csv go (default: results/nucleus/measure_<time>)",
-    )
+    options.add_output(command, "where nuclei.csv and images.csv go")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -29,19 +29,8 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from nucleus.images.decoding import FIRST, NO_CHOICE, ImageFileError, Meaning, Planes, RawImage, decode
-
-__all__ = [
-    "IMAGE_SUFFIXES",
-    "ImageFileError",
-    "list_images",
-    "read_image",
-    "read_labels",
-    "read_mask",
-    "read_raw",
-    "read_shape",
-    "to_rgb",
-]
+from nucleus.images.decoding import FIRST, NO_CHOICE, Planes, RawImage, decode
+from nucleus.images.decoding import ImageFileError as ImageFileError
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 
@@ -80,7 +69,7 @@ def read_image(
             holds several channels, planes or frames of which none is chosen; or it does not hold the chosen ones.
         ValueError: The choice is malformed.
     """
-    return to_rgb(_decode(path, "image", Planes(channel, plane, project, frame)).visible())
+    return to_rgb(decode(Path(path), "image", Planes(channel, plane, project, frame)).visible())
 
 
 def read_raw(path: str | os.PathLike, planes: Planes = NO_CHOICE) -> RawImage:
@@ -93,7 +82,7 @@ def read_raw(path: str | os.PathLike, planes: Planes = NO_CHOICE) -> RawImage:
     Raises:
         ImageFileError: As `read_image` raises it.
     """
-    return _decode(path, "image", planes, every_channel=True)
+    return decode(Path(path), "image", planes, every_channel=True)
 
 
 def read_shape(path: str | os.PathLike) -> tuple[int, int]:
@@ -105,7 +94,7 @@ def read_shape(path: str | os.PathLike) -> tuple[int, int]:
     Raises:
         ImageFileError: The file cannot be read.
     """
-    return _decode(path, "image", FIRST).pixels.shape[:2]
+    return decode(Path(path), "image", FIRST).pixels.shape[:2]
 
 
 def read_mask(path: str | os.PathLike) -> np.ndarray:
@@ -121,7 +110,7 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
     Raises:
         ImageFileError: The file is missing, empty, truncated, damaged, has no pixels, or has an unknown format.
     """
-    return (_decode(path, "mask").pixels != 0).any(axis=-1)
+    return (decode(Path(path), "mask").pixels != 0).any(axis=-1)
 
 
 def read_labels(path: str | os.PathLike) -> np.ndarray:
@@ -149,11 +138,19 @@ def read_labels(path: str | os.PathLike) -> np.ndarray:
             JPEG, whose losses would change labels; or has channels that differ, fractions, negative numbers or numbers
             above the highest int32.
     """
-    pixels = _decode(path, "labels").visible()
-    try:
-        return _to_labels(pixels)
-    except ImageFileError as error:
-        raise ImageFileError(f"{path}: {error}") from error.__cause__
+    pixels = decode(Path(path), "labels").visible()
+    what = f"{path}: no label image but {pixels.dtype} pixels of shape {pixels.shape}"
+    if pixels.ndim == 3:
+        if (pixels != pixels[..., :1]).any():
+            raise ImageFileError(f"{what}, whose channels differ: save each nucleus' number in one channel")
+        pixels = pixels[..., 0]
+    if np.issubdtype(pixels.dtype, np.floating) and not (np.isfinite(pixels) & (pixels == np.rint(pixels))).all():
+        raise ImageFileError(f"{what}, which are no whole numbers")
+    if pixels.min() < 0:
+        raise ImageFileError(f"{what}, of which some are negative")
+    if pixels.max() > _HIGHEST_LABEL:
+        raise ImageFileError(f"{path}: a label is above {_HIGHEST_LABEL}")
+    return pixels.astype(np.int32)
 
 
 def list_images(folder: str | os.PathLike) -> list[Path]:
@@ -163,6 +160,11 @@ def list_images(folder: str | os.PathLike) -> list[Path]:
         for path in Path(folder).iterdir()
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
     )
+
+
+def list_folders(folder: str | os.PathLike) -> list[Path]:
+    """Lists the folders directly in a folder, sorted by name, without hidden ones."""
+    return sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != ".")
 
 
 def to_rgb(pixels: np.ndarray) -> np.ndarray:
@@ -189,30 +191,6 @@ def to_rgb(pixels: np.ndarray) -> np.ndarray:
     elif pixels.shape[2] == 2:
         pixels = np.pad(pixels, ((0, 0), (0, 0), (0, 1)))
     return pixels
-
-
-def _decode(
-    path: str | os.PathLike, meaning: Meaning, planes: Planes = NO_CHOICE, every_channel: bool = False
-) -> RawImage:
-    try:
-        return decode(Path(path), meaning, planes, every_channel)
-    except ImageFileError as error:
-        raise ImageFileError(f"{path}: {error}") from error.__cause__
-
-
-def _to_labels(pixels: np.ndarray) -> np.ndarray:
-    what = f"no label image but {pixels.dtype} pixels of shape {pixels.shape}"
-    if pixels.ndim == 3:
-        if (pixels != pixels[..., :1]).any():
-            raise ImageFileError(f"{what}, whose channels differ: save each nucleus' number in one channel")
-        pixels = pixels[..., 0]
-    if np.issubdtype(pixels.dtype, np.floating) and not (np.isfinite(pixels) & (pixels == np.rint(pixels))).all():
-        raise ImageFileError(f"{what}, which are no whole numbers")
-    if pixels.min() < 0:
-        raise ImageFileError(f"{what}, of which some are negative")
-    if pixels.max() > _HIGHEST_LABEL:
-        raise ImageFileError(f"a label is above {_HIGHEST_LABEL}")
-    return pixels.astype(np.int32)
 
 
 def _scale_to_uint8(pixels: np.ndarray) -> np.ndarray:

@@ -16,9 +16,10 @@ from nucleus.datasets.dataset import NucleusDataset
 from nucleus.datasets.fingerprint import IMAGES_FILE, fingerprint, sha256
 from nucleus.datasets.folds import FOLDS_FILE, read_folds
 from nucleus.datasets.provenance import check_note, require_same, write_note
-from nucleus.ensemble import FitSettings, fit, make_examples, write_out_of_fold
-from nucleus.ensemble.fitting import NothingToLearnError
+from nucleus.ensemble.examples import make_examples
+from nucleus.ensemble.fitting import FitSettings, NothingToLearnError, fit
 from nucleus.ensemble.report import report as summarise
+from nucleus.ensemble.running import write_out_of_fold
 from nucleus.evaluation.evaluation import evaluate_fully
 from nucleus.evaluation.report.writing import PAGE_FILE, write_report
 from nucleus.experiments.comparison.members import Member
@@ -28,11 +29,10 @@ from nucleus.experiments.comparison.summary import about, notes, title
 from nucleus.experiments.comparison.table import CSV_FILE, MARKDOWN_FILE, write_table
 from nucleus.models.base import NucleusModel
 from nucleus.models.loading import bare_model
-from nucleus.models.tta import with_views
+from nucleus.models.tiles import with_tiles
 from nucleus.prediction.detection import DetectionRun, detect, write_detections
 from nucleus.prediction.folders import PredictionFolder
 from nucleus.training.resuming import train_or_resume
-from trainkit.files import write_text
 
 COMPARISON_FILE = "comparison.json"
 MEMBER_FILE = "member.json"
@@ -150,15 +150,13 @@ class _Run:
         results = [self.output / CSV_FILE, self.output / MARKDOWN_FILE, folder / PAGE_FILE]
         self.steps.run("scores and report", folder, inputs, work, results)
         modalities = [info["modality"] for info in self.dataset.image_info]
-        write_text(
-            self.output / COMPARISON_FILE, json.dumps(about(self.plan, modalities, self.steps.records), indent=2) + "\n"
-        )
+        write_note(self.output / COMPARISON_FILE, about(self.plan, modalities, self.steps.records))
 
     def _train(self, member: Member, number: int, folder: Path) -> Path:
         recipe = member.recipe()
         train_ids, held_out = self.plan.folds.split(number)
         inputs = {
-            "recipe": {"preset": recipe.preset, "settings": _texts(recipe.settings), "model": recipe.model},
+            "recipe": {**asdict(recipe), "settings": {name: str(value) for name, value in recipe.settings.items()}},
             "member": member.describe(),
             "images": _digest(train_ids),
         }
@@ -182,12 +180,7 @@ class _Run:
     ) -> tuple[Path, Record]:
         """Predicts images that the model has not seen."""
         to = folder / _predictions(views)
-        inputs = {
-            "member": member.describe(),
-            "views": views,
-            "weights": model.sha256,
-            "images": _digest(ids),
-        }
+        inputs = {"member": member.describe(), "views": views, "weights": model.sha256, "images": _digest(ids)}
 
         def work() -> dict[str, int]:
             return _counts(detect(model.in_views(views), self._load(only=ids), to))
@@ -263,7 +256,7 @@ class _Model:
     def in_views(self, views: str) -> NucleusModel:
         """Returns the model with these views of each image."""
         self._bare.config.update({"TEST_TIME_AUGMENTATION": views})
-        return with_views(self._bare)
+        return with_tiles(self._bare)
 
     @cached_property
     def _bare(self) -> NucleusModel:
@@ -279,7 +272,3 @@ def _counts(run: DetectionRun) -> dict[str, int]:
 
 def _digest(ids: Collection[str]) -> str:
     return f"{len(ids)} images, {hashlib.sha256(json.dumps(sorted(ids)).encode()).hexdigest()}"
-
-
-def _texts(settings: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(value) for name, value in settings.items()}

@@ -34,9 +34,15 @@ def decode(path: Path, meaning: Meaning = "image", planes: Planes = NO_CHOICE, e
         The samples of the file's sample type; alpha is dropped.
 
     Raises:
-        ImageFileError: The file cannot be used, or it holds several images and none is chosen; the message does not
-            name the file.
+        ImageFileError: The file cannot be used, or it holds several images and none is chosen; the message names it.
     """
+    try:
+        return _decode(path, meaning, planes, every_channel)
+    except ImageFileError as error:
+        raise ImageFileError(f"{path}: {error}") from error.__cause__
+
+
+def _decode(path: Path, meaning: Meaning, planes: Planes, every_channel: bool) -> RawImage:
     try:
         with open(path, "rb") as file:
             head = file.read(8)
