@@ -157,13 +157,15 @@ def add_planes(command: argparse.ArgumentParser) -> None:
         "--channel",
         action="append",
         metavar="NAME|N",
-        help="of files with several channels: the one to read, by its name in the file or its number from 1 on; give "
-        "it three times for red, green and blue. Such files are refused without it, and the error lists their channels",
+        help="channel to read of files with several, by its name in the file or its number from 1 on; given three "
+        "times, those for red, green and blue. Such files are refused without it, and the error lists their channels",
     )
     plane = command.add_mutually_exclusive_group()
-    plane.add_argument("--plane", type=positive, metavar="N", help="of z-stacks: the plane to read, from 1 on")
-    plane.add_argument("--project", choices=PROJECTIONS, help="of z-stacks: project all planes instead")
-    command.add_argument("--frame", type=positive, metavar="N", help="of time series: the frame to read, from 1 on")
+    plane.add_argument("--plane", type=positive, metavar="N", help="plane to read of z-stacks, from 1 on")
+    plane.add_argument(
+        "--project", choices=PROJECTIONS, help="projection of all planes of z-stacks, instead of one plane"
+    )
+    command.add_argument("--frame", type=positive, metavar="N", help="frame to read of time series, from 1 on")
 
 
 def add_pixel_size(command: argparse.ArgumentParser) -> None:

@@ -80,7 +80,7 @@ def read_raw(path: str | os.PathLike, planes: Planes = NO_CHOICE) -> RawImage:
         planes: Choice of plane and frame, and of the channels that are shown to a network.
 
     Raises:
-        ImageFileError: As `read_image` raises it.
+        ImageFileError: The file cannot be read, or the choice does not fit it; see `read_image`.
     """
     return decode(Path(path), "image", planes, every_channel=True)
 

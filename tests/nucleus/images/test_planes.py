@@ -1,11 +1,13 @@
 """Files of several channels, planes and frames: the chosen one is read, and nothing is guessed."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 from PIL import Image
 
 from nucleus import cli
+from nucleus.commands.arguments import chosen_planes
 from nucleus.datasets.dataset import NucleusDataset, shipped_data
 from nucleus.datasets.source import ImageSource
 from nucleus.images.decoding import Planes
@@ -269,3 +271,42 @@ def test_detect_reads_the_chosen_channel(tmp_path, capsys):
     assert cli.main(["detect", "--preset=otsu", str(tmp_path / "alone.tif"), f"--output={tmp_path / 'alone'}"]) == 0
     found = read_labels(tmp_path / "out" / "labels" / "a.png")
     np.testing.assert_array_equal(found, read_labels(tmp_path / "alone" / "labels" / "alone.png"))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["detect", "a.tif"],
+        ["measure", "labels", "a.tif"],
+        ["evaluate"],
+        ["train", "--weights=none"],
+        ["tune"],
+        ["modality"],
+        ["convert", "--to=coco", "--output=b"],
+        ["ensemble", "fit", "--member=a=b", "--output=c.json"],
+        ["ensemble", "predict", "--member=a=b", "--ensemble=c.json"],
+    ],
+)
+def test_every_command_that_reads_images_takes_the_options(command):
+    args = cli.make_parser().parse_args([*command, "--channel=DAPI", "--project=max", "--frame=2"])
+    assert chosen_planes(args) == Planes(["DAPI"], project="max", frame=2)
+    with pytest.raises(SystemExit):
+        cli.make_parser().parse_args([*command, "--plane=1", "--project=max"])
+
+
+def test_evaluate_scores_on_the_chosen_channel(tmp_path, capsys):
+    (tmp_path / "set").mkdir()
+    write_channels(tmp_path / "set" / "a.tif", "ome")
+    tifffile.imwrite(tmp_path / "alone.tif", CHANNELS[1])
+    command = ["detect", "--preset=otsu", str(tmp_path / "alone.tif"), f"--output={tmp_path / 'out'}"]
+    assert cli.main([*command, "--label-format=tif"]) == 0
+    (tmp_path / "out" / "labels" / "alone.tif").rename(tmp_path / "set" / "a_masks.tif")
+    command = ["evaluate", f"--dataset={tmp_path / 'set'}", "--subset=all", "--preset=otsu"]
+    scores = []
+    for channel in ("DAPI", "GFP"):
+        output = tmp_path / channel
+        assert cli.main([*command, f"--channel={channel}", f"--output={output}"]) == 0
+        scores.append(pd.read_csv(output / "scores.csv")["mAP"][0])
+    assert scores[0] == 1 and scores[1] < 0.5
+    assert cli.main([*command, f"--output={tmp_path / 'none'}"]) == 1
+    assert "1 GFP, 2 DAPI, 3 TRITC" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What OME-XML, ImageJ and tags state about a TIFF: names of channels and size of a pixel."""
+"""Names of channels and size of a pixel, as OME-XML, ImageJ and tags of a TIFF state them."""
 
 from __future__ import annotations
 

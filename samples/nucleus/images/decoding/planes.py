@@ -20,7 +20,7 @@ PROJECTIONS = ("max", "mean")
 
 
 class Chosen(NamedTuple):
-    """What a choice takes of one file; all indices count from 0.
+    """Frame, planes and channels that a choice takes of one file; all indices count from 0.
 
     Attributes:
         frame: Index of the frame.
@@ -35,7 +35,7 @@ class Chosen(NamedTuple):
 
 @dataclass(frozen=True)
 class Planes:
-    """What to read of files that hold more than one grey or colour image.
+    """Choice of what to read of files that hold more than one grey or colour image.
 
     Attributes:
         channel: Name or number (from 1 on) of a channel, or three of them for red, green and blue. None for files of
