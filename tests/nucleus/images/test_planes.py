@@ -180,9 +180,15 @@ def test_a_stack_that_one_page_describes_is_read(tmp_path):
         page = file.pages[0]
         # The offset of the next page stands behind the twelve bytes of each tag.
         at = page.offset + 2 + 12 * len(page.tags)
+        end = page.dataoffsets[0] + stack.nbytes
     data[at : at + 4] = bytes(4)
     (tmp_path / "a.tif").write_bytes(data)
-    np.testing.assert_array_equal(read_image(tmp_path / "a.tif", plane=2), to_rgb(stack[1]))
+    raw = read_raw(tmp_path / "a.tif", Planes(plane=2))
+    assert raw.pixels.dtype == np.dtype(np.uint16) and raw.pixels.dtype.isnative
+    np.testing.assert_array_equal(raw.visible(), stack[1])
+    (tmp_path / "a.tif").write_bytes(data[: end - 100])
+    with pytest.raises(ImageFileError, match="truncated or damaged"):
+        read_image(tmp_path / "a.tif", plane=2)
 
 
 def write_files(folder):

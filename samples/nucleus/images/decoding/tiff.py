@@ -52,6 +52,10 @@ class _Reader:
         self._check_chain()
         self.series = file.series[0]
         self._check_files()
+        # tifffile falls back to the pages alone where metadata do not fit them.
+        stated = file.is_ome or file.is_imagej
+        if meaning == "image" and stated and self.series.kind in ("generic", "uniform"):
+            raise ImageFileError("the TIFF is truncated or damaged: it is not what its OME or ImageJ metadata state")
         axes, inner = self.series.axes, self.page.axes
         if inner not in ("YX", "YXS", "SYX") or not axes.endswith(inner):
             raise self._unknown_stack()
@@ -133,7 +137,8 @@ class _Reader:
     def _read_at(self, index: list[int]) -> np.ndarray:
         """Reads the page at an index into the outer axes: `[H, W]`, or `[H, W, S]` of colours or channels."""
         if len(self.series.pages) != math.prod(self.shape):
-            return self._samples(self._whole[tuple(index)])
+            # A copy, since the file is closed afterwards.
+            return self._samples(np.array(self._whole[tuple(index)], self.series.dtype))
         page = self.series.pages[int(np.ravel_multi_index(index, self.shape)) if index else 0]
         if page is None:
             raise ImageFileError("the plane is in another file of this data set, which is not there")
@@ -152,8 +157,11 @@ class _Reader:
 
     @cached_property
     def _whole(self) -> np.ndarray:
-        """All planes of a file that describes them by one page only, as ImageJ does above 4 GB."""
-        return self._decompressed(self.series)
+        """All planes of a file that describes them by one page only, as ImageJ does above 4 GB; read when used."""
+        offset, dtype = self.series.dataoffset, self.series.dtype
+        if offset is None:
+            return self._decompressed(self.series)
+        return self.file.filehandle.memmap_array(f"{self.file.byteorder}{dtype.char}", self.series.shape, offset)
 
     @cached_property
     def _data(self) -> bytearray:
