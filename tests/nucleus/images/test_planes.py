@@ -78,6 +78,30 @@ def test_red_green_and_blue_samples_are_colour_whatever_the_metadata(tmp_path, p
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif", channel="green"), to_rgb(FIELD[..., 1]))
 
 
+def test_channels_that_are_called_by_colours_are_no_colour_image(tmp_path):
+    metadata = {"axes": "CYX", "Channel": {"Name": ["red", "green", "blue"]}}
+    tifffile.imwrite(tmp_path / "a.tif", CHANNELS, ome=True, photometric="minisblack", metadata=metadata)
+    with pytest.raises(ImageFileError, match="3 channels that are no colours, 1 red, 2 green, 3 blue"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_several_colour_images_are_refused(tmp_path):
+    metadata = {"axes": "CYXS"}
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([FIELD, FIELD]), ome=True, photometric="rgb", metadata=metadata)
+    for choice in ({}, {"channel": 1}):
+        with pytest.raises(ImageFileError, match="the TIFF holds a stack"):
+            read_image(tmp_path / "a.tif", **choice)
+
+
+def test_a_stack_of_colour_images_is_read_by_its_planes(tmp_path):
+    stack = np.stack([FIELD, FIELD[::-1], FIELD[:, ::-1]])
+    tifffile.imwrite(tmp_path / "a.tif", stack, ome=True, photometric="rgb", metadata={"axes": "ZYXS"})
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif", plane=3), stack[2])
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif", project="max"), stack.max(axis=0))
+    with pytest.raises(ImageFileError, match="3 planes"):
+        read_image(tmp_path / "a.tif")
+
+
 def test_two_samples_without_alpha_are_channels(tmp_path):
     pixels = np.moveaxis(CHANNELS[:2], 0, -1)
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack", planarconfig="contig")

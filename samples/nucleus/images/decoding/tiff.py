@@ -70,12 +70,12 @@ class _Reader:
         sizes = {axis: size for axis, size in zip(axes, self.shape, strict=True)}
         separate = sizes.get(_CHANNELS, 1)
         within = self._samples_that_are_channels()
-        if separate > 1 and within > 1:
+        if separate > 1 and (within > 1 or self._is_colour()):
             raise self._unknown_stack()
         if self.meaning != "image" and (separate > 3 or sizes.get(_FRAMES, 1) * sizes.get(_PLANES, 1) > 1):
             raise self._unknown_stack()
         names = self._names(max(separate, within), axes)
-        colour = names == COLOURS or self.meaning != "image"
+        colour = self.meaning != "image" or (separate == 1 and self._is_colour())
         chosen = planes.choose(sizes.get(_FRAMES, 1), sizes.get(_PLANES, 1), names, colour)
         wanted = tuple(range(len(names))) if every_channel else chosen.channels
         fixed = {_FRAMES: chosen.frame}
