@@ -81,15 +81,11 @@ def training_inputs(
     capacity = config.MAX_GT_INSTANCES
     if len(truth.ids) > capacity:
         truth = truth.take(np.sort(rng.choice(len(truth.ids), capacity, replace=False)))
-    count = len(truth.ids)
+    spare = capacity - len(truth.ids)
     masks = truth.mini_masks(config.MINI_MASK_SHAPE) if config.USE_MINI_MASK else truth.masks()
-    class_ids = np.zeros(capacity, dtype=np.int32)
-    class_ids[:count] = truth.class_ids
-    boxes = np.zeros((capacity, 4), dtype=np.float32)
-    boxes[:count] = truth.boxes
-    padded_masks = np.zeros((*masks.shape[:2], capacity), dtype=bool)
-    padded_masks[:, :, :count] = masks
-    inputs |= {"input_gt_class_ids": class_ids, "input_gt_boxes": boxes, "input_gt_masks": padded_masks}
+    inputs["input_gt_class_ids"] = np.pad(truth.class_ids.astype(np.int32), (0, spare))
+    inputs["input_gt_boxes"] = np.pad(truth.boxes.astype(np.float32), ((0, spare), (0, 0)))
+    inputs["input_gt_masks"] = np.pad(masks.astype(bool), ((0, 0), (0, 0), (0, spare)))
     return inputs
 
 
