@@ -32,25 +32,41 @@ class Detector:
         self._find_boxes = compile_inference(fold_batch_norm(graph.detector, training=False))
         self._predict_masks = compile_inference(fold_batch_norm(graph.masks, training=False))
 
-    def detect(self, images: Sequence[np.ndarray]) -> list[Instances]:
-        """Finds objects in images, BATCH_SIZE at a time.
+    def detect(self, images: Sequence[np.ndarray], batch_size: int | None = None) -> list[Instances]:
+        """Finds objects in images; those of one size after resizing go through the network together.
 
         Args:
             images: Any number of `[H, W, C]` images, RGB in 0..255, of any sizes.
+            batch_size: Largest number of images in a batch; by default BATCH_SIZE. A rest is halved into powers of two,
+                so that a size is compiled for few batches.
 
         Returns:
             The objects of each image, in pixels of the image.
         """
-        found: list[Instances] = []
-        for start in range(0, len(images), self.config.BATCH_SIZE):
-            batch = images[start : start + self.config.BATCH_SIZE]
-            molded = [mold_inputs([image], self.config) for image in batch]
-            same_size = len({image.shape for image, _, _ in molded}) == 1
-            for group in [molded] if same_size else [[one] for one in molded]:
-                inputs, metas, windows = (np.concatenate(parts) for parts in zip(*group, strict=True))
-                shapes = [image.shape for image in images[len(found) : len(found) + len(group)]]
-                found += self.detect_molded(inputs, metas, windows, shapes)
-        return found
+        limit = batch_size or self.config.BATCH_SIZE
+        found: dict[int, Instances] = {}
+        waiting: dict[tuple[int, ...], list[tuple[int, tuple[np.ndarray, ...]]]] = {}
+        for index, image in enumerate(images):
+            molded = mold_inputs([image], self.config)
+            group = waiting.setdefault(molded[0].shape, [])
+            group.append((index, molded))
+            if len(group) == limit:
+                found.update(self._detect_batch(waiting.pop(molded[0].shape), images))
+        for group in waiting.values():
+            while group:
+                size = 1 << (len(group).bit_length() - 1)
+                batch, group = group[:size], group[size:]
+                found.update(self._detect_batch(batch, images))
+        return [found[index] for index in range(len(images))]
+
+    def _detect_batch(
+        self, batch: Sequence[tuple[int, tuple[np.ndarray, ...]]], images: Sequence[np.ndarray]
+    ) -> dict[int, Instances]:
+        """Finds objects in molded images of one size, given with their indices; returns them by index."""
+        indices = [index for index, _ in batch]
+        inputs, metas, windows = (np.concatenate(parts) for parts in zip(*(molded for _, molded in batch), strict=True))
+        found = self.detect_molded(inputs, metas, windows, [images[index].shape for index in indices])
+        return dict(zip(indices, found, strict=True))
 
     def detect_molded(
         self,

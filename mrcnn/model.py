@@ -310,17 +310,18 @@ class MaskRCNN(Introspection, Trainee):
                 log("image", image)
         return [_as_dict(found) for found in self.detect_instances(images)]
 
-    def detect_instances(self, images: Sequence[np.ndarray]) -> list[Instances]:
+    def detect_instances(self, images: Sequence[np.ndarray], batch_size: int | None = None) -> list[Instances]:
         """Finds the objects in images as boxes with small masks, without masks of image size.
 
         Args:
             images: Any number of uint8 `[H, W, C]` images, RGB, of any sizes.
+            batch_size: Largest number of images of one size in a batch; by default BATCH_SIZE.
 
         Returns:
             The objects of each image.
         """
         self._require("inference")
-        return self._detector.detect([self._check_image(image) for image in images])
+        return self._detector.detect([self._check_image(image) for image in images], batch_size)
 
     def detect_molded(
         self, molded_images: np.ndarray, image_metas: np.ndarray, verbose: int = 0

@@ -38,13 +38,13 @@ def check_environment(report, precision="float32"):
     assert report["seconds_per_image"] > 0
 
 
-def test_training_step_times_a_step_that_learns(run):
+def test_training_step_times_a_step_that_learns(run, eager):
     report = run("training_step", [*TINY, "--batch", "1"])
     check_environment(report)
     assert report["image_size"] == [64, 64]
     assert report["batch"] == report["runs"] == 1
     assert report["loss_is_finite"]
-    assert report["seconds_per_image"] == report["median_seconds"] < report["first_step_seconds"]
+    assert report["seconds_per_image"] == report["median_seconds"] and report["first_step_seconds"] > 0
 
 
 def test_detection_gives_every_image_as_many_detections_as_it_has_nuclei(run):

@@ -116,6 +116,23 @@ def test_images_of_their_own_sizes(detector, tiny_config, tmp_path, eager, mode,
         assert_same(found, alone)
 
 
+def test_images_of_one_size_share_batches_wherever_they_stand(detector, monkeypatch):
+    runner, batches = detector._detector, []
+
+    def detect_molded(molded, metas, windows, shapes):
+        batches.append(len(molded))
+        return [shape[:2] for shape in shapes]
+
+    monkeypatch.setattr(runner, "detect_molded", detect_molded)
+    monkeypatch.setattr(
+        "mrcnn.detector.mold_inputs", lambda images, _: (np.zeros((1, 64 * len(images[0]), 64, 3)), [0], [0])
+    )
+    heights = [1, 2, 1, 1, 2, 1, 1, 1, 1, 1]
+    found = runner.detect([np.zeros((height, 5, 3)) for height in heights], batch_size=4)
+    assert found == [(height, 5) for height in heights]
+    assert batches == [4, 4, 2]
+
+
 def test_an_image_without_detections(detector, images, tiny_config, tmp_path, eager):
     strict = sibling(detector, tiny_config(DETECTION_MIN_CONFIDENCE=1.1), tmp_path)
     (found,) = strict.detect(images[:1])

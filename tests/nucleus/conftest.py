@@ -91,7 +91,7 @@ def fake_model() -> type[FakeModel]:
 
 
 @pytest.fixture
-def threshold_predictor() -> FakeModel:
+def threshold_model() -> FakeModel:
     """A model that needs no weights: what is brighter than mid-grey are nuclei."""
     return FakeModel(find_bright)
 

@@ -13,9 +13,9 @@ from nucleus.models.mask_rcnn import MaskRCNNModel
 
 
 @pytest.fixture
-def weights(tmp_path, monkeypatch, threshold_predictor):
+def weights(tmp_path, monkeypatch, threshold_model):
     """A weights file that loads as the threshold."""
-    monkeypatch.setattr(MaskRCNNModel, "load", lambda *_: threshold_predictor)
+    monkeypatch.setattr(MaskRCNNModel, "load", lambda *_: threshold_model)
     path = tmp_path / "model.h5"
     path.touch()
     return path

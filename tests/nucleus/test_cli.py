@@ -18,13 +18,13 @@ from trainkit.stages import lay_out_stages
 
 
 @pytest.fixture
-def model(monkeypatch, threshold_predictor):
+def model(monkeypatch, threshold_model):
     """Every weights file loads as the threshold; notes what was loaded with which configuration."""
     loaded = SimpleNamespace(calls=[])
 
     def load(weights, recipe, config):
         loaded.calls.append((weights, config))
-        return threshold_predictor
+        return threshold_model
 
     monkeypatch.setattr(MaskRCNNModel, "load", load)
     return loaded

@@ -1,6 +1,6 @@
-"""Augmentation recipes for nuclei, built from imgaug augmenters, which `trainkit.augmentation.augment_pair` applies.
+"""Augmentation pipelines for nuclei, built from imgaug augmenters, which `trainkit.augmentation.augment_pair` applies.
 
-imgaug takes seconds to import, so it is imported when a recipe is built; `AUGMENTATIONS` can be listed without it.
+imgaug takes seconds to import, so it is imported when a pipeline is built; `AUGMENTATIONS` can be listed without it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def default_augmentation() -> iaa.Augmenter:
-    """The recipe of the nucleus sample of matterport's Mask_RCNN.
+    """The pipeline of the nucleus sample of matterport's Mask_RCNN.
 
     None to two of: a left-right flip, an upside-down flip, a right-angle rotation, a brightness factor of 0.8 to 1.5, a
     Gaussian blur with a sigma of up to 5 pixels. Right-angle rotations are exact, without resampling, on square images;
@@ -42,9 +42,9 @@ def default_augmentation() -> iaa.Augmenter:
 
 
 def strong_augmentation(mirror: bool = False) -> iaa.Augmenter:
-    """A richer recipe for small training sets and for images unlike those of the training set.
+    """A richer pipeline for small training sets and for images unlike those of the training set.
 
-    The recipe of Rocha de Andrade ("Nuclei detection based on fully convolutional networks", 2018), section 5.1
+    The pipeline of Rocha de Andrade ("Nuclei detection based on fully convolutional networks", 2018), section 5.1
     (`channel_augmentation`), with the extensions proposed in section 8. Every image is flipped and rotated by right
     angles at random; half of them are rotated freely, zoomed by 0.7 to 1.4, sheared and shifted; some are deformed
     elastically; contrast, brightness and the order of the colour channels vary; some images are blurred or get noise.
@@ -196,7 +196,7 @@ def microscopy_augmentation() -> iaa.Augmenter:
     )
 
 
-# Value of the setting AUGMENTATION -> recipe, a function of `mirror`.
+# Value of the setting AUGMENTATION -> pipeline, a function of `mirror`.
 AUGMENTATIONS: dict[str, Callable[[bool], iaa.Augmenter | None]] = {
     "none": lambda mirror: None,
     "lineage": lambda mirror: default_augmentation(),

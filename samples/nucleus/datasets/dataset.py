@@ -160,11 +160,11 @@ class NucleusDataset(Dataset):
     def for_training(
         self, preprocessing: Callable[[np.ndarray], np.ndarray] | None, mixing: Mixing | None = None
     ) -> NucleusDataset:
-        """Returns the same images as a training takes them: preprocessed, and mixed with each other.
+        """Returns a data set of the same images with a model's preprocessing and mixing, for its training.
 
         Args:
-            preprocessing: See `NucleusDataset`.
-            mixing: See `NucleusDataset`.
+            preprocessing: Function from image to image, both uint8 [H, W, 3] RGB of one shape; None for none.
+            mixing: Mixing of images in `draw_sample`; None for none.
 
         Raises:
             DatasetError: The images are preprocessed already.

@@ -37,7 +37,7 @@ def choose_folds(
         source: The data set.
         subset: Images to divide.
         folds: Number of folds, or a `folds.json`; by default four.
-        seed: See `divide_images`.
+        seed: Seed of the division into folds.
         only: Ids of the images of the subset that are divided; by default all.
 
     Raises:
@@ -74,7 +74,7 @@ def select_images(
         subset: Subset that was asked for; None for the default.
         fold: Number of the fold of the subset to take, from 1 on; None for all of the subset.
         folds: Number of folds, or a `folds.json`; None for those of the weights' run, else four.
-        seed: Divides the images where `folds` is a number.
+        seed: Seed of the division where `folds` is a number.
         default: Subset where nothing is asked for.
         own: Images to take instead of the default where the run of the weights held out a fold: that fold, the others,
             or none.

@@ -37,7 +37,7 @@ class Members:
 
         Args:
             pairs: Name and path of each.
-            settings: See `Members`.
+            settings: Attribute name -> value, on top of the recipes of the weights files.
 
         Raises:
             ValueError: A name has a weights file and another path, or there are settings and no weights file.

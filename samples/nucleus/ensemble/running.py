@@ -70,12 +70,12 @@ def write_out_of_fold(
         examples: Examples that the ensemble was fitted to.
         fitted: Result of the fit.
         dataset: Data set that the examples were made from.
-        output: As `run_ensemble`.
+        output: Folder of the results.
         formats: Names in `nucleus.prediction.writers.WRITERS`.
         progress: Shows a progress bar.
 
     Returns:
-        As `run_ensemble`.
+        The run, and by member its nuclei and their part, see `nucleus.ensemble.report.share`.
 
     Raises:
         OSError: A result cannot be written.

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # Training images of DSB2018 that the lineage counts on, and its customary validation images among them.
 _IMAGES, _VALIDATION_IMAGES = 657, 25
+# Images of one size that go through the network together, if so many are given at once.
+_BATCH = 4
 # Layers whose shape depends on the number of classes, 81 in COCO.
 _COCO_HEADS = ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"]
 
@@ -171,7 +173,7 @@ class MaskRCNNModel(NetworkModel):
 
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         predictions = []
-        for image, found in zip(images, self._detecting().detect_instances(images), strict=True):
+        for image, found in zip(images, self._detecting().detect_instances(images, _BATCH), strict=True):
             crops = [found.crop(index) for index in range(len(found.boxes))]
             predictions.append(self._paint((found.boxes, crops, found.scores), image.shape[:2]))
         return predictions
@@ -180,7 +182,7 @@ class MaskRCNNModel(NetworkModel):
         """Returns boxes int `[N, 4]`, the mask probabilities inside them and scores; see `NucleusModel.observe`."""
         return [
             [(found.boxes, [found.crop_probabilities(index) for index in range(len(found.boxes))], found.scores)]
-            for found in self._detecting().detect_instances(images)
+            for found in self._detecting().detect_instances(images, _BATCH)
         ]
 
     def conclude(self, evidence: Sequence[Found], shape: tuple[int, int]) -> Prediction:

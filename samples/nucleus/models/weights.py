@@ -135,8 +135,8 @@ def starting_weights(
     Args:
         weights: "none", "coco", "imagenet", "last" or a file.
         model_dir: Folder of the runs.
-        model: See `last_weights`.
-        name: See `last_weights`.
+        model: Name in `nucleus.models.registry.NETWORKS`; None for any.
+        name: NAME of the run's configuration; None for the application's.
 
     Raises:
         FileNotFoundError: There is no run to go on with.
@@ -162,7 +162,7 @@ def trained_weights(
         model_dir: Folder of the runs.
         model: Name of the model that was asked for, if one was.
         preset: Name of the preset that was asked for, if one was.
-        name: See `last_weights`.
+        name: NAME of the run's configuration; None for the application's.
         default_model: Model whose shipped weights are meant where nothing is asked for.
 
     Returns:

@@ -72,7 +72,7 @@ def test_colour_and_blur_leave_labels_alone(pair, augmenter):
     np.testing.assert_array_equal(labels, pair[1])
 
 
-def test_the_recipe_reaches_every_step(pair):
+def test_the_pipeline_reaches_every_step(pair):
     image, labels = pair
     results = [augment_pair(default_augmentation(), image, labels, seed) for seed in range(200)]
     turned = [k for k in range(1, 4) if any(np.array_equal(new, np.rot90(labels, k)) for _, new in results)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nucleus.ensemble import fitting
-from nucleus.ensemble.fitting import TRIED_THRESHOLDS, FitSettings, best_rules, fit
+from nucleus.ensemble.fitting import TRIED_THRESHOLDS, best_rules, fit
 from nucleus.ensemble.model import Rules
 from nucleus.ensemble.report import BEST_CHOICE, ENSEMBLE, report
 from nucleus.evaluation.scores import average_precision
@@ -150,12 +150,8 @@ def test_folds_that_do_not_fit_are_refused(examples, folds, quick, scene, make_e
         fit(empty, [["0"], ["1"], ["2"]], quick)
 
 
-def test_scores_are_told_by_modality(examples, fitted):
+def test_scores_are_reported_by_modality(examples, fitted):
     some = [replace(example, modality=f"kind {int(example.id) % 2}") for example in examples]
     scores = report(some, fitted).scores
     assert list(dict.fromkeys(scores.index.get_level_values("group"))) == ["all", "kind 0", "kind 1"]
     assert scores.loc[("kind 0", ENSEMBLE), "images"] == 5 and scores.loc[("kind 1", ENSEMBLE), "images"] == 4
-
-
-def test_defaults_take_every_group():
-    assert FitSettings().groups == ("shape", "member", "score", "intensity", "neighbours", "agreement")

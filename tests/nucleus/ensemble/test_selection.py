@@ -1,4 +1,4 @@
-"""Which masks stay: non-maximum suppression, thresholds, and what is left under better masks."""
+"""Selection of masks: non-maximum suppression, thresholds, and the visible share under better masks."""
 
 import numpy as np
 import pytest

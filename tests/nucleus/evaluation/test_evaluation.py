@@ -32,8 +32,8 @@ def dataset(tmp_path, add_sample, rectangle):
     return dataset
 
 
-def test_scores_are_those_of_the_images(dataset, threshold_predictor, tmp_path):
-    evaluation = evaluate_fully(ModelPredictions(threshold_predictor), dataset, progress=False)
+def test_scores_are_those_of_the_images(dataset, threshold_model, tmp_path):
+    evaluation = evaluate_fully(ModelPredictions(threshold_model), dataset, progress=False)
     scores = evaluation.images
     assert list(scores["ImageId"]) == ["a", "b"]
     np.testing.assert_allclose(scores["mAP"], [1, 0.5])
@@ -57,32 +57,32 @@ def test_scores_are_those_of_the_images(dataset, threshold_predictor, tmp_path):
     np.testing.assert_allclose(back["mAP"], scores["mAP"])
 
 
-def test_what_a_training_watches_is_a_part_of_all_scores(dataset, threshold_predictor):
-    watched = evaluate(threshold_predictor, dataset, progress=False)
-    full = evaluate_fully(ModelPredictions(threshold_predictor), dataset, progress=False)
+def test_what_a_training_watches_is_a_part_of_all_scores(dataset, threshold_model):
+    watched = evaluate(threshold_model, dataset, progress=False)
+    full = evaluate_fully(ModelPredictions(threshold_model), dataset, progress=False)
     pd.testing.assert_frame_equal(watched, full.images[list(watched)])
     assert {"mAP", "AP50", "AP75"} < set(watched) < set(full.images)
     assert watched["mAP"].mean() == pytest.approx(full.summary.loc["all", "mAP"])
 
 
-def test_images_must_not_be_preprocessed_twice(threshold_predictor):
+def test_images_must_not_be_preprocessed_twice(threshold_model):
     with pytest.raises(DatasetError, match="without preprocessing"):
-        evaluate(threshold_predictor, NucleusDataset(preprocessing=np.asarray))
+        evaluate(threshold_model, NucleusDataset(preprocessing=np.asarray))
 
 
-def test_no_image_is_no_score(threshold_predictor):
+def test_no_image_is_no_score(threshold_model):
     dataset = NucleusDataset()
     dataset.prepare()
     with pytest.raises(DatasetError, match="no image"):
-        evaluate(threshold_predictor, dataset)
+        evaluate(threshold_model, dataset)
 
 
-def test_written_predictions_score_like_the_model_that_made_them(dataset, threshold_predictor, tmp_path):
+def test_written_predictions_score_like_the_model_that_made_them(dataset, threshold_model, tmp_path):
     folder = tmp_path / "labels"
     for index, suffix in zip(dataset.image_ids, (".png", ".tif"), strict=True):
-        ((labels, _),) = threshold_predictor.predict(dataset.load_image(index))
+        ((labels, _),) = threshold_model.predict(dataset.load_image(index))
         write_labels(folder / f"{dataset.image_info[index]['id']}{suffix}", labels)
-    expected = evaluate_fully(ModelPredictions(threshold_predictor), dataset, progress=False).images
+    expected = evaluate_fully(ModelPredictions(threshold_model), dataset, progress=False).images
     pd.testing.assert_frame_equal(evaluate_fully(PredictionFolder(folder), dataset, progress=False).images, expected)
 
 

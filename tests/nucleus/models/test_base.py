@@ -36,8 +36,8 @@ def same(one, other):
     )
 
 
-def test_a_prediction_is_a_label_image_and_scores(threshold_predictor, rgb):
-    (prediction,) = threshold_predictor.predict(rgb)
+def test_a_prediction_is_a_label_image_and_scores(threshold_model, rgb):
+    (prediction,) = threshold_model.predict(rgb)
     labels, scores = prediction
     assert isinstance(prediction, Prediction) and prediction.labels is labels and prediction.scores is scores
     assert (labels.shape, labels.dtype, scores.dtype) == ((40, 56), np.int32, np.float32)
@@ -57,31 +57,31 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_an_image_of_two_or_three_dimensions_is_one_image(threshold_predictor, grey, rgb, form):
+def test_an_image_of_two_or_three_dimensions_is_one_image(threshold_model, grey, rgb, form):
     if form == "a list of rows":
         grey = grey.astype(np.int64)
-    assert same(threshold_predictor.predict(FORMS[form](grey)), threshold_predictor.predict(rgb))
+    assert same(threshold_model.predict(FORMS[form](grey)), threshold_model.predict(rgb))
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "int16", "int32", "int64", "uint32", "float16", "float32", "float64"])
 @pytest.mark.parametrize("channels", [None, 3])
-def test_other_dtypes_are_scaled_as_in_files(threshold_predictor, grey, rgb, dtype, channels):
+def test_other_dtypes_are_scaled_as_in_files(threshold_model, grey, rgb, dtype, channels):
     image = grey.astype(dtype) * np.array(100, dtype) if dtype != "float16" else grey.astype(dtype) / np.float16(512)
     image = image if channels is None else np.stack([image] * channels, axis=2)
     assert image.dtype == dtype
-    assert same(threshold_predictor.predict(image), threshold_predictor.predict(rgb)), "0 to 255, one scale for all"
+    assert same(threshold_model.predict(image), threshold_model.predict(rgb)), "0 to 255, one scale for all"
 
 
-def test_binary_images_are_black_and_white(threshold_predictor, grey):
-    assert same(threshold_predictor.predict(grey > 127), threshold_predictor.predict((grey > 127) * np.uint8(255)))
+def test_binary_images_are_black_and_white(threshold_model, grey):
+    assert same(threshold_model.predict(grey > 127), threshold_model.predict((grey > 127) * np.uint8(255)))
 
 
-def test_many_images_are_answered_in_their_order(threshold_predictor, rgb):
+def test_many_images_are_answered_in_their_order(threshold_model, rgb):
     images = [rgb, rgb[:20], rgb[::-1], rgb[:, :30]]
-    expected = [threshold_predictor.predict(image)[0] for image in images]
-    assert same(threshold_predictor.predict(images), expected)
-    assert same(threshold_predictor.predict(np.stack([rgb, rgb[::-1]])), [expected[0], expected[2]])
-    assert threshold_predictor.predict([]) == []
+    expected = [threshold_model.predict(image)[0] for image in images]
+    assert same(threshold_model.predict(images), expected)
+    assert same(threshold_model.predict(np.stack([rgb, rgb[::-1]])), [expected[0], expected[2]])
+    assert threshold_model.predict([]) == []
 
 
 @pytest.mark.parametrize(
@@ -97,12 +97,12 @@ def test_many_images_are_answered_in_their_order(threshold_predictor, rgb):
     ],
     ids=lambda wrong: f"{wrong.dtype} {wrong.shape}",
 )
-def test_what_is_no_image_is_refused_with_its_shape(threshold_predictor, rgb, wrong):
+def test_what_is_no_image_is_refused_with_its_shape(threshold_model, rgb, wrong):
     shape = str(wrong.shape[-3:]).replace("(", r"\(").replace(")", r"\)")
     with pytest.raises(ValueError, match=rf"Expected an image .*Received: .*{shape}"):
-        threshold_predictor.predict(wrong)
+        threshold_model.predict(wrong)
     with pytest.raises(ValueError, match="Expected an image"):
-        threshold_predictor.predict([rgb, wrong])
+        threshold_model.predict([rgb, wrong])
 
 
 def test_images_are_preprocessed_as_in_training(fake_model, rgb):

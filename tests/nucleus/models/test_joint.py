@@ -35,7 +35,9 @@ class FakeMaskRCNN(MaskRCNNModel):
             crop=lambda index: self.mask(boxes[index]) > 0,
             crop_probabilities=lambda index: self.mask(boxes[index]),
         )
-        self.network = SimpleNamespace(mode="inference", detect_instances=lambda images: [found] * len(images))
+        self.network = SimpleNamespace(
+            mode="inference", detect_instances=lambda images, batch_size: [found] * len(images)
+        )
 
     @staticmethod
     def mask(box):

@@ -15,7 +15,7 @@ from nucleus.models.recipe import Recipe
 from nucleus.models.registry import make_config
 from nucleus.models.tta import TestTimeAugmentation
 from nucleus.models.unet import UNetModel
-from nucleus.models.weights import WeightsNotFoundError
+from nucleus.models.weights import WeightsNotFoundError, shipped_weights
 from trainkit.hdf5 import WeightsFileError
 
 IMAGE = np.random.default_rng(2).integers(0, 256, (40, 56, 3), np.uint8)
@@ -34,8 +34,9 @@ def same_weights(one, other):
 def shipped(tiny_weights, tmp_path, monkeypatch):
     """Lets the tiny networks be those that come with the project."""
     for kind, path in tiny_weights.items():
-        shutil.copyfile(path, tmp_path / f"nucleus_{kind}.h5")
-        shutil.copyfile(path.with_suffix(".recipe.json"), tmp_path / f"nucleus_{kind}.recipe.json")
+        name = shipped_weights(kind).stem
+        shutil.copyfile(path, tmp_path / f"{name}.h5")
+        shutil.copyfile(path.with_suffix(".recipe.json"), tmp_path / f"{name}.recipe.json")
     monkeypatch.setattr(weights_module, "_shipped_folder", lambda: tmp_path)
 
 
@@ -45,7 +46,7 @@ def test_nothing_and_the_name_of_a_network_mean_what_is_shipped(tiny_weights, sh
     assert type(model) is KINDS[kind] and model.recipe == Recipe("tiny", {"CLAHE": True, "SEED": 3}, kind)
     assert model.config.CLAHE and same_weights(model, load_model(tiny_weights[kind]))
     assert load_model(source, settings={"CLAHE": False}).config.CLAHE is False
-    with pytest.raises(WeightsFileError, match=f"nucleus_{kind}"):
+    with pytest.raises(WeightsFileError, match=shipped_weights(kind).name):
         load_model(source, preset={"mask_rcnn": "small", "unet": "plain-bn"}[kind])
 
 

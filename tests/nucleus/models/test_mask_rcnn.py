@@ -19,7 +19,9 @@ class FakeMaskRCNN(MaskRCNNModel):
             scores=np.array(scores, np.float32),
             crop=lambda index: np.ones(np.subtract(boxes[index][2:], boxes[index][:2]), bool) if mask is None else mask,
         )
-        self.network = SimpleNamespace(mode="inference", detect_instances=lambda images: [found] * len(images))
+        self.network = SimpleNamespace(
+            mode="inference", detect_instances=lambda images, batch_size: [found] * len(images)
+        )
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ def iou(image, labels):
     return score(overlaps((image[..., 0] > 0).astype(np.int32), labels)).values()["IoU"]
 
 
-def test_images_seen_in_a_square_come_back_at_their_size(threshold_predictor, image):
-    ((labels, scores),) = FitSquare(threshold_predictor, 120).predict(image)
+def test_images_seen_in_a_square_come_back_at_their_size(threshold_model, image):
+    ((labels, scores),) = FitSquare(threshold_model, 120).predict(image)
     assert labels.shape == (40, 60) and labels.max() == len(scores) == 1
     assert iou(image, labels) > 0.95
 
@@ -70,8 +70,8 @@ def test_u_nets_in_squares_can_be_joined(image, count):
     assert iou(image, labels) > 0.95
 
 
-def test_any_model_in_a_square_is_itself_where_it_is_joined_with_none(threshold_predictor, image):
-    model = FitSquare(threshold_predictor, 120)
+def test_any_model_in_a_square_is_itself_where_it_is_joined_with_none(threshold_model, image):
+    model = FitSquare(threshold_model, 120)
     (one,), (other,) = Joint([model]).predict(image), model.predict(image)
     np.testing.assert_array_equal(one.labels, other.labels)
     np.testing.assert_array_equal(one.scores, other.scores)

@@ -100,13 +100,13 @@ def test_a_model_that_does_not_mind_finds_the_same(truth, symmetries):
         assert one.dtype == other.dtype
 
 
-def test_scales_keep_what_a_model_finds_at_each(threshold_predictor):
+def test_scales_keep_what_a_model_finds_at_each(threshold_model):
     y, x = np.mgrid[:90, :121]
     discs = [(20, 20, 9), (50, 30, 14), (30, 80, 7), (70, 100, 12)]
     bright = np.any([(y - cy) ** 2 + (x - cx) ** 2 < r**2 for cy, cx, r in discs], axis=0)
     image = np.repeat(bright[..., None] * np.uint8(220), 3, axis=2)
-    expected, _ = predict(threshold_predictor, image)
-    found, scores = predict(TestTimeAugmentation(threshold_predictor, make_views("flips", (0.7, 1, 1.5))), image)
+    expected, _ = predict(threshold_model, image)
+    found, scores = predict(TestTimeAugmentation(threshold_model, make_views("flips", (0.7, 1, 1.5))), image)
     assert found.max() == len(scores) == 4
     assert average_precision(expected, found) >= 0.9
 
@@ -198,7 +198,7 @@ class FakeMaskRCNN(MaskRCNNModel):
         self.network = SimpleNamespace(mode="inference", detect_instances=self.detect_instances)
         self.seen = []
 
-    def detect_instances(self, images):
+    def detect_instances(self, images, batch_size):
         (image,) = images
         self.seen.append(image)
         labels = image[..., 0].astype(np.int32)

@@ -4,6 +4,7 @@ import pytest
 
 from nucleus.models import weights
 from nucleus.models.recipe import Recipe
+from nucleus.models.registry import DEFAULT_MODEL, NETWORKS
 from nucleus.models.weights import WeightsNotFoundError, choose_recipe, existing_file, find_recipe
 
 
@@ -18,24 +19,20 @@ def test_missing_weights_are_named(tmp_path):
         existing_file(tmp_path / "gone.h5")
 
 
-def test_shipped_weights_are_the_only_ones(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "_shipped_folder", lambda: tmp_path)
-    with pytest.raises(WeightsNotFoundError, match="none"):
-        weights.shipped_weights()
-    touch(tmp_path / "mask_rcnn_coco.h5")
-    expected = touch(tmp_path / "nucleus_a.h5")
-    assert weights.shipped_weights() == expected
-    touch(tmp_path / "nucleus_b.h5")
-    with pytest.raises(WeightsNotFoundError, match=r"nucleus_a\.h5, nucleus_b\.h5"):
-        weights.shipped_weights()
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_shipped_weights_are_those_of_the_kind(kind):
+    path = weights.shipped_weights(kind)
+    assert path.is_file() and find_recipe(path).model == kind
+    if kind == DEFAULT_MODEL:
+        assert weights.shipped_weights() == path
 
 
-def test_shipped_weights_are_those_of_the_model(tmp_path, monkeypatch):
+def test_missing_shipped_weights_are_named_whatever_else_is_there(tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "_shipped_folder", lambda: tmp_path)
-    mask_rcnn, unet = (touch(tmp_path / f"nucleus_{name}.h5") for name in "ab")
-    Recipe("small", model="unet").save_beside(unet)
-    assert weights.shipped_weights() == weights.shipped_weights("mask_rcnn") == mask_rcnn
-    assert weights.shipped_weights("unet") == unet
+    Recipe("small", model="unet").save_beside(touch(tmp_path / "nucleus_mine.h5"))
+    for kind in NETWORKS:
+        with pytest.raises(WeightsNotFoundError, match=rf"nucleus_\w+\.h5: the shipped weights of a {kind} are"):
+            weights.shipped_weights(kind)
 
 
 OWN = Recipe("plain-bn", {"CLAHE": True}, "unet")

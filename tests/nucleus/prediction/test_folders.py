@@ -68,9 +68,9 @@ def test_scores_are_those_of_detect(dataset, folder):
 
 
 @pytest.mark.parametrize("named", [".", "labels"])
-def test_what_detect_wrote_is_read(tmp_path, write_squares, threshold_predictor, named):
+def test_what_detect_wrote_is_read(tmp_path, write_squares, threshold_model, named):
     images = write_squares("images/one.png", (2, 2), (10, 20)), write_squares("images/none.png")
-    detect(threshold_predictor, collect_images(images)[0], tmp_path / "run", progress=False)
+    detect(threshold_model, collect_images(images)[0], tmp_path / "run", progress=False)
     predictions, image = PredictionFolder(tmp_path / "run" / named), np.zeros((24, 32, 3), np.uint8)
     labels, scores = predictions.find("one", image)
     assert labels.dtype == np.int32 and np.bincount(labels.ravel()).tolist()[1:] == [16, 16]

@@ -1,4 +1,4 @@
-"""Label images beside images, as Cellpose and others name them, and what is wrong with one is told."""
+"""Label images beside images are found by the names of Cellpose and others, and errors name the file."""
 
 import cv2
 import numpy as np
@@ -95,7 +95,7 @@ def test_other_label_images_are_not_suspected(tmp_path, caplog, labels):
     assert not caplog.records
 
 
-def test_names_that_occur_in_several_parts_are_told_with_a_way_out(tmp_path):
+def test_names_in_several_parts_are_reported_with_a_way_out(tmp_path):
     for part in ("test", "train"):
         write(tmp_path / part / "images/0.png")
         write(tmp_path / part / "masks/0.png")

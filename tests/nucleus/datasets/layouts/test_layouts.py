@@ -88,7 +88,7 @@ def test_the_images_set_aside_do_not_depend_on_the_others_order(tmp_path):
     assert val != train[:4] and val == sorted(val)
 
 
-def test_what_a_folder_holds_may_be_unclear_and_is_told_then(tmp_path):
+def test_a_folder_of_several_layouts_is_refused_with_their_names(tmp_path):
     make_labels(tmp_path)
     write_json(tmp_path / "annotations.json", {"images": []})
     with pytest.raises(DatasetError, match=r"any of the layouts labels, coco; .*--layout"):

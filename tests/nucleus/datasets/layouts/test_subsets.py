@@ -1,4 +1,4 @@
-"""Which parts of a data set a subset's name takes: never test images for training."""
+"""Subsets by name: the right parts of a data set, and never test images for training."""
 
 import json
 

@@ -211,12 +211,12 @@ def test_models_that_cannot_be_compared_are_refused(bench, dataset, tmp_path):
     assert not (tmp_path / "report").exists()
 
 
-def test_a_model_that_runs_is_asked_once(dataset, threshold_predictor, fake_model, tmp_path, without_plots):
+def test_a_model_that_runs_is_asked_once(dataset, threshold_model, fake_model, tmp_path, without_plots):
     asked = []
 
     def find(image):
         asked.append(image.shape)
-        return threshold_predictor.find(image)
+        return threshold_model.find(image)
 
     _, (evaluation,) = report(tmp_path, dataset, KeptPredictions(ModelPredictions(fake_model(find), "net", "net.h5")))
     assert len(asked) == 3
@@ -267,8 +267,8 @@ def test_the_command_compares_folders(bench, tmp_path, capsys, without_plots):
         assert summary["h&e-white"]["object_Hausdorff"] == pytest.approx(scores["object_Hausdorff"][1], abs=1e-5)
 
 
-def test_a_model_that_runs_is_one_more(bench, tmp_path, capsys, monkeypatch, threshold_predictor, without_plots):
-    monkeypatch.setattr("nucleus.models.loading.model_of", lambda weights, config: threshold_predictor)
+def test_a_model_that_runs_is_one_more(bench, tmp_path, capsys, monkeypatch, threshold_model, without_plots):
+    monkeypatch.setattr("nucleus.models.loading.model_of", lambda weights, config: threshold_model)
     weights = tmp_path / "net.h5"
     weights.touch()
     common = ("evaluate", "--dataset", bench.path, "--subset=train", "--output", tmp_path / "out")

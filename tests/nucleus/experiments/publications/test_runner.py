@@ -49,9 +49,9 @@ def glas(tmp_path):
 
 
 @pytest.fixture
-def bright(monkeypatch, threshold_predictor, tmp_path):
+def bright(monkeypatch, threshold_model, tmp_path):
     """Weights of a model that takes what is bright for a nucleus."""
-    monkeypatch.setattr(runner, "model_of", lambda *_: threshold_predictor)
+    monkeypatch.setattr(runner, "model_of", lambda *_: threshold_model)
     weights = tmp_path / "bright.h5"
     weights.touch()
     return weights
@@ -172,15 +172,14 @@ def test_a_given_file_may_tell_the_modalities_of_one_of_two_data_sets(add_sample
         assert told == {name: "phase", other: "unknown"}
 
 
-def test_scores_by_modality_are_those_of_its_images(threshold_predictor):
+def test_scores_by_modality_are_those_of_its_images(threshold_model):
     source = replace(find_experiment("mlp-unet-128").source, limit=3)
     dataset = Images(source, shipped_data()).load("val")
     assert len({info["modality"] for info in dataset.image_info}) == 3
     chosen = [index for index in dataset.image_ids if dataset.image_info[index]["modality"] == "fluorescence"]
-    found = measure(threshold_predictor, dataset, runner.modality_parts)
+    found = measure(threshold_model, dataset, runner.modality_parts)
     pairs = [
-        overlaps(dataset.load_labels(i)[0], threshold_predictor.predict(dataset.load_image(i))[0].labels)
-        for i in chosen
+        overlaps(dataset.load_labels(i)[0], threshold_model.predict(dataset.load_image(i))[0].labels) for i in chosen
     ]
     assert found["fluorescence"][0].values() == sum(map(score, pairs)).values()
     assert found["histology"][0].values()["images"] == 2 and found[""][0].values()["images"] == 3
@@ -254,14 +253,14 @@ def copy_shipped(to, alter):
     return to
 
 
-def test_a_training_on_other_images_is_not_taken_for_one_on_these(tmp_path, monkeypatch, threshold_predictor, capsys):
+def test_a_training_on_other_images_is_not_taken_for_one_on_these(tmp_path, monkeypatch, threshold_model, capsys):
     def begin(recipe, folder, *_):
         log_dir = folder / "nucleus20240101T0000"
         return SimpleNamespace(log_dir=log_dir, fit=lambda *_, **__: (log_dir / "unet_nucleus_0001.h5").touch())
 
     monkeypatch.setattr(UNetModel, "begin", begin)
     monkeypatch.setattr("nucleus.training.resuming.validation_callbacks", lambda *_: [])
-    monkeypatch.setattr(runner, "model_of", lambda *_: threshold_predictor)
+    monkeypatch.setattr(runner, "model_of", lambda *_: threshold_model)
     same, other = copy_shipped(tmp_path / "same", False), copy_shipped(tmp_path / "other", True)
     arguments = ("mlp-unet-128", "--quick", "--output", tmp_path / "out")
     assert run(*arguments) == 0 and run(*arguments, "--dataset", same) == 0
