@@ -16,9 +16,9 @@ from scipy import ndimage
 
 from mrcnn.config import Config
 from mrcnn.dataset import Dataset
-from mrcnn.image_meta import compose_image_meta
+from mrcnn.image_meta import compose_image_meta, resize_for_network
 from mrcnn.masks import extract_bboxes, resize_mask_probabilities
-from mrcnn.resizing import resize_image, resize_mask
+from mrcnn.resizing import resize_mask
 from trainkit.samples import draw_sample
 
 log = logging.getLogger(__name__)
@@ -107,14 +107,7 @@ def load_ground_truth(
     image, loaded = draw_sample(dataset, image_id, rng)
     labels, class_ids = _complete_labels(dataset, image_id, image.shape, loaded)
     original_shape = image.shape
-    image, window, scale, padding, crop = resize_image(
-        image,
-        min_dim=config.IMAGE_MIN_DIM,
-        max_dim=config.IMAGE_MAX_DIM,
-        min_scale=config.IMAGE_MIN_SCALE,
-        mode=config.IMAGE_RESIZE_MODE,
-        rng=rng,
-    )
+    image, window, scale, padding, crop = resize_for_network(image, config, rng)
     labels = resize_mask(labels, scale, padding[: labels.ndim], crop)
     if augment:
         log.warning("'augment' is deprecated: use 'augmentation'.")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mrcnn.config import Config
-from mrcnn.resizing import resize_image
+from mrcnn.resizing import Padding, Window, resize_image
 
 # Columns of an image's meta vector before the flags of its classes.
 _FIELDS = {
@@ -92,6 +92,20 @@ def unmold_image(normalized_images: np.ndarray, config: Config) -> np.ndarray:
     return np.clip(np.rint(restored), 0, 255).astype(np.uint8)
 
 
+def resize_for_network(
+    image: np.ndarray, config: Config, rng: np.random.Generator | None = None
+) -> tuple[np.ndarray, Window, float, Padding, tuple[int, int, int, int] | None]:
+    """Resizes an image as the configuration's `IMAGE_` settings say; see `mrcnn.resizing.resize_image`.
+
+    Args:
+        image: `[H, W, C]`.
+        config: Resize mode, sizes and scale.
+        rng: Source of the place of a random crop; None takes Python's `random`.
+    """
+    sizes = (config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM, config.IMAGE_MIN_SCALE)
+    return resize_image(image, *sizes, config.IMAGE_RESIZE_MODE, rng=rng)
+
+
 def mold_inputs(images: Sequence[np.ndarray], config: Config) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Resizes images and subtracts the mean colour: the network's inputs for detection.
 
@@ -115,13 +129,7 @@ def mold_inputs(images: Sequence[np.ndarray], config: Config) -> tuple[np.ndarra
     resized, metas, windows = [], [], []
     inactive = np.zeros(config.NUM_CLASSES)
     for image in images:
-        small, window, scale, _, _ = resize_image(
-            image,
-            min_dim=config.IMAGE_MIN_DIM,
-            max_dim=config.IMAGE_MAX_DIM,
-            min_scale=config.IMAGE_MIN_SCALE,
-            mode=config.IMAGE_RESIZE_MODE,
-        )
+        small, window, scale, _, _ = resize_for_network(image, config)
         resized.append(small)
         metas.append(compose_image_meta(0, image.shape, small.shape, window, scale, inactive))
         windows.append(window)

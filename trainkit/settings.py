@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -93,20 +93,15 @@ class Settings:
 
     def require_choice(self, name: str, choices: Collection[Any]) -> None:
         """Raises SettingsError unless a setting is one of `choices`."""
-        if getattr(self, name) not in choices:
-            raise SettingsError(f"{name} must be one of {tuple(choices)}. Received: {getattr(self, name)!r}")
+        self._require([name], lambda value: value in choices, f"one of {tuple(choices)}")
 
     def require_at_least(self, minimum: float, *names: str) -> None:
         """Raises SettingsError unless settings are numbers from `minimum` on."""
-        for name in names:
-            if not getattr(self, name) >= minimum:
-                raise SettingsError(f"{name} must be at least {minimum}. Received: {getattr(self, name)!r}")
+        self._require(names, lambda value: value >= minimum, f"at least {minimum}")
 
     def require_above(self, minimum: float, *names: str) -> None:
         """Raises SettingsError unless settings are numbers above `minimum`."""
-        for name in names:
-            if not getattr(self, name) > minimum:
-                raise SettingsError(f"{name} must be above {minimum}. Received: {getattr(self, name)!r}")
+        self._require(names, lambda value: value > minimum, f"above {minimum}")
 
     def require_each(self, minimum: float, count: int | None, *names: str) -> None:
         """Raises SettingsError unless settings are lists of numbers from `minimum` on, of length `count` if given."""
@@ -125,15 +120,16 @@ class Settings:
 
     def require_share(self, *names: str) -> None:
         """Raises SettingsError unless settings are above 0 and at most 1."""
-        for name in names:
-            if not 0 < getattr(self, name) <= 1:
-                raise SettingsError(f"{name} must be above 0 and at most 1. Received: {getattr(self, name)!r}")
+        self._require(names, lambda value: 0 < value <= 1, "above 0 and at most 1")
 
     def require_probability(self, *names: str) -> None:
         """Raises SettingsError unless settings are from 0 to 1."""
+        self._require(names, lambda value: 0 <= value <= 1, "from 0 to 1")
+
+    def _require(self, names: Iterable[str], fits: Callable[[Any], bool], expected: str) -> None:
         for name in names:
-            if not 0 <= getattr(self, name) <= 1:
-                raise SettingsError(f"{name} must be from 0 to 1. Received: {getattr(self, name)!r}")
+            if not fits(getattr(self, name)):
+                raise SettingsError(f"{name} must be {expected}. Received: {getattr(self, name)!r}")
 
     def _convert(self, name: str, value: Any) -> Any:
         """Converts a value to a setting's type, reading text.

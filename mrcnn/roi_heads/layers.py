@@ -75,9 +75,6 @@ class PyramidROIAlign(keras.layers.Layer):
         shape = (*rois.shape[:2], self.pool_size, self.pool_size, features[0].shape[-1])
         return keras.KerasTensor(shape, features[0].dtype)
 
-    def get_config(self):
-        return {**super().get_config(), "pool_size": self.pool_size}
-
 
 @keras.saving.register_keras_serializable("mrcnn")
 class FoldRois(keras.layers.Layer):
@@ -113,6 +110,3 @@ class UnfoldRois(Float32Layer):
     def compute_output_spec(self, inputs):
         values, rois = inputs
         return keras.KerasTensor((*rois.shape[:2], *(self.shape or values.shape[1:])), "float32")
-
-    def get_config(self):
-        return {**super().get_config(), "shape": self.shape}

@@ -143,6 +143,3 @@ class FirstRois(Float32Layer):
 
     def compute_output_spec(self, rois):
         return keras.KerasTensor((rois.shape[0], self.count, 4), "float32")
-
-    def get_config(self):
-        return {**super().get_config(), "count": self.count}

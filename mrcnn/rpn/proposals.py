@@ -148,9 +148,6 @@ class SuppressedBoxes(Float32Layer):
     def compute_output_spec(self, inputs):
         return keras.KerasTensor((inputs[0].shape[0], self.count), "int32")
 
-    def get_config(self):
-        return {**super().get_config(), "count": self.count, "iou_threshold": self.iou_threshold}
-
 
 @keras.saving.register_keras_serializable("mrcnn")
 class SelectedBoxes(Float32Layer):

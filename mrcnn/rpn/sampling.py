@@ -48,9 +48,6 @@ class SampledAnchors(keras.layers.Layer):
         count = min(self.count, anchors)
         return keras.KerasTensor((batch, count), "int32"), keras.KerasTensor((batch, count, 1), match.dtype)
 
-    def get_config(self):
-        return {**super().get_config(), "count": self.count}
-
 
 @keras.saving.register_keras_serializable("mrcnn")
 class AnchorNeighbourhoods(keras.layers.Layer):
@@ -110,9 +107,6 @@ class AnchorNeighbourhoods(keras.layers.Layer):
         rois = None if batch is None else batch * count
         return keras.KerasTensor((rois, self.side, self.side, features.shape[-1]), features.dtype)
 
-    def get_config(self):
-        return {**super().get_config(), "stride": self.stride, "anchors_per_cell": self.anchors_per_cell}
-
 
 @keras.saving.register_keras_serializable("mrcnn")
 class AnchorOutputs(keras.layers.Layer):
@@ -140,9 +134,6 @@ class AnchorOutputs(keras.layers.Layer):
     def compute_output_spec(self, inputs):
         outputs, indices = inputs
         return keras.KerasTensor((*indices.shape, outputs.shape[-1]), "float32")
-
-    def get_config(self):
-        return {**super().get_config(), "anchors_per_cell": self.anchors_per_cell}
 
 
 def build_sampled_rpn(rpn: keras.Model, match: Any, pyramid: Sequence[Any], config: Any) -> tuple[Any, Any, Any]:

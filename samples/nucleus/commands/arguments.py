@@ -5,21 +5,20 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
+from nucleus.datasets.dataset import NucleusDataset
+from nucleus.datasets.division import select_images
 from nucleus.datasets.source import ImageSource
 from nucleus.models.recipe import Recipe
-from nucleus.models.registry import DEFAULT_MODEL
+from nucleus.models.registry import DEFAULT_MODEL, ModelConfig, detection_config
 from nucleus.models.weights import choose_recipe, find_recipe, starting_weights, trained_weights
+from nucleus.quiet import import_keras
 
 
 def image_source(args: argparse.Namespace, memory_limit: int | None = None) -> ImageSource:
     """Returns the data set of --dataset, --layout and --classes."""
     return ImageSource(args.dataset, args.layout, args.classes, memory_limit)
-
-
-def model_weights(args: argparse.Namespace, default_model: str = DEFAULT_MODEL) -> Path | None:
-    """Returns the weights file of --weights, --model and --preset; None for a model without weights."""
-    return trained_weights(args.weights, args.logs, args.model, args.preset, _run_name(args), default_model)
 
 
 def first_weights(args: argparse.Namespace) -> Path | None:
@@ -30,6 +29,41 @@ def first_weights(args: argparse.Namespace) -> Path | None:
 def base_recipe(args: argparse.Namespace, weights: Path | None) -> Recipe:
     """Returns the recipe that --model and --preset ask for, else the weights' own."""
     return choose_recipe(None if weights is None else find_recipe(weights), args.model, args.preset)
+
+
+def wanted_config(args: argparse.Namespace, weights: Path | None) -> ModelConfig:
+    """Returns the configuration with which a model detects, --set included."""
+    return detection_config(base_recipe(args, weights), dict(args.settings))
+
+
+def wanted_model(args: argparse.Namespace, default_model: str = DEFAULT_MODEL) -> tuple[Path | None, ModelConfig]:
+    """Returns the weights file of the model that is run, None where it has none, and its configuration.
+
+    Keras is imported where the model needs it.
+
+    Args:
+        args: The parsed options of `options.add_configuration` and `options.add_trained`.
+        default_model: Kind of model, a key of `NETWORKS`, where no option says it.
+    """
+    weights = trained_weights(args.weights, args.logs, args.model, args.preset, _run_name(args), default_model)
+    if weights is not None:
+        import_keras()
+    return weights, wanted_config(args, weights)
+
+
+def wanted_images(
+    args: argparse.Namespace, weights: Path | None, seed: int, **options: Any
+) -> tuple[NucleusDataset, str]:
+    """Reads the images of --subset, --fold and --folds, and names them; see `nucleus.datasets.division.select_images`.
+
+    Args:
+        args: The parsed options of `options.add_dataset` and `options.add_division`.
+        weights: Weights file of the model to run; None where it has none.
+        seed: Seed of a division into folds.
+        **options: Further options of `select_images`.
+    """
+    chosen = {"subset": args.subset, "fold": args.fold, "folds": args.folds}
+    return select_images(image_source(args), weights, seed=seed, **chosen, **options)
 
 
 def new_folder(command: str) -> Path:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nucleus.commands import options
@@ -47,26 +47,25 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--seed", type=options.number, default=0, help="seed of folds, trainings and ensemble (default: %(default)s)"
     )
-    command.add_argument(
+    options.add_repeated(
+        command,
         "--member",
-        dest="members",
-        action="append",
-        type=_member,
-        metavar="NAME=MODEL[/PRESET]",
-        help="a model to compare; repeat for more (default: classical=classical/active-contours unet=unet/small "
+        _member,
+        "NAME=MODEL[/PRESET]",
+        "a model to compare; repeat for more (default: classical=classical/active-contours unet=unet/small "
         "mask_rcnn=mask_rcnn/small). Two or more that learn are also combined into an ensemble",
+        dest="members",
     )
     _add_for_member(command, "--weights", str, "initial weights of its trainings: none, coco, imagenet or a file")
     _add_for_member(command, "--epochs", options.positive, "epochs of each training (default: those of STAGES)")
     _add_for_member(command, "--steps", options.positive, "training steps per epoch, as NAME.STEPS_PER_EPOCH")
-    command.add_argument(
+    options.add_repeated(
+        command,
         "--set",
+        _member_setting,
+        "NAME.SETTING=VALUE",
+        "any configuration attribute of a member, such as unet.CLAHE=True; repeat for more",
         dest="settings",
-        action="append",
-        type=_member_setting,
-        default=[],
-        metavar="NAME.SETTING=VALUE",
-        help="any configuration attribute of a member, such as unet.CLAHE=True; repeat for more",
     )
     command.add_argument(
         "--tta",
@@ -74,25 +73,15 @@ def add_options(command: argparse.ArgumentParser) -> None:
         default="flips-rotations",
         help="test-time augmentation with which every model is scored too; none switches it off (default: %(default)s)",
     )
-    command.add_argument(
-        "--iou",
-        type=options.detection_iou,
-        default=0.7,
-        metavar="IOU",
-        help="IoU above which a nucleus counts as found, for precision, recall and F1, 0.5 to 1 (default: %(default)s)",
-    )
+    options.add_iou(command, "precision, recall and F1")
     command.add_argument(
         "--quick",
         action="store_true",
         help=f"tiny networks, a few steps, {_QUICK_IMAGES} shipped images, {_QUICK_FOLDS} folds: checks within two "
         "minutes that everything runs; its scores are meaningless",
     )
-    command.add_argument(
-        "--output",
-        type=Path,
-        metavar="FOLDER",
-        help="folder of tables, report, predictions and trainings; an interrupted comparison in it is resumed "
-        "(default: results/nucleus/compare_<time>)",
+    options.add_output(
+        command, "folder of tables, report, predictions and trainings; an interrupted comparison in it is resumed"
     )
 
 
@@ -121,12 +110,8 @@ def run(args: argparse.Namespace) -> int:
         iou=args.iou,
         about={"dataset": str(args.dataset), "subset": args.subset, "quick": args.quick},
     )
-    load = partial(source.load, args.subset)
-    if args.quick:
-        with uncompiled():
-            table = compare(plan, load, output)
-    else:
-        table = compare(plan, load, output)
+    with uncompiled() if args.quick else nullcontext():
+        table = compare(plan, partial(source.load, args.subset), output)
     print(f"\n{table}\nTables, report and predictions: {output}")
     return 0
 
@@ -168,14 +153,7 @@ def _add_for_member(command: argparse.ArgumentParser, option: str, read: Any, su
         return name, read(value)
 
     value = option.strip("-").upper()
-    command.add_argument(
-        option,
-        action="append",
-        type=parse,
-        default=[],
-        metavar=f"NAME={value}",
-        help=f"for one member: {summary}; repeat for more members",
-    )
+    options.add_repeated(command, option, parse, f"NAME={value}", f"for one member: {summary}; repeat for more members")
 
 
 def _member(text: str) -> Member:

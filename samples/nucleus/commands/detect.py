@@ -5,11 +5,8 @@ from __future__ import annotations
 import argparse
 
 from nucleus.commands import options
-from nucleus.commands.arguments import base_recipe, image_source, model_weights, new_folder
+from nucleus.commands.arguments import new_folder, wanted_images, wanted_model
 from nucleus.commands.status import report_failures
-from nucleus.datasets.division import select_images
-from nucleus.models.registry import detection_config
-from nucleus.quiet import import_keras
 
 SUMMARY = "find nuclei, write label images, overlays and tables"
 
@@ -26,31 +23,19 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Finds nuclei in images; see `nucleus detect --help`."""
-    weights = model_weights(args)
-    if weights is not None:
-        import_keras()
+    weights, config = wanted_model(args)
     from nucleus.models.loading import model_of
     from nucleus.prediction.detection import collect_images, detect
     from nucleus.prediction.writers import default_formats
 
-    config = detection_config(base_recipe(args, weights), dict(args.settings))
     failures: list[str] = []
     if args.images and args.fold is not None:
         raise ValueError("--fold takes images of the data set. Received: --fold and image files.")
     if args.images:
         dataset, failures = collect_images(args.images)
     else:
-        dataset, _ = select_images(
-            image_source(args),
-            weights,
-            subset=args.subset,
-            fold=args.fold,
-            folds=args.folds,
-            seed=config.SEED,
-            default="stage1_test",
-            own="none",
-            require_masks=False,
-            failures=failures,
+        dataset, _ = wanted_images(
+            args, weights, config.SEED, default="stage1_test", own="none", require_masks=False, failures=failures
         )
     if dataset.num_images == 0:
         return report_failures(failures)

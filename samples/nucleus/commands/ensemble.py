@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,16 +51,16 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="groups of features to learn from: shape,member,score,intensity,neighbours,agreement (default: all)",
     )
     fit.add_argument(
-        "--threshold", type=_part, help="least predicted IoU of a nucleus (default: the one with the best mAP)"
+        "--threshold", type=options.part, help="least predicted IoU of a nucleus (default: the one with the best mAP)"
     )
     fit.add_argument(
         "--nms-threshold",
-        type=_part,
+        type=options.part,
         help="IoU above which the worse of two models' nuclei goes (default: 0.3)",
     )
     fit.add_argument(
         "--least-visible",
-        type=_part,
+        type=options.part,
         help="part of a nucleus that better ones must leave uncovered, else it goes (default: 0.5; 0 keeps any rest)",
     )
     fit.add_argument("--seed", type=int, default=0, help="chooses folds and what is random in the trees (default: 0)")
@@ -80,12 +79,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     predict.add_argument(
         "--ensemble", type=Path, required=True, metavar="FILE.json", help="what `nucleus ensemble fit` wrote"
     )
-    predict.add_argument(
-        "--output",
-        type=Path,
-        metavar="FOLDER",
-        help="where the results go (default: results/nucleus/ensemble_<time>)",
-    )
+    options.add_output(predict, "where the results go")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -170,16 +164,16 @@ def _add_command(subparsers, name: str, summary: str, step) -> argparse.Argument
 
 
 def _add_members(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
+    options.add_repeated(
+        command,
         "--member",
-        dest="members",
-        action="append",
-        type=_member,
-        required=True,
-        metavar="NAME=PATH",
-        help="a model and what it found: the folder that detect wrote, a folder of label images, or the weights "
+        _member,
+        "NAME=PATH",
+        "a model and what it found: the folder that detect wrote, a folder of label images, or the weights "
         "file of a model to run. Repeat for more models, and with the same NAME for more folders of one model, such "
         "as those of its folds",
+        dest="members",
+        required=True,
     )
     options.add_views(
         command, "; of the members that are weights files, and for an ensemble that was fitted to such predictions"
@@ -196,13 +190,3 @@ def _member(text: str) -> tuple[str, Path]:
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
-
-
-def _part(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number in 0..1, received {text!r}")
-    return value

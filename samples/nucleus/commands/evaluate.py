@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nucleus.commands import options
-from nucleus.commands.arguments import base_recipe, image_source, model_weights, new_folder
-from nucleus.datasets.division import select_images
+from nucleus.commands.arguments import base_recipe, new_folder, wanted_config, wanted_images, wanted_model
 from nucleus.datasets.layouts.base import UNKNOWN_MODALITY
-from nucleus.models.registry import ModelConfig, detection_config
-from nucleus.quiet import import_keras
+from nucleus.models.registry import ModelConfig
 
 if TYPE_CHECKING:
     from nucleus.prediction.predictions import Predictions
@@ -30,23 +28,15 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "images to score on (default: val, or the images that the run of the weights held out as a fold)",
         "score on",
     )
-    command.add_argument(
+    options.add_repeated(
+        command,
         "--predictions",
-        action="append",
-        type=_named_folder,
-        default=[],
-        metavar="[NAME=]FOLDER",
-        help="score what detect wrote, or label images <ImageId>.png or .tif by any program, instead of running a "
+        _named_folder,
+        "[NAME=]FOLDER",
+        "score what detect wrote, or label images <ImageId>.png or .tif by any program, instead of running a "
         "model; repeat to compare several. With --weights or --model, a model is run as well",
     )
-    command.add_argument(
-        "--iou",
-        type=options.detection_iou,
-        default=0.7,
-        metavar="IOU",
-        help="above which a nucleus counts as found, for precision, recall, F1, over- and under-segmentation, 0.5 to "
-        "1 (default: %(default)s)",
-    )
+    options.add_iou(command, "precision, recall, F1, over- and under-segmentation")
     command.add_argument(
         "--report",
         type=Path,
@@ -66,22 +56,14 @@ def run(args: argparse.Namespace) -> int:
     from trainkit.files import write_text
 
     runs = not args.predictions or args.weights is not None or args.model is not None
-    model = _model(args) if runs else None
-    weights, config = model or (None, detection_config(base_recipe(args, None), dict(args.settings)))
-    dataset, which = select_images(
-        image_source(args),
-        weights,
-        subset=args.subset,
-        fold=args.fold,
-        folds=args.folds,
-        seed=config.SEED,
-    )
+    weights, config = wanted_model(args) if runs else (None, wanted_config(args, None))
+    dataset, which = wanted_images(args, weights, config.SEED)
     predictions: list[Predictions] = [PredictionFolder(folder, name) for name, folder in args.predictions]
     # Missing predictions are reported before a model runs for long.
     for folder in predictions:
         folder.require(dataset)
-    if model is not None:
-        predictions.append(_running(*model, args))
+    if runs:
+        predictions.append(_running(weights, config, args))
     require_distinct_names([each.name for each in predictions])
     evaluations = [evaluate_fully(each, dataset, args.iou) for each in predictions]
     ranks = rank_sums(evaluations)
@@ -102,14 +84,6 @@ def run(args: argparse.Namespace) -> int:
         description = f"{which} of {args.dataset}"
         print(f"Report: {write_report(args.report, dataset, evaluations, predictions, description)}")
     return 0
-
-
-def _model(args: argparse.Namespace) -> tuple[Path | None, ModelConfig]:
-    """Returns the weights file of the model that is run, None where it has none, and its configuration."""
-    weights = model_weights(args)
-    if weights is not None:
-        import_keras()
-    return weights, detection_config(base_recipe(args, weights), dict(args.settings))
 
 
 def _running(weights: Path | None, config: ModelConfig, args: argparse.Namespace) -> Predictions:

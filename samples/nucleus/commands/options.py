@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,39 @@ from nucleus.datasets.layouts import LAYOUTS
 from nucleus.models.network import PUBLISHED, RANDOM
 from nucleus.models.registry import MODELS, NETWORKS
 from nucleus.models.views import SYMMETRIES
+
+
+def add_repeated(
+    command: argparse.ArgumentParser, option: str, read: Callable[[str], Any], metavar: str, summary: str, **more: Any
+) -> None:
+    """Adds an option that may be given several times; its values are collected in a list.
+
+    Args:
+        command: The command.
+        option: The option, such as "--set".
+        read: Function from the text of a value to the value.
+        metavar: Stands for the value in the help.
+        summary: Help text.
+        **more: Further arguments of `add_argument`.
+    """
+    command.add_argument(option, action="append", type=read, default=[], metavar=metavar, help=summary, **more)
+
+
+def add_output(command: argparse.ArgumentParser, summary: str) -> None:
+    """Adds --output, a folder that is named after the command and the time by default; `summary` begins its help."""
+    default = f"results/nucleus/{command.prog.split()[1]}_<time>"
+    command.add_argument("--output", type=Path, metavar="FOLDER", help=f"{summary} (default: {default})")
+
+
+def add_iou(command: argparse.ArgumentParser, scores: str) -> None:
+    """Adds the IoU above which a nucleus counts as found; its help names the scores that depend on it."""
+    command.add_argument(
+        "--iou",
+        type=detection_iou,
+        default=0.7,
+        metavar="IOU",
+        help=f"IoU above which a nucleus counts as found, for {scores}, 0.5 to 1 (default: %(default)s)",
+    )
 
 
 def add_debug(command: argparse.ArgumentParser, default: Any = False) -> None:
@@ -92,14 +125,13 @@ def add_configuration(command: argparse.ArgumentParser, models: Sequence[str] = 
         metavar="NAME",
         help="named settings, see below (default: the weights' own)",
     )
-    command.add_argument(
+    add_repeated(
+        command,
         "--set",
+        setting,
+        "NAME=VALUE",
+        "any configuration attribute, such as DETECTION_NMS_THRESHOLD=0.2; repeat for more",
         dest="settings",
-        action="append",
-        type=setting,
-        default=[],
-        metavar="NAME=VALUE",
-        help="any configuration attribute, such as DETECTION_NMS_THRESHOLD=0.2; repeat for more",
     )
 
 
@@ -131,25 +163,19 @@ def add_trained(command: argparse.ArgumentParser) -> None:
         "classical has none)",
     )
     add_views(command, ", as --set TEST_TIME_AUGMENTATION=...; --set 'TEST_TIME_SCALES=(0.8,1)' adds sizes")
-    command.add_argument(
-        "--output",
-        type=Path,
-        metavar="FOLDER",
-        help=f"where the results go (default: results/nucleus/{command.prog.split()[-1]}_<time>)",
-    )
+    add_output(command, "where the results go")
 
 
 def add_views(command: argparse.ArgumentParser, remark: str = "") -> None:
     """Adds the option for test-time augmentation, one of the settings; `remark` ends its help."""
-    command.add_argument(
+    add_repeated(
+        command,
         "--tta",
-        dest="settings",
-        action="append",
-        type=_symmetries,
-        default=[],
-        metavar=f"{{{','.join(SYMMETRIES)}}}",
-        help="test-time augmentation: predict every image in 1, 4 or 8 flipped and turned views and merge what they "
+        _symmetries,
+        f"{{{','.join(SYMMETRIES)}}}",
+        "test-time augmentation: predict every image in 1, 4 or 8 flipped and turned views and merge what they "
         f"show{remark}",
+        dest="settings",
     )
 
 
@@ -183,12 +209,21 @@ def number(text: str) -> int:
 
 def detection_iou(text: str) -> float:
     """Reads an IoU above which a nucleus may count as found: no two predictions can match one nucleus."""
+    return _number_between(0.5, text)
+
+
+def part(text: str) -> float:
+    """Reads a number from 0 to 1."""
+    return _number_between(0, text)
+
+
+def _number_between(least: float, text: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not 0.5 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0.5 to 1, received {text!r}")
+    if not least <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from {least} to 1, received {text!r}")
     return value
 
 

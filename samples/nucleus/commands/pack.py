@@ -6,10 +6,9 @@ import argparse
 from pathlib import Path
 
 from nucleus.commands import options
-from nucleus.commands.arguments import base_recipe, model_weights
+from nucleus.commands.arguments import base_recipe, wanted_model
 from nucleus.datasets.folds import find_folds, folds_beside
-from nucleus.models.registry import NETWORKS, detection_config
-from nucleus.quiet import import_keras
+from nucleus.models.registry import NETWORKS
 
 SUMMARY = "write trained weights as a small file with its settings, --set included, beside it"
 
@@ -24,12 +23,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Makes a small file of trained weights; see `nucleus pack --help`."""
-    import_keras()
+    weights, _ = wanted_model(args)
     from trainkit.hdf5 import repack_weights
 
-    weights = model_weights(args)
     recipe = base_recipe(args, weights).with_settings(dict(args.settings))
-    detection_config(recipe)
     repack_weights(weights, args.output, dtype=None if args.full_precision else "float16")
     recipe.save_beside(args.output)
     folds = find_folds(weights)

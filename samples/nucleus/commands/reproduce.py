@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 
 from nucleus.commands import options
@@ -32,14 +33,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--list", action="store_true", help="list all experiments; with NAME, show all details of these experiments"
     )
-    command.add_argument(
+    options.add_repeated(
+        command,
         "--file",
+        Path,
+        "FILE",
+        "TOML file with experiments of your own, beside the shipped ones; repeat for more",
         dest="files",
-        action="append",
-        type=Path,
-        default=[],
-        metavar="FILE",
-        help="TOML file with experiments of your own, beside the shipped ones; repeat for more",
     )
     command.add_argument(
         "--example", action="store_true", help="print a commented file for --file, with an example of every key"
@@ -74,14 +74,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--test-subset", help="subset of --test (default: all; for GlaS its test parts)")
     command.add_argument("--test-layout", choices=LAYOUTS, help="layout of --test (default: detected)")
-    command.add_argument(
+    options.add_repeated(
+        command,
         "--fold",
+        options.positive,
+        "K",
+        "hold out only this fold of an experiment with folds; repeat for more (default: those of the experiment)",
         dest="folds",
-        action="append",
-        type=options.positive,
-        default=[],
-        metavar="K",
-        help="hold out only this fold of an experiment with folds; repeat for more (default: those of the experiment)",
     )
     command.add_argument(
         "--weights",
@@ -89,14 +88,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="score this weights file of the experiment's network instead of training, on the images that its run held "
         "out, if known",
     )
-    command.add_argument(
+    options.add_repeated(
+        command,
         "--set",
+        options.setting,
+        "NAME=VALUE",
+        "change a setting of the experiment, such as IMAGES_PER_GPU=1; recorded in the table; repeat for more",
         dest="settings",
-        action="append",
-        type=options.setting,
-        default=[],
-        metavar="NAME=VALUE",
-        help="change a setting of the experiment, such as IMAGES_PER_GPU=1; recorded in the table; repeat for more",
     )
     command.add_argument(
         "--output",
@@ -141,11 +139,8 @@ def run(args: argparse.Namespace) -> int:
         quick=args.quick,
     )
     for experiment in experiments:
-        if args.quick:
-            with uncompiled():
-                rows = reproduce(quick(experiment), chosen)
-        else:
-            rows = reproduce(experiment, chosen)
+        with uncompiled() if args.quick else nullcontext():
+            rows = reproduce(quick(experiment) if args.quick else experiment, chosen)
         print(f"{experiment.name} on {rows[0].measured_on}, {rows[0].seconds:.0f} s:")
         for row in rows:
             published, measured = ("-" if value is None else f"{value:g}" for value in (row.published, row.measured))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from pathlib import Path
 
 from nucleus.commands import options
 from nucleus.commands.arguments import base_recipe, first_weights, image_source, new_folder
@@ -19,15 +18,15 @@ def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options of `nucleus search`."""
     options.add_dataset(command)
     options.add_configuration(command, tuple(NETWORKS))
-    command.add_argument(
+    options.add_repeated(
+        command,
         "--try",
-        dest="space",
-        action="append",
-        type=options.setting,
-        required=True,
-        metavar="NAME=…",
-        help="a setting with the values to try (OPTIMIZER=SGD,Adam) or a range of numbers (BATCH_SIZE=2..8), with :log "
+        options.setting,
+        "NAME=…",
+        "a setting with the values to try (OPTIMIZER=SGD,Adam) or a range of numbers (BATCH_SIZE=2..8), with :log "
         "on a logarithmic scale (LEARNING_RATE=1e-5..0.1:log); repeat for more",
+        dest="space",
+        required=True,
     )
     command.add_argument(
         "--trials",
@@ -62,12 +61,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--seed", type=options.positive, default=1, help="seed of the random trials (default: %(default)s)"
     )
-    command.add_argument(
-        "--output",
-        type=Path,
-        metavar="FOLDER",
-        help="folder of the search; an interrupted search in it is resumed, and a trial that failed for lack of a "
-        "file, a download or memory is retried (default: results/nucleus/search_<time>)",
+    options.add_output(
+        command,
+        "folder of the search; an interrupted search in it is resumed, and a trial that failed for lack of a file, a "
+        "download or memory is retried",
     )
 
 

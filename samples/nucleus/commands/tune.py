@@ -5,10 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nucleus.commands import options
-from nucleus.commands.arguments import base_recipe, image_source, model_weights, new_folder
-from nucleus.datasets.division import select_images
-from nucleus.models.registry import detection_config
-from nucleus.quiet import import_keras
+from nucleus.commands.arguments import new_folder, wanted_images, wanted_model
 
 SUMMARY = "search the settings with which a U-Net's channels become nuclei, or those of a classical method"
 
@@ -24,15 +21,14 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "those of val are left to be scored on)",
         "score on",
     )
-    command.add_argument(
+    options.add_repeated(
+        command,
         "--try",
-        dest="grid",
-        action="append",
-        type=options.setting,
-        default=[],
-        metavar="NAME=VALUE,VALUE,…",
-        help="values of a setting, such as MARKER_THRESHOLD=0.4,0.6,0.8 or POSTPROCESS=watershed,random-walker; repeat "
+        options.setting,
+        "NAME=VALUE,VALUE,…",
+        "values of a setting, such as MARKER_THRESHOLD=0.4,0.6,0.8 or POSTPROCESS=watershed,random-walker; repeat "
         "for more (default: thresholds and MIN_AREA, and what else a classical method depends on)",
+        dest="grid",
     )
     command.add_argument(
         "--search",
@@ -45,29 +41,17 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Searches the settings of a U-Net's post-processing or of a classical method; see `nucleus tune --help`."""
-    weights = model_weights(args, "unet")
-    if weights is not None:
-        import_keras()
+    weights, config = wanted_model(args, "unet")
     import pandas as pd
 
     from nucleus.models.loading import model_of
     from nucleus.training.tuning import parse_values, tune
     from trainkit.files import write_text
 
-    config = detection_config(base_recipe(args, weights), dict(args.settings))
     if config.model_kind == "mask_rcnn":
         raise ValueError(f"{weights}: mask_rcnn has no thresholds to tune; tune is for U-Nets and classical methods.")
     grid = {name: parse_values(config, name, values) for name, values in args.grid}
-    dataset, _ = select_images(
-        image_source(args),
-        weights,
-        subset=args.subset,
-        fold=args.fold,
-        folds=args.folds,
-        seed=config.SEED,
-        default="train",
-        own="learned",
-    )
+    dataset, _ = wanted_images(args, weights, config.SEED, default="train", own="learned")
     report = tune(model_of(weights, config), dataset, grid, args.search)
     output = args.output or new_folder("tune")
     write_text(output / "tuning.csv", pd.DataFrame(report.rows).to_csv(index=False, lineterminator="\n"))

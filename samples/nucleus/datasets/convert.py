@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -20,10 +19,9 @@ from nucleus.datasets.layouts.base import UNKNOWN_MODALITY
 from nucleus.datasets.layouts.coco_segmentation import compress_runs
 from nucleus.datasets.layouts.tables import CLASSES_FILE, write_modalities
 from nucleus.images.labels import areas, bounding_boxes, labels_to_rle, rle_runs
-from nucleus.images.writing import write_labels
+from nucleus.images.writing import HIGHEST_IN_16_BITS, write_labels, write_rgb
 from trainkit.files import write_text
 
-_HIGHEST_IN_PNG = np.iinfo(np.uint16).max
 _CATEGORY = {"id": 1, "name": "nucleus", "supercategory": ""}
 
 
@@ -103,8 +101,7 @@ def _write_image(dataset: NucleusDataset, index: int, folder: Path) -> Path:
         shutil.copyfile(source, path)
         return path
     path = folder / f"{dataset.image_info[index]['id']}.png"
-    if not cv2.imwrite(str(path), cv2.cvtColor(dataset.load_image(index), cv2.COLOR_RGB2BGR)):
-        raise OSError(f"{path}: OpenCV could not write the image.")
+    write_rgb(path, dataset.load_image(index))
     return path
 
 
@@ -112,7 +109,7 @@ def _write_label_folder(dataset: NucleusDataset, images: Iterator[tuple[int, Pat
     modalities = {}
     for index, _ in images:
         info, (labels, _) = dataset.image_info[index], dataset.load_labels(index)
-        suffix = ".png" if labels.max(initial=0) <= _HIGHEST_IN_PNG else ".tif"
+        suffix = ".png" if labels.max(initial=0) <= HIGHEST_IN_16_BITS else ".tif"
         write_labels(folder / "labels" / f"{info['id']}{suffix}", labels)
         if info["modality"] != UNKNOWN_MODALITY:
             modalities[info["id"]] = info["modality"]

@@ -18,6 +18,9 @@ from nucleus.datasets.source import ImageSource
 DEFAULT_FOLDS = 4
 # For `warn_if_seen`, of a training that begins with weights.
 VALIDATION = "the {} images to validate on: scores on them say little about new images"
+# Name of the images in errors and warnings.
+_THESE = "these {} images"
+_ALL_THE_SAME = "To take training images all the same, name a --subset without --fold"
 # Images that training divides by default.
 POOL = "train+val"
 
@@ -91,7 +94,14 @@ def select_images(
     if divided is not None and divided.held_out is None:
         divided = None
     if fold is not None:
-        return _load_fold(source, weights, divided, subset or POOL, fold, folds, seed, **options)
+        pool = subset or POOL
+        whole = divided if folds is None and divided is not None else choose_folds(source, pool, folds, seed)
+        _, chosen = whole.split(fold)
+        if weights is not None:
+            require_unseen(weights, chosen, _ALL_THE_SAME, f"the {{}} images of fold {fold}")
+        if weights is not None and divided is None:
+            _log.warning("%s: whether it was trained on images of fold %d is not known", weights, fold)
+        return source.load(pool, only=chosen, **options), f"fold {fold} of {len(whole.ids)}"
     refuse_folds_alone(fold, folds)
     if divided is None:
         return source.load(subset or default, **options), subset or default
@@ -110,13 +120,14 @@ def select_images(
     return dataset, which
 
 
-def require_unseen(weights: Path, ids: Collection[str], advice: str) -> None:
+def require_unseen(weights: Path, ids: Collection[str], advice: str, which: str = _THESE) -> None:
     """Makes sure that weights were not trained on images, as far as their run's folds tell.
 
     Args:
         weights: The weights file.
         ids: Ids of the images.
         advice: Advice for the user, a sentence without its full stop.
+        which: Name of the images in the error, with {} for their number.
 
     Raises:
         DatasetError: The weights were trained on some of the images.
@@ -124,12 +135,12 @@ def require_unseen(weights: Path, ids: Collection[str], advice: str) -> None:
     divided, learned = _learned(weights, ids)
     if learned:
         raise DatasetError(
-            f"{weights}: was trained on {len(learned)} of these {len(ids)} images; it held out fold "
+            f"{weights}: was trained on {len(learned)} of {which.format(len(ids))}; it held out fold "
             f"{divided.held_out} of {len(divided.ids)}. {advice}"
         )
 
 
-def warn_if_seen(weights: Path, ids: Collection[str], which: str = "these {} images") -> None:
+def warn_if_seen(weights: Path, ids: Collection[str], which: str = _THESE) -> None:
     """Warns where weights were trained on some of the images, as far as their run's folds tell.
 
     Args:
@@ -145,27 +156,3 @@ def warn_if_seen(weights: Path, ids: Collection[str], which: str = "these {} ima
 def _learned(weights: Path, ids: Collection[str]) -> tuple[Folds | None, set[str]]:
     divided = find_folds(weights)
     return divided, set() if divided is None else divided.learned() & set(ids)
-
-
-def _load_fold(
-    source: ImageSource,
-    weights: Path | None,
-    divided: Folds | None,
-    pool: str,
-    fold: int,
-    count: int | Path | None,
-    seed: int,
-    **options: Any,
-) -> tuple[NucleusDataset, str]:
-    folds = divided if count is None and divided is not None else choose_folds(source, pool, count, seed)
-    _, chosen = folds.split(fold)
-    learned = set() if divided is None else divided.learned()
-    if chosen & learned:
-        raise DatasetError(
-            f"{weights}: was trained on {len(chosen & learned)} of the {len(chosen)} images of fold {fold}; it "
-            f"held out fold {divided.held_out} of {len(divided.ids)}. To take training images all the same, name a "
-            "--subset without --fold"
-        )
-    if weights is not None and divided is None:
-        _log.warning("%s: whether it was trained on images of fold %d is not known", weights, fold)
-    return source.load(pool, only=chosen, **options), f"fold {fold} of {len(folds.ids)}"

@@ -16,6 +16,7 @@ from nucleus.ensemble.fitting import FitSettings, Fitted, fit
 from nucleus.ensemble.model import Combination, Ensemble, check_members, read_ensemble
 from nucleus.models.base import NucleusModel, Prediction
 from nucleus.models.settings import PredictionSettings
+from nucleus.prediction.predictions import ModelPredictions
 
 if TYPE_CHECKING:
     from nucleus.datasets.dataset import NucleusDataset
@@ -94,7 +95,7 @@ class EnsembleModel(NucleusModel):
             ValueError: LightGBM is missing, or a prediction does not fit its image.
         """
         settings = settings or FitSettings()
-        finders = {name: _finder(model) for name, model in self.members.items()}
+        finders = {name: ModelPredictions(model, name).find for name, model in self.members.items()}
         examples = make_examples(train, finders, settings.groups)
         fitted = fit(examples, divide_images(train.image_info, _FOLDS, settings.seed).ids, settings)
         self.ensemble = fitted.ensemble
@@ -131,7 +132,3 @@ class EnsembleModel(NucleusModel):
         if self.ensemble is None:
             raise ValueError("The ensemble is not fitted yet: call fit(train).")
         return self.ensemble
-
-
-def _finder(model: NucleusModel) -> Callable[[str, np.ndarray], Prediction]:
-    return lambda _, image: model.predict(image)[0]

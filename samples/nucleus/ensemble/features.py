@@ -15,7 +15,7 @@ from skimage.measure import regionprops_table
 from skimage.segmentation import expand_labels
 
 from nucleus.ensemble.candidates import Candidates
-from nucleus.images.labels import areas
+from nucleus.images.labels import areas, differing_sides
 
 # Feature -> property of skimage.measure.regionprops.
 _SHAPE = {
@@ -121,7 +121,7 @@ def _intensity(labels: np.ndarray, luminance: np.ndarray, gradient: np.ndarray) 
     mean, deviation = _moments(labels, luminance, count)
     ring = np.where(labels == 0, expand_labels(labels, _RING), 0)
     around, _ = _moments(ring, luminance, count)
-    border, _ = _moments(np.where(_sides(labels).any(axis=0), labels, 0), gradient, count)
+    border, _ = _moments(np.where(differing_sides(labels).any(axis=0), labels, 0), gradient, count)
     return {
         "intensity": mean,
         "texture": deviation,
@@ -145,7 +145,7 @@ def _moments(labels: np.ndarray, values: np.ndarray, count: int) -> tuple[np.nda
 
 def _neighbours(labels: np.ndarray) -> dict[str, np.ndarray]:
     count = int(labels.max(initial=0))
-    sides = _sides(labels)
+    sides = differing_sides(labels)
     outline = np.bincount(np.concatenate([labels[side] for side in sides]), minlength=count + 1)[1:]
     here, there = (np.concatenate(parts).astype(np.int64) for parts in zip(*_touching(labels), strict=True))
     contacts = np.bincount(here, minlength=count + 1)[1:]
@@ -162,15 +162,6 @@ def _neighbours(labels: np.ndarray) -> dict[str, np.ndarray]:
         "relative_area": sizes / np.median(sizes) if count else np.zeros(0),
         "masks_in_image": np.full(count, count),
     }
-
-
-def _sides(labels: np.ndarray) -> np.ndarray:
-    """Returns whether the pixel above, below, left or right has another label, bool `[4, H, W]`."""
-    sides = np.zeros((4, *labels.shape), bool)
-    down, right = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
-    sides[0, 1:], sides[1, :-1] = down, down
-    sides[2, :, 1:], sides[3, :, :-1] = right, right
-    return sides
 
 
 def _touching(labels: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -13,23 +13,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy import ndimage
 
-from trainkit.label_images import areas, drop_small, relabel_sequential
-
-__all__ = [
-    "OVERLAP_RULES",
-    "areas",
-    "bounding_boxes",
-    "centroids",
-    "drop_small",
-    "labels_to_masks",
-    "labels_to_rle",
-    "masks_to_labels",
-    "paint",
-    "relabel_sequential",
-    "rle_decode",
-    "rle_encode",
-    "rle_runs",
-]
+from trainkit.label_images import areas as areas
+from trainkit.label_images import drop_small as drop_small
+from trainkit.label_images import relabel_sequential as relabel_sequential
 
 
 def masks_to_labels(masks: np.ndarray) -> np.ndarray:
@@ -68,8 +54,24 @@ def labels_to_masks(labels: np.ndarray, count: int | None = None) -> np.ndarray:
     Returns:
         bool [H, W, count], mask k is label k + 1.
     """
-    count = _highest(labels) if count is None else count
+    count = int(labels.max(initial=0)) if count is None else count
     return labels[..., None] == np.arange(1, count + 1)
+
+
+def differing_sides(labels: np.ndarray) -> np.ndarray:
+    """Compares every pixel with its four neighbours.
+
+    Args:
+        labels: Integer `[H, W]`, label image.
+
+    Returns:
+        bool `[4, H, W]`, True where the pixel above, below, left or right has another label; False at the image's edge.
+    """
+    sides = np.zeros((4, *labels.shape), bool)
+    down, right = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
+    sides[0, 1:], sides[1, :-1] = down, down
+    sides[2, :, 1:], sides[3, :, :-1] = right, right
+    return sides
 
 
 def bounding_boxes(labels: np.ndarray) -> np.ndarray:
@@ -283,7 +285,3 @@ def _check_instances(boxes: np.ndarray, crops: Sequence[np.ndarray], scores: np.
             raise ValueError(f"box {i} {tuple(box)} leaves the image of {shape[0]} x {shape[1]} pixels")
         if crop.shape != (y2 - y1, x2 - x1):
             raise ValueError(f"crop {i} has shape {crop.shape}; its box {tuple(box)} needs {(y2 - y1, x2 - x1)}")
-
-
-def _highest(labels: np.ndarray) -> int:
-    return int(labels.max(initial=0))

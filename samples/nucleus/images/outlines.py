@@ -6,6 +6,8 @@ import colorsys
 
 import numpy as np
 
+from nucleus.images.labels import differing_sides
+
 # Difference of hue between consecutive labels, the golden section, so that they differ strongly.
 _GOLDEN_SECTION = 0.618034
 
@@ -29,23 +31,12 @@ def draw_outlines(image: np.ndarray, labels: np.ndarray, colour: tuple[int, int,
     """
     if image.shape[:2] != labels.shape:
         raise ValueError(f"Image and labels differ in shape. Received: {image.shape[:2]} and {labels.shape}")
-    border = _borders(labels)
+    border = differing_sides(labels).any(axis=0)
     drawn = image.copy()
     drawn[border & (labels == 0)] //= 3
     inner = border & (labels > 0)
     drawn[inner] = _palette(int(labels.max(initial=0)))[labels[inner]] if colour is None else colour
     return drawn
-
-
-def _borders(labels: np.ndarray) -> np.ndarray:
-    """Returns the pixels next to (of four neighbours) another label, bool `[H, W]`."""
-    border = np.zeros(labels.shape, bool)
-    down, right = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
-    border[1:] |= down
-    border[:-1] |= down
-    border[:, 1:] |= right
-    border[:, :-1] |= right
-    return border
 
 
 def _palette(count: int) -> np.ndarray:

@@ -25,9 +25,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from nucleus.images.decoding import ImageFileError, decode
-
-__all__ = ["IMAGE_SUFFIXES", "ImageFileError", "list_images", "read_image", "read_labels", "read_mask", "to_rgb"]
+from nucleus.images.decoding import ImageFileError as ImageFileError
+from nucleus.images.decoding import decode
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 
@@ -54,10 +53,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     Raises:
         ImageFileError: The file is missing, empty, truncated, damaged, has no pixels, or has an unknown format.
     """
-    try:
-        return to_rgb(decode(Path(path)))
-    except ImageFileError as error:
-        raise ImageFileError(f"{path}: {error}") from error.__cause__
+    return to_rgb(decode(Path(path)))
 
 
 def read_mask(path: str | os.PathLike) -> np.ndarray:
@@ -73,11 +69,7 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
     Raises:
         ImageFileError: The file is missing, empty, truncated, damaged, has no pixels, or has an unknown format.
     """
-    try:
-        pixels = decode(Path(path), "mask")
-    except ImageFileError as error:
-        raise ImageFileError(f"{path}: {error}") from error.__cause__
-    mask = pixels != 0
+    mask = decode(Path(path), "mask") != 0
     return mask if mask.ndim == 2 else mask.any(axis=-1)
 
 
@@ -106,10 +98,19 @@ def read_labels(path: str | os.PathLike) -> np.ndarray:
             JPEG, whose losses would change labels; or has channels that differ, fractions, negative numbers or numbers
             above the highest int32.
     """
-    try:
-        return _to_labels(decode(Path(path), "labels"))
-    except ImageFileError as error:
-        raise ImageFileError(f"{path}: {error}") from error.__cause__
+    pixels = decode(Path(path), "labels")
+    what = f"{path}: no label image but {pixels.dtype} pixels of shape {pixels.shape}"
+    if pixels.ndim == 3:
+        if (pixels != pixels[..., :1]).any():
+            raise ImageFileError(f"{what}, whose channels differ: save each nucleus' number in one channel")
+        pixels = pixels[..., 0]
+    if np.issubdtype(pixels.dtype, np.floating) and not (np.isfinite(pixels) & (pixels == np.rint(pixels))).all():
+        raise ImageFileError(f"{what}, which are no whole numbers")
+    if pixels.min() < 0:
+        raise ImageFileError(f"{what}, of which some are negative")
+    if pixels.max() > _HIGHEST_LABEL:
+        raise ImageFileError(f"{path}: a label is above {_HIGHEST_LABEL}")
+    return pixels.astype(np.int32)
 
 
 def list_images(folder: str | os.PathLike) -> list[Path]:
@@ -119,6 +120,11 @@ def list_images(folder: str | os.PathLike) -> list[Path]:
         for path in Path(folder).iterdir()
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
     )
+
+
+def list_folders(folder: str | os.PathLike) -> list[Path]:
+    """Lists the folders directly in a folder, sorted by name, without hidden ones."""
+    return sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != ".")
 
 
 def to_rgb(pixels: np.ndarray) -> np.ndarray:
@@ -145,21 +151,6 @@ def to_rgb(pixels: np.ndarray) -> np.ndarray:
     elif pixels.shape[2] == 2:
         pixels = np.pad(pixels, ((0, 0), (0, 0), (0, 1)))
     return pixels
-
-
-def _to_labels(pixels: np.ndarray) -> np.ndarray:
-    what = f"no label image but {pixels.dtype} pixels of shape {pixels.shape}"
-    if pixels.ndim == 3:
-        if (pixels != pixels[..., :1]).any():
-            raise ImageFileError(f"{what}, whose channels differ: save each nucleus' number in one channel")
-        pixels = pixels[..., 0]
-    if np.issubdtype(pixels.dtype, np.floating) and not (np.isfinite(pixels) & (pixels == np.rint(pixels))).all():
-        raise ImageFileError(f"{what}, which are no whole numbers")
-    if pixels.min() < 0:
-        raise ImageFileError(f"{what}, of which some are negative")
-    if pixels.max() > _HIGHEST_LABEL:
-        raise ImageFileError(f"a label is above {_HIGHEST_LABEL}")
-    return pixels.astype(np.int32)
 
 
 def _scale_to_uint8(pixels: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import tifffile
 
 from trainkit.files import atomic_path
 
-_HIGHEST_IN_16_BITS = np.iinfo(np.uint16).max
+HIGHEST_IN_16_BITS = np.iinfo(np.uint16).max
 
 
 def write_labels(path: str | os.PathLike, labels: np.ndarray) -> None:
@@ -30,9 +30,9 @@ def write_labels(path: str | os.PathLike, labels: np.ndarray) -> None:
     highest = int(labels.max(initial=0))
     if suffix not in (".png", ".tif", ".tiff"):
         raise ValueError(f"{path}: a label image is written as .png, .tif or .tiff.")
-    if suffix == ".png" and highest > _HIGHEST_IN_16_BITS:
+    if suffix == ".png" and highest > HIGHEST_IN_16_BITS:
         raise ValueError(f"{path}: label {highest} does not fit into a 16-bit PNG; write a TIFF.")
-    pixels = labels.astype(np.uint16 if highest <= _HIGHEST_IN_16_BITS else np.int32)
+    pixels = labels.astype(np.uint16 if highest <= HIGHEST_IN_16_BITS else np.int32)
     if suffix == ".png":
         _write_png(path, pixels)
         return

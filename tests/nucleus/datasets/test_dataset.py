@@ -155,7 +155,7 @@ def test_labels_are_read_from_the_cache_until_a_file_changes(add_sample, rectang
     _load(tmp_path).load_labels(0)
     (stored,) = (tmp_path / ".label_cache" / "stage1_train").iterdir()
     with monkeypatch.context() as patch:
-        patch.setattr("nucleus.datasets.layouts.dsb2018.read_label_image", None)  # a call would fail
+        patch.setattr("nucleus.datasets.layouts.dsb2018.paint_in_order", None)  # a call would fail
         assert _load(tmp_path).load_labels(0)[0].sum() == 9
     added = sample / "masks" / "100.png"
     cv2.imwrite(str(added), rectangle(5, 5, 7, 7).astype(np.uint8))

@@ -18,16 +18,13 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-
 from nucleus.datasets.layouts.base import UNKNOWN_MODALITY, DatasetError, Layout, Part, Report, Sample
 from nucleus.datasets.layouts.coco_segmentation import segmentation_pixels
-from nucleus.datasets.layouts.painting import image_shape, paint_in_order
+from nucleus.datasets.layouts.painting import ListedInstances
 
 ANNOTATION_FOLDER = "annotations"
 IMAGE_FOLDER = "images"
@@ -35,40 +32,6 @@ _PREFIX = "instances_"
 _FEWEST_NUMBERS = 6
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class CocoInstances:
-    """The annotations of one image, a `nucleus.datasets.layouts.base.Truth`; label k + 1 is the k-th annotation.
-
-    Attributes:
-        path: Path of the JSON file.
-        segmentations: (id, `segmentation`) of each annotation.
-        shape: (height, width) in the JSON file; None if missing.
-    """
-
-    path: Path
-    segmentations: tuple[tuple[Any, Any], ...]
-    shape: tuple[int, int] | None
-
-    def files(self) -> list[Path]:
-        """Returns the JSON file."""
-        return [self.path]
-
-    def read(self, image: Path) -> np.ndarray:
-        """Paints the annotations into a label image; see `Truth.read`."""
-        shape = image_shape(image, self.shape, self.path)
-        instances = (
-            (f"{self.path}, annotation {number}", self._pixels(number, segmentation, shape))
-            for number, segmentation in self.segmentations
-        )
-        return paint_in_order(shape, instances, image)
-
-    def _pixels(self, number: Any, segmentation: Any, shape: tuple[int, int]) -> np.ndarray:
-        try:
-            return segmentation_pixels(segmentation, shape)
-        except ValueError as error:
-            raise DatasetError(f"{self.path}, annotation {number}: {error}") from error
 
 
 def _recognises(root: Path) -> bool:
@@ -199,12 +162,12 @@ def _image_file(path: Path, image: Mapping[str, Any], folders: list[Path]) -> tu
     raise DatasetError(f"{path}, image {image['id']}: there is no {given} in {looked}")
 
 
-def _instances(path: Path, image: Mapping[str, Any], annotations: list[dict]) -> CocoInstances:
+def _instances(path: Path, image: Mapping[str, Any], annotations: list[dict]) -> ListedInstances:
     size = (image.get("height"), image.get("width"))
     if size != (None, None) and not all(isinstance(side, int) and side > 0 for side in size):
         raise DatasetError(f"{path}, image {image['id']}: height and width must be whole numbers; found {size}")
-    segmentations = tuple((annotation["id"], annotation.get("segmentation")) for annotation in annotations)
-    return CocoInstances(path, segmentations, None if size == (None, None) else size)
+    codes = tuple((f"annotation {annotation['id']}", annotation.get("segmentation")) for annotation in annotations)
+    return ListedInstances(path, codes, None if size == (None, None) else size, segmentation_pixels)
 
 
 LAYOUT = Layout("coco", "COCO JSON beside the images, or in annotations/", _recognises, _parts)

@@ -12,8 +12,7 @@ rest and "all" is both.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ import numpy as np
 from nucleus.datasets.layouts.base import UNKNOWN_MODALITY, DatasetError, Layout, Part, Report, Sample
 from nucleus.datasets.layouts.painting import paint_in_order
 from nucleus.datasets.layouts.tables import CLASSES_FILE, read_modalities
-from nucleus.images.reading import list_images, read_image, read_mask
+from nucleus.images.reading import list_folders, list_images, read_image, read_mask
 
 TRAIN_FOLDER = "stage1_train"
 
@@ -75,25 +74,8 @@ class MaskFolder:
 
     def read(self, image: Path) -> np.ndarray:
         """Paints the mask files into a label image; see `Truth.read`."""
-        return read_label_image(image, self.files())
-
-
-def read_label_image(image_path: Path, mask_paths: Iterable[Path]) -> np.ndarray:
-    """Paints mask files into one label image; see `nucleus.datasets.layouts.painting.paint_in_order`.
-
-    Args:
-        image_path: Path of the image, which determines the shape.
-        mask_paths: Paths of the masks; the k-th becomes label k + 1.
-
-    Returns:
-        int32 [H, W], labels 1...N.
-
-    Raises:
-        DatasetError: A mask has another shape than its image.
-        nucleus.images.reading.ImageFileError: A file cannot be read.
-    """
-    shape = read_image(image_path).shape[:2]
-    return paint_in_order(shape, ((path, _pixels(path, image_path, shape)) for path in mask_paths), image_path)
+        shape = read_image(image).shape[:2]
+        return paint_in_order(shape, ((path, _pixels(path, image, shape)) for path in self.files()), image)
 
 
 def _pixels(path: Path, image_path: Path, shape: tuple[int, int]) -> np.ndarray:
@@ -113,11 +95,11 @@ def _recognises(root: Path) -> bool:
 
 
 def _any_below(root: Path, name: str) -> bool:
-    return any((root / part / sample / name).is_dir() for part in _folders(root) for sample in _folders(root / part))
+    return any(path.is_dir() for path in root.glob(f"[!.]*/[!.]*/{name}"))
 
 
 def _parts(root: Path) -> Mapping[str, Part]:
-    parts: dict[str, Part] = {folder: partial(_read, root, folder, None) for folder in _folders(root)}
+    parts: dict[str, Part] = {folder.name: partial(_read, root, folder.name, None) for folder in list_folders(root)}
     if TRAIN_FOLDER in parts:
         parts.setdefault("all", parts[TRAIN_FOLDER])
         parts["train"] = partial(_read, root, TRAIN_FOLDER, False)
@@ -129,26 +111,22 @@ def _read(root: Path, folder: str, customary: bool | None, report: Report) -> li
     """Lists the samples of a folder: all, or only the customary validation images (True), or the others (False)."""
     modalities = read_modalities(root / CLASSES_FILE)
     samples = []
-    for name in _folders(root / folder):
-        if customary is not None and (name in VAL_IMAGE_IDS) != customary:
+    for path in list_folders(root / folder):
+        if customary is not None and (path.name in VAL_IMAGE_IDS) != customary:
             continue
         try:
-            image = _only_image(root / folder / name)
+            image = _only_image(path)
         except DatasetError as error:
             report(error)
             continue
-        masks = root / folder / name / "masks"
+        masks = path / "masks"
         truth = MaskFolder(masks) if masks.is_dir() and (list_images(masks) or _is_empty(masks)) else None
-        samples.append(Sample(name, image, truth, folder, modalities.get(name, UNKNOWN_MODALITY)))
+        samples.append(Sample(path.name, image, truth, folder, modalities.get(path.name, UNKNOWN_MODALITY)))
     return samples
 
 
 def _is_empty(folder: Path) -> bool:
     return all(path.name[0] == "." for path in folder.iterdir())
-
-
-def _folders(root: Path) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != ".")
 
 
 def _only_image(folder: Path) -> Path:

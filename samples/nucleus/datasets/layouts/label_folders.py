@@ -19,7 +19,7 @@ from pathlib import Path
 from nucleus.datasets.layouts.base import UNKNOWN_MODALITY, DatasetError, Layout, Part, Report, Sample
 from nucleus.datasets.layouts.label_files import LABEL_ENDINGS, LabelFile, without_label_ending
 from nucleus.datasets.layouts.tables import CLASSES_FILE, read_modalities
-from nucleus.images.reading import list_images
+from nucleus.images.reading import list_folders, list_images
 
 IMAGE_FOLDER = "images"
 LABEL_FOLDERS = ("labels", "masks")
@@ -37,7 +37,7 @@ def _sets(root: Path) -> list[Path]:
         return []
     if _is_set(root):
         return [root]
-    return [path for path in sorted(root.iterdir()) if path.is_dir() and path.name[0] != "." and _is_set(path)]
+    return [path for path in list_folders(root) if _is_set(path)]
 
 
 def _is_set(folder: Path) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,22 +16,42 @@ from nucleus.images.reading import read_image
 _log = logging.getLogger(__name__)
 
 
-def image_shape(image: Path, recorded: tuple[int, int] | None, source: Path) -> tuple[int, int]:
-    """Returns an image's (height, width) and checks it against the file of its instances.
+@dataclass(frozen=True)
+class ListedInstances:
+    """The instances of one image in a file that lists them, a `nucleus.datasets.layouts.base.Truth`.
 
-    Args:
-        image: Path of the image.
-        recorded: (height, width) in the file of its instances, or None if missing there.
-        source: Path of the file of its instances.
+    Label k + 1 is the k-th instance of the list.
 
-    Raises:
-        DatasetError: The two shapes differ.
-        nucleus.images.reading.ImageFileError: The image cannot be read.
+    Attributes:
+        path: Path of the file.
+        codes: (name for messages, code) of each instance.
+        shape: (height, width) of the image in the file; None if missing.
+        decode: Function from a code and the image's (height, width) to int [P] indices into the flattened image; it
+            raises ValueError for a code that it cannot read.
     """
-    shape = read_image(image).shape[:2]
-    if recorded not in (None, shape):
-        raise DatasetError(f"{source}: height and width are {recorded}, the image {image} has {shape}")
-    return shape
+
+    path: Path
+    codes: tuple[tuple[str, Any], ...]
+    shape: tuple[int, int] | None
+    decode: Callable[[Any, tuple[int, int]], np.ndarray]
+
+    def files(self) -> list[Path]:
+        """Returns the file."""
+        return [self.path]
+
+    def read(self, image: Path) -> np.ndarray:
+        """Paints the instances into a label image; see `Truth.read`."""
+        shape = read_image(image).shape[:2]
+        if self.shape not in (None, shape):
+            raise DatasetError(f"{self.path}: height and width are {self.shape}, the image {image} has {shape}")
+        return paint_in_order(shape, self._pixels(shape), image)
+
+    def _pixels(self, shape: tuple[int, int]) -> Iterator[tuple[str, np.ndarray]]:
+        for name, code in self.codes:
+            try:
+                yield f"{self.path}, {name}", self.decode(code, shape)
+            except ValueError as error:
+                raise DatasetError(f"{self.path}, {name}: {error}") from error
 
 
 def paint_in_order(shape: tuple[int, int], instances: Iterable[tuple[object, np.ndarray]], image: Path) -> np.ndarray:

@@ -11,20 +11,18 @@ labels. A data set is the CSV file, or a folder with one. Each value of Usage is
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from nucleus.datasets.layouts.base import UNKNOWN_MODALITY, DatasetError, Layout, Part, Report, Sample
-from nucleus.datasets.layouts.painting import image_shape, paint_in_order, run_pixels
+from nucleus.datasets.layouts.painting import ListedInstances, run_pixels
 from nucleus.datasets.layouts.tables import CLASSES_FILE, read_header, read_modalities, read_table
 from nucleus.images.labels import rle_runs
-from nucleus.images.reading import list_images
+from nucleus.images.reading import list_folders, list_images
 
 COLUMNS = ("ImageId", "EncodedPixels")
 IGNORED = "Ignored"
@@ -32,37 +30,6 @@ IGNORED = "Ignored"
 _Rows = list[tuple[int, dict[str, str]]]
 # (folder, image file) of each image file, by image id.
 _Images = dict[str, list[tuple[Path, Path]]]
-
-
-@dataclass(frozen=True)
-class RunLengths:
-    """The rows of one image in a CSV file, a `nucleus.datasets.layouts.base.Truth`; label k + 1 is the k-th row.
-
-    Attributes:
-        path: Path of the CSV file.
-        codes: (line number, run-length code) of each nucleus.
-        shape: (height, width) in the CSV file; None if missing.
-    """
-
-    path: Path
-    codes: tuple[tuple[int, str], ...]
-    shape: tuple[int, int] | None
-
-    def files(self) -> list[Path]:
-        """Returns the CSV file."""
-        return [self.path]
-
-    def read(self, image: Path) -> np.ndarray:
-        """Paints the rows into a label image; see `Truth.read`."""
-        shape = image_shape(image, self.shape, self.path)
-        instances = ((f"{self.path}, line {line}", self._pixels(line, code, shape)) for line, code in self.codes)
-        return paint_in_order(shape, instances, image)
-
-    def _pixels(self, line: int, code: str, shape: tuple[int, int]) -> np.ndarray:
-        try:
-            return run_pixels(*rle_runs(code, shape), shape)
-        except ValueError as error:
-            raise DatasetError(f"{self.path}, line {line}: {error}") from error
 
 
 def _recognises(root: Path) -> bool:
@@ -110,7 +77,7 @@ def _read(table: Path, rows: _Rows, listed: set[str] | None, report: Report) -> 
     of_image: dict[str, _Rows] = defaultdict(list)
     for row in rows:
         of_image[row[1]["ImageId"]].append(row)
-    found: list[tuple[str, Path, RunLengths | None]] = []
+    found: list[tuple[str, Path, ListedInstances | None]] = []
     folders = set()
     for name, image_rows in of_image.items():
         try:
@@ -127,7 +94,7 @@ def _read(table: Path, rows: _Rows, listed: set[str] | None, report: Report) -> 
     ]
 
 
-def _run_lengths(table: Path, rows: _Rows) -> RunLengths:
+def _run_lengths(table: Path, rows: _Rows) -> ListedInstances:
     shapes = {(row["Height"], row["Width"]) for _, row in rows if "Height" in row and "Width" in row}
     line = rows[0][0]
     if len(shapes) > 1:
@@ -137,25 +104,25 @@ def _run_lengths(table: Path, rows: _Rows) -> RunLengths:
         if not (height.isdecimal() and width.isdecimal()):
             raise DatasetError(f"{table}, line {line}: Height and Width must be whole numbers; found {height}, {width}")
         shape = (int(height), int(width))
-    codes = tuple((line, row["EncodedPixels"]) for line, row in rows if row["EncodedPixels"])
-    return RunLengths(table, codes, shape)
+    codes = tuple((f"line {line}", row["EncodedPixels"]) for line, row in rows if row["EncodedPixels"])
+    return ListedInstances(table, codes, shape, _code_pixels)
+
+
+def _code_pixels(code: str, shape: tuple[int, int]) -> np.ndarray:
+    return run_pixels(*rle_runs(code, shape), shape)
 
 
 def _find_images(root: Path) -> _Images:
     """Finds the images in a folder, in the folders in it, and in <ImageId>/images in any of these."""
     found: _Images = defaultdict(list)
-    for folder in [root, *_folders(root)]:
+    for folder in [root, *list_folders(root)]:
         for path in list_images(folder):
             found[path.stem].append((folder, path))
-        for sample in _folders(folder):
+        for sample in list_folders(folder):
             images = sample / "images"
             if images.is_dir():
                 found[sample.name] += [(folder, path) for path in list_images(images)]
     return found
-
-
-def _folders(root: Path) -> list[Path]:
-    return sorted(Path(entry.path) for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != ".")
 
 
 def _only_image(table: Path, line: int, name: str, found: list[tuple[Path, Path]]) -> tuple[Path, Path]:

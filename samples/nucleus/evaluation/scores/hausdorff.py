@@ -6,6 +6,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from nucleus.evaluation.scores.overlaps import instance_indices
+from nucleus.images.labels import differing_sides
 
 
 class Shapes:
@@ -92,9 +93,8 @@ def _directed(first: Shapes, i: int, second: Shapes, j: int) -> float:
 
 def _outlines(indices: np.ndarray) -> np.ndarray:
     """Returns the pixels next to (of four neighbours) another index or the image's edge, bool `[H, W]`."""
-    padded = np.pad(indices, 1, constant_values=-1)
-    neighbours = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
-    return (indices >= 0) & np.logical_or.reduce([neighbour != indices for neighbour in neighbours])
+    sides = differing_sides(np.pad(indices, 1, constant_values=-1))
+    return (indices >= 0) & sides[:, 1:-1, 1:-1].any(axis=0)
 
 
 def _grouped(indices: np.ndarray, wanted: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -75,6 +75,8 @@ class Member:
         Nothing is chosen by held-out images: they are not scored during training, and the last epoch's weights are
         used.
         """
+        if not self.learns:
+            return Recipe(self.preset, self.settings, self.model)
         settings = {**self.settings, "EVALUATE_EVERY": 0}
         if self.weights == RANDOM:
             return scratch_recipe(Recipe(self.preset, model=self.model), settings)
@@ -82,7 +84,7 @@ class Member:
 
     def detection_config(self) -> ModelConfig:
         """Returns the configuration that detects with what the member's trainings learn."""
-        return detection_config(self.recipe() if self.learns else Recipe(self.preset, self.settings, self.model))
+        return detection_config(self.recipe())
 
     def describe(self) -> dict[str, Any]:
         """Returns everything that the results depend on, as JSON-compatible values; of a weights file its SHA-256."""

@@ -32,7 +32,6 @@ from nucleus.models.tta import with_views
 from nucleus.prediction.detection import DetectionRun, detect, write_detections
 from nucleus.prediction.folders import PredictionFolder
 from nucleus.training.resuming import train_or_resume
-from trainkit.files import write_text
 
 COMPARISON_FILE = "comparison.json"
 MEMBER_FILE = "member.json"
@@ -150,15 +149,13 @@ class _Run:
         results = [self.output / CSV_FILE, self.output / MARKDOWN_FILE, folder / PAGE_FILE]
         self.steps.run("scores and report", folder, inputs, work, results)
         modalities = [info["modality"] for info in self.dataset.image_info]
-        write_text(
-            self.output / COMPARISON_FILE, json.dumps(about(self.plan, modalities, self.steps.records), indent=2) + "\n"
-        )
+        write_note(self.output / COMPARISON_FILE, about(self.plan, modalities, self.steps.records))
 
     def _train(self, member: Member, number: int, folder: Path) -> Path:
         recipe = member.recipe()
         train_ids, held_out = self.plan.folds.split(number)
         inputs = {
-            "recipe": {"preset": recipe.preset, "settings": _texts(recipe.settings), "model": recipe.model},
+            "recipe": {**asdict(recipe), "settings": {name: str(value) for name, value in recipe.settings.items()}},
             "member": member.describe(),
             "images": _digest(train_ids),
         }
@@ -279,7 +276,3 @@ def _counts(run: DetectionRun) -> dict[str, int]:
 
 def _digest(ids: Collection[str]) -> str:
     return f"{len(ids)} images, {hashlib.sha256(json.dumps(sorted(ids)).encode()).hexdigest()}"
-
-
-def _texts(settings: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(value) for name, value in settings.items()}

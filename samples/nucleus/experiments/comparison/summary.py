@@ -72,14 +72,10 @@ def notes(plan: ComparisonPlan, missing: Sequence[str]) -> list[str]:
 
 def _effective(member: Member) -> dict[str, str]:
     """Returns every setting of a member's training, or of its prediction if it is not trained."""
-    if not member.learns:
-        config = make_config("inference", member.preset, member.settings, member.model)
-    else:
-        recipe = member.recipe()
-        config = make_config("training", recipe.preset, recipe.settings, recipe.model)
-    names = (name for name in dir(config) if name.isupper())
-    values = ((name, getattr(config, name)) for name in names)
-    return {name: getattr(value, "__qualname__", None) or str(value) for name, value in values}
+    recipe = member.recipe()
+    mode = "training" if member.learns else "inference"
+    values = make_config(mode, recipe.preset, recipe.settings, recipe.model).to_dict()
+    return {name: getattr(value, "__qualname__", None) or str(value) for name, value in values.items()}
 
 
 def _summary(member: Member) -> str:

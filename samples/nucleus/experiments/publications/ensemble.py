@@ -10,7 +10,6 @@ import numpy as np
 
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.datasets.folds import Folds
-from nucleus.ensemble.boosting import import_lightgbm
 from nucleus.ensemble.examples import Example, Finder, make_examples
 from nucleus.ensemble.fitting import FitSettings, Fitted, fit
 from nucleus.ensemble.model import Combination, Ensemble, Rules
@@ -27,15 +26,6 @@ FIT_SETTINGS = FitSettings(groups=_FEATURES, rules=_RULES, choose_threshold=Fals
 
 # Part -> summed `Scores` of its images; and as `picked_<model>` the share of the nuclei picked from each model, 0..1.
 Measured = tuple[dict[str, list[Sums]], dict[str, float]]
-
-
-def require_ensembles() -> None:
-    """Checks that LightGBM can be loaded.
-
-    Raises:
-        ValueError: LightGBM is missing.
-    """
-    import_lightgbm()
 
 
 def fit_ensemble(

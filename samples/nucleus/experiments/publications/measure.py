@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nucleus.datasets.dataset import NucleusDataset
-from nucleus.evaluation.scores import Glas, Scores, overlaps, rank_sum_table, score
+from nucleus.evaluation.scores import Scores, overlaps, score
 from nucleus.evaluation.scores.sums import Sums
 from nucleus.experiments.publications.experiment import GROUPS
 from nucleus.models.base import NucleusModel
@@ -82,17 +82,6 @@ def values(measured: list[Sums]) -> dict[str, float]:
     scores = next(item for item in measured if isinstance(item, Scores))
     entropies = [("BCE", item.mean) for item in measured if isinstance(item, CrossEntropy)]
     return {**scores.values(), **dict(entropies)}
-
-
-def glas_rank_sum(name: str, a: Glas, b: Glas) -> int:
-    """Returns the sum of ranks of a method among the published entries of the GlaS challenge.
-
-    Args:
-        name: Name of the method, other than the published ones.
-        a: Its scores on test part A.
-        b: Its scores on test part B.
-    """
-    return int(rank_sum_table({name: (a, b)}).loc[name, ("rank sum", "")])
 
 
 def _cross_entropy(truth: np.ndarray, probabilities: np.ndarray) -> CrossEntropy:

@@ -13,17 +13,11 @@ import keras
 
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.datasets.folds import FOLDS_FILE, find_folds, read_folds
-from nucleus.evaluation.scores import Scores
+from nucleus.evaluation.scores import Scores, rank_sum_table
 from nucleus.evaluation.scores.sums import Sums
-from nucleus.experiments.publications.experiment import GROUPS, PREVIOUS, Experiment, Figure, Training
+from nucleus.experiments.publications.experiment import GROUPS, PREVIOUS, Experiment, Figure
 from nucleus.experiments.publications.images import ALL_FOLDS, VAL, Division, Images
-from nucleus.experiments.publications.measure import (
-    add,
-    glas_rank_sum,
-    measure,
-    modality_parts,
-    values,
-)
+from nucleus.experiments.publications.measure import add, measure, modality_parts, values
 from nucleus.experiments.publications.scored import Scored, as_test_set, require_named, warn_of_unknown_modalities
 from nucleus.experiments.publications.table import Row, append_rows, read_table
 from nucleus.models.base import NucleusModel
@@ -67,19 +61,6 @@ class Options:
     quick: bool = False
 
 
-@dataclass
-class _Measured:
-    """Sums measured so far by part of the images, the images' description, and an ensemble's shares by member."""
-
-    parts: dict[str, list[Sums]] = field(default_factory=dict)
-    on: str = ""
-    shares: dict[str, float] = field(default_factory=dict)
-
-    def add(self, more: Mapping[str, list[Sums]]) -> None:
-        for part, sums in more.items():
-            self.parts[part] = add(self.parts.get(part), sums)
-
-
 def reproduce(experiment: Experiment, options: Options) -> list[Row]:
     """Trains an experiment's models, or loads weights, scores them, and adds the scores to the table.
 
@@ -101,257 +82,236 @@ def reproduce(experiment: Experiment, options: Options) -> list[Row]:
     """
     start = time.perf_counter()
     read_table(options.output)
-    root = options.dataset or Path(experiment.source.default)
-    images = Images(experiment.source, root, options.layout, options.classes)
-    folder = options.output / experiment.name
-    measured = _Measured()
-    scored = _find_scored(experiment, images, options)
-    if experiment.members:
-        _train_and_score_ensemble(experiment, images, scored, options, measured)
-    elif options.weights is not None:
-        _score_file(experiment, images, scored, options, measured)
-    else:
-        experiment.inference_config(options.settings)
-        _train_and_score(experiment, images, scored, folder, options, measured)
-    rows = list(_rows(experiment, measured, options, time.perf_counter() - start))
+    reproduction = _Reproduction(experiment, options)
+    reproduction.run()
+    rows = list(reproduction.rows(time.perf_counter() - start))
     append_rows(options.output, rows)
     return rows
 
 
-def _find_scored(experiment: Experiment, images: Images, options: Options) -> Scored | None:
-    """Returns the images of a test set; None where images held out of the trainings are scored instead."""
-    source = experiment.source
-    if options.test is not None:
-        test = as_test_set(source, options.test, options.test_subset, options.test_layout, options.classes)
-    elif options.test_subset or options.test_layout:
-        raise ValueError("--test-subset and --test-layout are those of another data set: name it (--test=PATH).")
-    else:
-        test = images if source.tests else None
-    if options.classes is not None:
-        chosen = [(test, subset) for subset in test.source.tests.values()] if test else []
-        chosen += [(images, ALL_FOLDS)] if options.weights is None or test in (None, images) else []
-        require_named(options.classes, chosen)
-    scored = None if test is None else Scored.of(test, "" if test is images else f"{options.test} ")
-    if any(figure.part in GROUPS for figure in experiment.figures):
-        held_out = ALL_FOLDS if source.folds else VAL
-        infos = scored.infos if scored is not None else images.load(held_out).image_info
-        warn_of_unknown_modalities(experiment, infos)
-    return scored
+class _Reproduction:
+    """A reproduction under way, with the sums measured so far.
 
-
-def _score_file(
-    experiment: Experiment, images: Images, scored: Scored | None, options: Options, measured: _Measured
-) -> None:
-    """Scores weights on the images that their training held out, as far as that is known, or on a test set."""
-    if options.held_out:
-        raise ValueError("--fold is for trainings: --weights are scored on the images that their own run held out.")
-    held_out, on = (VAL, None), _HELD_OUT
-    folds = find_folds(options.weights)
-    if folds is not None and folds.held_out is not None:
-        held_out = (ALL_FOLDS, frozenset(folds.split(folds.held_out)[1]))
-        on = f"fold {folds.held_out} of {len(folds.ids)}, which the weights' training held out"
-    elif experiment.source.folds and scored is None:
-        raise ValueError(
-            f"{experiment.name} holds {experiment.source.folds} folds out in turn, and which images {options.weights} "
-            f"was trained on is not known (no {FOLDS_FILE} is beside it): name other ones to score (--test=PATH)."
-        )
-    _measure(experiment, _predictor(experiment, options.weights, options), images, scored, held_out, measured, on)
-
-
-def _train_and_score(
-    experiment: Experiment, images: Images, scored: Scored | None, folder: Path, options: Options, measured: _Measured
-) -> None:
-    """Trains every division's model, and scores it on the images that it has not seen; on a test set all together."""
-    predictors = []
-    for division in _divisions(experiment, images, folder, options):
-        weights = _train(experiment, images, division, folder / division.name, options.settings)
-        predictor = _predictor(experiment, weights, options)
-        if scored is not None:
-            predictors.append(predictor)
-            continue
-        _measure(experiment, predictor, images, None, division.val, measured)
-        keras.utils.clear_session()
-    if predictors:
-        _measure(experiment, Joint(predictors), images, scored, None, measured)
-
-
-def _train_and_score_ensemble(
-    experiment: Experiment, images: Images, scored: Scored | None, options: Options, measured: _Measured
-) -> None:
-    """Trains the members or resumes their own experiments' trainings, and scores the nuclei that the ensemble picks.
-
-    The ensemble learns from what they find in the images held out of their trainings. On a test set the networks of a
-    member's folds predict together.
+    Attributes:
+        experiment: The experiment.
+        options: Its options.
+        images: Images to train on, and to hold out.
+        scored: Images of a test set; None where images held out of the trainings are scored instead.
+        parts: Part of the scored images -> what was measured of it.
+        on: Description of the scored images.
+        shares: Name of a score -> share of an ensemble's member, 0..1.
     """
-    from nucleus.ensemble.fitting import NothingToLearnError
-    from nucleus.experiments.publications.ensemble import (
-        fit_ensemble,
-        measure_out_of_fold,
-        measure_test,
-        require_ensembles,
-    )
 
-    if options.weights or options.held_out or options.settings:
-        raise ValueError(
-            f"{experiment.name} needs every fold of its members as their experiments have them: --weights, --fold and "
-            f"--set have no place in it."
-        )
-    require_ensembles()
-    test = None if scored is None else scored.parts[""]
-    found: dict[str, list[Path]] = {}
-    found_in_test: dict[str, list[Path]] = {}
-    for member in experiment.members:
-        weights, found[member.model] = _predict_out_of_fold(member, images, options)
-        if test is not None:
-            together = Joint([_predictor(member, path, options) for path in weights])
-            found_in_test[member.model] = [_detect(together, test, options.output / experiment.name / member.name)]
+    def __init__(self, experiment: Experiment, options: Options):
+        self.experiment, self.options = experiment, options
+        root = options.dataset or Path(experiment.source.default)
+        self.images = Images(experiment.source, root, options.layout, options.classes)
+        self.scored = self._find_scored()
+        self.parts: dict[str, list[Sums]] = {}
+        self.on = ""
+        self.shares: dict[str, float] = {}
+
+    def run(self) -> None:
+        """Trains models or loads weights, and scores them."""
+        if self.experiment.members:
+            self._train_and_score_ensemble()
+        elif self.options.weights is not None:
+            self._score_file()
+        else:
+            self.experiment.inference_config(self.options.settings)
+            self._train_and_score()
+
+    def rows(self, seconds: float) -> Iterator[Row]:
+        """Yields a row for every published figure, given the seconds that the reproduction took."""
+        parts = {part: values(sums) for part, sums in self.parts.items()}
+        experiment, options = self.experiment, self.options
+        only_tests = options.weights is not None and options.test is not None
+        for figure in experiment.figures:
+            yield Row(
+                date=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                experiment=experiment.name,
+                metric=figure.metric,
+                part=figure.part,
+                dataset="" if only_tests else str(self.images.root),
+                published=figure.value,
+                measured=self._value(figure, parts),
+                images=_images(figure, parts),
+                measured_on=self.on,
+                weights="trained" if options.weights is None else str(options.weights),
+                settings=" ".join(f"{name}={value}" for name, value in options.settings.items()),
+                quick=options.quick,
+                backend=keras.backend.backend(),
+                seconds=round(seconds, 1),
+                citation=f"{experiment.citation} {experiment.place}",
+            )
+
+    def _find_scored(self) -> Scored | None:
+        source, options, images = self.experiment.source, self.options, self.images
+        if options.test is not None:
+            test = as_test_set(source, options.test, options.test_subset, options.test_layout, options.classes)
+        elif options.test_subset or options.test_layout:
+            raise ValueError("--test-subset and --test-layout are those of another data set: name it (--test=PATH).")
+        else:
+            test = images if source.tests else None
+        if options.classes is not None:
+            chosen = [(test, subset) for subset in test.source.tests.values()] if test else []
+            chosen += [(images, ALL_FOLDS)] if options.weights is None or test in (None, images) else []
+            require_named(options.classes, chosen)
+        scored = None if test is None else Scored.of(test, "" if test is images else f"{options.test} ")
+        if any(figure.part in GROUPS for figure in self.experiment.figures):
+            held_out = ALL_FOLDS if source.folds else VAL
+            infos = scored.infos if scored is not None else images.load(held_out).image_info
+            warn_of_unknown_modalities(self.experiment, infos)
+        return scored
+
+    def _score_file(self) -> None:
+        """Scores weights on the images that their training held out, as far as that is known, or on a test set."""
+        weights, source = self.options.weights, self.experiment.source
+        if self.options.held_out:
+            raise ValueError("--fold is for trainings: --weights are scored on the images that their own run held out.")
+        held_out, on = (VAL, None), _HELD_OUT
+        folds = find_folds(weights)
+        if folds is not None and folds.held_out is not None:
+            held_out = (ALL_FOLDS, frozenset(folds.split(folds.held_out)[1]))
+            on = f"fold {folds.held_out} of {len(folds.ids)}, which the weights' training held out"
+        elif source.folds and self.scored is None:
+            raise ValueError(
+                f"{self.experiment.name} holds {source.folds} folds out in turn, and which images {weights} was "
+                f"trained on is not known (no {FOLDS_FILE} is beside it): name other ones to score (--test=PATH)."
+            )
+        self._measure(self._predictor(self.experiment, weights), held_out, on)
+
+    def _train_and_score(self) -> None:
+        """Trains every division's model, scores it on the images it has not seen; on a test set all together."""
+        folds = self.experiment.source.folds
+        unknown = [number for number in self.options.held_out if number not in range(1, folds + 1)]
+        if unknown:
+            known = f"folds 1 to {folds}" if folds else "no folds"
+            raise ValueError(f"{self.experiment.name} has {known}. Received: fold {unknown[0]}")
+        predictors = []
+        for division in self.images.divisions(self.options.output / self.experiment.name, self.options.held_out):
+            predictor = self._predictor(self.experiment, self._train(self.experiment, division))
+            if self.scored is not None:
+                predictors.append(predictor)
+                continue
+            self._measure(predictor, division.val)
             keras.utils.clear_session()
-    folds, *others = (read_folds(options.output / member.name / FOLDS_FILE) for member in experiment.members)
-    if any(other.ids != folds.ids for other in others):
-        raise ValueError(f"{options.output}: the members' folds.json differ. Choose another output folder.")
-    dataset = images.load(ALL_FOLDS, {name for fold in folds.ids for name in fold})
-    try:
-        examples, fitted = fit_ensemble(dataset, found, folds)
-    except NothingToLearnError as error:
-        if not options.quick:
-            raise ValueError(f"{experiment.name}: {error}") from error
-        # Networks that were trained for a step may well find nothing.
-        measured.on = f"nothing ({error})"
-        return
-    if scored is None:
-        measured.on, (parts, measured.shares) = _HELD_OUT, measure_out_of_fold(examples, fitted)
-    else:
-        measured.on, (parts, measured.shares) = scored.on, measure_test(fitted.ensemble, test, found_in_test)
-    measured.add(parts)
+        if predictors:
+            self._measure(Joint(predictors))
+
+    def _train_and_score_ensemble(self) -> None:
+        """Trains the members or resumes their own experiments' trainings, and scores the nuclei the ensemble picks.
+
+        The ensemble learns from what they find in the images held out of their trainings. On a test set the networks
+        of a member's folds predict together.
+        """
+        from nucleus.ensemble.boosting import import_lightgbm
+        from nucleus.ensemble.fitting import NothingToLearnError
+        from nucleus.experiments.publications.ensemble import fit_ensemble, measure_out_of_fold, measure_test
+
+        name, options, scored = self.experiment.name, self.options, self.scored
+        if options.weights or options.held_out or options.settings:
+            raise ValueError(
+                f"{name} needs every fold of its members as their experiments have them: --weights, --fold and --set "
+                "have no place in it."
+            )
+        import_lightgbm()
+        test = None if scored is None else scored.parts[""]
+        found: dict[str, list[Path]] = {}
+        found_in_test: dict[str, list[Path]] = {}
+        for member in self.experiment.members:
+            weights, found[member.model] = self._predict_out_of_fold(member)
+            if test is not None:
+                together = Joint([self._predictor(member, path) for path in weights])
+                found_in_test[member.model] = [_detect(together, test, options.output / name / member.name)]
+                keras.utils.clear_session()
+        folds, *others = (read_folds(options.output / each.name / FOLDS_FILE) for each in self.experiment.members)
+        if any(other.ids != folds.ids for other in others):
+            raise ValueError(f"{options.output}: the members' folds.json differ. Choose another output folder.")
+        dataset = self.images.load(ALL_FOLDS, {image_id for fold in folds.ids for image_id in fold})
+        try:
+            examples, fitted = fit_ensemble(dataset, found, folds)
+        except NothingToLearnError as error:
+            if not options.quick:
+                raise ValueError(f"{name}: {error}") from error
+            # Networks that were trained for a step may well find nothing.
+            self.on = f"nothing ({error})"
+            return
+        if scored is None:
+            self.on, (parts, self.shares) = _HELD_OUT, measure_out_of_fold(examples, fitted)
+        else:
+            self.on, (parts, self.shares) = scored.on, measure_test(fitted.ensemble, test, found_in_test)
+        self._add(parts)
+
+    def _predict_out_of_fold(self, member: Experiment) -> tuple[list[Path], list[Path]]:
+        """Trains a member for every fold; returns the weights, and the folders of what they find in images held out."""
+        folder = self.options.output / member.name
+        weights, found = [], []
+        for division in self.images.divisions(folder):
+            weights.append(self._train(member, division))
+            predictor = self._predictor(member, weights[-1])
+            found.append(_detect(predictor, self.images.load(*division.val), folder / division.name / "predictions"))
+            keras.utils.clear_session()
+        return weights, found
+
+    def _predictor(self, experiment: Experiment, weights: Path) -> NucleusModel:
+        model = model_of(weights, experiment.inference_config(self.options.settings))
+        side = experiment.source.fit
+        return model if side is None else FitSquare(model, side)
+
+    def _train(self, experiment: Experiment, division: Division) -> Path:
+        """Runs the trainings of a division one after the other; returns the last one's weights."""
+        folder, fit = self.options.output / experiment.name / division.name, experiment.source.fit
+        weights: Path | None = None
+        for number, training in enumerate(experiment.trainings, start=1):
+            run = folder / f"{number}-{training.preset}"
+            print(f"{experiment.name}, {division.name}, training {number} of {len(experiment.trainings)}: {run}")
+            train, val = self.images.load(*division.train, fit=fit), self.images.load(*division.val, fit=fit)
+            train.cache_labels()
+            val.cache_labels()
+            begin = weights if training.weights == PREVIOUS else None
+            recipe = experiment.recipe(training, self.options.settings)
+            weights = train_or_resume(recipe, training.weights, begin, run, train, val)
+            if division.folds is not None:
+                division.folds.save(weights.parent / FOLDS_FILE)
+        return weights
+
+    def _measure(
+        self, model: NucleusModel, held_out: tuple[str, frozenset[str] | None] | None = None, on: str = _HELD_OUT
+    ) -> None:
+        """Adds a model's scores on the test set, if there is one, else on the images held out, which `on` names."""
+        entropy = any(figure.metric == "BCE" for figure in self.experiment.figures) and self.experiment.model == "unet"
+        if self.scored is not None:
+            self.on = self.scored.on
+            self._add(self.scored.measure(model, entropy))
+        else:
+            subset, ids = held_out
+            self.on = subset if ids is None else on
+            self._add(measure(model, self.images.load(subset, ids), modality_parts, entropy))
+
+    def _add(self, measured: Mapping[str, list[Sums]]) -> None:
+        for part, sums in measured.items():
+            self.parts[part] = add(self.parts.get(part), sums)
+
+    def _value(self, figure: Figure, parts: Mapping[str, Mapping[str, float]]) -> float | None:
+        """Returns what was measured of a figure; None where that part has no images or the model no such score."""
+        if figure.metric == "rank_sum":
+            glas = {part: sums[0].glas for part, sums in self.parts.items() if isinstance(sums[0], Scores)}
+            if not {"A", "B"} <= glas.keys():
+                return None
+            table = rank_sum_table({self.experiment.name: (glas["A"], glas["B"])})
+            return int(table.loc[self.experiment.name, ("rank sum", "")])
+        if figure.metric in self.shares:
+            return self.shares[figure.metric]
+        return parts.get(figure.part, {}).get(figure.metric)
 
 
-def _predict_out_of_fold(member: Experiment, images: Images, options: Options) -> tuple[list[Path], list[Path]]:
-    """Trains a member for every fold; returns the weights, and the folders of what they find in the images held out."""
-    folder = options.output / member.name
-    weights, found = [], []
-    for division in images.divisions(folder):
-        weights.append(_train(member, images, division, folder / division.name, {}))
-        predictor = _predictor(member, weights[-1], options)
-        found.append(_detect(predictor, images.load(*division.val), folder / division.name / "predictions"))
-        keras.utils.clear_session()
-    return weights, found
-
-
-def _detect(predictor: NucleusModel, dataset: NucleusDataset, to: Path) -> Path:
+def _detect(model: NucleusModel, dataset: NucleusDataset, to: Path) -> Path:
     """Writes what is found in images; one that is missing would be missing in the scores."""
-    detections = detect(predictor, dataset, to)
+    detections = detect(model, dataset, to)
     if detections.failures:
         raise ValueError(detections.failures[0])
     return to
-
-
-def _predictor(experiment: Experiment, weights: Path, options: Options) -> NucleusModel:
-    model = model_of(weights, experiment.inference_config(options.settings))
-    side = experiment.source.fit
-    return model if side is None else FitSquare(model, side)
-
-
-def _divisions(experiment: Experiment, images: Images, folder: Path, options: Options) -> list[Division]:
-    folds = experiment.source.folds
-    unknown = [number for number in options.held_out if number not in range(1, folds + 1)]
-    if unknown:
-        known = f"folds 1 to {folds}" if folds else "no folds"
-        raise ValueError(f"{experiment.name} has {known}. Received: fold {unknown[0]}")
-    return list(images.divisions(folder, options.held_out))
-
-
-def _train(
-    experiment: Experiment, images: Images, division: Division, folder: Path, settings: Mapping[str, Any]
-) -> Path:
-    """Runs the trainings of a division one after the other; returns the last one's weights."""
-    weights: Path | None = None
-    for number, training in enumerate(experiment.trainings, start=1):
-        run = folder / f"{number}-{training.preset}"
-        print(f"{experiment.name}, {division.name}, training {number} of {len(experiment.trainings)}: {run}")
-        weights = _train_one(experiment, training, images, division, run, settings, weights)
-        if division.folds is not None:
-            division.folds.save(weights.parent / FOLDS_FILE)
-    return weights
-
-
-def _train_one(
-    experiment: Experiment,
-    training: Training,
-    images: Images,
-    division: Division,
-    run: Path,
-    settings: Mapping[str, Any],
-    previous: Path | None,
-) -> Path:
-    recipe = experiment.recipe(training, settings)
-    fit = experiment.source.fit
-    train, val = images.load(*division.train, fit=fit), images.load(*division.val, fit=fit)
-    train.cache_labels()
-    val.cache_labels()
-    begin = previous if training.weights == PREVIOUS else None
-    return train_or_resume(recipe, training.weights, begin, run, train, val)
-
-
-def _measure(
-    experiment: Experiment,
-    predictor: NucleusModel,
-    images: Images,
-    scored: Scored | None,
-    held_out: tuple[str, frozenset[str] | None] | None,
-    measured: _Measured,
-    on: str = _HELD_OUT,
-) -> None:
-    """Adds a model's scores on the test set, if there is one, else on the images held out, which `on` names."""
-    entropy = any(figure.metric == "BCE" for figure in experiment.figures) and experiment.model == "unet"
-    if scored is not None:
-        measured.on = scored.on
-        measured.add(scored.measure(predictor, entropy))
-    else:
-        subset, ids = held_out
-        measured.on = subset if ids is None else on
-        measured.add(measure(predictor, images.load(subset, ids), modality_parts, entropy))
-
-
-def _rows(experiment: Experiment, measured: _Measured, options: Options, seconds: float) -> Iterator[Row]:
-    """Yields a row for every published figure."""
-    parts = {part: values(sums) for part, sums in measured.parts.items()}
-    for figure in experiment.figures:
-        yield Row(
-            date=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            experiment=experiment.name,
-            metric=figure.metric,
-            part=figure.part,
-            dataset=_dataset(experiment, options),
-            published=figure.value,
-            measured=_value(experiment, figure, measured, parts),
-            images=_images(figure, parts),
-            measured_on=measured.on,
-            weights="trained" if options.weights is None else str(options.weights),
-            settings=" ".join(f"{name}={value}" for name, value in options.settings.items()),
-            quick=options.quick,
-            backend=keras.backend.backend(),
-            seconds=round(seconds, 1),
-            citation=f"{experiment.citation} {experiment.place}",
-        )
-
-
-def _dataset(experiment: Experiment, options: Options) -> str:
-    """Returns where the images are; empty where only those of a test set are used."""
-    if options.weights is not None and options.test is not None:
-        return ""
-    return str(options.dataset or experiment.source.default)
-
-
-def _value(
-    experiment: Experiment, figure: Figure, measured: _Measured, parts: Mapping[str, Mapping[str, float]]
-) -> float | None:
-    """Returns what was measured of a figure; None where that part has no images or the model no such score."""
-    if figure.metric == "rank_sum":
-        glas = {part: sums[0].glas for part, sums in measured.parts.items() if isinstance(sums[0], Scores)}
-        return glas_rank_sum(experiment.name, glas["A"], glas["B"]) if {"A", "B"} <= glas.keys() else None
-    if figure.metric in measured.shares:
-        return measured.shares[figure.metric]
-    return parts.get(figure.part, {}).get(figure.metric)
 
 
 def _images(figure: Figure, parts: Mapping[str, Mapping[str, float]]) -> int:

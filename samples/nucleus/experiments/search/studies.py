@@ -25,6 +25,9 @@ from trainkit.files import write_text
 if TYPE_CHECKING:
     import optuna
 
+# Function from a trial's settings and folder to its score.
+Score = Callable[[Mapping[str, Any], Path], float]
+
 STORAGE_FILE = "search.sqlite3"
 TRIALS_FILE = "trials.csv"
 STAGES = ("broad", "narrow")
@@ -55,7 +58,7 @@ class SearchStoppedError(ValueError):
     """A trial could not be run, for a reason unrelated to its settings."""
 
 
-def search(plan: SearchPlan, score: Callable[[Mapping[str, Any], Path], float], folder: Path) -> list[SearchTrial]:
+def search(plan: SearchPlan, score: Score, folder: Path) -> list[SearchTrial]:
     """Runs trials, and resumes an earlier search in the same folder.
 
     The settings of a trial follow from seed, stage and number alone, so a resumed search gives the same result as an
@@ -79,25 +82,7 @@ def search(plan: SearchPlan, score: Callable[[Mapping[str, Any], Path], float], 
     """
     require_optuna()
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / STORAGE_FILE
-    stages = [_Stage(STAGES[0], plan.space, _open_study(STAGES[0], plan.space, plan, path))]
-    kept = _kept_space(STAGES[1], path)
-    if kept is not None:
-        stages.append(_Stage(STAGES[1], kept, _open_study(STAGES[1], kept, plan, path)))
-        more = plan.trials - len(stages[0].trials())
-        if more > 0:
-            print(
-                f"{more} more broad trials: the narrow search has begun, and stays in the part of the space that the "
-                "earlier ones span. To narrow it by all of them, choose another output folder."
-            )
-    _run_stage(stages, 0, plan.trials, plan.seed, score, folder)
-    done = [trial for trial in stages[0].trials() if trial.value is not None]
-    if plan.narrow and done:
-        if kept is None:
-            space = narrowed(plan.space, done)
-            stages.append(_Stage(STAGES[1], space, _open_study(STAGES[1], space, plan, path)))
-        _run_stage(stages, 1, plan.narrow, plan.seed, score, folder)
-    return ranked(_all_trials(stages))
+    return _Search(plan, score, folder).run()
 
 
 def require_optuna() -> None:
@@ -120,60 +105,69 @@ class _Stage:
 
     def trials(self) -> list[SearchTrial]:
         """Returns the completed trials, successful or failed."""
-        found = [
-            trial
-            for trial in self.study.get_trials(deepcopy=False)
-            if trial.value is not None or "error" in trial.user_attrs
-        ]
+        every = self.study.get_trials(deepcopy=False)
+        found = [trial for trial in every if trial.value is not None or "error" in trial.user_attrs]
         return [
-            SearchTrial(
-                self.name,
-                number,
-                trial.params,
-                trial.value,
-                trial.user_attrs["seconds"],
-                trial.user_attrs.get("error", ""),
-            )
+            SearchTrial(self.name, number, trial.params, trial.value, **trial.user_attrs)
             for number, trial in enumerate(found, start=1)
         ]
 
 
-def _all_trials(stages: Sequence[_Stage]) -> list[SearchTrial]:
-    return [trial for stage in stages for trial in stage.trials()]
+class _Search:
+    """A search under way: its stages, of which the narrow one may not have begun."""
+
+    def __init__(self, plan: SearchPlan, score: Score, folder: Path):
+        self._plan, self._score, self._folder = plan, score, folder
+        self._stages: list[_Stage] = []
+
+    def run(self) -> list[SearchTrial]:
+        """Runs the trials that are left, and returns all."""
+        plan, (broad_name, narrow_name) = self._plan, STAGES
+        broad = self._open(broad_name, plan.space)
+        kept = _kept_space(narrow_name, self._folder / STORAGE_FILE)
+        narrow = None if kept is None else self._open(narrow_name, kept)
+        more = plan.trials - len(broad.trials())
+        if narrow is not None and more > 0:
+            print(
+                f"{more} more broad trials: the narrow search has begun, and stays in the part of the space that the "
+                "earlier ones span. To narrow it by all of them, choose another output folder."
+            )
+        self._run_stage(broad, plan.trials)
+        done = [trial for trial in broad.trials() if trial.value is not None]
+        if plan.narrow and done:
+            self._run_stage(narrow or self._open(narrow_name, narrowed(plan.space, done)), plan.narrow)
+        return ranked(self._trials())
+
+    def _open(self, name: str, space: tuple[Dimension, ...]) -> _Stage:
+        self._stages.append(_Stage(name, space, _open_study(name, space, self._plan, self._folder / STORAGE_FILE)))
+        return self._stages[-1]
+
+    def _trials(self) -> list[SearchTrial]:
+        return [trial for stage in self._stages for trial in stage.trials()]
+
+    def _run_stage(self, stage: _Stage, count: int) -> None:
+        """Runs the remaining trials of a stage, and writes the table of all stages after each."""
+        from optuna.samplers import RandomSampler
+
+        name, study = stage.name, stage.study
+        distributions = {dimension.name: dimension.distribution() for dimension in stage.space}
+        while (number := len(stage.trials()) + 1) <= count:
+            study.sampler = RandomSampler(seed=zlib.crc32(f"{self._plan.seed} {name} {number}".encode()))
+            asked = study.ask(distributions)
+            settings = " ".join(f"{setting}={value}" for setting, value in asked.params.items())
+            print(f"{name} trial {number} of {count}: {settings}")
+            try:
+                _run_trial(study, asked, self._score, self._folder / f"{name}-{number:03d}")
+            except _OUTSIDE as error:
+                raise SearchStoppedError(
+                    f"{self._folder}: {name} trial {number} could not be run ({_cause(error)}). Once the cause is "
+                    "fixed, the same command with this output folder goes on with it."
+                ) from error
+            table = as_table(self._trials())
+            write_text(self._folder / TRIALS_FILE, table.to_csv(index=False, lineterminator="\n"))
 
 
-def _run_stage(
-    stages: Sequence[_Stage],
-    index: int,
-    count: int,
-    seed: int,
-    score: Callable[[Mapping[str, Any], Path], float],
-    folder: Path,
-) -> None:
-    """Runs the remaining trials of a stage, and writes the table of all stages after each."""
-    from optuna.samplers import RandomSampler
-
-    name, study = stages[index].name, stages[index].study
-    distributions = {dimension.name: dimension.distribution() for dimension in stages[index].space}
-    while (number := len(stages[index].trials()) + 1) <= count:
-        study.sampler = RandomSampler(seed=zlib.crc32(f"{seed} {name} {number}".encode()))
-        asked = study.ask(distributions)
-        settings = " ".join(f"{setting}={value}" for setting, value in asked.params.items())
-        print(f"{name} trial {number} of {count}: {settings}")
-        try:
-            _run_trial(study, asked, score, folder / f"{name}-{number:03d}")
-        except _OUTSIDE as error:
-            raise SearchStoppedError(
-                f"{folder}: {name} trial {number} could not be run ({_cause(error)}). Once the cause is fixed, the "
-                "same command with this output folder goes on with it."
-            ) from error
-        table = as_table(_all_trials(stages))
-        write_text(folder / TRIALS_FILE, table.to_csv(index=False, lineterminator="\n"))
-
-
-def _run_trial(
-    study: optuna.Study, asked: optuna.Trial, score: Callable[[Mapping[str, Any], Path], float], folder: Path
-) -> None:
+def _run_trial(study: optuna.Study, asked: optuna.Trial, score: Score, folder: Path) -> None:
     from optuna.trial import TrialState
 
     start = time.perf_counter()

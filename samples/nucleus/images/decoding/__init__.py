@@ -31,8 +31,15 @@ def decode(path: Path, meaning: Meaning = "image") -> np.ndarray:
         [H, W] grey, [H, W, 2] or [H, W, 3] RGB, of the file's sample type; alpha is dropped.
 
     Raises:
-        ImageFileError: The file cannot be used; the message does not name it.
+        ImageFileError: The file cannot be used; the message names it.
     """
+    try:
+        return _decode(path, meaning)
+    except ImageFileError as error:
+        raise ImageFileError(f"{path}: {error}") from error.__cause__
+
+
+def _decode(path: Path, meaning: Meaning) -> np.ndarray:
     try:
         data = path.read_bytes()
     except OSError as error:
