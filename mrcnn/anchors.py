@@ -119,7 +119,7 @@ def pyramid_anchors(config: Config, image_shape: Sequence[int]) -> np.ndarray:
     Returns:
         float64 `[anchors, 4]`, read-only because it is cached.
     """
-    return _cached_anchors(*_anchor_key(config, image_shape))
+    return _cached_anchors(None, *_anchor_key(config, image_shape))
 
 
 def normalized_anchors(config: Config, image_shape: Sequence[int]) -> np.ndarray:
@@ -133,7 +133,7 @@ def normalized_anchors(config: Config, image_shape: Sequence[int]) -> np.ndarray
         float32 `[anchors, 4]`, read-only because it is cached.
     """
     height, width = int(image_shape[0]), int(image_shape[1])
-    return _cached_normalized_anchors((height, width), *_anchor_key(config, image_shape))
+    return _cached_anchors((height, width), *_anchor_key(config, image_shape))
 
 
 def _anchor_key(config: Config, image_shape: Sequence[int]) -> tuple:
@@ -151,15 +151,10 @@ def _nested_tuple(values: Sequence | np.ndarray) -> tuple:
     return tuple(_nested_tuple(v) if np.ndim(v) else v for v in values)
 
 
-@lru_cache(maxsize=16)
-def _cached_anchors(*key: tuple) -> np.ndarray:
+@lru_cache(maxsize=32)
+def _cached_anchors(shape: tuple[int, int] | None, *key: tuple) -> np.ndarray:
+    """Returns the anchors in pixels, or normalised by an image's (height, width)."""
     anchors = generate_pyramid_anchors(*key)
-    anchors.flags.writeable = False
-    return anchors
-
-
-@lru_cache(maxsize=16)
-def _cached_normalized_anchors(shape: tuple[int, int], *key: tuple) -> np.ndarray:
-    anchors = boxes.normalize(_cached_anchors(*key), shape)
+    anchors = anchors if shape is None else boxes.normalize(anchors, shape)
     anchors.flags.writeable = False
     return anchors

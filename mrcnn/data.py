@@ -81,15 +81,11 @@ def training_inputs(
     capacity = config.MAX_GT_INSTANCES
     if len(truth.ids) > capacity:
         truth = truth.take(np.sort(rng.choice(len(truth.ids), capacity, replace=False)))
-    count = len(truth.ids)
+    spare = capacity - len(truth.ids)
     masks = truth.mini_masks(config.MINI_MASK_SHAPE) if config.USE_MINI_MASK else truth.masks()
-    class_ids = np.zeros(capacity, dtype=np.int32)
-    class_ids[:count] = truth.class_ids
-    boxes = np.zeros((capacity, 4), dtype=np.float32)
-    boxes[:count] = truth.boxes
-    padded_masks = np.zeros((*masks.shape[:2], capacity), dtype=bool)
-    padded_masks[:, :, :count] = masks
-    inputs |= {"input_gt_class_ids": class_ids, "input_gt_boxes": boxes, "input_gt_masks": padded_masks}
+    inputs["input_gt_class_ids"] = np.pad(truth.class_ids.astype(np.int32), (0, spare))
+    inputs["input_gt_boxes"] = np.pad(truth.boxes.astype(np.float32), ((0, spare), (0, 0)))
+    inputs["input_gt_masks"] = np.pad(masks.astype(bool), ((0, 0), (0, 0), (0, spare)))
     return inputs
 
 
@@ -152,10 +148,6 @@ class DataGenerator(Batches):
         self.config = config
         self.augmentation = augmentation
         self.no_augmentation_sources = frozenset(no_augmentation_sources or ())
-
-    def image_id(self, epoch: int, index: int) -> int:
-        """Returns the id of sample `index` (0 to steps * batch size - 1) of an epoch."""
-        return int(self.item(epoch, index))
 
     def sample(self, item: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Prepares the inputs of image `item`; see `training_inputs`."""

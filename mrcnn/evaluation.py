@@ -172,14 +172,7 @@ def compute_ap(
         (0.5, [[1.0, 0.0]])
     """
     gt_match, pred_match, overlaps = compute_matches(
-        gt_boxes,
-        gt_class_ids,
-        gt_masks,
-        pred_boxes,
-        pred_class_ids,
-        pred_scores,
-        pred_masks,
-        iou_threshold,
+        gt_boxes, gt_class_ids, gt_masks, pred_boxes, pred_class_ids, pred_scores, pred_masks, iou_threshold
     )
     correct = np.cumsum(pred_match > -1)
     precisions = correct / (np.arange(len(pred_match)) + 1)

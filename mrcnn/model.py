@@ -6,6 +6,7 @@ Method names and arguments are those of matterport's Mask_RCNN 2.1, whose `model
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,6 +66,8 @@ __all__ = [
 ]
 
 MODES = ("training", "inference")
+
+logger = logging.getLogger(__name__)
 
 
 class MaskRCNN(Introspection, Trainee):
@@ -293,6 +296,8 @@ class MaskRCNN(Introspection, Trainee):
     def detect(self, images: Sequence[np.ndarray], verbose: int = 0) -> list[dict[str, np.ndarray]]:
         """Finds the objects in images.
 
+        A warning is logged for every image in which DETECTION_MAX_INSTANCES objects were found: there may be more.
+
         Args:
             images: Any number of uint8 `[H, W, C]` images, RGB, of any sizes.
             verbose: 1 prints shapes and ranges of the inputs.
@@ -308,7 +313,7 @@ class MaskRCNN(Introspection, Trainee):
             log(f"Processing {len(images)} images")
             for image in images:
                 log("image", image)
-        return [_as_dict(found) for found in self.detect_instances(images)]
+        return self._as_dicts(self.detect_instances(images))
 
     def detect_instances(self, images: Sequence[np.ndarray], batch_size: int | None = None) -> list[Instances]:
         """Finds the objects in images as boxes with small masks, without masks of image size.
@@ -318,7 +323,7 @@ class MaskRCNN(Introspection, Trainee):
             batch_size: Largest number of images of one size in a batch; by default BATCH_SIZE.
 
         Returns:
-            The objects of each image.
+            The objects of each image; `limit_reached` tells where there may be more, without a warning.
         """
         self._require("inference")
         return self._detector.detect([self._check_image(image) for image in images], batch_size)
@@ -344,7 +349,19 @@ class MaskRCNN(Introspection, Trainee):
             log("image_metas", image_metas)
         shapes = [image.shape for image in molded_images]
         windows = [(0, 0, *shape[:2]) for shape in shapes]
-        return [_as_dict(found) for found in self._detector.detect_molded(molded_images, image_metas, windows, shapes)]
+        return self._as_dicts(self._detector.detect_molded(molded_images, image_metas, windows, shapes))
+
+    def _as_dicts(self, found: Sequence[Instances]) -> list[dict[str, np.ndarray]]:
+        for index, instances in enumerate(found):
+            if instances.limit_reached:
+                logger.warning(
+                    "Image %d of %d: DETECTION_MAX_INSTANCES=%d objects were found, which is the limit. There "
+                    "may be more: raise it, or detect in parts of the image.",
+                    index + 1,
+                    len(found),
+                    self.config.DETECTION_MAX_INSTANCES,
+                )
+        return [_as_dict(instances) for instances in found]
 
     def _check_image(self, image: np.ndarray) -> np.ndarray:
         image = np.asarray(image)

@@ -195,10 +195,7 @@ def _random_offset(largest: int, rng: np.random.Generator | None) -> int:
 
 def _pad(array: np.ndarray, padding: Sequence[tuple[int, int]]) -> np.ndarray:
     """Adds zeros around the first two axes."""
-    (top, bottom), (left, right) = padding[:2]
-    if not (top or bottom or left or right):
+    rows, columns = padding[:2]
+    if not any((*rows, *columns)):
         return array
-    height, width = array.shape[:2]
-    padded = np.zeros((top + height + bottom, left + width + right, *array.shape[2:]), array.dtype)
-    padded[top : top + height, left : left + width] = array
-    return padded
+    return np.pad(array, (rows, columns, *[(0, 0)] * (array.ndim - 2)))

@@ -21,6 +21,8 @@ class Instances:
         mask_probabilities: float32 `[N, h, w]` in 0..1, each filling its box.
         image_shape: (height, width) of the original image.
         mask_threshold: Probability from which a pixel belongs to an object.
+        limit_reached: True where the network found as many objects as DETECTION_MAX_INSTANCES allows, so that there may
+            be more in the image.
     """
 
     boxes: np.ndarray
@@ -29,6 +31,7 @@ class Instances:
     mask_probabilities: np.ndarray
     image_shape: tuple[int, int]
     mask_threshold: float = 0.5
+    limit_reached: bool = False
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -61,7 +64,8 @@ def unmold_detections(
     """Maps one image's detections back to the coordinates of the original image.
 
     Args:
-        detections: float `[D, 6]`: normalised box, class id, score; rows of zeros at the end.
+        detections: float `[D, 6]`: normalised box, class id, score; rows of zeros at the end, if any. D is
+            DETECTION_MAX_INSTANCES.
         mask_probabilities: float `[D', h, w, K]` in 0..1, D' at least the number of detections.
         original_shape: (height, width, …) of the image before resizing.
         molded_shape: (height, width, …) of the network's input.
@@ -86,6 +90,7 @@ def unmold_detections(
         masks[solid].astype(np.float32),
         (int(original_shape[0]), int(original_shape[1])),
         mask_threshold,
+        limit_reached=count == len(detections),
     )
 
 

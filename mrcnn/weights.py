@@ -12,8 +12,8 @@ from mrcnn.backbones import BACKBONES
 from mrcnn.utils import COCO_MODEL_URL
 from trainkit import imagenet
 from trainkit.download import download
-from trainkit.hdf5 import assign, read_layers
-from trainkit.hdf5_layout import WeightsFileError
+from trainkit.hdf5 import assign
+from trainkit.hdf5_layout import WeightsFileError, read_layers
 from trainkit.imagenet import default_weights_dir
 
 COCO_FILE = "mask_rcnn_coco.h5"

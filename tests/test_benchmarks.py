@@ -24,7 +24,7 @@ def run(monkeypatch, capsys):
         return json.loads(capsys.readouterr().out)
 
     yield run_benchmark
-    for name in ("common", "data_loading", "training_step", "detection", "metrics"):
+    for name in ("common", "data_loading", "training_step", "detection", "large_images", "metrics"):
         sys.modules.pop(name, None)
 
 
@@ -64,6 +64,16 @@ def test_data_loading_times_every_image_of_each_way(run):
     check_environment(report)
     assert report["seconds_per_image"] == report["label_cache"]["median_seconds"]
     assert [report[way]["runs"] for way in ("masks_from_files", "label_cache", "in_memory")] == [6, 6, 6]
+
+
+def test_large_images_are_mosaics_each_in_its_own_process(run):
+    settings = ["--set", "TILE_SIZE=256", "--set", "TILE_OVERLAP=64"]
+    report = run("large_images", ["--model", "classical", "--sizes", "300", "600", *settings])
+    check_environment(report)
+    small, large = report["mosaics"]
+    assert (small["side"], small["tiles"], large["side"], large["tiles"]) == (300, 1, 600, 9)
+    assert large["nuclei"] > 2 * small["nuclei"] > 0
+    assert report["seconds_per_image"] == large["seconds"] > 0 and large["peak_above_model_mb"] >= 0
 
 
 def test_metrics_are_faster_than_boolean_masks(run):

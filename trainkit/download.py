@@ -1,6 +1,5 @@
 """Download of published files: with progress, resumed after a break, verified, complete or absent."""
 
-import hashlib
 import http.client
 import logging
 import os
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tqdm import tqdm
+
+from trainkit.files import file_digest
 
 logger = logging.getLogger(__name__)
 
@@ -141,12 +142,6 @@ def _progress(what: str, start: int, total: int | None) -> tqdm:
 def _checksum_problem(path: Path, md5: str | None, sha256: str | None) -> str:
     """Returns which checksum of `path` differs and how, or an empty string."""
     for name, expected in (("md5", md5), ("sha256", sha256)):
-        if expected is None:
-            continue
-        digest = hashlib.new(name)
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-        if digest.hexdigest() != expected.lower():
-            return f"its {name} is {digest.hexdigest()}, not {expected.lower()}"
+        if expected is not None and (found := file_digest(path, name)) != expected.lower():
+            return f"its {name} is {found}, not {expected.lower()}"
     return ""

@@ -1,10 +1,14 @@
 """Atomic writing: a reader, or the next run after a kill, never meets half a file."""
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+# Bytes that are read at once.
+_CHUNK = 2**20
 
 
 @contextmanager
@@ -47,6 +51,20 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_bytes(path: str | os.PathLike, data: bytes) -> None:
+    """Writes a file atomically.
+
+    Args:
+        path: File to write.
+        data: Content of the file.
+
+    Raises:
+        OSError: The folder cannot be created or written.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes a text file as UTF-8, atomically and with the text's own line ends.
 
@@ -57,8 +75,24 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     Raises:
         OSError: The folder cannot be created or written.
     """
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(text.encode("utf-8"))
+    write_bytes(path, text.encode("utf-8"))
+
+
+def file_digest(path: str | os.PathLike, algorithm: str) -> str:
+    """Returns the digest of a file in hexadecimal digits.
+
+    Args:
+        path: File to read, a part at a time.
+        algorithm: Name of the hash function, as `hashlib.new` takes it.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    digest = hashlib.new(algorithm)
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _umask() -> int:

@@ -21,21 +21,10 @@ from trainkit.hdf5_layout import (
     WeightsFileError,
     open_for_reading,
     read_file_layers,
-    read_layers,
     read_names,
     unique_name,
     write_groups,
 )
-
-__all__ = [
-    "LoadReport",
-    "WeightsFileError",
-    "assign",
-    "load_weights",
-    "read_layers",
-    "save_weights",
-    "write_weights",
-]
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +107,7 @@ def write_weights(file: h5py.File, model: keras.Model, *, dtype: str | None = No
     if any(id(variable) not in layer_weights for variable in model.weights):
         raise WeightsFileError(f"the model {model.name} owns variables itself; the layout has no place for them")
     groups = ((layer.name, _named_arrays(layer, dtype)) for layer in model.layers)
-    write_groups(file, groups, backend=keras.backend.backend(), keras_version=keras.__version__, compress=compress)
+    write_groups(file, groups, compress)
 
 
 def repack_weights(
@@ -151,9 +140,7 @@ def repack_weights(
             for layer in layers
         ]
     with atomic_path(target) as temporary, h5py.File(temporary, "w") as packed:
-        write_groups(
-            packed, groups, backend=keras.backend.backend(), keras_version=keras.__version__, compress=compress
-        )
+        write_groups(packed, groups, compress)
 
 
 def load_weights(
@@ -183,9 +170,8 @@ def load_weights(
     model_layers = [part for layer in model.layers for part in _parts(layer)]
     matches = _match(model_layers, file_layers)
     used = {id(match) for match in matches if match is not None}
-    report = LoadReport(
-        unused=[layer.name for layer in file_layers if id(layer) not in used | _excluded(file_layers, exclude)]
-    )
+    left = (layer for layer in file_layers if id(layer) not in used and not {layer.group, layer.name} & exclude)
+    report = LoadReport(unused=[layer.name for layer in left])
 
     pairs, problems = [], []
     for layer, match in zip(model_layers, matches, strict=True):
@@ -305,33 +291,22 @@ def _match(model_layers: list[_ModelLayer], file_layers: list[FileLayer]) -> lis
     in any group, if it stands for one layer on both sides; in the same group, the name that Keras 2 made unique by
     a number behind it.
     """
-    by_key = {(layer.group, layer.name): layer for layer in file_layers}
-    file_names = Counter(layer.name for layer in file_layers)
-    model_names = Counter(layer.name for layer in model_layers)
-    model_groups = Counter(layer.group for layer in model_layers)
-    by_name = {layer.name: layer for layer in file_layers}
-    by_group = defaultdict(list)
+    in_group, named = defaultdict(list), defaultdict(list)
     for layer in file_layers:
-        by_group[layer.group].append(layer)
+        in_group[layer.group].append(layer)
+        named[layer.name].append(layer)
+    groups, names = Counter(layer.group for layer in model_layers), Counter(layer.name for layer in model_layers)
 
     matches: list[FileLayer | None] = []
     for layer in model_layers:
-        group = by_group[layer.group]
+        group = in_group[layer.group]
+        same = [other for other in group if other.name == layer.name]
+        alone = group if groups[layer.group] == 1 else []
+        elsewhere = named[layer.name] if names[layer.name] == 1 else []
         numbered = [other for other in group if re.fullmatch(re.escape(layer.name) + r"_\d+", other.name)]
-        if (layer.group, layer.name) in by_key:
-            matches.append(by_key[layer.group, layer.name])
-        elif len(group) == model_groups[layer.group] == 1:
-            matches.append(group[0])
-        elif file_names[layer.name] == model_names[layer.name] == 1:
-            matches.append(by_name[layer.name])
-        else:
-            matches.append(numbered[0] if len(numbered) == 1 else None)
+        unique = (found[0] for found in (same, alone, elsewhere, numbered) if len(found) == 1)
+        matches.append(next(unique, None))
     return matches
-
-
-def _excluded(file_layers: list[FileLayer], exclude: set[str]) -> set[int]:
-    """Returns the identities of the file's layers whose own or group's name is excluded."""
-    return {id(layer) for layer in file_layers if {layer.group, layer.name} & exclude}
 
 
 def _pair(
@@ -339,25 +314,21 @@ def _pair(
 ) -> list[tuple[keras.Variable, np.ndarray]]:
     """Pairs a layer's variables with arrays of their shapes, in a type that every backend can assign."""
     if variables.keys() == arrays.keys():
-        sources = {name: name for name in variables}
+        found = [arrays[name] for name in variables]
     elif len(variables) == len(arrays):
-        sources = dict(zip(variables, arrays, strict=True))
+        found = list(arrays.values())
     else:
         raise _Mismatch(layer, f"the file has {_enumerate(arrays)}, the model {_enumerate(variables)}")
     pairs = []
-    for name, variable in variables.items():
-        array = arrays[sources[name]]
+    for (name, variable), array in zip(variables.items(), found, strict=True):
         expected = tuple(variable.shape)
         if array.shape != expected:
             text = f"{name} has the shape {array.shape} in the file and {expected} in the model"
-            raise _Mismatch(layer, text, classes=_only_outputs_differ(layer, name, array.shape, expected))
+            # As with another number of classes.
+            only_outputs_differ = name in ("kernel", "bias") and array.shape[:-1] == expected[:-1]
+            raise _Mismatch(layer, text, classes=only_outputs_differ)
         pairs.append((variable, array.astype(np.float32) if array.dtype == np.float16 else array))
     return pairs
-
-
-def _only_outputs_differ(layer: str, name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> bool:
-    """Returns whether a kernel or bias differs in its number of outputs alone, as with another number of classes."""
-    return len(found) == len(expected) and name in ("kernel", "bias") and found[:-1] == expected[:-1]
 
 
 def _describe(problems: list[_Mismatch]) -> str:

@@ -6,6 +6,7 @@ is a group whose attribute `weight_names` lists its datasets, such as `conv1/ker
 whose datasets are named after its inner layers: `rpn_model` lists `rpn_conv_shared/kernel:0`.
 """
 
+import itertools
 import os
 import re
 import zipfile
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import h5py
+import keras
 import numpy as np
 
 # Variable's name in older writers -> name in Keras today. `running_std` held the variance.
@@ -119,20 +121,13 @@ def read_layers(path: str | os.PathLike) -> dict[str, dict[str, np.ndarray]]:
 
 
 def write_groups(
-    file: h5py.File,
-    groups: Iterable[tuple[str, list[tuple[str, np.ndarray]]]],
-    *,
-    backend: str,
-    keras_version: str,
-    compress: bool = False,
+    file: h5py.File, groups: Iterable[tuple[str, list[tuple[str, np.ndarray]]]], compress: bool = False
 ) -> None:
     """Writes layers into an open, empty file in the legacy layout.
 
     Args:
         file: Open HDF5 file.
         groups: Pairs of a layer name and its weights: pairs of a name such as `conv1/kernel:0` and an array.
-        backend: Value of the attribute `backend`.
-        keras_version: Value of the attribute `keras_version`.
         compress: Whether to store the arrays with gzip.
     """
     names = []
@@ -144,8 +139,8 @@ def write_groups(
             filters = {"compression": "gzip", "shuffle": True} if compress and array.ndim else {}
             group.create_dataset(weight, data=array, **filters)
     _write_names(file, "layer_names", names)
-    file.attrs["backend"] = np.bytes_(backend)
-    file.attrs["keras_version"] = np.bytes_(keras_version)
+    file.attrs["backend"] = np.bytes_(keras.backend.backend())
+    file.attrs["keras_version"] = np.bytes_(keras.__version__)
 
 
 def _read_group(path: str | os.PathLike, root: h5py.Group, group: str) -> list[FileLayer]:
@@ -216,15 +211,11 @@ def read_names(group: h5py.Group, attribute: str) -> list[str] | None:
     Returns:
         The names, or None if there is no such attribute.
     """
-    if attribute in group.attrs:
-        values = list(group.attrs[attribute])
-    elif f"{attribute}0" in group.attrs:
-        values, chunk = [], 0
-        while f"{attribute}{chunk}" in group.attrs:
-            values.extend(group.attrs[f"{attribute}{chunk}"])
-            chunk += 1
-    else:
+    numbered = (f"{attribute}{number}" for number in itertools.count())
+    parts = [attribute] if attribute in group.attrs else list(itertools.takewhile(group.attrs.__contains__, numbered))
+    if not parts:
         return None
+    values = (value for part in parts for value in group.attrs[part])
     return [value.decode("utf-8") if isinstance(value, bytes) else str(value) for value in values]
 
 

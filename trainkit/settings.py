@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -53,7 +54,7 @@ class Settings:
         return {
             name: getattr(self, name)
             for name in sorted(dir(self))
-            if name.isupper() and not name.startswith("_") and not _is_method(getattr(self, name))
+            if name.isupper() and not name.startswith("_") and not inspect.ismethod(getattr(self, name))
         }
 
     def display(self) -> None:
@@ -230,10 +231,6 @@ def parse_stages(value: Any, example: str) -> tuple[tuple, ...]:
         if not isinstance(layers, str) or not whole or not all(_is_number(r) and r > 0 for r in rate):
             raise wrong
     return tuple(tuple(stage) for stage in value)
-
-
-def _is_method(value: Any) -> bool:
-    return isinstance(value, Callable) and hasattr(value, "__self__")
 
 
 def _is_number(value: Any) -> bool:

@@ -227,7 +227,7 @@ def grow_markers(
     labels = label_of[components]
     if (markers_in > 1).any():
         contested = (markers_in > 1)[components]
-        window = _bounds(contested)
+        (window,) = ndimage.find_objects(contested.view(np.uint8))
         contested = contested[window]
         shared = grow(probability[window], numbered[window], contested)
         labels[window][contested] = shared[contested]
@@ -315,11 +315,6 @@ def mean_scores(labels: np.ndarray, probability: np.ndarray) -> np.ndarray:
     """
     sums = np.bincount(labels.ravel(), weights=probability.ravel())
     return (sums[1:] / np.bincount(labels.ravel())[1:]).astype(np.float32)
-
-
-def _bounds(mask: np.ndarray) -> tuple[slice, slice]:
-    """Returns the smallest window around a mask that is not empty."""
-    return ndimage.find_objects(mask.view(np.uint8))[0]
 
 
 # Method by name. A new one is an entry, and a function where its markers or their growth are new.

@@ -10,8 +10,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from trainkit.hdf5 import assign, read_layers
-from trainkit.hdf5_layout import WeightsFileError
+from trainkit.hdf5 import assign
+from trainkit.hdf5_layout import WeightsFileError, read_layers
 from trainkit.imagenet import download_imagenet
 from unet.architecture import DECODER_LAYERS, encoder_layer_names
 from unet.config import UNetConfig

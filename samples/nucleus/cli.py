@@ -85,7 +85,3 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"nucleus: error: {error}", file=sys.stderr)
         return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -52,7 +52,7 @@ class Squares(Dataset):
 
 def seen_ids(generator, epochs):
     count = len(generator) * generator.batch_size
-    return [generator.image_id(epoch, index) for epoch in range(epochs) for index in range(count)]
+    return [generator.item(epoch, index) for epoch in range(epochs) for index in range(count)]
 
 
 def assert_same(batch, other):
@@ -254,7 +254,7 @@ def test_fit_takes_the_epochs_in_order(workers, steps_per_epoch):
         verbose=0,
     ).history
     for name, source, count in (("loss", generator, 6), ("val_loss", validation, 2)):
-        ids = [[source.image_id(epoch, index) for index in range(count)] for epoch in range(1, 4)]
+        ids = [[source.item(epoch, index) for index in range(count)] for epoch in range(1, 4)]
         np.testing.assert_allclose(history[name], 60 * np.mean(ids, axis=1) - 6, rtol=1e-5)
     assert generator.epoch == validation.epoch == 4
 

@@ -76,6 +76,8 @@ def test_objects_without_a_pixel_are_dropped():
     rows = [0.2, 0.2, 0.6, 0.6, 1, 0.9], [0.5, 0.5, 0.497, 0.5, 1, 0.8], [0.1, 0.1, 0.3, 0.3, 2, 0.7]
     window = np.array([0, 0, 128, 128])
     found = unmold_detections(detections(*rows), np.zeros((6, 28, 28, 3)), (16, 16, 3), (128, 128, 3), window)
-    assert found.class_ids.tolist() == [1, 2]
+    assert found.class_ids.tolist() == [1, 2] and not found.limit_reached
     assert len(found.mask_probabilities) == 2
     assert (found.boxes[:, 2:] > found.boxes[:, :2]).all()
+    full = detections(*rows, padding=0)
+    assert unmold_detections(full, np.zeros((3, 28, 28, 3)), (16, 16, 3), (128, 128, 3), window).limit_reached

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from trainkit.callbacks import EpochCheckpoint, PeriodicEvaluation, ResumableCSVLogger, tensorboard_callback
-from trainkit.hdf5 import read_layers
+from trainkit.hdf5_layout import read_layers
 
 pytestmark = pytest.mark.backend
 

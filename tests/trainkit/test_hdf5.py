@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from trainkit.hdf5 import WeightsFileError, assign, load_weights, read_layers, repack_weights, save_weights
+from trainkit.hdf5 import WeightsFileError, assign, load_weights, repack_weights, save_weights
+from trainkit.hdf5_layout import read_layers
 from trainkit.legacy_model import LegacyModel
 
 pytestmark = pytest.mark.backend

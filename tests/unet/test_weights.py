@@ -11,8 +11,8 @@ import pytest
 from keras import ops
 
 from trainkit import imagenet
-from trainkit.hdf5 import WeightsFileError, read_layers, save_weights
-from trainkit.hdf5_layout import write_groups
+from trainkit.hdf5 import WeightsFileError, save_weights
+from trainkit.hdf5_layout import read_layers, write_groups
 from unet.architecture import build_unet, encoder_layer_names
 from unet.config import UNetConfig, make_config
 from unet.encoders import resnet50_encoder, xception_encoder
@@ -109,7 +109,7 @@ def test_xception_loads_from_the_published_file_whose_layers_have_numbers_for_na
             groups.append((name, [(f"{name}_{variable}:0", array) for variable, array in pairs]))
     path = tmp_path / "keras_1.h5"
     with h5py.File(path, "w") as file:
-        write_groups(file, groups, backend="tensorflow", keras_version="1.2.0")
+        write_groups(file, groups)
     for layer in encoder.layers:
         layer.set_weights([np.zeros_like(array) for array in layer.get_weights()])
     assert len(load_encoder_weights(encoder, path)) == 80

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -133,14 +133,10 @@ def _members(args: argparse.Namespace) -> list[Member]:
             member,
             weights=weights.get(name, member.weights),
             epochs=epochs.get(name, member.epochs),
-            settings={**_seed(member, args.seed), **_of(name, steps), **_of(name, args.settings)},
+            settings={**({"SEED": args.seed} if member.learns else {}), **_of(name, steps), **_of(name, args.settings)},
         )
         for name, member in members.items()
     ]
-
-
-def _seed(member: Member, seed: int) -> Mapping[str, int]:
-    return {"SEED": seed} if member.learns else {}
 
 
 def _of(name: str, settings: Sequence[tuple[str, tuple[str, Any]]]) -> dict[str, Any]:

@@ -40,14 +40,10 @@ def run(args: argparse.Namespace) -> int:
         elif what == "coco":
             print(download_coco())
         else:
-            for network in _imagenet_networks() if what == "imagenet" else [what]:
+            begun = [backbone.imagenet for backbone in BACKBONES.values() if backbone.imagenet is not None]
+            for network in begun if what == "imagenet" else [what]:
                 print(download_imagenet(network))
     return 0
-
-
-def _imagenet_networks() -> list[str]:
-    """Returns the networks that Mask R-CNN's backbones begin with."""
-    return [backbone.imagenet for backbone in BACKBONES.values() if backbone.imagenet is not None]
 
 
 def _downloadable(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from nucleus.commands import options
 from nucleus.commands.arguments import image_source, new_folder
 from nucleus.commands.status import report_failures
-from nucleus.datasets.folds import divide_images, read_folds
+from nucleus.datasets.division import choose_folds
 from nucleus.quiet import import_keras
 
 if TYPE_CHECKING:
@@ -74,7 +74,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
     predict = _add_command(subparsers, "predict", _PREDICT, _predict)
     options.add_dataset(predict)
-    options.add_images(predict)
+    options.add_image_files(predict)
+    predict.add_argument(
+        "--subset", default="stage1_test", help="without IMAGE: images of the dataset (default: %(default)s)"
+    )
     _add_members(predict)
     predict.add_argument(
         "--ensemble", type=Path, required=True, metavar="FILE.json", help="what `nucleus ensemble fit` wrote"
@@ -111,12 +114,10 @@ def _fit(args: argparse.Namespace, members: Members) -> int:
     given = {name: getattr(args, name) for name in ("threshold", "nms_threshold", "least_visible")}
     rules = Rules(**{name: value for name, value in given.items() if value is not None})
     settings = FitSettings(groups, rules, choose_threshold=args.threshold is None, seed=args.seed, threads=args.threads)
-    dataset = image_source(args).load(args.subset)
+    source = image_source(args)
+    dataset = source.load(args.subset)
     members.require_unseen([info["id"] for info in dataset.image_info])
-    if isinstance(args.folds, Path):
-        folds = read_folds(args.folds)
-    else:
-        folds = divide_images(dataset.image_info, args.folds, args.seed)
+    folds = choose_folds(source, args.subset, args.folds, args.seed)
     examples = make_examples(dataset, members.finders(), groups)
     fitted = fit(examples, folds.ids, settings)
     summary = report(examples, fitted)

@@ -52,17 +52,26 @@ def add_debug(command: argparse.ArgumentParser, default: Any = False) -> None:
 
 
 def add_dataset(command: argparse.ArgumentParser) -> None:
-    """Adds the options that name a data set."""
-    command.add_argument(
-        "--dataset",
-        type=Path,
-        default=Path("datasets/nucleus"),
-        metavar="PATH",
-        help="folder of a data set, its CSV or JSON file, or a file *.sets.json that lists several data sets (default: "
+    """Adds the options that name a data set, which is datasets/nucleus by default."""
+    add_source(
+        command,
+        Path("datasets/nucleus"),
+        "folder of a data set, its CSV or JSON file, or a file *.sets.json that lists several data sets (default: "
         "%(default)s). Of stage1_train, --subset=val is "
         "the customary 25 images and train the rest; elsewhere val is a fifth where the data set has no val of its "
         "own. --subset=all is all; others are folders, Usage values, testA..., and a+b is both",
     )
+
+
+def add_source(command: argparse.ArgumentParser, default: Path | None, summary: str) -> None:
+    """Adds the options that name a data set.
+
+    Args:
+        command: The command.
+        default: Path of the data set by default; None for none.
+        summary: Help text of --dataset.
+    """
+    command.add_argument("--dataset", type=Path, default=default, metavar="PATH", help=summary)
     command.add_argument(
         "--layout",
         choices=LAYOUTS,
@@ -73,8 +82,8 @@ def add_dataset(command: argparse.ArgumentParser) -> None:
         "--classes",
         type=Path,
         metavar="FILE",
-        help="CSV file with the modality of every image (ImageId,modality), as `nucleus modality` writes it (default: "
-        "what the data set says, or classes.csv in it)",
+        help="CSV file with the modality of every image (ImageId,modality), as `nucleus modality` writes it, for folds "
+        "and scores by modality (default: what the data set says, or classes.csv in it)",
     )
 
 
@@ -132,14 +141,6 @@ def add_configuration(command: argparse.ArgumentParser, models: Sequence[str] = 
         "NAME=VALUE",
         "any configuration attribute, such as DETECTION_NMS_THRESHOLD=0.2; repeat for more",
         dest="settings",
-    )
-
-
-def add_images(command: argparse.ArgumentParser) -> None:
-    """Adds image files, and the subset that stands for them."""
-    add_image_files(command)
-    command.add_argument(
-        "--subset", default="stage1_test", help="without IMAGE: images of the dataset (default: %(default)s)"
     )
 
 

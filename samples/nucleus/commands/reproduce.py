@@ -50,20 +50,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="tiny networks on shipped images, one step per epoch, random weights: checks within a minute that an "
         "experiment runs; its scores are meaningless",
     )
-    command.add_argument(
-        "--dataset",
-        type=Path,
-        metavar="PATH",
-        help="data set to train on (default: datasets/nucleus, for GlaS datasets/glas)",
-    )
-    command.add_argument("--layout", choices=LAYOUTS, help="layout of the data set (default: detected)")
-    command.add_argument(
-        "--classes",
-        type=Path,
-        metavar="FILE",
-        help="CSV file with the modality of every image (ImageId,modality), as `nucleus modality` writes it, for folds "
-        "stratified by modality and scores by modality (default: the data set's own, or its classes.csv)",
-    )
+    options.add_source(command, None, "data set to train on (default: datasets/nucleus, for GlaS datasets/glas)")
     command.add_argument(
         "--test",
         type=Path,

@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from trainkit.files import atomic_path
+from trainkit.files import write_bytes
 
 FOLDER_NAME = ".label_cache"
 
@@ -54,12 +54,6 @@ class ArrayCache:
             array = make()
             self._keep(key, array)
         return array.copy()
-
-    def clear(self) -> None:
-        """Removes all arrays."""
-        with self._lock:
-            self._arrays.clear()
-            self._bytes = 0
 
     def _keep(self, key: Hashable, array: np.ndarray) -> None:
         if array.nbytes > self.limit:
@@ -163,6 +157,4 @@ def _write(path: Path, labels: np.ndarray) -> None:
         pixels = labels.astype(np.uint16)
     else:
         pixels = np.ascontiguousarray(labels, np.int32)[..., None].view(np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+    write_bytes(path, cv2.imencode(".png", pixels)[1].tobytes())

@@ -48,7 +48,8 @@ def choose_folds(
     """
     if isinstance(folds, Path):
         return read_folds(folds)
-    return divide_images(source.load(subset, only=only).image_info, folds or DEFAULT_FOLDS, seed)
+    count = DEFAULT_FOLDS if folds is None else folds
+    return divide_images(source.load(subset, only=only).image_info, count, seed)
 
 
 def refuse_folds_alone(fold: int | None, folds: int | Path | None) -> None:

@@ -9,9 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from trainkit.files import file_digest
+
 # The note of the images that a folder was made from; see `nucleus.datasets.provenance`.
 IMAGES_FILE = "images.json"
-_CHUNK = 2**20
 
 
 def fingerprint(infos: Iterable[Mapping[str, Any]]) -> str:
@@ -39,11 +40,7 @@ def sha256(path: Path) -> str:
     Raises:
         OSError: It cannot be read.
     """
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return file_digest(path, "sha256")
 
 
 def _line(info: Mapping[str, Any]) -> list[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nucleus.ensemble.trees import Tree
+from nucleus.ensemble.trees import COLUMNS, Tree
 
 
 @dataclass(frozen=True)
@@ -118,10 +118,5 @@ def _to_tree(root: dict[str, Any]) -> Tree:
         splits[node["split_index"]] = (node["split_feature"], node["threshold"], *numbers)
         waiting += children
     columns = list(zip(*(splits[number] for number in range(len(splits))), strict=True)) or [()] * 4
-    return Tree(
-        feature=np.array(columns[0], np.int64),
-        threshold=np.array(columns[1], np.float64),
-        left=np.array(columns[2], np.int64),
-        right=np.array(columns[3], np.int64),
-        value=np.array([values[number] for number in range(len(values))], np.float64),
-    )
+    leaves = [values[number] for number in range(len(values))]
+    return Tree(*map(np.array, (*columns, leaves), COLUMNS.values()))

@@ -45,7 +45,7 @@ class Tree:
 
     def to_json(self) -> dict[str, list]:
         """Returns the tree as lists for JSON."""
-        return {name: getattr(self, name).tolist() for name in _COLUMNS}
+        return {name: getattr(self, name).tolist() for name in COLUMNS}
 
     @classmethod
     def from_json(cls, content: Any, columns: int) -> Tree:
@@ -58,9 +58,9 @@ class Tree:
         Raises:
             ValueError: The content is no tree over this number of features.
         """
-        if not isinstance(content, Mapping) or set(content) != set(_COLUMNS):
-            raise ValueError(f"a tree has the lists {', '.join(_COLUMNS)}")
-        tree = cls(*(_numbers(content[name], name, dtype) for name, dtype in _COLUMNS.items()))
+        if not isinstance(content, Mapping) or set(content) != set(COLUMNS):
+            raise ValueError(f"a tree has the lists {', '.join(COLUMNS)}")
+        tree = cls(*(_numbers(content[name], name, dtype) for name, dtype in COLUMNS.items()))
         tree._check(columns)
         return tree
 
@@ -83,7 +83,7 @@ class Tree:
 
 
 # Lists of a tree in a file, and their dtypes.
-_COLUMNS = {"feature": np.int64, "threshold": np.float64, "left": np.int64, "right": np.int64, "value": np.float64}
+COLUMNS = {"feature": np.int64, "threshold": np.float64, "left": np.int64, "right": np.int64, "value": np.float64}
 
 
 def predict_mean(models: Sequence[Sequence[Tree]], features: np.ndarray) -> np.ndarray:

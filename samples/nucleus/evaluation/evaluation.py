@@ -133,13 +133,15 @@ def evaluate_fully(
         name: {**scores.values(), "detection_IoU": threshold, **_ranked(ranked, None if name == "all" else name)}
         for name, scores in groups.items()
     }
+    whole = [name for name, value in next(iter(summary.values())).items() if isinstance(value, int)]
     columns = ["ImageId", "modality"]
     table = pd.concat(nuclei, ignore_index=True)
     return Evaluation(
         name=predictions.name,
         threshold=threshold,
         images=_by_image(scored),
-        summary=_whole_numbers(pd.DataFrame.from_dict(summary, orient="index"), next(iter(summary.values()))),
+        # A table made of rows of both kinds has lost the type of whole numbers.
+        summary=pd.DataFrame.from_dict(summary, orient="index").astype(dict.fromkeys(whole, int)),
         nuclei=table[columns + [name for name in table if name not in columns]],
         glas_parts=_glas_parts((info["masks"], scores) for info, scores in scored) if dataset.fit is None else None,
     )
@@ -182,8 +184,3 @@ def _ranked(images: list[tuple[str, Overlaps, np.ndarray | None]], modality: str
         "COCO_AR": found.ar,
         "VOC_AP50": float(np.mean([score_average_precision(pair, confidences) for pair, confidences in chosen])),
     }
-
-
-def _whole_numbers(table: pd.DataFrame, example: dict[str, Any]) -> pd.DataFrame:
-    """Gives the columns of whole numbers their type back, which a table made of rows of both kinds has lost."""
-    return table.astype({name: int for name, value in example.items() if isinstance(value, int)})

@@ -95,6 +95,17 @@ class NucleusModel(ABC):
         """Preprocesses an image, uint8 `[H, W, 3]` RGB, as the settings say: contrast equalisation, or nothing."""
         return preprocess(image, self.config)
 
+    def calibrate(self, image: np.ndarray) -> NucleusModel:
+        """Returns the model for the tiles of an image: whatever it derives from a whole image is that of this one.
+
+        A network sees every place by itself and is its own; a threshold that is chosen anew for every image must be one
+        for all tiles.
+
+        Args:
+            image: Preprocessed image, uint8 `[H, W, 3]` RGB.
+        """
+        return self
+
     @abstractmethod
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         """Finds the nuclei of preprocessed images, uint8 `[H, W, 3]` RGB."""

@@ -11,7 +11,7 @@ from nucleus.models.base import NucleusModel
 from nucleus.models.classical.model import ClassicalModel
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import DEFAULT_MODEL, MODELS, NETWORKS, ModelConfig, detection_config
-from nucleus.models.tta import with_views
+from nucleus.models.tiles import with_tiles
 from nucleus.models.unet import UNetModel
 from nucleus.models.weights import (
     WeightsNotFoundError,
@@ -48,7 +48,7 @@ def load_model(
         model_dir: Folder in which a training of the model gets its own; nothing is written before.
 
     Returns:
-        The model, with the test-time augmentation that its settings ask for.
+        The model, with the test-time augmentation and the tiles that its settings ask for.
 
     Raises:
         ValueError: There is no such model or file, the file is another network's, a setting cannot be used, or
@@ -74,7 +74,7 @@ def load_model(
     if path.suffix == ".keras":
         model = UNetModel.load_whole(path, model_dir)
         model.config.update(dict(settings or {}))
-        return with_views(model)
+        return with_tiles(model)
     if config is None:
         recipe = choose_recipe(_require_recipe(path, preset), None, preset)
         config = detection_config(recipe, settings)
@@ -85,11 +85,11 @@ def load_model(
         raise ValueError(f"{path}: a {config.model_kind} has no weights.")
     if recipe is not None and recipe.model != config.model_kind:
         raise ValueError(f"{path}: the weights are those of a {recipe.model}, the configuration a {config.model_kind}.")
-    return with_views(NETWORKS[config.model_kind].load(path, recipe, config, model_dir))
+    return with_tiles(NETWORKS[config.model_kind].load(path, recipe, config, model_dir))
 
 
 def model_of(weights: Path | None, config: ModelConfig) -> NucleusModel:
-    """Returns the model of a configuration, with the test-time augmentation that it asks for.
+    """Returns the model of a configuration, with the test-time augmentation and the tiles that it asks for.
 
     Args:
         weights: Weights file of a network; None for a classical model.
@@ -98,11 +98,11 @@ def model_of(weights: Path | None, config: ModelConfig) -> NucleusModel:
     Raises:
         ValueError: The file is another network's, or a network has no file.
     """
-    return with_views(bare_model(weights, config))
+    return with_tiles(bare_model(weights, config))
 
 
 def bare_model(weights: Path | None, config: ModelConfig) -> NucleusModel:
-    """Returns the model of a configuration without test-time augmentation; see `model_of`."""
+    """Returns the model of a configuration without test-time augmentation and tiles; see `model_of`."""
     if config.model_kind in NETWORKS:
         if weights is None:
             raise ValueError(f"{config.model_kind} needs weights. Received: None")
@@ -116,7 +116,7 @@ def bare_model(weights: Path | None, config: ModelConfig) -> NucleusModel:
 def classical_model(
     preset: str | None = None, config: ModelConfig | None = None, settings: Mapping[str, Any] | None = None
 ) -> NucleusModel:
-    """Returns a classical model, with the test-time augmentation of its settings.
+    """Returns a classical model, with the test-time augmentation and the tiles of its settings.
 
     Args:
         preset: Name in `nucleus.models.classical.presets.PRESETS`; by default "watershed".
@@ -129,7 +129,7 @@ def classical_model(
     preset = preset or ClassicalModel.default_preset
     if preset not in ClassicalModel.presets:
         raise ValueError(f"classical has no preset {preset!r}. Known: {', '.join(ClassicalModel.presets)}.")
-    return with_views(ClassicalModel(config, preset, settings))
+    return with_tiles(ClassicalModel(config, preset, settings))
 
 
 def _weights_file(path: Path) -> Path:

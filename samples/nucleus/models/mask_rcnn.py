@@ -12,6 +12,7 @@ import numpy as np
 from mrcnn.config import RUN_FILES, Config, ConfigError
 from nucleus.images.labels import OVERLAP_RULES, drop_small, paint
 from nucleus.models.base import Prediction
+from nucleus.models.limits import Limit, report_limit
 from nucleus.models.mask_rcnn_presets import PRESETS
 from nucleus.models.network import NetworkModel
 from nucleus.models.settings import ApplicationSettings, inference_settings
@@ -19,6 +20,7 @@ from nucleus.models.voting import Found, merge_views
 
 if TYPE_CHECKING:
     from mrcnn.model import MaskRCNN
+    from mrcnn.results import Instances
     from nucleus.datasets.dataset import NucleusDataset
 
 # Training images of DSB2018 that the lineage counts on, and its customary validation images among them.
@@ -173,7 +175,7 @@ class MaskRCNNModel(NetworkModel):
 
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         predictions = []
-        for image, found in zip(images, self._detecting().detect_instances(images, _BATCH), strict=True):
+        for image, found in zip(images, self._detect(images), strict=True):
             crops = [found.crop(index) for index in range(len(found.boxes))]
             predictions.append(self._paint((found.boxes, crops, found.scores), image.shape[:2]))
         return predictions
@@ -182,8 +184,16 @@ class MaskRCNNModel(NetworkModel):
         """Returns boxes int `[N, 4]`, the mask probabilities inside them and scores; see `NucleusModel.observe`."""
         return [
             [(found.boxes, [found.crop_probabilities(index) for index in range(len(found.boxes))], found.scores)]
-            for found in self._detecting().detect_instances(images, _BATCH)
+            for found in self._detect(images)
         ]
+
+    def _detect(self, images: Sequence[np.ndarray]) -> list[Instances]:
+        """Returns what the network finds, and reports where it finds as much as it may."""
+        detections = self._detecting().detect_instances(images, _BATCH)
+        for image, found in zip(images, detections, strict=True):
+            if found.limit_reached:
+                report_limit(Limit("DETECTION_MAX_INSTANCES", self.config.DETECTION_MAX_INSTANCES, image.shape[:2]))
+        return detections
 
     def conclude(self, evidence: Sequence[Found], shape: tuple[int, int]) -> Prediction:
         """Averages the mask probabilities of instances that agree, and paints them; see `NucleusModel.conclude`."""

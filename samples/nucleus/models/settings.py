@@ -39,8 +39,35 @@ class ViewSettings(Settings):
         return make_views(self.TEST_TIME_AUGMENTATION, self.TEST_TIME_SCALES)
 
 
-class PredictionSettings(ViewSettings):
-    """Preprocessing of every image, and its views; in every configuration."""
+class TileSettings(Settings):
+    """Tiles: the parts in which a model is shown a large image; see `nucleus.models.tiles` for the rule at seams."""
+
+    # Largest side in pixels of the overlapping tiles in which a large image is predicted. An image of up to twice the
+    # pixels of such a tile (2 x 1024 x 1024: up to 1448 x 1448) is predicted whole. Memory grows with the square of the
+    # side. 0: every image is predicted whole, whatever its size.
+    TILE_SIZE = 1024
+    # Least overlap in pixels of neighbouring tiles, at most half of TILE_SIZE. Nuclei of up to seven eighths of it are
+    # seen whole by some tile; of larger ones the parts are joined. Time grows with it.
+    TILE_OVERLAP = 128
+
+    def validate(self) -> None:
+        """Checks the settings; see `Settings.validate`.
+
+        Raises:
+            SettingsError: A value is out of its range; the message names the attribute.
+        """
+        super().validate()
+        self.require_at_least(0, "TILE_SIZE")
+        self.require_at_least(16, "TILE_OVERLAP")
+        if self.TILE_SIZE and 2 * self.TILE_OVERLAP > self.TILE_SIZE:
+            raise SettingsError(
+                "TILE_OVERLAP must be at most half of TILE_SIZE. "
+                f"Received: TILE_OVERLAP={self.TILE_OVERLAP}, TILE_SIZE={self.TILE_SIZE}"
+            )
+
+
+class PredictionSettings(ViewSettings, TileSettings):
+    """Preprocessing of every image, its views and its tiles; in every configuration."""
 
     # Contrast limited adaptive histogram equalisation of the luminance, in training and in inference alike. Off
     # by default because weights belong to images prepared as in their training.

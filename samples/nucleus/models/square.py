@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from mrcnn.resizing import resize_image
 from nucleus.models.base import NucleusModel, Prediction
+from nucleus.models.wrapper import Wrapper
 from unet.resize import resize_probabilities
 
 
-class FitSquare(NucleusModel):
+class FitSquare(Wrapper):
     """A model that sees images scaled into a square, aspect ratio kept, and padded with zeros to it.
 
     Args:
@@ -22,16 +21,8 @@ class FitSquare(NucleusModel):
     """
 
     def __init__(self, model: NucleusModel, side: int):
-        self.model, self.side = model, side
-        self.config = model.config
-
-    def fit(self, train: Any, val: Any, *, epochs: int | None = None, callbacks: Sequence[Any] = ()) -> Any:
-        """Trains the model that is wrapped, on images as they are; see `NucleusModel.fit`."""
-        return self.model.fit(train, val, epochs=epochs, callbacks=callbacks)
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Writes the model that is wrapped; see `NucleusModel.save`."""
-        self.model.save(path)
+        super().__init__(model)
+        self.side = side
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """Leaves preprocessing to the model, which does it in the square."""
@@ -54,10 +45,6 @@ class FitSquare(NucleusModel):
             cut = (np.ascontiguousarray(look[y1:y2, x1:x2]) for look in looks)
             evidence.append([resize_probabilities(look, image.shape[:2]) for look in cut])
         return evidence
-
-    def conclude(self, evidence: Sequence[np.ndarray], shape: tuple[int, int]) -> Prediction:
-        """Makes one prediction of what `observe` returned, as the model does; see `NucleusModel.conclude`."""
-        return self.model.conclude(evidence, shape)
 
     def _square(self, image: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int, int]]:
         square, window, *_ = resize_image(image, self.side, self.side)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any
@@ -11,38 +10,15 @@ import numpy as np
 
 from nucleus.models.base import NucleusModel, Prediction
 from nucleus.models.views import View, make_views
+from nucleus.models.wrapper import Wrapper
 
 
-class _Looks(NucleusModel):
+class _Looks(Wrapper):
     """A model that concludes from several looks at every image.
 
     Args:
         model: The model that prepares images and concludes.
     """
-
-    def __init__(self, model: NucleusModel):
-        self.model = model
-        self.config = model.config
-
-    def fit(self, train: Any, val: Any, *, epochs: int | None = None, callbacks: Sequence[Any] = ()) -> Any:
-        """Trains the model that is wrapped; see `NucleusModel.fit`."""
-        return self.model.fit(train, val, epochs=epochs, callbacks=callbacks)
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Writes the model that is wrapped, whose settings say how it is wrapped; see `NucleusModel.save`."""
-        self.model.save(path)
-
-    def prepare(self, image: np.ndarray) -> np.ndarray:
-        """Preprocesses an image once for all looks; see `NucleusModel.prepare`."""
-        return self.model.prepare(image)
-
-    def restore(self, evidence: Any, view: View, shape: tuple[int, int]) -> Any:
-        """Brings evidence from a view of an image back to the image; see `NucleusModel.restore`."""
-        return self.model.restore(evidence, view, shape)
-
-    def conclude(self, evidence: Sequence[Any], shape: tuple[int, int]) -> Prediction:
-        """Makes one prediction of all looks; see `NucleusModel.conclude`."""
-        return self.model.conclude(evidence, shape)
 
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         # One image after the other: the evidence of many large images would fill the memory.
@@ -62,6 +38,10 @@ class TestTimeAugmentation(_Looks):
     def __init__(self, model: NucleusModel, views: Sequence[View] | None = None):
         super().__init__(model)
         self.views = tuple(model.config.make_views() if views is None else views)
+
+    def calibrate(self, image: np.ndarray) -> NucleusModel:
+        """Calibrates the model that is wrapped; see `NucleusModel.calibrate`."""
+        return TestTimeAugmentation(self.model.calibrate(image), self.views)
 
     def observe(self, images: Sequence[np.ndarray]) -> list[list[Any]]:
         """Returns the evidence of all views, brought back to the image; see `NucleusModel.observe`.
@@ -93,6 +73,10 @@ class Joint(_Looks):
     def __init__(self, models: Sequence[NucleusModel]):
         super().__init__(models[0])
         self.models = tuple(models)
+
+    def calibrate(self, image: np.ndarray) -> NucleusModel:
+        """Calibrates all models; see `NucleusModel.calibrate`."""
+        return Joint([model.calibrate(image) for model in self.models])
 
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         # One model alone is itself: there is nothing to average and nobody to vote with.

@@ -14,6 +14,8 @@ from tqdm import tqdm
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.models.base import NucleusModel
+from nucleus.models.limits import warn_of_limits
+from nucleus.models.tiles import tile_progress
 from nucleus.prediction.predictions import ModelPredictions
 from nucleus.prediction.writers import Record, default_formats, open_writers
 
@@ -78,9 +80,9 @@ def write_detections(
 ) -> DetectionRun:
     """Writes the nuclei found in every image of a data set.
 
-    An image that cannot be read or predicted is listed in `failures`, and the others go on. Files with one row an
-    image or a nucleus are written at the end, after an interruption too, and hold this run's images; if no image could
-    be done, nothing is written.
+    An image that cannot be read or predicted, or that does not fit into memory, is listed in `failures`, and the others
+    go on. Files with one row an image or a nucleus are written at the end, after an interruption too, and hold this
+    run's images; if no image could be done, nothing is written.
 
     Args:
         find: Function from an image's id and its pixels, uint8 `[H, W, 3]` RGB as read, to labels (int32 `[H, W]`,
@@ -88,7 +90,7 @@ def write_detections(
         dataset: Prepared data set without preprocessing.
         output: Folder of the results; created with the first of them.
         formats: Names in `nucleus.prediction.writers.WRITERS`.
-        progress: Shows a progress bar.
+        progress: Shows a progress bar of the images, and one of the tiles of each large image.
 
     Returns:
         Summary of the run.
@@ -107,21 +109,16 @@ def write_detections(
         for writer in writers:
             closing.callback(writer.close)
         for index in tqdm(dataset.image_ids, desc="detect", unit="image", disable=not progress):
-            name, path = dataset.image_info[index]["id"], dataset.image_info[index]["path"]
             try:
-                image = dataset.load_image(index)
+                with tile_progress(progress):
+                    record = _find_nuclei(find, dataset, index)
             except ValueError as error:
                 run.failures.append(str(error))
                 continue
-            try:
-                labels, scores = find(name, image)
-            except ValueError as error:
-                run.failures.append(f"{path}: {error}")
-                continue
             for writer in writers:
-                writer.add(Record(name, path, image, labels, scores))
+                writer.add(record)
             run.images += 1
-            run.nuclei += len(scores)
+            run.nuclei += len(record.scores)
     run.seconds = time.perf_counter() - start
     return run
 
@@ -144,6 +141,26 @@ def collect_images(paths: Iterable[str | os.PathLike]) -> tuple[NucleusDataset, 
             failures.append(str(error))
     dataset.prepare()
     return dataset, failures
+
+
+def _find_nuclei(
+    find: Callable[[str, np.ndarray], tuple[np.ndarray, np.ndarray]], dataset: NucleusDataset, index: int
+) -> Record:
+    """Reads an image and finds its nuclei; raises ValueError, with the image's name, where that cannot be done."""
+    name, path = dataset.image_info[index]["id"], dataset.image_info[index]["path"]
+    try:
+        image = dataset.load_image(index)
+    except MemoryError:
+        raise ValueError(f"{path}: the image does not fit into memory") from None
+    try:
+        with warn_of_limits(path):
+            labels, scores = find(name, image)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    except MemoryError:
+        height, width = image.shape[:2]
+        raise ValueError(f"{path}: {width} x {height} pixels need more memory than there is; lower TILE_SIZE") from None
+    return Record(name, path, image, labels, scores)
 
 
 def _count(number: int, one: str, many: str) -> str:

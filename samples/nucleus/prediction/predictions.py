@@ -11,6 +11,7 @@ import numpy as np
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.models.base import NucleusModel, Prediction
+from nucleus.models.limits import warn_of_limits
 
 
 class Predictions(Protocol):
@@ -55,8 +56,10 @@ class ModelPredictions:
             raise DatasetError("Prediction preprocesses images itself: evaluate on a dataset without preprocessing.")
 
     def read(self, dataset: NucleusDataset, index: int) -> Prediction:
-        """Predicts; see `Predictions.read`."""
-        return self.find(dataset.image_info[index]["id"], dataset.load_image(index))
+        """Predicts, and warns where a limit of the model is reached; see `Predictions.read`."""
+        info = dataset.image_info[index]
+        with warn_of_limits(info["path"]):
+            return self.find(info["id"], dataset.load_image(index))
 
     def find(self, _: str, image: np.ndarray) -> Prediction:
         """Finds the nuclei of one image.

@@ -7,13 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nucleus.datasets.dataset import NucleusDataset
-from nucleus.datasets.division import (
-    VALIDATION,
-    choose_folds,
-    refuse_folds_alone,
-    require_unseen,
-    warn_if_seen,
-)
+from nucleus.datasets.division import VALIDATION, choose_folds, refuse_folds_alone, require_unseen, warn_if_seen
 from nucleus.datasets.folds import FOLDS_FILE, Folds, find_folds, read_folds
 from nucleus.datasets.layouts.base import DatasetError
 from nucleus.datasets.source import ImageSource

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from nucleus import cli
+from nucleus.datasets.dataset import shipped_data
+from nucleus.datasets.division import choose_folds
 from nucleus.datasets.folds import Folds, find_folds, read_folds
+from nucleus.datasets.source import ImageSource
 
 
 @pytest.fixture
@@ -150,3 +153,8 @@ def test_packed_weights_know_what_was_held_out(held_out, monkeypatch, tmp_path):
     assert find_folds(packed) == find_folds(weights) == read_folds(held_out.run / "folds.json")
     assert held_out("evaluate", weights=packed) == "bf"
     assert find_folds(tmp_path / "other.h5") is None
+
+
+def test_no_fold_is_no_default():
+    with pytest.raises(ValueError, match="cannot be divided into 0 folds"):
+        choose_folds(ImageSource(shipped_data()), "all", 0)

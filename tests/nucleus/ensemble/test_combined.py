@@ -78,8 +78,9 @@ def test_a_file_brings_its_members_along_wherever_both_move(tiny_weights, fitted
 
     shutil.move(place, tmp_path / "there")
     again = load_model(tmp_path / "there" / "results" / "ensemble.json")
-    assert type(again) is EnsembleModel and all(type(one) is TestTimeAugmentation for one in again.members.values())
-    assert [type(one.model) for one in again.members.values()] == [UNetModel, MaskRCNNModel]
+    views = [member.model for member in again.members.values()]
+    assert type(again) is EnsembleModel and all(type(one) is TestTimeAugmentation for one in views)
+    assert [type(one.model) for one in views] == [UNetModel, MaskRCNNModel]
     for one, other in zip(again.predict(image)[0], expected, strict=True):
         np.testing.assert_array_equal(one, other)
     again.save(tmp_path / "there" / "ensemble.json")

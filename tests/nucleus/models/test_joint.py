@@ -32,12 +32,11 @@ class FakeMaskRCNN(MaskRCNNModel):
         found = SimpleNamespace(
             boxes=np.array(boxes),
             scores=np.array(scores),
+            limit_reached=False,
             crop=lambda index: self.mask(boxes[index]) > 0,
             crop_probabilities=lambda index: self.mask(boxes[index]),
         )
-        self.network = SimpleNamespace(
-            mode="inference", detect_instances=lambda images, batch_size: [found] * len(images)
-        )
+        self.network = SimpleNamespace(mode="inference", detect_instances=lambda images, _: [found] * len(images))
 
     @staticmethod
     def mask(box):

@@ -13,6 +13,7 @@ from nucleus.models.loading import load_model
 from nucleus.models.mask_rcnn import MaskRCNNModel
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import make_config
+from nucleus.models.tiles import Tiles
 from nucleus.models.tta import TestTimeAugmentation
 from nucleus.models.unet import UNetModel
 from nucleus.models.weights import WeightsNotFoundError, shipped_weights
@@ -22,8 +23,14 @@ IMAGE = np.random.default_rng(2).integers(0, 256, (40, 56, 3), np.uint8)
 KINDS = {"mask_rcnn": MaskRCNNModel, "unet": UNetModel}
 
 
+def bare(model):
+    """The model in its tiles, which are the outermost wrapper."""
+    assert type(model) is Tiles
+    return model.model
+
+
 def kernels(model):
-    return [keras.ops.convert_to_numpy(weight) for weight in model.network.keras_model.weights]
+    return [keras.ops.convert_to_numpy(weight) for weight in bare(model).network.keras_model.weights]
 
 
 def same_weights(one, other):
@@ -43,7 +50,7 @@ def shipped(tiny_weights, tmp_path, monkeypatch):
 @pytest.mark.parametrize(("source", "kind"), [(None, "mask_rcnn"), ("mask_rcnn", "mask_rcnn"), ("unet", "unet")])
 def test_nothing_and_the_name_of_a_network_mean_what_is_shipped(tiny_weights, shipped, source, kind):
     model = load_model(source)
-    assert type(model) is KINDS[kind] and model.recipe == Recipe("tiny", {"CLAHE": True, "SEED": 3}, kind)
+    assert type(bare(model)) is KINDS[kind] and bare(model).recipe == Recipe("tiny", {"CLAHE": True, "SEED": 3}, kind)
     assert model.config.CLAHE and same_weights(model, load_model(tiny_weights[kind]))
     assert load_model(source, settings={"CLAHE": False}).config.CLAHE is False
     with pytest.raises(WeightsFileError, match=shipped_weights(kind).name):
@@ -61,7 +68,7 @@ def test_nothing_and_the_name_of_a_network_mean_what_is_shipped(tiny_weights, sh
 )
 def test_classical_methods_have_names(source, options, preset):
     model = load_model(source, **options)
-    assert type(model) is ClassicalModel
+    assert type(bare(model)) is ClassicalModel
     expected = make_config("inference", preset, model="classical")
     assert model.config.to_dict() == expected.to_dict()
     changed = load_model(source, **options, settings={"LEVEL": 0.25})
@@ -73,12 +80,12 @@ def test_classical_methods_have_names(source, options, preset):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_weights_file_is_built_by_the_recipe_beside_it(tiny_weights, kind, tmp_path):
     model = load_model(tiny_weights[kind], settings={"MIN_AREA": 3}, model_dir=tmp_path)
-    assert type(model) is KINDS[kind] and (model.config.MIN_AREA, model.config.CLAHE) == (3, True)
-    assert model.training_config.MIN_AREA == 3 and model.training_config.SEED == 3
-    assert type(load_model(str(tiny_weights[kind]))) is KINDS[kind]
+    assert type(bare(model)) is KINDS[kind] and (model.config.MIN_AREA, model.config.CLAHE) == (3, True)
+    assert bare(model).training_config.MIN_AREA == 3 and bare(model).training_config.SEED == 3
+    assert type(load_model(str(tiny_weights[kind]), settings={"TILE_SIZE": 0})) is KINDS[kind]
     assert not list(tmp_path.iterdir()), "nothing is written before a training"
 
-    views = load_model(tiny_weights[kind], settings={"TEST_TIME_AUGMENTATION": "flips"})
+    views = bare(load_model(tiny_weights[kind], settings={"TEST_TIME_AUGMENTATION": "flips"}))
     assert type(views) is TestTimeAugmentation and len(views.views) == 4 and type(views.model) is KINDS[kind]
 
 
@@ -106,7 +113,7 @@ def test_a_model_of_a_configuration_alone_detects_only(tiny_weights, tmp_path):
 def run_folder(tiny_weights, tmp_path):
     """A run of a U-Net, whose checkpoints differ in the bias of the last layer: 9, 10, and 5 for the best."""
     folder = tmp_path / "nucleus20240101T0000"
-    model = load_model(tiny_weights["unet"])
+    model = bare(load_model(tiny_weights["unet"]))
     for name, bias in (("0009", 9), ("10000", 10), ("best", 5)):
         layer = model.network.keras_model.get_layer("logits")
         layer.bias.assign(np.full(layer.bias.shape, bias, np.float32))
@@ -117,7 +124,7 @@ def run_folder(tiny_weights, tmp_path):
 
 def test_a_runs_folder_means_its_best_weights_else_the_last(run_folder):
     def bias():
-        return float(load_model(run_folder).network.keras_model.get_layer("logits").bias[0])
+        return float(bare(load_model(run_folder)).network.keras_model.get_layer("logits").bias[0])
 
     assert bias() == 5
     (run_folder / "unet_nucleus_best.h5").unlink()
@@ -131,9 +138,9 @@ def test_a_runs_folder_means_its_best_weights_else_the_last(run_folder):
 
 def test_a_keras_file_holds_network_and_settings(tiny_weights, tmp_path):
     model = load_model(tiny_weights["unet"])
-    model.network.save(tmp_path / "whole.keras")
+    bare(model).network.save(tmp_path / "whole.keras")
     whole = load_model(tmp_path / "whole.keras", settings={"MIN_AREA": 3})
-    assert type(whole) is UNetModel and (whole.config.CLAHE, whole.config.MIN_AREA) == (True, 3)
+    assert type(bare(whole)) is UNetModel and (whole.config.CLAHE, whole.config.MIN_AREA) == (True, 3)
     assert same_weights(whole, model)
     again = load_model(tmp_path / "whole.keras").predict(IMAGE)[0]
     for one, other in zip(again, model.predict(IMAGE)[0], strict=True):
@@ -152,7 +159,7 @@ def test_what_contradicts_itself_or_has_no_effect_is_refused(tiny_weights, tmp_p
     otsu = make_config("inference", "otsu", model="classical")
     unet = make_config("inference", "tiny", model="unet")
     ClassicalModel().save(tmp_path / "classical.json")
-    load_model(tiny_weights["unet"]).network.save(tmp_path / "whole.keras")
+    bare(load_model(tiny_weights["unet"])).network.save(tmp_path / "whole.keras")
     for source, options, message in (
         (tiny_weights["unet"], {"config": unet, "preset": "tiny"}, "Received: both"),
         (tiny_weights["unet"], {"config": unet, "settings": {"MIN_AREA": 3}}, "Received: both"),

@@ -17,11 +17,10 @@ class FakeMaskRCNN(MaskRCNNModel):
         found = SimpleNamespace(
             boxes=np.array(boxes, np.int32).reshape(-1, 4),
             scores=np.array(scores, np.float32),
+            limit_reached=False,
             crop=lambda index: np.ones(np.subtract(boxes[index][2:], boxes[index][:2]), bool) if mask is None else mask,
         )
-        self.network = SimpleNamespace(
-            mode="inference", detect_instances=lambda images, batch_size: [found] * len(images)
-        )
+        self.network = SimpleNamespace(mode="inference", detect_instances=lambda images, _: [found] * len(images))
 
 
 @pytest.fixture

@@ -213,6 +213,7 @@ class FakeMaskRCNN(MaskRCNNModel):
         found = SimpleNamespace(
             boxes=np.array(boxes, np.int32).reshape(-1, 4),
             scores=scores,
+            limit_reached=False,
             crop_probabilities=lambda index: crops[index],
             crop=lambda index: crops[index] >= self.config.DETECTION_MASK_THRESHOLD,
         )

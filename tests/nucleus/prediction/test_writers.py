@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from nucleus.images.labels import rle_decode
-from nucleus.prediction.detection import collect_images, write_detections
+from nucleus.prediction.detection import collect_images, detect, write_detections
 from nucleus.prediction.writers import Record, open_writers
 from nucleus.prediction.writers.nuclei import NucleiTable
 
@@ -99,6 +99,30 @@ def test_an_interrupted_run_leaves_the_tables_of_what_was_done(tmp_path, write_s
         write_detections(find, dataset, tmp_path / "out", progress=False)
     for table in ("images", "nuclei", "submission"):
         assert pd.read_csv(tmp_path / "out" / f"{table}.csv")["ImageId"].tolist() == ["a"]
+
+
+def test_an_image_that_does_not_fit_into_memory_fails_alone(tmp_path, write_squares, fake_model, monkeypatch):
+    for name in "abc":
+        write_squares(f"in/{name}.png", (3, 3))
+    asked = iter((None, MemoryError, None))
+
+    def find(image):
+        if (error := next(asked)) is not None:
+            raise error
+        return np.zeros(image.shape[:2], np.int32), np.zeros(0, np.float32)
+
+    dataset, _ = collect_images([tmp_path / "in"])
+    run = detect(fake_model(find), dataset, tmp_path / "out", progress=False)
+    assert run.images == 2
+    (failure,) = run.failures
+    assert str(tmp_path / "in" / "b.png") in failure and "32 x 24 pixels" in failure and "TILE_SIZE" in failure
+
+    def read(_):
+        raise MemoryError
+
+    monkeypatch.setattr(dataset, "load_image", read)
+    run = detect(fake_model(find), dataset, tmp_path / "more", progress=False)
+    assert run.images == 0 and len(run.failures) == 3 and "a.png: the image does not fit into memory" in run.failures[0]
 
 
 def test_without_an_image_nothing_is_written_and_an_unknown_format_is_named(tmp_path, write_squares):

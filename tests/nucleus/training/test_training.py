@@ -54,7 +54,7 @@ class FakeMaskRCNN(MaskRCNN):
 
     def detect_instances(self, images, batch_size):
         self.seen += len(images)
-        return [SimpleNamespace(boxes=np.zeros((0, 4), int), scores=np.zeros(0)) for _ in images]
+        return [SimpleNamespace(boxes=np.zeros((0, 4), int), scores=np.zeros(0), limit_reached=False) for _ in images]
 
 
 @pytest.fixture
@@ -116,7 +116,8 @@ def test_validation_scores_join_the_logs_and_the_best_weights_are_named(begun, m
     callback.on_epoch_end(1, second)
     assert first == {}
     assert second == {"val_mAP": 0.4, "val_AP50": 0.6, "val_AP75": 0.5}
-    assert scored == [model] and saved == ["mask_rcnn_nucleus_best.h5"]
+    (watched,) = scored
+    assert watched.model is model and saved == ["mask_rcnn_nucleus_best.h5"]
 
 
 @pytest.mark.parametrize(("views", "count"), [("none", 1), ("flips", 4)])

@@ -38,6 +38,10 @@ class Measure:
         """Formats a value for tables."""
         return f"{value:.{self.digits}f}"
 
+    def defined(self, threshold: float) -> str:
+        """Returns the definition, given the IoU above which a nucleus counts as found."""
+        return self.definition.replace("{threshold}", f"{threshold:g}")
+
     @property
     def arrow(self) -> str:
         """Direction of better values as an arrow, "" for neither."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import jinja2
@@ -14,31 +13,26 @@ from nucleus.evaluation.report import figures
 from nucleus.evaluation.report.gallery import Exhibit, encode
 from nucleus.evaluation.report.measures import FURTHER, MAIN, Measure
 from nucleus.evaluation.report.ranking import rank_sum_rows, rank_sums
-from nucleus.evaluation.report.tables import Cell, Group, available, compare, count_of
+from nucleus.evaluation.report.tables import Cell, available, compare, count_of
 from nucleus.evaluation.scores import PROPERTIES, THRESHOLDS
 
 
-@dataclass(frozen=True)
-class Page:
-    """Contents of the page.
+def render(
+    evaluations: Sequence[Evaluation],
+    sources: Sequence[str],
+    description: str,
+    plots: Mapping[str, bytes],
+    exhibits: Sequence[Exhibit],
+) -> str:
+    """Renders the page as HTML; names and all other external text are escaped.
 
-    Attributes:
+    Args:
         evaluations: Evaluation of each model.
         sources: Source of each model's predictions; "" if unknown.
         description: Description of the images.
         plots: PNG files by the name of the plot.
         exhibits: Images of the gallery.
     """
-
-    evaluations: Sequence[Evaluation]
-    sources: Sequence[str]
-    description: str
-    plots: Mapping[str, bytes]
-    exhibits: Sequence[Exhibit]
-
-
-def render(page: Page) -> str:
-    """Renders the page as HTML; names and all other external text are escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("nucleus.evaluation.report", package_path=""),
         autoescape=True,
@@ -47,29 +41,29 @@ def render(page: Page) -> str:
         lstrip_blocks=True,
     )
     environment.globals.update(colour=figures.colour, count_of=count_of, data_uri=data_uri, encode=encode)
-    first = page.evaluations[0]
+    first = evaluations[0]
     overall = first.summary.loc["all"]
-    main, further = available(page.evaluations, MAIN), available(page.evaluations, FURTHER)
-    ranks = rank_sums(page.evaluations)
+    main, further = available(evaluations, MAIN), available(evaluations, FURTHER)
+    ranks = rank_sums(evaluations)
     curve = [Measure(f"AP{100 * threshold:.0f}", "more", 3, "") for threshold in THRESHOLDS]
     return environment.get_template("page.html").render(
-        names=[evaluation.name for evaluation in page.evaluations],
-        sources=page.sources,
-        description=page.description,
+        names=[evaluation.name for evaluation in evaluations],
+        sources=sources,
+        description=description,
         threshold=f"{first.threshold:g}",
         images=int(overall["images"]),
         nuclei=int(overall["true"]),
-        modalities=[group for group in compare(page.evaluations, []) if group.name != "all"],
-        tables=[_table("scores", main, page), _table("further scores", further, page)],
+        modalities=[group for group in compare(evaluations, []) if group.name != "all"],
+        tables=[_table("scores", main, evaluations), _table("further scores", further, evaluations)],
         rank_columns=[] if ranks is None else [" ".join(filter(None, column)) for column in ranks.columns],
-        ranked=[] if ranks is None else rank_sum_rows(ranks, page.evaluations),
-        curve=_table("average precision", curve, page),
-        definitions=[_definition(measure, first.threshold) for measure in (*main, *further)],
-        plots={name: data_uri(data, "image/png") for name, data in page.plots.items()},
-        recalls=[_recall_table(column, page.evaluations) for column in PROPERTIES] if overall["true"] else [],
+        ranked=[] if ranks is None else rank_sum_rows(ranks, evaluations),
+        curve=_table("average precision", curve, evaluations),
+        definitions=[(measure, measure.defined(first.threshold)) for measure in (*main, *further)],
+        plots={name: data_uri(data, "image/png") for name, data in plots.items()},
+        recalls=[_recall_table(column, evaluations) for column in PROPERTIES] if overall["true"] else [],
         recall_bins=figures.RECALL_BINS,
         iou_bins=figures.IOU_BINS,
-        exhibits=page.exhibits,
+        exhibits=exhibits,
     )
 
 
@@ -83,14 +77,8 @@ def data_uri(data: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def _table(name: str, measures: Sequence[Measure], page: Page) -> dict[str, Any]:
-    groups: list[Group] = compare(page.evaluations, measures)
-    return {"name": name, "measures": measures, "groups": groups}
-
-
-def _definition(measure: Measure, threshold: float) -> dict[str, str]:
-    text = measure.definition.replace("{threshold}", f"{threshold:g}")
-    return {"name": measure.key, "arrow": measure.arrow, "text": text, "source": measure.source}
+def _table(name: str, measures: Sequence[Measure], evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    return {"name": name, "measures": measures, "groups": compare(evaluations, measures)}
 
 
 def _recall_table(column: str, evaluations: Sequence[Evaluation]) -> dict[str, Any]:

@@ -63,11 +63,7 @@ def rank_sum_rows(table: pd.DataFrame, evaluations: Sequence[Evaluation]) -> lis
     """
     positions = {evaluation.name: index for index, evaluation in enumerate(evaluations)}
     return [
-        {
-            "name": name,
-            "model": positions.get(name),
-            "cells": [_cell(row, column) for column in table.columns],
-        }
+        {"name": name, "model": positions.get(name), "cells": [_cell(row, column) for column in table.columns]}
         for name, row in table.iterrows()
     ]
 

@@ -12,9 +12,9 @@ from nucleus.datasets.dataset import NucleusDataset
 from nucleus.evaluation.evaluation import Evaluation
 from nucleus.evaluation.report import figures
 from nucleus.evaluation.report.gallery import Exhibit, encode, make_gallery
-from nucleus.evaluation.report.page import Page, render
+from nucleus.evaluation.report.page import render
 from nucleus.prediction.predictions import Predictions, require_distinct_names
-from trainkit.files import atomic_path, write_text
+from trainkit.files import write_bytes, write_text
 
 PAGE_FILE = "report.html"
 
@@ -54,18 +54,10 @@ def write_report(
     _check(evaluations, [dataset.image_info[index]["id"] for index in dataset.image_ids])
     exhibits = make_gallery(dataset, evaluations, predictions, gallery)
     plots = _plots(evaluations)
-    page = Page(
-        evaluations=evaluations,
-        sources=[source.source for source in predictions],
-        description=description,
-        plots=plots,
-        exhibits=exhibits,
-    )
-    text = render(page)
+    text = render(evaluations, [source.source for source in predictions], description, plots, exhibits)
     folder = Path(folder)
     for name, data in {**{f"{name}.png": data for name, data in plots.items()}, **_picture_files(exhibits)}.items():
-        with atomic_path(folder / name) as temporary:
-            temporary.write_bytes(data)
+        write_bytes(folder / name, data)
     write_text(folder / PAGE_FILE, text)
     return folder / PAGE_FILE
 

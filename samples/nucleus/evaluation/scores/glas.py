@@ -5,6 +5,7 @@ GlaS challenge contest, Medical Image Analysis 35, 2017, section 5.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -111,12 +112,10 @@ def _distances(pair: Overlaps) -> tuple[np.ndarray, np.ndarray]:
         diagonal = np.hypot(*pair.truth.shape)
         return np.full(len(pair.truth_ids), diagonal), np.full(len(pair.predicted_ids), diagonal)
     truth, predicted = Shapes(pair.truth), Shapes(pair.predicted)
-    known: dict[tuple[int, int], float] = {}
 
+    @cache
     def distance(i: int, j: int) -> float:
-        if (i, j) not in known:
-            known[i, j] = hausdorff(truth, i, predicted, j)
-        return known[i, j]
+        return hausdorff(truth, i, predicted, j)
 
     of_truth = [
         distance(i, j) if j >= 0 else nearest(truth, i, predicted) for i, j in enumerate(pair.partner_of_truth.tolist())

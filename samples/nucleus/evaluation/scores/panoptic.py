@@ -29,7 +29,7 @@ class Panoptic(Sums):
     @property
     def segmentation_quality(self) -> float:
         """Mean IoU of the matched pairs, 0..1."""
-        return quotient(self.iou, self.matched, self._undefined)
+        return quotient(self.iou, self.matched, float(self.true + self.predicted == 0))
 
     @property
     def recognition_quality(self) -> float:
@@ -40,10 +40,6 @@ class Panoptic(Sums):
     def quality(self) -> float:
         """Panoptic quality, 0..1: segmentation quality times recognition quality."""
         return self.segmentation_quality * self.recognition_quality
-
-    @property
-    def _undefined(self) -> float:
-        return float(self.true + self.predicted == 0)
 
 
 def panoptic_quality(pair: Overlaps) -> Panoptic:

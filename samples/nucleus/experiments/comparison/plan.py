@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from nucleus.datasets.division import require_unseen
 from nucleus.datasets.folds import Folds, find_folds
 from nucleus.ensemble.boosting import import_lightgbm
 from nucleus.evaluation.scores import DETECTION_IOU
@@ -76,12 +77,6 @@ def _refuse_learned(member: Member, ids: set[str]) -> None:
     """Refuses initial weights that were trained on images of the folds."""
     if member.file is None:
         return
-    divided = find_folds(member.file)
-    learned = set() if divided is None else divided.learned() & ids
-    if learned:
-        raise ValueError(
-            f"{member.name}: {member.file} was trained on {len(learned)} of the images that are scored, such as "
-            f"{min(learned)}."
-        )
-    if divided is None and find_recipe(member.file) is not None:
+    require_unseen(member.file, ids, f"Begin the member {member.name} with others", "the images that are scored")
+    if find_folds(member.file) is None and find_recipe(member.file) is not None:
         _log.warning("%s: whether it was trained on images that are scored is not known", member.file)

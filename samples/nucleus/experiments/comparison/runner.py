@@ -16,9 +16,10 @@ from nucleus.datasets.dataset import NucleusDataset
 from nucleus.datasets.fingerprint import IMAGES_FILE, fingerprint, sha256
 from nucleus.datasets.folds import FOLDS_FILE, read_folds
 from nucleus.datasets.provenance import check_note, require_same, write_note
-from nucleus.ensemble import FitSettings, fit, make_examples, write_out_of_fold
-from nucleus.ensemble.fitting import NothingToLearnError
+from nucleus.ensemble.examples import make_examples
+from nucleus.ensemble.fitting import FitSettings, NothingToLearnError, fit
 from nucleus.ensemble.report import report as summarise
+from nucleus.ensemble.running import write_out_of_fold
 from nucleus.evaluation.evaluation import evaluate_fully
 from nucleus.evaluation.report.writing import PAGE_FILE, write_report
 from nucleus.experiments.comparison.members import Member
@@ -28,7 +29,7 @@ from nucleus.experiments.comparison.summary import about, notes, title
 from nucleus.experiments.comparison.table import CSV_FILE, MARKDOWN_FILE, write_table
 from nucleus.models.base import NucleusModel
 from nucleus.models.loading import bare_model
-from nucleus.models.tta import with_views
+from nucleus.models.tiles import with_tiles
 from nucleus.prediction.detection import DetectionRun, detect, write_detections
 from nucleus.prediction.folders import PredictionFolder
 from nucleus.training.resuming import train_or_resume
@@ -179,12 +180,7 @@ class _Run:
     ) -> tuple[Path, Record]:
         """Predicts images that the model has not seen."""
         to = folder / _predictions(views)
-        inputs = {
-            "member": member.describe(),
-            "views": views,
-            "weights": model.sha256,
-            "images": _digest(ids),
-        }
+        inputs = {"member": member.describe(), "views": views, "weights": model.sha256, "images": _digest(ids)}
 
         def work() -> dict[str, int]:
             return _counts(detect(model.in_views(views), self._load(only=ids), to))
@@ -260,7 +256,7 @@ class _Model:
     def in_views(self, views: str) -> NucleusModel:
         """Returns the model with these views of each image."""
         self._bare.config.update({"TEST_TIME_AUGMENTATION": views})
-        return with_views(self._bare)
+        return with_tiles(self._bare)
 
     @cached_property
     def _bare(self) -> NucleusModel:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from nucleus.evaluation.evaluation import Evaluation
-from nucleus.evaluation.report.measures import MAIN, Measure
+from nucleus.evaluation.report.measures import MAIN
 from nucleus.evaluation.report.tables import compare, count_of
 from trainkit.files import write_text
 
@@ -55,13 +55,9 @@ def as_markdown(evaluations: Sequence[Evaluation], notes: Sequence[str]) -> str:
         for evaluation, cells in zip(evaluations, group.rows, strict=True):
             lines.append(_row([evaluation.name, *(f"**{cell.text}**" if cell.best else cell.text for cell in cells)]))
         lines.append("")
-    definitions = [_definition(measure, evaluations[0].threshold) for measure in measures]
+    definitions = [f"{measure.key}, {measure.defined(evaluations[0].threshold)}." for measure in measures]
     return "\n".join([*lines, *(f"- {line}" for line in (*definitions, *notes))]) + "\n"
 
 
 def _row(texts: Sequence[str]) -> str:
     return f"| {' | '.join(texts)} |"
-
-
-def _definition(measure: Measure, threshold: float) -> str:
-    return f"{measure.key}, {measure.definition.replace('{threshold}', f'{threshold:g}')}."

@@ -10,6 +10,7 @@ from typing import Any
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.datasets.folds import FOLDS_FILE, Folds, divide_images, read_folds
+from nucleus.datasets.source import ImageSource
 from nucleus.experiments.publications.experiment import DataSource
 
 # The customary division of a data set, see `nucleus.datasets.layouts.subsets`.
@@ -52,12 +53,7 @@ class Images:
     layout: str | None = None
     classes: Path | None = None
 
-    def load(
-        self,
-        subset: str,
-        only: Collection[str] | None = None,
-        fit: int | None = None,
-    ) -> NucleusDataset:
+    def load(self, subset: str, only: Collection[str] | None = None, fit: int | None = None) -> NucleusDataset:
         """Reads a subset.
 
         Args:
@@ -72,14 +68,9 @@ class Images:
             DatasetError: The data set or subset does not exist, or an image cannot be used; the message says how to
                 obtain the data set.
         """
-        dataset = NucleusDataset(fit=fit)
-        self._read(dataset, subset)
-        if only is None:
-            dataset.image_info = spread(dataset.image_info, self.source.limit)
-        else:
-            dataset.keep_images(only, f"{self.root}, {subset}")
-        dataset.prepare()
-        return dataset
+        if only is None and self.source.limit is not None:
+            only = {info["id"] for info in spread(self._read(subset).image_info, self.source.limit)}
+        return self._read(subset, only, fit)
 
     def ids(self, subset: str) -> set[str]:
         """Returns the ids of all images of a subset.
@@ -90,9 +81,7 @@ class Images:
         Raises:
             DatasetError: See `load`.
         """
-        dataset = NucleusDataset()
-        self._read(dataset, subset)
-        return {info["id"] for info in dataset.image_info}
+        return {info["id"] for info in self._read(subset).image_info}
 
     def divisions(self, folder: Path, held_out: Sequence[int] = ()) -> Iterator[Division]:
         """Divides the images into those to train on and those held out, once for every held-out fold.
@@ -116,9 +105,10 @@ class Images:
             own = replace(folds, held_out=number)
             yield Division(f"fold{number}", (ALL_FOLDS, train_ids), (ALL_FOLDS, val_ids), own)
 
-    def _read(self, dataset: NucleusDataset, subset: str) -> None:
+    def _read(self, subset: str, only: Collection[str] | None = None, fit: int | None = None) -> NucleusDataset:
+        images = ImageSource(self.root, self.layout, self.classes)
         try:
-            dataset.load_nucleus(self.root, subset, layout=self.layout, classes=self.classes, require_classes=False)
+            return images.load(subset, only, fit, require_classes=False)
         except DatasetError as error:
             raise DatasetError(f"{error}. {self.source.obtain}") from error
 
@@ -136,18 +126,16 @@ class Images:
         return folds
 
 
-def spread(infos: list[dict[str, Any]], limit: int | None) -> list[dict[str, Any]]:
+def spread(infos: list[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
     """Returns a selection of images: of as many modalities as possible, and small ones.
 
     Args:
         infos: Entries of `image_info`.
-        limit: Number of images; None for all.
+        limit: Number of images.
 
     Returns:
         The images with the smallest files of each modality, in the order of `infos`.
     """
-    if limit is None:
-        return infos
     seen: Counter[str] = Counter()
     ranked = []
     for size, position in sorted((Path(info["path"]).stat().st_size, position) for position, info in enumerate(infos)):

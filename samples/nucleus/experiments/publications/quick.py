@@ -68,7 +68,8 @@ def quick(experiment: Experiment) -> Experiment:
         source=_quick_source(experiment.source),
         trainings=tuple(_quick_training(experiment, training) for training in experiment.trainings),
         members=tuple(map(quick, experiment.members)),
-        inference=_quick_views(experiment.inference),
+        # Views of one size, where there are views.
+        inference={name: value for name, value in experiment.inference.items() if name != "TEST_TIME_SCALES"},
     )
 
 
@@ -121,11 +122,6 @@ def _quick_training(experiment: Experiment, training: Training) -> Training:
     if training.weights == PREVIOUS:
         return replace(training, settings=settings)
     return Training(training.preset, {**settings, **NETWORKS[experiment.model].from_scratch})
-
-
-def _quick_views(inference: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns settings with views of one size, where there are views."""
-    return {name: value for name, value in inference.items() if name != "TEST_TIME_SCALES"}
 
 
 def _less_deep(config: Any) -> Mapping[str, Any]:

@@ -243,8 +243,7 @@ def _drafts(path: Path, content: Mapping[str, Any]) -> dict[str, _Draft]:
     if not entries:
         return {}
     publication, where = content.get("publication", {}), f"{path}: publication"
-    _check(where, publication, _PUBLICATION)
-    _require(where, publication, *_PUBLICATION)
+    _check(where, publication, _PUBLICATION, *_PUBLICATION)
     citation = Citation(**publication)
     named = content.get("notes", {})
     _check(f"{path}: notes", named, dict.fromkeys(named, _TEXTS))
@@ -278,8 +277,7 @@ def _own_keys(
 
 
 def _data_source(where: str, table: Mapping[str, Any]) -> DataSource:
-    _check(where, table, _DATA_SET)
-    _require(where, table, "name", "folder", "obtain")
+    _check(where, table, _DATA_SET, "name", "folder", "obtain")
     return DataSource(table["name"], table["folder"], table["obtain"], table.get("tests", {}))
 
 
@@ -358,11 +356,12 @@ def _require_usable_settings(where: str, experiment: Experiment) -> None:
         raise EntryError(f"{where}: {error}") from error
 
 
-def _check(where: str, table: Mapping[str, Any], kinds: Mapping[str, _Kind]) -> None:
+def _check(where: str, table: Mapping[str, Any], kinds: Mapping[str, _Kind], *required: str) -> None:
     for key, value in table.items():
         _require_known(where, "key", key, kinds)
         if not kinds[key].fits(value):
             raise EntryError(f"{where}: {key} needs {kinds[key].name}. Received: {value!r}")
+    _require(where, table, *required)
 
 
 def _require(where: str, table: Mapping[str, Any], *keys: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -52,10 +53,24 @@ def smooth(grey: np.ndarray, sigma: float) -> np.ndarray:
     return cv2.GaussianBlur(grey, (0, 0), sigma, borderType=cv2.BORDER_REFLECT) if sigma else grey
 
 
-def nuclear_levels(
-    grey: np.ndarray, polarity: str = "auto", least_contrast: float = 0.0, classes: int = 2
-) -> np.ndarray | None:
-    """Scales grey levels so that the means of Otsu's two classes, background and nuclei, are 0 and 1.
+class Scale(NamedTuple):
+    """Scale of an image's grey levels.
+
+    Attributes:
+        background: Mean grey level of the background.
+        nuclei: Mean grey level of the nuclei, below that of the background where nuclei are dark.
+    """
+
+    background: float
+    nuclei: float
+
+    def levels(self, grey: np.ndarray) -> np.ndarray:
+        """Returns grey levels float32 `[H, W]` scaled so that the background is about 0 and nuclei are about 1."""
+        return (grey - np.float32(self.background)) / np.float32(self.nuclei - self.background)
+
+
+def find_scale(grey: np.ndarray, polarity: str = "auto", least_contrast: float = 0.0, classes: int = 2) -> Scale | None:
+    """Finds the scale on which the means of Otsu's two classes, background and nuclei, are 0 and 1.
 
     Otsu's threshold ("A threshold selection method from gray-level histograms", 1979) is half-way between the means of
     its classes, so it is 0.5 on this scale.
@@ -69,7 +84,7 @@ def nuclear_levels(
             out from the stained cells around them. The polarity is still that of two classes.
 
     Returns:
-        float32 `[H, W]`, nuclei above 0.5, or None where the contrast is smaller or all levels are within 3.1e-5.
+        The scale, on which nuclei are above 0.5, or None where the contrast is smaller or all levels are within 3.1e-5.
 
     Raises:
         ValueError: The polarity is unknown.
@@ -85,7 +100,7 @@ def nuclear_levels(
     nuclei_dark = polarity == "dark" or (polarity == "auto" and 2 * np.count_nonzero(bright) > bright.size)
     means = [dark, light] if classes == 2 else _three_means(grey)
     nuclei, background = (means[0], means[1]) if nuclei_dark else (means[-1], means[-2])
-    return (grey - np.float32(background)) / np.float32(nuclei - background)
+    return Scale(background, nuclei)
 
 
 def _three_means(grey: np.ndarray) -> list[float]:

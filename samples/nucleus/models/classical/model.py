@@ -11,7 +11,7 @@ import numpy as np
 
 from nucleus.models.base import NucleusModel, Prediction
 from nucleus.models.classical.config import ClassicalConfig
-from nucleus.models.classical.grey import noise_deviation, nuclear_levels, smooth, to_grey
+from nucleus.models.classical.grey import Scale, find_scale, noise_deviation, smooth, to_grey
 from nucleus.models.classical.masks import find_mask
 from nucleus.models.classical.presets import PRESETS
 from nucleus.models.classical.scores import score_nuclei
@@ -22,6 +22,9 @@ from trainkit.settings import SettingsError
 if TYPE_CHECKING:
     from nucleus.datasets.dataset import NucleusDataset
     from trainkit.search import TuningReport
+
+# Most pixels of an image that its thresholds are computed from, and the rows of each of the bands that are taken.
+_SAMPLE_PIXELS, _BAND_ROWS = 1 << 24, 256
 
 
 class ClassicalModel(NucleusModel):
@@ -101,15 +104,53 @@ class ClassicalModel(NucleusModel):
         changed = changed_settings(self.config, self.make_config("inference", self.preset, {}))
         Recipe(self.preset, changed, self.kind).write(Path(path))
 
+    def calibrate(self, image: np.ndarray) -> ClassicalModel:
+        """Returns the model with Otsu's thresholds of a whole image; see `NucleusModel.calibrate`."""
+        return _Calibrated(self.config, self._scale(*self._grey(_sample_rows(image))))
+
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         return [self._find(image) for image in images]
 
     def _find(self, image: np.ndarray) -> Prediction:
-        config = self.config
-        grey = to_grey(image, config.CHANNEL)
-        least_contrast = config.MIN_CONTRAST * noise_deviation(grey)
-        levels = nuclear_levels(smooth(grey, config.SMOOTHING), config.POLARITY, least_contrast, config.CLASSES)
-        if levels is None:
+        grey, smoothed = self._grey(image)
+        scale = self._scale(grey, smoothed)
+        if scale is None:
             return Prediction(np.zeros(image.shape[:2], np.int32), np.zeros(0, np.float32))
-        labels = separate(find_mask(levels, config), config)
+        levels = scale.levels(smoothed)
+        labels = separate(find_mask(levels, self.config), self.config)
         return Prediction(labels, score_nuclei(labels, levels))
+
+    def _grey(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the grey levels of an image, as they are and smoothed."""
+        grey = to_grey(image, self.config.CHANNEL)
+        return grey, smooth(grey, self.config.SMOOTHING)
+
+    def _scale(self, grey: np.ndarray, smoothed: np.ndarray) -> Scale | None:
+        config = self.config
+        least_contrast = config.MIN_CONTRAST * noise_deviation(grey)
+        return find_scale(smoothed, config.POLARITY, least_contrast, config.CLASSES)
+
+
+class _Calibrated(ClassicalModel):
+    """A classical model whose thresholds are those of one image.
+
+    Args:
+        config: Settings of the method.
+        scale: Scale of the image's grey levels; None where it has no nuclei.
+    """
+
+    def __init__(self, config: ClassicalConfig, scale: Scale | None):
+        super().__init__(config)
+        self._of_image = scale
+
+    def _scale(self, grey: np.ndarray, smoothed: np.ndarray) -> Scale | None:
+        return self._of_image
+
+
+def _sample_rows(image: np.ndarray) -> np.ndarray:
+    """Returns an image, of a large one bands of rows spread evenly over it: thresholds need no more."""
+    bands = max(1, _SAMPLE_PIXELS // (_BAND_ROWS * image.shape[1]))
+    if bands * _BAND_ROWS >= image.shape[0]:
+        return image
+    starts = np.linspace(0, image.shape[0] - _BAND_ROWS, bands).astype(int)
+    return np.concatenate([image[start : start + _BAND_ROWS] for start in starts])

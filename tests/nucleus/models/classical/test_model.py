@@ -249,7 +249,7 @@ def test_a_file_keeps_what_differs_from_the_preset_wherever_it_is_from(shipped_i
     assert json.loads((tmp_path / "plain.json").read_text()) == {"preset": "otsu", "settings": {}, "model": "classical"}
 
     other = load_model(tmp_path / "0.json", settings={"TEST_TIME_AUGMENTATION": "flips", "NECK": 0.5})
-    assert isinstance(other, TestTimeAugmentation) and len(other.views) == 4
+    assert isinstance(other.model, TestTimeAugmentation) and len(other.model.views) == 4
     assert other.config.to_dict() == {**config.to_dict(), "TEST_TIME_AUGMENTATION": "flips", "NECK": 0.5}
     other.save(tmp_path / "2.json")
     assert load_model(tmp_path / "2.json").config.to_dict() == other.config.to_dict()

@@ -1,0 +1,124 @@
+"""Time and memory to find the nuclei of large images: mosaics of real ones.
+
+Prints one JSON object. For every size (1000, 2000 and 3000 pixels a side; `--huge` adds 6000) a mosaic of blocks of the
+dataset's images is predicted in a process of its own, so that each has its own peak of memory:
+
+- `nuclei` and `tiles` (1: the image is shown whole);
+- `seconds_per_megapixel`, after one tile has been predicted, so that no graph is compiled while the clock runs;
+- `peak_above_model_mb`: the largest resident set while predicting, less that of the process with the image in memory,
+  the model loaded and a small image predicted.
+
+`seconds_per_image` is that of the largest mosaic.
+
+    python benchmarks/large_images.py
+    python benchmarks/large_images.py --model unet --sizes 1000 4000 --set TILE_SIZE=768
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import multiprocessing
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import load_dataset, make_parser, peak_memory_mb, positive, print_report
+
+import nucleus
+from nucleus.datasets.dataset import NucleusDataset
+from nucleus.models.tiles import divide
+
+# Side in pixels of the blocks that mosaics are made of; no shipped image is smaller.
+_BLOCK = 256
+
+
+def make_mosaic(dataset: NucleusDataset, side: int) -> np.ndarray:
+    """Returns a mosaic of blocks of images, each of which comes in eight views before it repeats.
+
+    Args:
+        dataset: Prepared data set.
+        side: Side of the mosaic in pixels.
+
+    Returns:
+        uint8 `[side, side, 3]` RGB.
+    """
+    blocks = [block for index in dataset.image_ids for block in _blocks(dataset.load_image(index))]
+    views = [np.rot90(block[:, ::flip], turns) for flip in (1, -1) for turns in range(4) for block in blocks]
+    mosaic = np.zeros((side, side, 3), np.uint8)
+    places = itertools.product(range(0, side, _BLOCK), repeat=2)
+    for (y, x), view in zip(places, itertools.cycle(views), strict=False):
+        room = mosaic[y : y + _BLOCK, x : x + _BLOCK]
+        room[:] = view[: room.shape[0], : room.shape[1]]
+    return mosaic
+
+
+def _blocks(image: np.ndarray) -> Iterator[np.ndarray]:
+    for y in range(0, image.shape[0] - _BLOCK + 1, _BLOCK):
+        for x in range(0, image.shape[1] - _BLOCK + 1, _BLOCK):
+            yield image[y : y + _BLOCK, x : x + _BLOCK]
+
+
+def measure(args: argparse.Namespace, side: int) -> dict[str, Any]:
+    """Predicts one mosaic; see the module's text for what is measured.
+
+    Args:
+        args: The command line.
+        side: Side of the mosaic in pixels.
+    """
+    image = make_mosaic(load_dataset(args), side)
+    model = nucleus.load_model(args.model, settings=dict(setting.split("=", 1) for setting in args.set))
+    config, whole = model.config, (0, 0, side, side)
+    tiled = config.TILE_SIZE and side * side > 2 * config.TILE_SIZE**2
+    tiles = divide(whole, config.TILE_SIZE, config.TILE_OVERLAP) if tiled else [whole]
+    model.predict(image[:_BLOCK, :_BLOCK])
+    resident = _resident_mb()
+    model.predict(image[: tiles[0][2], : tiles[0][3]])
+    start = time.perf_counter()
+    (found,) = model.predict(image)
+    seconds = time.perf_counter() - start
+    return {
+        "side": side,
+        "tiles": len(tiles),
+        "nuclei": len(found.scores),
+        "seconds": round(seconds, 2),
+        "seconds_per_megapixel": round(seconds / side**2 * 1e6, 3),
+        "peak_above_model_mb": round(peak_memory_mb() - resident, 1),
+    }
+
+
+def _resident_mb() -> float:
+    """Returns the resident set of this process; where the system does not tell, the largest so far."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return peak_memory_mb()
+    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the benchmark."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--model", default="mask_rcnn", help="whatever nucleus.load_model takes (default mask_rcnn)")
+    parser.add_argument("--sizes", type=positive, nargs="+", default=[1000, 2000, 3000], help="sides of the mosaics")
+    parser.add_argument("--huge", action="store_true", help="a mosaic of 6000 x 6000 too")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="setting of the model")
+    args = parser.parse_args(arguments)
+
+    sizes = [*args.sizes, *([6000] if args.huge else [])]
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        measured = [pool.apply(measure, (args, side)) for side in sizes]
+    results = {
+        "seconds_per_image": measured[-1]["seconds"],
+        "mosaics": measured,
+        "model": args.model,
+        "settings": args.set,
+        "precision": "float32",
+    }
+    print_report("large_images", results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Limits that cut a prediction off: how a model tells that it may have found only part of the nuclei.
+
+A model reports a limit when it reaches it, whatever wraps it. The report goes to the innermost `watch_limits` around
+the call, such as that of the tiles, which divide an image then; where nobody watches, it is logged as a warning.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple
+
+logger = logging.getLogger(__name__)
+
+
+class Limit(NamedTuple):
+    """Limit of a model's predictions.
+
+    Attributes:
+        setting: Name of the setting.
+        value: Number of nuclei that it allows.
+        shape: (height, width) in pixels of the image, or the part of it, whose nuclei reached the limit.
+    """
+
+    setting: str
+    value: int
+    shape: tuple[int, int]
+
+    def __str__(self) -> str:
+        height, width = self.shape
+        return (
+            f"{self.setting}={self.value} nuclei were found in {width} x {height} pixels, which is the limit. There "
+            f"may be more: raise {self.setting}, or let TILE_SIZE divide the image."
+        )
+
+
+_reached: ContextVar[list[Limit] | None] = ContextVar("reached", default=None)
+
+
+def report_limit(limit: Limit) -> None:
+    """Tells those who watch that a limit was reached, or logs a warning where nobody does.
+
+    Args:
+        limit: The limit.
+    """
+    reached = _reached.get()
+    if reached is None:
+        logger.warning("An image: %s", limit)
+    else:
+        reached.append(limit)
+
+
+@contextmanager
+def watch_limits() -> Iterator[list[Limit]]:
+    """Collects the limits that are reached inside a block, in a list that grows meanwhile."""
+    reached: list[Limit] = []
+    token = _reached.set(reached)
+    try:
+        yield reached
+    finally:
+        _reached.reset(token)
+
+
+@contextmanager
+def warn_of_limits(name: str) -> Iterator[None]:
+    """Logs a warning, once a setting, of the limits that are reached inside a block.
+
+    Args:
+        name: Name of the image, for the message.
+    """
+    with watch_limits() as reached:
+        yield
+    for limit in {limit.setting: limit for limit in reached}.values():
+        logger.warning("%s: %s", name, limit)
