@@ -27,6 +27,8 @@ DOCUMENTS = {
     "samples/nucleus/data/README.md": "results/shipped-images.md",
     "weights/nucleus_small.md": "results/nucleus_small.md",
     "weights/nucleus_unet.md": "results/nucleus_unet.md",
+    "weights/nucleus_light.md": "results/nucleus_light.md",
+    "weights/efficientnet_lite0_imagenet.md": "results/efficientnet_lite0_imagenet.md",
     "benchmarks/README.md": "benchmarks.md",
 }
 # The home page is a section of its own: a list of its one page says nothing.
