@@ -14,6 +14,7 @@ from nucleus.commands import (
     download,
     ensemble,
     evaluate,
+    measure,
     modality,
     options,
     pack,
@@ -24,10 +25,25 @@ from nucleus.commands import (
 )
 from nucleus.version import __version__
 
-_COMMANDS = (train, detect, evaluate, compare, ensemble, tune, search, reproduce, pack, convert, modality, download)
+_COMMANDS = (
+    train,
+    detect,
+    measure,
+    evaluate,
+    compare,
+    ensemble,
+    tune,
+    search,
+    reproduce,
+    pack,
+    convert,
+    modality,
+    download,
+)
 _EPILOG = """\
 examples:
   nucleus detect my_images/ --output=results/mine
+  nucleus measure results/corrected my_images/ --output=results/measured
   nucleus train --weights=coco --preset=resnet101-two-stage --set IMAGES_PER_GPU=4
   nucleus train --model=unet --weights=imagenet
   nucleus train --weights=last

@@ -10,15 +10,26 @@ from typing import Any
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.datasets.division import select_images
 from nucleus.datasets.source import ImageSource
+from nucleus.images.decoding import NO_CHOICE, Planes
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import DEFAULT_MODEL, ModelConfig, detection_config
 from nucleus.models.weights import choose_recipe, find_recipe, starting_weights, trained_weights
 from nucleus.quiet import import_keras
 
 
-def image_source(args: argparse.Namespace, memory_limit: int | None = None) -> ImageSource:
+def image_source(
+    args: argparse.Namespace,
+    memory_limit: int | None = None,
+    planes: Planes = NO_CHOICE,
+    pixel_size: float | None = None,
+) -> ImageSource:
     """Returns the data set of --dataset, --layout and --classes."""
-    return ImageSource(args.dataset, args.layout, args.classes, memory_limit)
+    return ImageSource(args.dataset, args.layout, args.classes, memory_limit, planes, pixel_size)
+
+
+def chosen_planes(args: argparse.Namespace) -> Planes:
+    """Returns the choice of --channel, --plane, --project and --frame."""
+    return Planes(args.channel, args.plane, args.project, args.frame)
 
 
 def first_weights(args: argparse.Namespace) -> Path | None:
@@ -52,18 +63,22 @@ def wanted_model(args: argparse.Namespace, default_model: str = DEFAULT_MODEL) -
 
 
 def wanted_images(
-    args: argparse.Namespace, weights: Path | None, seed: int, **options: Any
+    args: argparse.Namespace, weights: Path | None, seed: int, pixel_size: float | None = None, **options: Any
 ) -> tuple[NucleusDataset, str]:
-    """Reads the images of --subset, --fold and --folds, and names them; see `nucleus.datasets.division.select_images`.
+    """Reads the chosen planes of the images of --subset, --fold and --folds, and names these images.
+
+    See `nucleus.datasets.division.select_images`.
 
     Args:
-        args: The parsed options of `options.add_dataset` and `options.add_division`.
+        args: The parsed options of `options.add_dataset`, `options.add_planes` and `options.add_division`.
         weights: Weights file of the model to run; None where it has none.
         seed: Seed of a division into folds.
+        pixel_size: Side of a pixel in µm, for measurements; None for what each file says.
         **options: Further options of `select_images`.
     """
     chosen = {"subset": args.subset, "fold": args.fold, "folds": args.folds}
-    return select_images(image_source(args), weights, seed=seed, **chosen, **options)
+    source = image_source(args, planes=chosen_planes(args), pixel_size=pixel_size)
+    return select_images(source, weights, seed=seed, **chosen, **options)
 
 
 def new_folder(command: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nucleus.commands import options
-from nucleus.commands.arguments import new_folder, wanted_images, wanted_model
+from nucleus.commands.arguments import chosen_planes, new_folder, wanted_images, wanted_model
 from nucleus.commands.status import report_failures
 
 SUMMARY = "find nuclei, write label images, overlays and tables"
@@ -14,6 +14,8 @@ SUMMARY = "find nuclei, write label images, overlays and tables"
 def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options."""
     options.add_dataset(command)
+    options.add_planes(command)
+    options.add_pixel_size(command)
     options.add_configuration(command)
     options.add_image_files(command)
     options.add_division(command, "without IMAGE: images of the dataset (default: stage1_test)", "without IMAGE:")
@@ -32,10 +34,17 @@ def run(args: argparse.Namespace) -> int:
     if args.images and args.fold is not None:
         raise ValueError("--fold takes images of the data set. Received: --fold and image files.")
     if args.images:
-        dataset, failures = collect_images(args.images)
+        dataset, failures = collect_images(args.images, chosen_planes(args), args.pixel_size)
     else:
         dataset, _ = wanted_images(
-            args, weights, config.SEED, default="stage1_test", own="none", require_masks=False, failures=failures
+            args,
+            weights,
+            config.SEED,
+            pixel_size=args.pixel_size,
+            default="stage1_test",
+            own="none",
+            require_masks=False,
+            failures=failures,
         )
     if dataset.num_images == 0:
         return report_failures(failures)

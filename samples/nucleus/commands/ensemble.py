@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nucleus.commands import options
-from nucleus.commands.arguments import image_source, new_folder
+from nucleus.commands.arguments import chosen_planes, image_source, new_folder
 from nucleus.commands.status import report_failures
 from nucleus.datasets.division import choose_folds
 from nucleus.quiet import import_keras
@@ -29,6 +29,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
     subparsers = command.add_subparsers(title="commands", metavar="COMMAND", required=True)
     fit = _add_command(subparsers, "fit", _FIT, _fit)
     options.add_dataset(fit)
+    options.add_planes(fit)
+    options.add_pixel_size(fit)
     fit.add_argument(
         "--subset",
         default="val",
@@ -74,6 +76,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
     predict = _add_command(subparsers, "predict", _PREDICT, _predict)
     options.add_dataset(predict)
+    options.add_planes(predict)
+    options.add_pixel_size(predict)
     options.add_image_files(predict)
     predict.add_argument(
         "--subset", default="stage1_test", help="without IMAGE: images of the dataset (default: %(default)s)"
@@ -114,7 +118,7 @@ def _fit(args: argparse.Namespace, members: Members) -> int:
     given = {name: getattr(args, name) for name in ("threshold", "nms_threshold", "least_visible")}
     rules = Rules(**{name: value for name, value in given.items() if value is not None})
     settings = FitSettings(groups, rules, choose_threshold=args.threshold is None, seed=args.seed, threads=args.threads)
-    source = image_source(args)
+    source = image_source(args, planes=chosen_planes(args), pixel_size=args.pixel_size)
     dataset = source.load(args.subset)
     members.require_unseen([info["id"] for info in dataset.image_info])
     folds = choose_folds(source, args.subset, args.folds, args.seed)
@@ -144,9 +148,10 @@ def _predict(args: argparse.Namespace, members: Members) -> int:
         _log.warning("%s: was fitted to what weights find with --tta=%s, not %s", args.ensemble, fitted, members.views)
     failures: list[str] = []
     if args.images:
-        dataset, failures = collect_images(args.images)
+        dataset, failures = collect_images(args.images, chosen_planes(args), args.pixel_size)
     else:
-        dataset = image_source(args).load(args.subset, require_masks=False, failures=failures)
+        source = image_source(args, planes=chosen_planes(args), pixel_size=args.pixel_size)
+        dataset = source.load(args.subset, require_masks=False, failures=failures)
     if dataset.num_images == 0:
         return report_failures(failures)
     output = args.output or new_folder("ensemble")

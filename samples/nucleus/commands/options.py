@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from nucleus.datasets.layouts import LAYOUTS
+from nucleus.images.decoding import PROJECTIONS
 from nucleus.models.network import PUBLISHED, RANDOM
 from nucleus.models.registry import MODELS, NETWORKS
 from nucleus.models.views import SYMMETRIES
@@ -149,6 +151,33 @@ def add_image_files(command: argparse.ArgumentParser) -> None:
     command.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="image files, and folders of them")
 
 
+def add_planes(command: argparse.ArgumentParser) -> None:
+    """Adds the options that choose what to read of files with several channels, planes or frames."""
+    command.add_argument(
+        "--channel",
+        action="append",
+        metavar="NAME|N",
+        help="channel to read of files with several, by its name in the file or its number from 1 on; given three "
+        "times, those for red, green and blue. Such files are refused without it, and the error lists their channels",
+    )
+    plane = command.add_mutually_exclusive_group()
+    plane.add_argument("--plane", type=positive, metavar="N", help="plane to read of z-stacks, from 1 on")
+    plane.add_argument(
+        "--project", choices=PROJECTIONS, help="projection of all planes of z-stacks, instead of one plane"
+    )
+    command.add_argument("--frame", type=positive, metavar="N", help="frame to read of time series, from 1 on")
+
+
+def add_pixel_size(command: argparse.ArgumentParser) -> None:
+    """Adds the option for the size of a pixel."""
+    command.add_argument(
+        "--pixel-size",
+        type=_length,
+        metavar="UM",
+        help="side of a pixel in µm, for measurements (default: what each file says: OME-XML, ImageJ, resolution tags)",
+    )
+
+
 def add_label_format(command: argparse.ArgumentParser) -> None:
     """Adds the option for the file format of label images."""
     command.add_argument("--label-format", choices=("png", "tif"), default="png", help="of the label images")
@@ -199,6 +228,17 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number above 0, received {text!r}")
     return int(text)
+
+
+def _length(text: str) -> float:
+    """Reads a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, received {text!r}")
+    return value
 
 
 def number(text: str) -> int:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from nucleus.commands import options
-from nucleus.commands.arguments import base_recipe, first_weights, image_source
+from nucleus.commands.arguments import base_recipe, chosen_planes, first_weights, image_source
 from nucleus.datasets.division import DEFAULT_FOLDS
 from nucleus.datasets.folds import FOLDS_FILE
 from nucleus.models.registry import NETWORKS, make_config
@@ -18,6 +18,7 @@ SUMMARY = "train a model, or resume a training"
 def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options."""
     options.add_dataset(command)
+    options.add_planes(command)
     options.add_configuration(command, tuple(NETWORKS))
     command.add_argument(
         "--weights",
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     weights = first_weights(args)
     recipe = training_recipe(base_recipe(args, weights), args.weights, dict(args.settings), args.steps)
     config = make_config("training", recipe.preset, recipe.settings, recipe.model)
-    source = image_source(args, memory_limit=config.IMAGE_CACHE_MB * 2**20)
+    source = image_source(args, memory_limit=config.IMAGE_CACHE_MB * 2**20, planes=chosen_planes(args))
     images = TrainingImages(source, args.subset, args.val_subset, args.fold, args.folds)
     folds = images.divide(weights, recipe.model, config.SEED)
     train, val = images.load(folds, weights)

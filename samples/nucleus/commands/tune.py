@@ -13,6 +13,7 @@ SUMMARY = "search the settings with which a U-Net's channels become nuclei, or t
 def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options."""
     options.add_dataset(command)
+    options.add_planes(command)
     options.add_configuration(command)
     options.add_division(
         command,

@@ -18,6 +18,7 @@ from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.datasets.layouts.base import UNKNOWN_MODALITY
 from nucleus.datasets.layouts.coco_segmentation import compress_runs
 from nucleus.datasets.layouts.tables import CLASSES_FILE, write_modalities
+from nucleus.images.decoding import NO_CHOICE
 from nucleus.images.labels import areas, bounding_boxes, labels_to_rle, rle_runs
 from nucleus.images.writing import HIGHEST_IN_16_BITS, write_labels, write_rgb
 from trainkit.files import write_text
@@ -96,7 +97,7 @@ def coco_annotations(labels: np.ndarray, image_id: int, first_id: int) -> list[d
 
 def _write_image(dataset: NucleusDataset, index: int, folder: Path) -> Path:
     source = Path(dataset.image_info[index]["path"])
-    if dataset.fit is None and dataset.preprocessing is None:
+    if dataset.fit is None and dataset.preprocessing is None and dataset.planes == NO_CHOICE:
         path = folder / f"{dataset.image_info[index]['id']}{source.suffix}"
         shutil.copyfile(source, path)
         return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import copy
 import itertools
+import logging
 import os
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,10 +22,11 @@ from nucleus.datasets.cache import ArrayCache, LabelCache, label_cache_folder
 from nucleus.datasets.layouts import read_samples
 from nucleus.datasets.layouts.base import EVERY_MODALITY, UNKNOWN_MODALITY, DatasetError, Sample, raise_error
 from nucleus.datasets.layouts.dsb2018 import TRAIN_FOLDER, VAL_IMAGE_IDS
-from nucleus.datasets.layouts.label_files import BinaryMaskWatch, LabelFile
+from nucleus.datasets.layouts.label_files import BinaryMaskWatch, LabelFile, split_by_products
 from nucleus.datasets.layouts.tables import CLASSES_FILE, MODALITIES, read_modalities
+from nucleus.images.decoding import NO_CHOICE, Planes, RawImage
 from nucleus.images.labels import labels_to_masks, relabel_sequential
-from nucleus.images.reading import IMAGE_SUFFIXES, list_images, read_image
+from nucleus.images.reading import IMAGE_SUFFIXES, list_images, read_image, read_raw
 
 __all__ = [
     "MODALITIES",
@@ -36,6 +38,7 @@ __all__ = [
     "shipped_data",
 ]
 SOURCE = "nucleus"
+_log = logging.getLogger(__name__)
 
 
 def shipped_data() -> Path:
@@ -59,6 +62,8 @@ class NucleusDataset(Dataset):
         fit: Side in pixels of a square that images and label images are scaled to, with their aspect ratio, and padded
             to with zeros (a nucleus left without a pixel is dropped). None leaves them as they are.
         mixing: Mixing of images in `draw_sample`, for training; None for none.
+        planes: Choice of channel, plane and frame in files that hold several.
+        pixel_size: Side of a pixel in µm, for measurements; None for what each file says.
     """
 
     def __init__(
@@ -68,6 +73,8 @@ class NucleusDataset(Dataset):
         memory_limit: int = 256 * 2**20,
         fit: int | None = None,
         mixing: Mixing | None = None,
+        planes: Planes = NO_CHOICE,
+        pixel_size: float | None = None,
     ):
         super().__init__()
         if fit is not None and fit < 1:
@@ -75,6 +82,8 @@ class NucleusDataset(Dataset):
         self.preprocessing = preprocessing
         self.fit = fit
         self.mixing = mixing
+        self.planes = planes
+        self.pixel_size = pixel_size
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self._memory = ArrayCache(memory_limit)
         self._binary_masks = BinaryMaskWatch()
@@ -183,7 +192,8 @@ class NucleusDataset(Dataset):
         is added once.
 
         Args:
-            paths: Image files, and folders whose image files (not those in subfolders) are added.
+            paths: Image files, and folders whose image files (not those in subfolders) are added, without what programs
+                write beside images (`nucleus.datasets.layouts.label_files.split_by_products`), which a warning counts.
 
         Raises:
             DatasetError: A path is missing, or a folder holds no image file.
@@ -218,6 +228,25 @@ class NucleusDataset(Dataset):
             nucleus.images.reading.ImageFileError: The file cannot be read.
         """
         return self._memory.get(("image", image_id), lambda: self._read_image(image_id))
+
+    def load_raw(self, image_id: int) -> RawImage:
+        """Reads the samples of an image's file for measurements: of all channels, without preprocessing.
+
+        Args:
+            image_id: Index into `image_info`.
+
+        Returns:
+            The samples, at the size of the image that `load_image` returns.
+
+        Raises:
+            nucleus.images.reading.ImageFileError: The file cannot be read.
+        """
+        raw = read_raw(self.image_info[image_id]["path"], self.planes)
+        raw = raw if self.pixel_size is None else raw._replace(pixel_size=self.pixel_size)
+        if self.fit is None:
+            return raw
+        pixels, _, scale, _, _ = resize_image(raw.pixels, self.fit, self.fit)
+        return raw._replace(pixels=pixels, pixel_size=raw.pixel_size and raw.pixel_size / scale)
 
     def load_labels(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """Reads an image's labels as one label image, through the caches.
@@ -302,7 +331,7 @@ class NucleusDataset(Dataset):
         return image if self.preprocessing is None else self.preprocessing(image)
 
     def _read_plain(self, image_id: int) -> np.ndarray:
-        image = read_image(self.image_info[image_id]["path"])
+        image = read_image(self.image_info[image_id]["path"], **vars(self.planes))
         return image if self.fit is None else resize_image(image, self.fit, self.fit)[0]
 
     def _load_plain(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
@@ -361,9 +390,17 @@ def _image_files(path: Path) -> list[Path]:
         if not path.exists():
             raise DatasetError(f"{path}: there is no such file or folder")
         return [path]
-    found = list_images(path)
+    found, by_products = split_by_products(list_images(path))
+    left_out = ""
+    if by_products:
+        files = "file" if len(by_products) == 1 else "files"
+        left_out = f"left out {len(by_products)} {files} that programs write beside images ({by_products[0].name}"
+        left_out += ")" if len(by_products) == 1 else ", ...)"
     if not found:
-        raise DatasetError(f"{path}: no image file ({', '.join(IMAGE_SUFFIXES)}) is directly in this folder")
+        what = f"no image file ({', '.join(IMAGE_SUFFIXES)}) is directly in this folder"
+        raise DatasetError(f"{path}: {what}{left_out and '; ' + left_out}")
+    if left_out:
+        _log.warning("%s: %s; a file that is named itself is taken", path, left_out)
     return found
 
 

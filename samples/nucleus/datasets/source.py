@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleus.datasets.dataset import NucleusDataset
+from nucleus.images.decoding import NO_CHOICE, Planes
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,16 @@ class ImageSource:
         classes: CSV file with the modality of every image; None for what the data set says.
         memory_limit: Bytes of decoded images and label images that each subset keeps in memory; None for the default of
             `NucleusDataset`.
+        planes: Choice of channel, plane and frame in files that hold several.
+        pixel_size: Side of a pixel in µm, for measurements; None for what each file says.
     """
 
     path: Path
     layout: str | None = None
     classes: Path | None = None
     memory_limit: int | None = None
+    planes: Planes = NO_CHOICE
+    pixel_size: float | None = None
 
     def load(
         self, subset: str, only: Collection[str] | None = None, fit: int | None = None, **options: Any
@@ -46,7 +51,7 @@ class ImageSource:
             DatasetError: An image is missing, or an id of `only`.
         """
         limit = {} if self.memory_limit is None else {"memory_limit": self.memory_limit}
-        dataset = NucleusDataset(fit=fit, **limit)
+        dataset = NucleusDataset(fit=fit, planes=self.planes, pixel_size=self.pixel_size, **limit)
         dataset.load_nucleus(self.path, subset, layout=self.layout, classes=self.classes, **options)
         if only is not None:
             dataset.keep_images(only, f"{self.path}, {subset}")

@@ -10,23 +10,27 @@ The rules, in one place:
   0.1th percentile becomes 0 and its 99.9th percentile 255, with one scale for all channels, and clipped. If both
   percentiles are equal, as in a very sparse image, it is scaled from its minimum to its maximum; a constant image is
   black. Samples that are not finite become 0.
-* A TIFF that holds a stack is refused, since the plane cannot be guessed. The first of several separate images in a
-  TIFF (a pyramid, a thumbnail) is read.
-* Two or three channels in a TIFF (axes CYX, as ImageJ and OME write them) are read as red, green and blue in their
-  order, whatever the display colours in the file; with two channels, blue is 0.
+* Channels, planes of a stack and frames of a time series in a TIFF are those that OME-XML, ImageJ or its plain shape
+  state. Red, green and blue samples of a pixel are a colour image, and a single channel is a grey one. Of several
+  channels (GFP, DAPI, ...), planes or frames the chosen one is read; without a choice the file is refused, and the
+  error lists what it holds. Three chosen channels become red, green and blue. Pages whose meaning the file does not
+  state are planes, or channels where one is chosen. The first of several separate images in a TIFF (a pyramid, a
+  thumbnail) is read. Of an OME data set in several files the first file is, and stands for all.
 * Pixels are taken in stored order: an EXIF orientation is ignored, as masks are drawn on stored pixels.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
 
+from nucleus.images.decoding import FIRST, NO_CHOICE, Planes, RawImage, decode
 from nucleus.images.decoding import ImageFileError as ImageFileError
-from nucleus.images.decoding import decode
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 
@@ -34,7 +38,13 @@ _SCALE_PERCENTILES = (0.1, 99.9)
 _HIGHEST_LABEL = np.iinfo(np.int32).max
 
 
-def read_image(path: str | os.PathLike) -> np.ndarray:
+def read_image(
+    path: str | os.PathLike,
+    channel: str | int | Sequence[str | int] | None = None,
+    plane: int | None = None,
+    project: Literal["max", "mean"] | None = None,
+    frame: int | None = None,
+) -> np.ndarray:
     """Reads an image file of any mode.
 
     Examples:
@@ -46,14 +56,45 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
 
     Args:
         path: A PNG, TIFF, JPEG or BMP file.
+        channel: Name or number (from 1 on) of the channel to read, or three for red, green and blue.
+        plane: Number of the plane of a stack, from 1 on.
+        project: Projection of all planes of a stack instead: "max" or "mean".
+        frame: Number of the frame of a time series, from 1 on.
 
     Returns:
         uint8 [H, W, 3], RGB, by the rules at the top of this module.
 
     Raises:
-        ImageFileError: The file is missing, empty, truncated, damaged, has no pixels, or has an unknown format.
+        ImageFileError: The file is missing, empty, truncated, damaged, has no pixels, or has an unknown format; it
+            holds several channels, planes or frames of which none is chosen; or it does not hold the chosen ones.
+        ValueError: The choice is malformed.
     """
-    return to_rgb(decode(Path(path)))
+    return to_rgb(decode(Path(path), "image", Planes(channel, plane, project, frame)).visible())
+
+
+def read_raw(path: str | os.PathLike, planes: Planes = NO_CHOICE) -> RawImage:
+    """Reads the samples of an image file as they are stored, of all its channels.
+
+    Args:
+        path: A PNG, TIFF, JPEG or BMP file.
+        planes: Choice of plane and frame, and of the channels that are shown to a network.
+
+    Raises:
+        ImageFileError: The file cannot be read, or the choice does not fit it; see `read_image`.
+    """
+    return decode(Path(path), "image", planes, every_channel=True)
+
+
+def read_shape(path: str | os.PathLike) -> tuple[int, int]:
+    """Returns the height and width of an image file, which all its channels, planes and frames share.
+
+    Args:
+        path: A PNG, TIFF, JPEG or BMP file.
+
+    Raises:
+        ImageFileError: The file cannot be read.
+    """
+    return decode(Path(path), "image", FIRST).pixels.shape[:2]
 
 
 def read_mask(path: str | os.PathLike) -> np.ndarray:
@@ -69,8 +110,7 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
     Raises:
         ImageFileError: The file is missing, empty, truncated, damaged, has no pixels, or has an unknown format.
     """
-    mask = decode(Path(path), "mask") != 0
-    return mask if mask.ndim == 2 else mask.any(axis=-1)
+    return (decode(Path(path), "mask").pixels != 0).any(axis=-1)
 
 
 def read_labels(path: str | os.PathLike) -> np.ndarray:
@@ -98,7 +138,7 @@ def read_labels(path: str | os.PathLike) -> np.ndarray:
             JPEG, whose losses would change labels; or has channels that differ, fractions, negative numbers or numbers
             above the highest int32.
     """
-    pixels = decode(Path(path), "labels")
+    pixels = decode(Path(path), "labels").visible()
     what = f"{path}: no label image but {pixels.dtype} pixels of shape {pixels.shape}"
     if pixels.ndim == 3:
         if (pixels != pixels[..., :1]).any():

@@ -290,24 +290,29 @@ def _fuse(group: Sequence[Part], shape: tuple[int, int]) -> tuple[np.ndarray, np
     """Returns box, mask and score of a nucleus whose pieces several tiles see."""
     boxes = np.array([piece.box for piece in group])
     box = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
-    mask, best = np.zeros(box[2:] - box[:2], bool), np.full(box[2:] - box[:2], -1.0)
+    mask, best = np.zeros(box[2:] - box[:2], bool), np.zeros(box[2:] - box[:2], np.float32)
     for tile in dict.fromkeys(piece.tile for piece in group):
-        seen = np.zeros_like(mask)
+        common = _intersection(box, tile)
+        seen = np.zeros(common[2:] - common[:2], bool)
         for piece in group:
             if piece.tile == tile:
-                seen[_window(piece.box, box)] |= piece.mask
-        clearance = _pixel_clearances(box, tile, shape)
-        better = clearance > best
-        mask[better], best[better] = seen[better], clearance[better]
+                seen[_window(piece.box, common)] |= piece.mask
+        clearance, place = _pixel_clearances(common, tile, shape), _window(common, box)
+        better = clearance > best[place]
+        mask[place][better], best[place][better] = seen[better], clearance[better]
     weights = [np.count_nonzero(piece.mask) for piece in group]
     return box, mask, float(np.average([piece.score for piece in group], weights=weights))
 
 
 def _pixel_clearances(box: np.ndarray, tile: Region, shape: tuple[int, int]) -> np.ndarray:
-    """Returns the distance of every pixel of a box to the tile's edges inside the image; negative outside the tile."""
-    y, x = (np.arange(box[axis], box[axis + 2]) for axis in (0, 1))
-    y, x = np.broadcast_arrays(y[:, None], x[None])
-    return _clearances(np.stack([y, x, y + 1, x + 1], axis=-1), np.array(tile), shape)
+    """Returns the distance of every pixel of a box in a tile to the tile's edges inside the image, 1 at the edge."""
+    along = []
+    for axis in (0, 1):
+        place = np.arange(box[axis], box[axis + 2], dtype=np.float32)
+        before = np.where(tile[axis] == 0, np.inf, place - tile[axis] + 1)
+        after = np.where(tile[axis + 2] == shape[axis], np.inf, tile[axis + 2] - place)
+        along.append(np.minimum(before, after))
+    return np.minimum(along[0][:, None], along[1])
 
 
 def _intersection(one: Sequence[int], other: Sequence[int]) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
+from nucleus.images.decoding import NO_CHOICE, Planes
 from nucleus.models.base import NucleusModel
 from nucleus.models.limits import warn_of_limits
 from nucleus.models.tiles import tile_progress
@@ -123,17 +124,21 @@ def write_detections(
     return run
 
 
-def collect_images(paths: Iterable[str | os.PathLike]) -> tuple[NucleusDataset, list[str]]:
+def collect_images(
+    paths: Iterable[str | os.PathLike], planes: Planes = NO_CHOICE, pixel_size: float | None = None
+) -> tuple[NucleusDataset, list[str]]:
     """Gathers image files and the images of folders.
 
     Args:
         paths: Image files and folders of them.
+        planes: Choice of channel, plane and frame in files that hold several.
+        pixel_size: Side of a pixel in µm, for measurements; None for what each file says.
 
     Returns:
         dataset: Prepared data set of the images that were found; see `NucleusDataset.load_images` for their ids.
         failures: One message for each path without an image.
     """
-    dataset, failures = NucleusDataset(), []
+    dataset, failures = NucleusDataset(planes=planes, pixel_size=pixel_size), []
     for path in paths:
         try:
             dataset.load_images(path)
@@ -160,7 +165,10 @@ def _find_nuclei(
     except MemoryError:
         height, width = image.shape[:2]
         raise ValueError(f"{path}: {width} x {height} pixels need more memory than there is; lower TILE_SIZE") from None
-    return Record(name, path, image, labels, scores)
+    try:
+        return Record(name, path, image, labels, scores, dataset.load_raw(index))
+    except MemoryError:
+        raise ValueError(f"{path}: its samples do not fit into memory beside its nuclei") from None
 
 
 def _count(number: int, one: str, many: str) -> str:

@@ -47,7 +47,7 @@ class PredictionFolder:
     def __init__(self, folders: str | os.PathLike | Sequence[str | os.PathLike], name: str | None = None) -> None:
         paths = [folders] if isinstance(folders, str | os.PathLike) else folders
         self.source = ", ".join(map(str, paths))
-        images = [_label_images(Path(path)) for path in paths]
+        images = [label_folder(Path(path)) for path in paths]
         self.name = name or (images[0].resolve().parent if _is_detects(images[0]) else images[0].resolve()).name
         tables = {folder: _find_table(folder) for folder in images}
         without = [folder for folder, table in tables.items() if table is None]
@@ -129,8 +129,15 @@ class PredictionFolder:
         return self._known
 
 
-def _label_images(folder: Path) -> Path:
-    """Returns the folder with the label images: the given one, or `labels` in what `nucleus detect` wrote."""
+def label_folder(folder: Path) -> Path:
+    """Returns the folder with the label images: the given one, or `labels` in what `nucleus detect` wrote.
+
+    Args:
+        folder: Folder of label images, or one that `nucleus detect` wrote.
+
+    Raises:
+        DatasetError: There is no such folder.
+    """
     if not folder.is_dir():
         raise DatasetError(f"{folder}: there is no such folder")
     return folder / LABELS_FOLDER if (folder / LABELS_FOLDER).is_dir() else folder

@@ -6,13 +6,14 @@ import cv2
 import numpy as np
 import pytest
 import skimage.io
+import tifffile
 from pycocotools.coco import COCO
 
 from nucleus import cli
 from nucleus.datasets.convert import convert
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.datasets.layouts import find_layout
-from nucleus.images.reading import ImageFileError
+from nucleus.images.reading import ImageFileError, read_image
 
 
 def load(root, subset="all", **options):
@@ -126,3 +127,15 @@ def test_convert_and_layout_from_the_command_line(source, capsys):
     assert "could be any of the layouts labels, coco" in capsys.readouterr().err
     assert cli.main(["convert", "--layout=coco", *again]) == 0
     assert load(source / "again").load_image(0).shape == (8, 8, 3)
+
+
+def test_a_chosen_channel_is_written_as_the_image(tmp_path):
+    channels = np.random.default_rng(0).integers(0, 255, (2, 20, 30), np.uint8)
+    metadata = {"axes": "CYX", "Channel": {"Name": ["GFP", "DAPI"]}}
+    (tmp_path / "set").mkdir()
+    tifffile.imwrite(tmp_path / "set" / "a.tif", channels, ome=True, photometric="minisblack", metadata=metadata)
+    tifffile.imwrite(tmp_path / "set" / "a_masks.tif", (channels[1] > 200).astype(np.uint16))
+    command = ["convert", f"--dataset={tmp_path / 'set'}", "--to=labels", "--channel=DAPI"]
+    assert cli.main([*command, f"--output={tmp_path / 'out'}"]) == 0
+    written = read_image(tmp_path / "out" / "images" / "a.png")
+    np.testing.assert_array_equal(written, np.repeat(channels[1][..., None], 3, axis=2))

@@ -265,6 +265,24 @@ def test_plain_files_and_folders_become_images_for_detection(tmp_path):
             NucleusDataset().load_images(tmp_path / path)
 
 
+def test_what_programs_write_beside_images_is_left_out_and_counted(tmp_path, caplog):
+    images = ["a", "b_img", "masks", "actin_label", "seg"]
+    written = [f"a_{ending}" for ending in ("masks", "cp_masks", "seg", "flows", "outlines", "cp_output", "dP")]
+    written += ["a_cellprob", "a_overlay", "b_masks", "a_mask", "A_CP_MASKS"]
+    for name in images + written:
+        cv2.imwrite(str(tmp_path / f"{name}.tif"), np.full((4, 5), 7, np.uint8))
+    dataset = NucleusDataset()
+    dataset.load_images(tmp_path)
+    assert sorted(info["id"] for info in dataset.image_info) == sorted(images)
+    assert f"left out {len(written)} files that programs write beside images (A_CP_MASKS.tif, ...)" in caplog.text
+    dataset.load_images(tmp_path / "a_masks.tif")
+    assert dataset.image_info[-1]["id"] == "a_masks"
+    for name in (*images, "a_mask"):
+        (tmp_path / f"{name}.tif").unlink()
+    with pytest.raises(DatasetError, match=r"no image file .* left out 11 files"):
+        NucleusDataset().load_images(tmp_path)
+
+
 def test_modalities_by_colours(tmp_path):
     path = tmp_path / "classes.csv"
     assert read_modalities(path) == {}

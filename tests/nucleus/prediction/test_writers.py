@@ -1,13 +1,16 @@
 """Result files are read back and compared with what was found."""
 
 import csv
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
+from nucleus.images.decoding import RawImage
 from nucleus.images.labels import rle_decode
+from nucleus.measurement import measure
 from nucleus.prediction.detection import collect_images, detect, write_detections
 from nucleus.prediction.writers import Record, open_writers
 from nucleus.prediction.writers.nuclei import NucleiTable
@@ -36,7 +39,8 @@ def write(tmp_path):
 
 def record(name, labels, scores=(), grey=0):
     image = np.full((*labels.shape, 3), grey, np.uint8)
-    return Record(name, f"{name}.png", image, labels, np.array(scores, np.float32))
+    raw = RawImage(image, ("red", "green", "blue"), (0, 1, 2))
+    return Record(name, f"{name}.png", image, labels, np.array(scores, np.float32), raw)
 
 
 def test_overlay_is_rgb(write, labels):
@@ -60,7 +64,26 @@ def test_submission_is_what_kaggle_reads(write, labels):
 def test_nuclei_are_measured(write, labels):
     records = record("a", labels, [0.9, 0.8, 0.7], grey=60), record("b", labels * 0)
     table = pd.read_csv(write("nuclei", *records) / "nuclei.csv")
-    assert tuple(table.columns) == NucleiTable.columns and list(table["ImageId"]) == ["a"] * 3
+    in_pixels = tuple(name for name in NucleiTable.columns if not name.endswith(("_um", "_um2")))
+    assert tuple(table.columns) == in_pixels and list(table["ImageId"]) == ["a"] * 3
+    # What the table has always held stays in front.
+    assert NucleiTable.columns[:13] == tuple(
+        [
+            "ImageId",
+            "label",
+            "score",
+            "area",
+            "centroid_y",
+            "centroid_x",
+            "y1",
+            "x1",
+            "y2",
+            "x2",
+            "eccentricity",
+            "solidity",
+            "mean_intensity",
+        ]
+    )
     first = table.iloc[0]
     assert (first["ImageId"], first["label"], first["area"]) == ("a", 1, 24)
     assert (first["y1"], first["x1"], first["y2"], first["x2"]) == (2, 3, 6, 9)
@@ -73,7 +96,8 @@ def test_nuclei_are_measured(write, labels):
 
 def test_a_table_without_nuclei_has_its_header(write, labels):
     text = (write("nuclei", record("a", labels * 0)) / "nuclei.csv").read_text()
-    assert text == ",".join(NucleiTable.columns) + "\n"
+    columns = measure(labels * 0, labels).columns
+    assert text == ",".join(["ImageId", "label", "score", *columns[1:]]) + "\n"
 
 
 def test_nuclei_of_a_few_pixels_have_finite_measures(write):
@@ -81,6 +105,23 @@ def test_nuclei_of_a_few_pixels_have_finite_measures(write):
     labels[1, 1], labels[3, 3:5], labels[5:7, 5:7] = 1, 2, 3
     table = pd.read_csv(write("nuclei", record("a", labels, np.ones(3))) / "nuclei.csv")
     assert np.isfinite(table.drop(columns="ImageId").to_numpy(float)).all()
+
+
+def test_columns_of_some_images_are_empty_for_the_others(write, labels):
+    colour = record("b", labels, [0.9, 0.8, 0.7], grey=60)
+    colour.image[..., 1] = 90
+    table = pd.read_csv(write("nuclei", record("a", labels, [0.9, 0.8, 0.7]), colour) / "nuclei.csv")
+    assert table.columns[-15:].tolist() == [
+        f"{statistic}_{name}" for name in ("red", "green", "blue") for statistic in ("mean", "min", "max", "std", "sum")
+    ]
+    assert table["mean_green"].isna().tolist() == [True] * 3 + [False] * 3
+    assert table["mean_green"][3] == 90 and table["mean_red"][3] == 60
+
+
+def test_small_numbers_keep_their_digits(write, labels):
+    faint = record("a", labels, [0.9, 0.8, 0.7])
+    faint = replace(faint, raw=RawImage(np.full((*labels.shape, 1), 1.2345e-6), ("",), (0,)))
+    assert pd.read_csv(write("nuclei", faint) / "nuclei.csv")["mean_intensity"].tolist() == [1.234e-6] * 3
 
 
 def test_an_interrupted_run_leaves_the_tables_of_what_was_done(tmp_path, write_squares):

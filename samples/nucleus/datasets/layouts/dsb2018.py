@@ -22,7 +22,7 @@ import numpy as np
 from nucleus.datasets.layouts.base import UNKNOWN_MODALITY, DatasetError, Layout, Part, Report, Sample
 from nucleus.datasets.layouts.painting import paint_in_order
 from nucleus.datasets.layouts.tables import CLASSES_FILE, read_modalities
-from nucleus.images.reading import list_folders, list_images, read_image, read_mask
+from nucleus.images.reading import list_folders, list_images, read_mask, read_shape
 
 TRAIN_FOLDER = "stage1_train"
 
@@ -74,7 +74,7 @@ class MaskFolder:
 
     def read(self, image: Path) -> np.ndarray:
         """Paints the mask files into a label image; see `Truth.read`."""
-        shape = read_image(image).shape[:2]
+        shape = read_shape(image)
         return paint_in_order(shape, ((path, _pixels(path, image, shape)) for path in self.files()), image)
 
 

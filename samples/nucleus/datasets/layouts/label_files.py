@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +12,15 @@ import numpy as np
 
 from nucleus.datasets.layouts.base import DatasetError
 from nucleus.images.labels import relabel_sequential
-from nucleus.images.reading import read_image, read_labels
+from nucleus.images.reading import read_labels, read_shape
 
 # Endings of a label image's name after that of its image; Cellpose writes the first.
 LABEL_ENDINGS = ("_cp_masks", "_masks", "_mask", "_labels", "_label")
+# Endings of what segmentation programs write about an image, whatever else is in its folder; without upper case.
+_WRITTEN_ABOUT = (
+    *("_cp_masks", "_masks", "_seg", "_flows", "_outlines", "_cp_output", "_dp", "_cellprob"),
+    *("_overlay", "_overlays"),
+)
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +41,7 @@ class LabelFile:
 
     def read(self, image: Path) -> np.ndarray:
         """Reads the label image; see `Truth.read`."""
-        labels, shape = read_labels(self.path), read_image(image).shape[:2]
+        labels, shape = read_labels(self.path), read_shape(image)
         if labels.shape != shape:
             raise DatasetError(f"{self.path}: the label image has shape {labels.shape}, its image {image} has {shape}")
         return close_gaps(labels)
@@ -74,6 +80,27 @@ class BinaryMaskWatch:
 def without_label_ending(stem: str) -> str:
     """Returns the name of a label image without its ending, if it has one of `LABEL_ENDINGS`."""
     return next((stem.removesuffix(ending) for ending in LABEL_ENDINGS if stem.endswith(ending)), stem)
+
+
+def split_by_products(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Separates the images of a folder from what programs write beside them: label images, flows, overlays, ...
+
+    Args:
+        paths: The image files of a folder. Names that end as Cellpose's files do (`_masks`, `_cp_masks`, `_seg`,
+            `_flows`, `_outlines`, `_cp_output`, `_dP`, `_cellprob`) or in `_overlay` or `_overlays` are by-products;
+            other endings of `LABEL_ENDINGS`, which images may have as well, are so where an image of the name without
+            it is there.
+
+    Returns:
+        The images and the by-products, each in the order of the paths.
+    """
+    stems = {path.stem for path in paths}
+
+    def is_by_product(path: Path) -> bool:
+        about = without_label_ending(path.stem)
+        return path.stem.lower().endswith(_WRITTEN_ABOUT) or (about != path.stem and about in stems)
+
+    return [path for path in paths if not is_by_product(path)], [path for path in paths if is_by_product(path)]
 
 
 def close_gaps(labels: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nucleus.datasets.layouts.base import DatasetError
-from nucleus.images.reading import read_image
+from nucleus.images.reading import read_shape
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class ListedInstances:
 
     def read(self, image: Path) -> np.ndarray:
         """Paints the instances into a label image; see `Truth.read`."""
-        shape = read_image(image).shape[:2]
+        shape = read_shape(image)
         if self.shape not in (None, shape):
             raise DatasetError(f"{self.path}: height and width are {self.shape}, the image {image} has {shape}")
         return paint_in_order(shape, self._pixels(shape), image)

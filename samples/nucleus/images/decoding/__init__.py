@@ -6,19 +6,20 @@ from pathlib import Path
 
 import numpy as np
 
-from nucleus.images.decoding.base import ImageFileError, Meaning, decode_with_opencv
+from nucleus.images.decoding.base import ImageFileError, Meaning, RawImage, decode_with_opencv
+from nucleus.images.decoding.planes import COLOURS, FIRST, NO_CHOICE, PROJECTIONS, Planes
 from nucleus.images.decoding.png import SIGNATURE as _PNG
 from nucleus.images.decoding.png import decode_png
 from nucleus.images.decoding.tiff import SIGNATURES as _TIFF
 from nucleus.images.decoding.tiff import decode_tiff
 
-__all__ = ["ImageFileError", "Meaning", "decode"]
+__all__ = ["FIRST", "NO_CHOICE", "PROJECTIONS", "ImageFileError", "Meaning", "Planes", "RawImage", "decode"]
 
 _JPEG = b"\xff\xd8\xff"
 _BMP = b"BM"
 
 
-def decode(path: Path, meaning: Meaning = "image") -> np.ndarray:
+def decode(path: Path, meaning: Meaning = "image", planes: Planes = NO_CHOICE, every_channel: bool = False) -> RawImage:
     """Reads the samples of a file.
 
     Args:
@@ -26,28 +27,37 @@ def decode(path: Path, meaning: Meaning = "image") -> np.ndarray:
         meaning: Use of the pixels. "image" and "mask" read the colours of a palette, "labels" its indices. In a TIFF
             that shows 0 as white, 0 is brightest in an "image" and 0 in a "mask" or in "labels", since programs mark
             nuclei by numbers, however they show them. "labels" refuses lossy compression.
+        planes: Choice of channel, plane and frame.
+        every_channel: Reads all channels, also those that are not chosen, and the pixel size.
 
     Returns:
-        [H, W] grey, [H, W, 2] or [H, W, 3] RGB, of the file's sample type; alpha is dropped.
+        The samples of the file's sample type; alpha is dropped.
 
     Raises:
-        ImageFileError: The file cannot be used; the message names it.
+        ImageFileError: The file cannot be used, or it holds several images and none is chosen; the message names it.
     """
     try:
-        return _decode(path, meaning)
+        return _decode(path, meaning, planes, every_channel)
     except ImageFileError as error:
         raise ImageFileError(f"{path}: {error}") from error.__cause__
 
 
-def _decode(path: Path, meaning: Meaning) -> np.ndarray:
+def _decode(path: Path, meaning: Meaning, planes: Planes, every_channel: bool) -> RawImage:
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            head = file.read(8)
+            data = b"" if head.startswith(_TIFF) else head + file.read()
     except OSError as error:
         raise ImageFileError(f"cannot be read ({error.strerror})") from error
-    if not data:
+    if not head:
         raise ImageFileError("the file is empty (0 bytes)")
-    if data.startswith(_TIFF):
-        return decode_tiff(data, meaning)
+    if head.startswith(_TIFF):
+        return decode_tiff(path, meaning, planes, every_channel)
+    return _choose(_decode_other(data, meaning), planes, every_channel)
+
+
+def _decode_other(data: bytes, meaning: Meaning) -> np.ndarray:
+    """Decodes a PNG, JPEG or BMP: `[H, W]` grey or `[H, W, 3]` RGB."""
     if data.startswith(_PNG):
         return decode_png(data, meaning)
     if data.startswith(_JPEG):
@@ -57,6 +67,15 @@ def _decode(path: Path, meaning: Meaning) -> np.ndarray:
     elif not data.startswith(_BMP):
         raise ImageFileError("is no PNG, TIFF, JPEG or BMP file")
     return decode_with_opencv(data)
+
+
+def _choose(pixels: np.ndarray, planes: Planes, every_channel: bool) -> RawImage:
+    names = ("",) if pixels.ndim == 2 else COLOURS
+    chosen = planes.choose(1, 1, names, colour=True).channels
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    if every_channel or chosen == tuple(range(len(names))):
+        return RawImage(pixels, names, chosen)
+    return RawImage(pixels[..., list(chosen)], tuple(names[i] for i in chosen), tuple(range(len(chosen))))
 
 
 def _check_jpeg(data: bytes) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -13,6 +13,28 @@ Meaning = Literal["image", "mask", "labels"]
 
 class ImageFileError(ValueError):
     """An image file that cannot be used; the message names the file and the cause."""
+
+
+class RawImage(NamedTuple):
+    """Samples of an image as its file stores them, for measurements.
+
+    Attributes:
+        pixels: `[H, W, C]` of the file's own sample type.
+        channels: Names of the C channels; "" for one without a name.
+        shown: Indices of the channels that the image for a network is made of: one (grey) or three (red, green, blue).
+        pixel_size: Side of a pixel in µm; None where it is not known.
+    """
+
+    pixels: np.ndarray
+    channels: tuple[str, ...]
+    shown: tuple[int, ...]
+    pixel_size: float | None = None
+
+    def visible(self) -> np.ndarray:
+        """Returns the samples that the image for a network is made of, `[H, W]` or `[H, W, 3]`."""
+        if len(self.shown) == 1:
+            return self.pixels[..., self.shown[0]]
+        return self.pixels if self.shown == tuple(range(self.pixels.shape[2])) else self.pixels[..., list(self.shown)]
 
 
 def decode_with_opencv(data: bytes) -> np.ndarray:

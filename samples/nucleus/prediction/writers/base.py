@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 
+from nucleus.images.decoding import RawImage
+from nucleus.measurement import measure
+from nucleus.measurement.nuclei import in_order
 from trainkit.files import atomic_path
 
 
-class Record(NamedTuple):
+@dataclass(frozen=True)
+class Record:
     """One image and the nuclei found in it.
 
     Attributes:
@@ -20,14 +26,22 @@ class Record(NamedTuple):
         file: Path of the image file.
         image: uint8 `[H, W, 3]` RGB, as read from the file.
         labels: int32 `[H, W]`, 0 background, 1..N one nucleus each.
-        scores: float32 `[N]` in 0..1; `scores[k]` belongs to label k + 1.
+        scores: float32 `[N]` in 0..1; `scores[k]` belongs to label k + 1. None where they are not known; labels may
+            have gaps then.
+        raw: Samples of the file, with all its channels.
     """
 
     id: str
     file: str
     image: np.ndarray
     labels: np.ndarray
-    scores: np.ndarray
+    scores: np.ndarray | None
+    raw: RawImage
+
+    @cached_property
+    def nuclei(self) -> pd.DataFrame:
+        """Measurements of the nuclei, see `nucleus.measurement.measure`, made once for all writers."""
+        return measure(self.labels, self.raw)
 
 
 class Writer(ABC):
@@ -67,7 +81,7 @@ class TableWriter(Writer):
 
     Attributes:
         name: Name of the file.
-        columns: Names of its columns.
+        columns: Names of its columns in their order. Those that no image has are left out; others follow.
     """
 
     name: ClassVar[str]
@@ -79,7 +93,7 @@ class TableWriter(Writer):
 
     @abstractmethod
     def table(self, record: Record) -> pd.DataFrame:
-        """Returns the rows of one image, with `columns` if there are any."""
+        """Returns the rows of one image."""
 
     def add(self, record: Record) -> None:
         """Keeps the rows of one image; see `Writer.add`."""
@@ -89,7 +103,13 @@ class TableWriter(Writer):
         """Writes the file if there was an image; see `Writer.close`."""
         if not self._tables:
             return
+        columns = in_order(dict.fromkeys(name for table in self._tables for name in table.columns), self.columns)
         filled = [table for table in self._tables if len(table)]
-        joined = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=self.columns)
+        joined = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
         with atomic_path(self.folder / self.name) as temporary:
-            joined.to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
+            joined.reindex(columns=columns).to_csv(temporary, index=False, float_format=_text, lineterminator="\n")
+
+
+def _text(number: float) -> str:
+    """Writes a number with four decimals, or with four digits where those are more."""
+    return f"{number:.4f}" if abs(number) >= 0.1 or number == 0 else f"{number:.4g}"

@@ -1,0 +1,41 @@
+"""`nucleus measure`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from nucleus.commands import options
+from nucleus.commands.arguments import chosen_planes, new_folder
+from nucleus.commands.status import report_failures
+
+SUMMARY = "measure the nuclei of label images, such as corrected ones, and write detect's tables"
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Adds the options."""
+    command.add_argument(
+        "labels",
+        type=Path,
+        metavar="LABELS",
+        help="folder of label images <image>.png or .tif (also <image>_masks, _cp_masks, _labels) by any program, or "
+        "the folder that detect wrote; or the label image of one IMAGE",
+    )
+    command.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, and folders of them")
+    options.add_planes(command)
+    options.add_pixel_size(command)
+    options.add_output(command, "where nuclei.csv and images.csv go")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measures label images; see `nucleus measure --help`."""
+    from nucleus.prediction.detection import collect_images
+    from nucleus.prediction.measuring import measure_labels
+
+    dataset, failures = collect_images(args.images, chosen_planes(args), args.pixel_size)
+    if dataset.num_images == 0:
+        return report_failures(failures)
+    done = measure_labels(args.labels, dataset, args.output or new_folder("measure"))
+    done.failures[:0] = failures
+    print(done)
+    return report_failures(done.failures)

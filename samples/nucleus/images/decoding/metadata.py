@@ -1,0 +1,118 @@
+"""Names of channels and size of a pixel, as OME-XML, ImageJ and tags of a TIFF state them."""
+
+from __future__ import annotations
+
+import logging
+import math
+from xml.etree import ElementTree
+
+import numpy as np
+import tifffile
+
+_log = logging.getLogger(__name__)
+_MICROMETRES = {
+    "pm": 1e-6,
+    "Å": 1e-4,
+    "nm": 1e-3,
+    **dict.fromkeys(("µm", "um", "micron", "microns", "micrometer", "micrometers", "micrometre", "micrometres"), 1.0),
+    "mm": 1e3,
+    "cm": 1e4,
+    "m": 1e6,
+    **dict.fromkeys(("in", "inch", "inches"), 25_400.0),
+}
+_RESOLUTION_UNITS = {2: "inch", 3: "cm"}
+# Resolutions for print (72 dpi are 353 µm, 2,400 dpi 10.6 µm) say nothing of a microscope, in which nuclei fill several
+# pixels. Programs write them in these units.
+_PRINT_UNITS, _LEAST_FOR_PRINT = ("in", "inch", "inches", "cm"), 10.0
+_SQUARE_WITHIN = 0.01
+
+
+def channel_names(
+    file: tifffile.TiffFile, series: tifffile.TiffPageSeries, count: int, axes: str, shape: tuple[int, ...]
+) -> tuple[str, ...]:
+    """Returns the names of a TIFF's channels.
+
+    Args:
+        file: The open file.
+        series: Its first image.
+        count: Number of channels.
+        axes: Axes of the sequence of pages, outermost first; "C" for channels.
+        shape: Sizes of these axes.
+
+    Returns:
+        A name for each channel; "" where OME-XML (Name, else Fluor) and ImageJ's labels have none, or where ImageJ's
+        labels are the same for several channels.
+    """
+    names: list[str] = []
+    if series.kind == "ome":
+        names = [
+            channel.get("Name") or channel.get("Fluor") or "" for channel in _ome_pixels(file).iterfind("{*}Channel")
+        ]
+    elif series.kind == "imagej":
+        labels = (file.imagej_metadata or {}).get("Labels", [])
+        if len(labels) == int(np.prod(shape)) and (count == 1 or "C" in axes):
+            first = [[channel if axis == "C" else 0 for axis in axes] for channel in range(count)]
+            names = [labels[int(np.ravel_multi_index(index, shape)) if index else 0] for index in first]
+            names = names if len(set(names)) == count else []
+    names = [str(name).strip() for name in names]
+    return tuple(names) if len(names) == count else ("",) * count
+
+
+def _ome_pixels(file: tifffile.TiffFile) -> ElementTree.Element:
+    """Returns the element with the description of the first image."""
+    found = ElementTree.fromstring(file.ome_metadata).find(".//{*}Image/{*}Pixels")
+    return ElementTree.Element("Pixels") if found is None else found
+
+
+def pixel_size(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> float | None:
+    """Returns the side of a pixel.
+
+    PhysicalSizeX and PhysicalSizeY of OME-XML come first, then ImageJ's unit with the resolution tags, then the
+    resolution tags with their own unit. Sizes of 10 µm and more that are given by inch or cm are taken for resolutions
+    for print.
+
+    Args:
+        file: The open file.
+        series: Its first image.
+
+    Returns:
+        µm; None where it is not known, or, with a warning, where pixels are not square to 1 %.
+    """
+    size = _ome_size(file) if series.kind == "ome" else None
+    if size is None:
+        tags = file.pages[0].tags
+        unit = _RESOLUTION_UNITS.get(tags.valueof("ResolutionUnit"), "")
+        if series.kind == "imagej":
+            unit = _unit((file.imagej_metadata or {}).get("unit", "")) or unit
+        size = _size_by_resolution(tags.valueof("XResolution"), tags.valueof("YResolution"), unit)
+    if size is None or not all(math.isfinite(side) and side > 0 for side in size):
+        return None
+    x, y = size
+    if abs(x - y) > _SQUARE_WITHIN * min(x, y):
+        _log.warning("%s: pixels of %g x %g µm are not square, nothing is given in µm", file.filehandle.path, x, y)
+        return None
+    return math.sqrt(x * y)
+
+
+def _ome_size(file: tifffile.TiffFile) -> tuple[float, float] | None:
+    pixels = _ome_pixels(file)
+    sides = []
+    for axis in "XY":
+        length, unit = pixels.get(f"PhysicalSize{axis}"), _unit(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+        if length is None or unit not in _MICROMETRES:
+            return None
+        sides.append(float(length) * _MICROMETRES[unit])
+    return sides[0], sides[1]
+
+
+def _size_by_resolution(x: tuple[int, int] | None, y: tuple[int, int] | None, unit: str) -> tuple[float, float] | None:
+    """Converts resolutions, fractions of pixels per unit."""
+    if unit not in _MICROMETRES or x is None or y is None or 0 in (*x, *y):
+        return None
+    sides = tuple(_MICROMETRES[unit] * below / above for above, below in (x, y))
+    return None if unit in _PRINT_UNITS and max(sides) >= _LEAST_FOR_PRINT else sides
+
+
+def _unit(text: str) -> str:
+    """Returns a unit with one way to write the micro sign; ImageJ escapes it."""
+    return str(text).strip().replace("\\u00B5", "µ").replace("\N{GREEK SMALL LETTER MU}", "µ")
