@@ -7,7 +7,8 @@ import pytest
 from trainkit.averaging import averaged_weights
 from trainkit.callbacks import EpochCheckpoint, PeriodicEvaluation
 from trainkit.checkpoint import read_training_state, restore_training_state
-from trainkit.hdf5 import load_weights, read_layers
+from trainkit.hdf5 import load_weights
+from trainkit.hdf5_layout import read_layers
 
 pytestmark = pytest.mark.backend
 

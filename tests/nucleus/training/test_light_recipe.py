@@ -10,7 +10,7 @@ import pytest
 
 from nucleus import cli, load_model, read_image
 from trainkit.checkpoint import read_training_state
-from trainkit.hdf5 import read_layers
+from trainkit.hdf5_layout import read_layers
 from trainkit.imagenet import download_imagenet
 
 SHIPPED = Path(__file__).parents[3] / "samples" / "nucleus" / "data"
