@@ -34,7 +34,7 @@ def resolve_precision(precision: str) -> str:
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether this processor has instructions for products of bfloat16 (AMX or AVX-512), as far as Linux tells."""
+    """Returns whether Linux lists instructions for products of bfloat16 (AMX or AVX-512) for this processor."""
     return bool(_BFLOAT16_FLAGS & _cpu_flags(_CPU_INFO)) if platform.system() == "Linux" else False
 
 

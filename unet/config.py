@@ -199,7 +199,7 @@ class UNetConfig(Settings):
 
     @property
     def warps_windows(self) -> bool:
-        """Whether training magnifies or turns the windows that it takes of images."""
+        """True if training magnifies or turns the windows that it takes of images."""
         return tuple(self.CROP_SCALES) != (1, 1) or self.CROP_ROTATION > 0
 
     @property

@@ -73,7 +73,7 @@ def rectangles(*boxes, shape):
 
 
 def same_nuclei(labels, truth):
-    """Whether two label images show the same nuclei under whichever numbers."""
+    """Returns whether two label images show the same nuclei under any numbers."""
     pairs = np.unique(np.stack([labels.ravel(), truth.ravel()]), axis=1)
     return pairs.shape[1] == len(np.unique(truth)) == len(np.unique(labels))
 

@@ -432,10 +432,7 @@ def test_lists_and_descriptions_are_printed(capsys):
         (("lehmann-unet", "--dataset", "{tmp}/gone"), ("gone", "Warwick", "https://warwick.ac.uk")),
         (("mlp-unet-128", "--dataset", "{tmp}/gone"), ("gone", "stage1_train", "bbbc.broadinstitute.org")),
         (("mlp-unet-128", "--weights", "{tmp}/gone.h5"), ("gone.h5",)),
-        (
-            ("zhang-final", "--dataset", str(shipped_data()), "--classes", "{tmp}/gone.csv"),
-            ("gone.csv", "no such file"),
-        ),
+        (("zhang-final", f"--dataset={shipped_data()}", "--classes={tmp}/gone.csv"), ("gone.csv", "no such file")),
         (("mlp-unet-128", "--set", "CLAHEE=True"), ("CLAHEE", "CLAHE")),
         (("mlp-unet-128", "--fold=1", "--quick"), ("mlp-unet-128", "no folds")),
         (("zhang-fcn8s", "--fold=11", "--dataset", str(shipped_data())), ("folds 1 to 10", "11")),
