@@ -103,23 +103,55 @@ def write_detections(
     """
     if dataset.preprocessing is not None:
         raise DatasetError("Prediction preprocesses images itself: detect on a dataset without preprocessing.")
+
+    def find_nuclei(index: int) -> Record:
+        with tile_progress(progress):
+            return _find_nuclei(find, dataset, index)
+
+    return write_records(find_nuclei, dataset, output, formats, "detect", progress)
+
+
+def write_records(
+    make: Callable[[int], Record],
+    dataset: NucleusDataset,
+    output: str | os.PathLike,
+    formats: Sequence[str],
+    title: str,
+    progress: bool = True,
+) -> DetectionRun:
+    """Makes a record of every image of a data set and writes it in every format.
+
+    Args:
+        make: Function from an image's index to its record; a ValueError is the image's failure.
+        dataset: Prepared data set.
+        output: Folder of the results.
+        formats: Names in `nucleus.prediction.writers.WRITERS`.
+        title: Title of the progress bar.
+        progress: Shows a progress bar of the images.
+
+    Returns:
+        Summary of the run.
+
+    Raises:
+        ValueError: There is no such format.
+        OSError: A result cannot be written.
+    """
     run = DetectionRun(Path(output))
     start = time.perf_counter()
     with ExitStack() as closing:
         writers = open_writers(output, formats)
         for writer in writers:
             closing.callback(writer.close)
-        for index in tqdm(dataset.image_ids, desc="detect", unit="image", disable=not progress):
+        for index in tqdm(dataset.image_ids, desc=title, unit="image", disable=not progress):
             try:
-                with tile_progress(progress):
-                    record = _find_nuclei(find, dataset, index)
+                record = make(index)
             except ValueError as error:
                 run.failures.append(str(error))
                 continue
             for writer in writers:
                 writer.add(record)
             run.images += 1
-            run.nuclei += len(record.scores)
+            run.nuclei += len(record.nuclei)
     run.seconds = time.perf_counter() - start
     return run
 

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Collection
-from contextlib import ExitStack
 from pathlib import Path
-
-from tqdm import tqdm
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.datasets.label_index import LabelIndex
 from nucleus.datasets.layouts.label_files import BinaryMaskWatch
 from nucleus.images.reading import read_labels
-from nucleus.prediction.detection import DetectionRun
+from nucleus.prediction.detection import DetectionRun, write_records
 from nucleus.prediction.folders import label_folder
-from nucleus.prediction.writers import Record, open_writers
+from nucleus.prediction.writers import Record
 from nucleus.prediction.writers.nuclei import NUCLEI_FILE
 
 FORMATS = ("nuclei", "images")
@@ -48,32 +44,19 @@ def measure_labels(
     if (Path(output) / NUCLEI_FILE).exists():
         raise DatasetError(f"{output}: has a {NUCLEI_FILE} already; name another folder for the results")
     find = _finder(Path(labels), {info["id"] for info in dataset.image_info})
-    run, start, masks = DetectionRun(Path(output)), time.perf_counter(), BinaryMaskWatch()
-    with ExitStack() as closing:
-        writers = open_writers(output, FORMATS)
-        for writer in writers:
-            closing.callback(writer.close)
-        for index in tqdm(dataset.image_ids, desc="measure", unit="image", disable=not progress):
-            info = dataset.image_info[index]
-            try:
-                path = find(info["id"])
-                numbers = read_labels(path)
-                masks.look(path, numbers)
-                raw = dataset.load_raw(index)
-                if raw.pixels.shape[:2] != numbers.shape:
-                    raise DatasetError(
-                        f"{path}: has {numbers.shape} pixels, its image {info['path']} {raw.pixels.shape[:2]}"
-                    )
-                record = Record(info["id"], info["path"], dataset.load_image(index), numbers, None, raw)
-            except ValueError as error:
-                run.failures.append(str(error))
-                continue
-            for writer in writers:
-                writer.add(record)
-            run.images += 1
-            run.nuclei += len(record.nuclei)
-    run.seconds = time.perf_counter() - start
-    return run
+    masks = BinaryMaskWatch()
+
+    def read(index: int) -> Record:
+        info = dataset.image_info[index]
+        path = find(info["id"])
+        numbers = read_labels(path)
+        masks.look(path, numbers)
+        raw = dataset.load_raw(index)
+        if raw.pixels.shape[:2] != numbers.shape:
+            raise DatasetError(f"{path}: has {numbers.shape} pixels, its image {info['path']} {raw.pixels.shape[:2]}")
+        return Record(info["id"], info["path"], dataset.load_image(index), numbers, None, raw)
+
+    return write_records(read, dataset, output, FORMATS, "measure", progress)
 
 
 def _finder(labels: Path, ids: Collection[str]) -> Callable[[str], Path]:
