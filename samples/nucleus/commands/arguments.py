@@ -33,7 +33,7 @@ def chosen_planes(args: argparse.Namespace) -> Planes:
 
 
 def first_weights(args: argparse.Namespace) -> Path | None:
-    """Returns the file that a training begins with by --weights; None for random or published weights."""
+    """Returns the file of initial weights that --weights asks for; None for random or published weights."""
     return starting_weights(args.weights, args.logs, args.model, _run_name(args))
 
 
@@ -54,7 +54,7 @@ def wanted_model(args: argparse.Namespace, default_model: str = DEFAULT_MODEL) -
 
     Args:
         args: The parsed options of `options.add_configuration` and `options.add_trained`.
-        default_model: Kind of model, a key of `NETWORKS`, where no option says it.
+        default_model: Kind of model if no option chooses one, a key of `NETWORKS`.
     """
     weights = trained_weights(args.weights, args.logs, args.model, args.preset, _run_name(args), default_model)
     if weights is not None:
@@ -65,7 +65,7 @@ def wanted_model(args: argparse.Namespace, default_model: str = DEFAULT_MODEL) -
 def wanted_images(
     args: argparse.Namespace, weights: Path | None, seed: int, pixel_size: float | None = None, **options: Any
 ) -> tuple[NucleusDataset, str]:
-    """Reads the chosen planes of the images of --subset, --fold and --folds, and names these images.
+    """Reads the chosen planes of the images of --subset, --fold and --folds; returns them with their description.
 
     See `nucleus.datasets.division.select_images`.
 
@@ -82,7 +82,7 @@ def wanted_images(
 
 
 def new_folder(command: str) -> Path:
-    """Returns a folder for the results of a command that no run had before: its name holds the time."""
+    """Returns a new folder for the results of a command, named after the command and the time."""
     return Path("results", "nucleus", f"{command}_{time.strftime('%Y%m%dT%H%M%S')}")
 
 

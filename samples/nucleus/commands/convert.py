@@ -16,7 +16,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     options.add_dataset(command)
     options.add_planes(command)
     command.add_argument("--subset", default="all", help="images to write (default: %(default)s)")
-    command.add_argument("--to", choices=("labels", "coco"), required=True, help="what to write beside images/")
+    command.add_argument("--to", choices=("labels", "coco"), required=True, help="annotations to write beside images/")
     command.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="a new folder")
     command.add_argument(
         "--fit", type=options.positive, metavar="SIDE", help="scale and pad images to SIDE x SIDE pixels (512 for GlaS)"

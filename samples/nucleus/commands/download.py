@@ -25,12 +25,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
         type=_downloadable,
         default=["coco"],
         help=f"coco (default), imagenet (ResNet-50 and -101), one of {', '.join(NETWORKS)} (ImageNet), or dataset to "
-        "be told where the images are",
+        "show where to get the images",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fetches pretrained weights, or says where the images are; see `nucleus download --help`."""
+    """Fetches pretrained weights, or shows where to get the images; see `nucleus download --help`."""
     from mrcnn.weights import download_coco
     from trainkit.imagenet import download_imagenet
 

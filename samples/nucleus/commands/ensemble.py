@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-SUMMARY = "choose among the nuclei that several models found"
+SUMMARY = "combine the nuclei that several models found"
 _FIT = "learn from images with masks how good each model's nuclei are"
 _PREDICT = "find nuclei with a fitted ensemble, write what detect writes"
 
@@ -53,20 +53,20 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="groups of features to learn from: shape,member,score,intensity,neighbours,agreement (default: all)",
     )
     fit.add_argument(
-        "--threshold", type=options.part, help="least predicted IoU of a nucleus (default: the one with the best mAP)"
+        "--threshold", type=options.part, help="minimum predicted IoU of a nucleus (default: the one with the best mAP)"
     )
     fit.add_argument(
         "--nms-threshold",
         type=options.part,
-        help="IoU above which the worse of two models' nuclei goes (default: 0.3)",
+        help="IoU above which the worse of two models' nuclei is dropped (default: 0.3)",
     )
     fit.add_argument(
         "--least-visible",
         type=options.part,
-        help="part of a nucleus that better ones must leave uncovered, else it goes (default: 0.5; 0 keeps any rest)",
+        help="fraction of a nucleus that better ones must leave uncovered to keep it (default: 0.5; 0 keeps any rest)",
     )
-    fit.add_argument("--seed", type=int, default=0, help="chooses folds and what is random in the trees (default: 0)")
-    fit.add_argument("--threads", type=options.positive, default=1, help="threads that grow trees (default: 1)")
+    fit.add_argument("--seed", type=int, default=0, help="seed of folds and trees (default: 0)")
+    fit.add_argument("--threads", type=options.positive, default=1, help="threads for fitting trees (default: 1)")
     fit.add_argument(
         "--predictions",
         type=Path,
@@ -84,9 +84,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     _add_members(predict)
     predict.add_argument(
-        "--ensemble", type=Path, required=True, metavar="FILE.json", help="what `nucleus ensemble fit` wrote"
+        "--ensemble", type=Path, required=True, metavar="FILE.json", help="file that `nucleus ensemble fit` wrote"
     )
-    options.add_output(predict, "where the results go")
+    options.add_output(predict, "folder of the results")
 
 
 def run(args: argparse.Namespace) -> int:

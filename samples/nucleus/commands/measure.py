@@ -24,7 +24,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, and folders of them")
     options.add_planes(command)
     options.add_pixel_size(command)
-    options.add_output(command, "where nuclei.csv and images.csv go")
+    options.add_output(command, "folder of nuclei.csv and images.csv")
 
 
 def run(args: argparse.Namespace) -> int:

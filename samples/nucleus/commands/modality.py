@@ -22,13 +22,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--clusters", type=options.positive, default=3, metavar="K", help="number of groups (default: %(default)s)"
     )
-    command.add_argument("--seed", type=options.number, default=0, help="of the clustering (default: %(default)s)")
+    command.add_argument("--seed", type=options.number, default=0, help="seed of the clustering (default: %(default)s)")
     command.add_argument(
         "--output",
         type=Path,
         metavar="FILE",
-        help=f"the file to write; it must not be there yet (default: {CLASSES_FILE} in the data set, where every "
-        "command finds it by itself; another is named with --classes)",
+        help=f"the file to write, which must not exist yet (default: {CLASSES_FILE} in the data set, where every "
+        "command finds it; name any other file with --classes)",
     )
 
 

@@ -24,7 +24,7 @@ def add_repeated(
         command: The command.
         option: The option, such as "--set".
         read: Function from the text of a value to the value.
-        metavar: Stands for the value in the help.
+        metavar: Placeholder of the value in the help.
         summary: Help text.
         **more: Further arguments of `add_argument`.
     """
@@ -59,9 +59,9 @@ def add_dataset(command: argparse.ArgumentParser) -> None:
         command,
         Path("datasets/nucleus"),
         "folder of a data set, its CSV or JSON file, or a file *.sets.json that lists several data sets (default: "
-        "%(default)s). Of stage1_train, --subset=val is "
-        "the customary 25 images and train the rest; elsewhere val is a fifth where the data set has no val of its "
-        "own. --subset=all is all; others are folders, Usage values, testA..., and a+b is both",
+        "%(default)s). For stage1_train, --subset=val means "
+        "the 25 customary validation images and train the rest; elsewhere val is a fifth of the images unless the data "
+        "set has its own. Other subsets are all, folders, Usage values, testA...; a+b means both",
     )
 
 
@@ -147,7 +147,7 @@ def add_configuration(command: argparse.ArgumentParser, models: Sequence[str] = 
 
 
 def add_image_files(command: argparse.ArgumentParser) -> None:
-    """Adds image files that need not be in a data set."""
+    """Adds positional arguments for image files outside of a data set."""
     command.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="image files, and folders of them")
 
 
@@ -180,7 +180,12 @@ def add_pixel_size(command: argparse.ArgumentParser) -> None:
 
 def add_label_format(command: argparse.ArgumentParser) -> None:
     """Adds the option for the file format of label images."""
-    command.add_argument("--label-format", choices=("png", "tif"), default="png", help="of the label images")
+    command.add_argument(
+        "--label-format",
+        choices=("png", "tif"),
+        default="png",
+        help="format of the label images (default: %(default)s)",
+    )
 
 
 def add_trained(command: argparse.ArgumentParser) -> None:
@@ -189,11 +194,10 @@ def add_trained(command: argparse.ArgumentParser) -> None:
         "--weights",
         type=trained,
         metavar="{last,PATH}",
-        help="the last checkpoint in --logs, or a file (default: the weights that come with the project; "
-        "classical has none)",
+        help="the last checkpoint in --logs, or a file (default: the shipped weights; classical has none)",
     )
     add_views(command, ", as --set TEST_TIME_AUGMENTATION=...; --set 'TEST_TIME_SCALES=(0.8,1)' adds sizes")
-    add_output(command, "where the results go")
+    add_output(command, "folder of the results")
 
 
 def add_views(command: argparse.ArgumentParser, remark: str = "") -> None:
@@ -242,14 +246,14 @@ def _length(text: str) -> float:
 
 
 def number(text: str) -> int:
-    """Reads a whole number from 0 on."""
+    """Reads a whole number of 0 or more."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, received {text!r}")
     return int(text)
 
 
 def detection_iou(text: str) -> float:
-    """Reads an IoU above which a nucleus may count as found: no two predictions can match one nucleus."""
+    """Reads an IoU threshold from 0.5 to 1, above which no two predictions can match one nucleus."""
     return _number_between(0.5, text)
 
 
@@ -274,7 +278,7 @@ def folds(text: str) -> int | Path:
 
 
 def trained(text: str) -> str:
-    """Reads `last` or the name of a file: weights that have learned nuclei."""
+    """Reads `last` or the name of a file: weights trained on nuclei."""
     if text in (*PUBLISHED, RANDOM):
         raise argparse.ArgumentTypeError(f"{text!r} has not learned nuclei; give 'last' or the file of a trained model")
     return text

@@ -16,7 +16,9 @@ SUMMARY = "write trained weights as a small file with its settings, --set includ
 def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options."""
     options.add_configuration(command, tuple(NETWORKS))
-    command.add_argument("--weights", type=options.trained, required=True, metavar="{last,PATH}", help="what to pack")
+    command.add_argument(
+        "--weights", type=options.trained, required=True, metavar="{last,PATH}", help="weights to pack"
+    )
     command.add_argument("--output", type=Path, required=True, metavar="FILE.h5", help="the file to write")
     command.add_argument("--full-precision", action="store_true", help="keep float32 (default: half precision)")
 

@@ -7,7 +7,7 @@ import argparse
 from nucleus.commands import options
 from nucleus.commands.arguments import new_folder, wanted_images, wanted_model
 
-SUMMARY = "search the settings with which a U-Net's channels become nuclei, or those of a classical method"
+SUMMARY = "search the post-processing settings of a U-Net, or the settings of a classical method"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -18,8 +18,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
     options.add_division(
         command,
         "images with masks to score on (default: train, or the images that the run of the weights "
-        "was trained on, if it held out a fold: scores on images that thresholds were chosen on are too good, so "
-        "those of val are left to be scored on)",
+        "was trained on, if it held out a fold: scores on the images that settings were chosen on are too good, so "
+        "val is kept for scoring)",
         "score on",
     )
     options.add_repeated(
@@ -28,7 +28,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         options.setting,
         "NAME=VALUE,VALUE,…",
         "values of a setting, such as MARKER_THRESHOLD=0.4,0.6,0.8 or POSTPROCESS=watershed,random-walker; repeat "
-        "for more (default: thresholds and MIN_AREA, and what else a classical method depends on)",
+        "for more (default: thresholds and MIN_AREA, and the other main settings of a classical method)",
         dest="grid",
     )
     command.add_argument(

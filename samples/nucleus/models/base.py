@@ -1,4 +1,4 @@
-"""A nucleus model: images in, label images and scores out, whatever finds the nuclei."""
+"""The interface of all nucleus models: images in, label images and scores out."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Prediction(NamedTuple):
 
 
 class NucleusModel(ABC):
-    """Anything that finds nuclei.
+    """Base class of models that find nuclei.
 
         model = load_model()
         labels, scores = model.predict(image)[0]
 
     `predict` is all that most users need. A wrapper (test-time augmentation, several networks as one) takes evidence
-    instead: `observe` returns what the model sees in an image before it decides, `restore` brings that back from a
-    flipped, turned or scaled view of the image, and `conclude` makes one prediction of all evidence of one image.
+    instead: `observe` returns the model's intermediate result for an image, `restore` maps it from a flipped, turned or
+    scaled view back to the image, and `conclude` merges all evidence of one image into a prediction.
 
     Attributes:
         config: Settings of preprocessing, prediction and test-time augmentation.
@@ -48,33 +48,32 @@ class NucleusModel(ABC):
     def predict(self, images: np.ndarray | Sequence[np.ndarray]) -> list[Prediction]:
         """Finds the nuclei of one image or of many.
 
-        Images are preprocessed here, as they were in the model's training. Those of like size go through a network as
-        one batch.
+        Images are preprocessed here, as in the model's training. Images of one size go through a network as one batch.
 
         Args:
             images: An array or a list of arrays, `[H, W]` grey or `[H, W, C]` with 1 to 4 channels, of any real dtype;
                 see `nucleus.images.arrays.as_images`.
 
         Returns:
-            One prediction an image, in the order of the images.
+            One prediction per image, in the order of the images.
 
         Raises:
-            ValueError: An array is no image.
+            ValueError: An array is not an image.
         """
         return self._predict([self.prepare(image) for image in as_images(images)])
 
     @abstractmethod
     def fit(self, train: Any, val: Any, *, epochs: int | None = None, callbacks: Sequence[Any] = ()) -> Any:
-        """Learns from images whose nuclei are known.
+        """Fits the model to images with masks.
 
         Args:
-            train: Prepared `NucleusDataset` with masks and without preprocessing, to learn from.
-            val: Prepared `NucleusDataset` of other images, to watch the learning on.
-            epochs: Epochs in all, for a model that learns in epochs; by default those of its settings.
-            callbacks: Keras callbacks, for a network.
+            train: Prepared `NucleusDataset` with masks and without preprocessing, to train on.
+            val: Prepared `NucleusDataset` of other images, to validate on.
+            epochs: Total number of epochs of a network; by default that of its settings.
+            callbacks: Keras callbacks of a network.
 
         Returns:
-            The record of the learning.
+            The history of a network's training, or the report of a fit without epochs.
 
         Raises:
             ValueError: An image or a setting cannot be used.
@@ -96,10 +95,9 @@ class NucleusModel(ABC):
         return preprocess(image, self.config)
 
     def calibrate(self, image: np.ndarray) -> NucleusModel:
-        """Returns the model for the tiles of an image: whatever it derives from a whole image is that of this one.
+        """Returns the model for the tiles of an image, with image-wide values (such as a threshold) taken from it.
 
-        A network sees every place by itself and is its own; a threshold that is chosen anew for every image must be one
-        for all tiles.
+        All tiles then share one threshold. A network has no image-wide values and returns itself.
 
         Args:
             image: Preprocessed image, uint8 `[H, W, 3]` RGB.
@@ -117,13 +115,13 @@ class NucleusModel(ABC):
             images: uint8 `[H, W, 3]` RGB.
 
         Returns:
-            For every image a list of evidence, one entry for each look at it. Evidence of the default implementation
-            are the boxes, masks and scores of the predicted nuclei.
+            For every image a list of evidence, one entry per view or network. The default implementation's evidence
+            is the boxes, masks and scores of the predicted nuclei.
         """
         return [[_instances(prediction)] for prediction in self._predict(images)]
 
     def restore(self, evidence: Any, view: View, shape: tuple[int, int]) -> Any:
-        """Brings evidence from a view of an image back to the image.
+        """Maps evidence from a view of an image back to the image.
 
         Args:
             evidence: An entry of what `observe` returned for the view.
@@ -134,10 +132,10 @@ class NucleusModel(ABC):
         return *view.restore_instances(boxes, crops, shape), scores
 
     def conclude(self, evidence: Sequence[Any], shape: tuple[int, int]) -> Prediction:
-        """Makes one prediction of several looks at an image: nuclei that agree vote on pixels and score.
+        """Merges several pieces of evidence of an image into one prediction; by default, matching instances vote.
 
         Args:
-            evidence: Entries of what `observe` returned, brought back to the image by `restore`.
+            evidence: Entries that `observe` returned, mapped back to the image by `restore`.
             shape: (height, width) of the image.
         """
         boxes, masks, scores = merge_views(evidence, self.config.TEST_TIME_VOTES)
@@ -153,7 +151,7 @@ def predict(model: NucleusModel, image: np.ndarray) -> Prediction:
         image: `[H, W]` or `[H, W, C]`, see `NucleusModel.predict`.
 
     Raises:
-        ValueError: The array is no image.
+        ValueError: The array is not an image.
     """
     return model.predict(image)[0]
 
@@ -166,7 +164,7 @@ def preprocess(image: np.ndarray, config: PredictionSettings) -> np.ndarray:
         config: Settings STRETCH, STRETCH_QUANTILES, CLAHE, CLAHE_CLIP_LIMIT and CLAHE_TILE_GRID.
 
     Returns:
-        uint8 `[H, W, 3]` RGB; the image itself where the settings ask for nothing.
+        uint8 `[H, W, 3]` RGB; the image itself if all preprocessing is off.
     """
     if config.STRETCH:
         image = Stretch(*config.STRETCH_QUANTILES)(image)

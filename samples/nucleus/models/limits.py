@@ -1,7 +1,7 @@
-"""Limits that cut a prediction off: how a model tells that it may have found only part of the nuclei.
+"""Limits on the number of nuclei: how a model reports that it may have found only part of them.
 
-A model reports a limit when it reaches it, whatever wraps it. The report goes to the innermost `watch_limits` around
-the call, such as that of the tiles, which divide an image then; where nobody watches, it is logged as a warning.
+A model reports every limit that it reaches, whatever wraps the model. The report goes to the innermost `watch_limits`
+around the call, such as that of the tiles, which then divide the image; outside of any, it is logged as a warning.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ _reached: ContextVar[list[Limit] | None] = ContextVar("reached", default=None)
 
 
 def report_limit(limit: Limit) -> None:
-    """Tells those who watch that a limit was reached, or logs a warning where nobody does.
+    """Reports a limit to the innermost `watch_limits`; outside of any, logs a warning.
 
     Args:
-        limit: The limit.
+        limit: The limit that was reached.
     """
     reached = _reached.get()
     if reached is None:
@@ -65,7 +65,7 @@ def watch_limits() -> Iterator[list[Limit]]:
 
 @contextmanager
 def warn_of_limits(name: str) -> Iterator[None]:
-    """Logs a warning, once a setting, of the limits that are reached inside a block.
+    """Logs one warning per setting for the limits that are reached inside a block.
 
     Args:
         name: Name of the image, for the message.

@@ -1,4 +1,4 @@
-"""`load_model`, the one door to a model that finds nuclei."""
+"""`load_model`, which returns any kind of nucleus model."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ def load_model(
             recipe beside it, `.keras` of a U-Net, `.json` of a classical model or an ensemble); or the folder of a
             training run, whose best weights are taken, else its last checkpoint. A name comes before a file or folder
             of the same name.
-        config: Configuration of the detection; by default that of the recipe. A model with a configuration of its own
-            cannot be trained on unless a recipe is found too. Not with preset or settings, nor for a `.keras` or
-            `.json` file, which holds its own.
-        preset: Name of a preset that counts instead of the recipe's, for weights without a recipe.
+        config: Configuration of the detection; by default that of the recipe. Such a model cannot be fine-tuned unless
+            a recipe is found too. Not allowed with preset or settings, nor for a `.keras` or `.json` file, which holds
+            its own.
+        preset: Name of a preset that replaces the recipe's, or stands in for a missing recipe.
         settings: Attribute name -> value, on top of the recipe's, such as `{"DETECTION_NMS_THRESHOLD": 0.2}`.
-        model_dir: Folder in which a training of the model gets its own; nothing is written before.
+        model_dir: Parent folder of the model's training runs; nothing is written before training.
 
     Returns:
         The model, with the test-time augmentation and the tiles that its settings ask for.
 
     Raises:
-        ValueError: There is no such model or file, the file is another network's, a setting cannot be used, or
+        ValueError: There is no such model or file, the file belongs to another network, a setting cannot be used, or
             arguments contradict each other.
     """
     if config is not None and (preset or settings):
@@ -120,7 +120,7 @@ def classical_model(
 
     Args:
         preset: Name in `nucleus.models.classical.presets.PRESETS`; by default "watershed".
-        config: Configuration that counts instead of preset and settings.
+        config: Configuration that replaces preset and settings.
         settings: Attribute name -> value, on top of the preset.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Mask R-CNN as a nucleus model: settings, building, training, reading and painting."""
+"""Mask R-CNN as a nucleus model: settings, building, training, loading and painting."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from mrcnn.results import Instances
     from nucleus.datasets.dataset import NucleusDataset
 
-# Training images of DSB2018 that the lineage counts on, and its customary validation images among them.
+# Numbers of DSB2018 training images and of validation images among them in matterport's nucleus sample.
 _IMAGES, _VALIDATION_IMAGES = 657, 25
-# Images of one size that go through the network together, if so many are given at once.
+# Maximum number of images of one size in a prediction batch.
 _BATCH = 4
 # Layers whose shape depends on the number of classes, 81 in COCO.
 _COCO_HEADS = ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"]
@@ -104,7 +104,7 @@ class MaskRCNNModel(NetworkModel):
     """A Mask R-CNN that finds nuclei: a box for every nucleus, then its mask.
 
     Training and detection are two graphs with the same weights. Each is built when it is first needed, and the
-    detecting one takes over what the other has learned before it predicts.
+    detection graph takes over the trained weights before it predicts.
     """
 
     kind = "mask_rcnn"
@@ -163,7 +163,7 @@ class MaskRCNNModel(NetworkModel):
         return self.network.train_stages(train, val, epochs, augmentation, callbacks)
 
     def _detecting(self) -> MaskRCNN:
-        """Returns the network that detects, with the weights learned so far."""
+        """Returns the detection network with the current weights."""
         if self.network.mode == "inference":
             return self.network
         if self._detector is None:
@@ -188,7 +188,7 @@ class MaskRCNNModel(NetworkModel):
         ]
 
     def _detect(self, images: Sequence[np.ndarray]) -> list[Instances]:
-        """Returns what the network finds, and reports where it finds as much as it may."""
+        """Returns the network's detections, and reports images that reach the maximum number of them."""
         detections = self._detecting().detect_instances(images, _BATCH)
         for image, found in zip(images, detections, strict=True):
             if found.limit_reached:
@@ -204,7 +204,7 @@ class MaskRCNNModel(NetworkModel):
         """Paints boxes and masks into a label image by OVERLAP_RULE, FILL_HOLES and MIN_AREA."""
         labels, kept = paint(*instances, shape, self.config.OVERLAP_RULE)
         scores = np.asarray(instances[2], np.float32)[kept]
-        # As in a U-Net's post-processing: a hole is part of the area, and what is dropped may leave one.
+        # As in a U-Net's post-processing: a hole counts as area, and dropping a nucleus may leave one.
         labels = self._without_holes(labels)
         if self.config.MIN_AREA > 1:
             labels, large = drop_small(labels, self.config.MIN_AREA)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nucleus.datasets.dataset import NucleusDataset
     from trainkit.trainee import Trainee
 
-# Weights that training begins with and that are neither a file's nor published ones.
+# Initial weights that are neither a file's nor published.
 RANDOM = "none"
 
 
@@ -191,18 +191,18 @@ class NetworkModel(NucleusModel):
     ) -> dict[str, list[float]]:
         """Trains through the stages of the configuration.
 
-        Epochs that the model has behind it, after beginning with a checkpoint, are skipped, so a resumed run goes on in
-        the stage where it stopped. Every epoch leaves a checkpoint, a line in `training.csv` and an entry for
-        TensorBoard in `log_dir`. Images are preprocessed, augmented and mixed as the settings say.
+        Epochs that a checkpoint has completed are skipped, so a resumed run continues in the stage where it stopped.
+        Every epoch writes a checkpoint, a line in `training.csv` and an entry for TensorBoard in `log_dir`. Images are
+        preprocessed, augmented and mixed as the settings say.
 
         Args:
-            train: Prepared, with masks and without preprocessing, to learn from.
-            val: Other images, prepared in the same way, for the validation losses.
-            epochs: Ends the training at this epoch instead; see `trainkit.stages.lay_out_stages`.
-            callbacks: Keras callbacks; what they add to an epoch's logs is logged.
+            train: Prepared training set with masks, without preprocessing.
+            val: Prepared validation set with masks, without preprocessing, for the validation losses.
+            epochs: Last epoch; by default that of the last stage, see `trainkit.stages.lay_out_stages`.
+            callbacks: Keras callbacks; their additions to an epoch's logs are written too.
 
         Returns:
-            The logs by name, one value an epoch of this call.
+            The logs by name, one value for each epoch of this call.
 
         Raises:
             ValueError: An image or a setting cannot be used.
@@ -222,7 +222,7 @@ class NetworkModel(NucleusModel):
             self._learned = True
 
     def save(self, path: str | os.PathLike, dtype: str | None = None) -> None:
-        """Writes the weights, and beside them the recipe, with what the configuration has otherwise.
+        """Writes the weights, and beside them the recipe with all changed settings of the configuration.
 
         Args:
             path: File to write, ending in `.h5`.
@@ -240,11 +240,11 @@ class NetworkModel(NucleusModel):
 
     @abstractmethod
     def _begin(self, weights: str, path: Path | None) -> Trainee:
-        """Builds the network that trains, with the weights it begins with; see `begin`."""
+        """Builds the training network with its initial weights; see `begin`."""
 
     @abstractmethod
     def _load(self, weights: str | os.PathLike) -> Trainee:
-        """Builds the network that detects and loads its weights."""
+        """Builds the detection network and loads its weights."""
 
     @abstractmethod
     def _train(
@@ -257,7 +257,7 @@ PUBLISHED = ("coco", "imagenet")
 
 
 def _learning_flag(model: NetworkModel) -> keras.callbacks.Callback:
-    """Returns a callback that tells a model after every epoch that it has learned since it last predicted."""
+    """Returns a callback that notes after every epoch that the model's weights have changed since it last predicted."""
     import keras
 
     def learned(*_: Any) -> None:

@@ -1,4 +1,4 @@
-"""The kinds of models, and what is known of each without Keras."""
+"""The kinds of models, with everything about each that needs no Keras."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from nucleus.models.unet import NucleusUNetConfig, UNetModel
 from trainkit.settings import SettingsError
 
 ModelConfig = NucleusConfig | NucleusUNetConfig | ClassicalConfig
-# Models that learn by name; with them, all that commands offer. An entry is a class with its name, summary, presets and
-# default preset, and for networks their checkpoints' names and published weights.
+# Networks by name, and all models that commands offer. An entry is a class with its name, summary, presets and default
+# preset, and for networks their checkpoints' names and published weights.
 NETWORKS: dict[str, type[NetworkModel]] = {model.kind: model for model in (MaskRCNNModel, UNetModel)}
 MODELS: dict[str, type[NetworkModel] | type[ClassicalModel]] = {**NETWORKS, ClassicalModel.kind: ClassicalModel}
 DEFAULT_MODEL = MaskRCNNModel.kind
@@ -64,7 +64,7 @@ def make_config(
 
 
 def detection_config(recipe: Recipe, settings: Mapping[str, Any] | None = None) -> ModelConfig:
-    """Returns the configuration that detects with what a recipe trained.
+    """Returns the detection configuration of a recipe.
 
     Args:
         recipe: Recipe of the weights.
@@ -78,7 +78,7 @@ def detection_config(recipe: Recipe, settings: Mapping[str, Any] | None = None) 
 
 
 def last_checkpoint(model_dir: Path, name: str, models: Iterable[str] = tuple(NETWORKS)) -> Path:
-    """Returns the last checkpoint of the latest run, whichever of some models it trains.
+    """Returns the last checkpoint of the latest run of any of some models.
 
     Args:
         model_dir: Folder of the runs.
@@ -86,7 +86,7 @@ def last_checkpoint(model_dir: Path, name: str, models: Iterable[str] = tuple(NE
         models: Names in `NETWORKS`.
 
     Raises:
-        FileNotFoundError: There is none.
+        FileNotFoundError: There is no run with a checkpoint.
     """
     found, missing = [], []
     for model in models:

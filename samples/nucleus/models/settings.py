@@ -133,12 +133,12 @@ class ApplicationSettings(PredictionSettings):
         self.require_probability("COLOUR_TRANSFER", "COPY_PASTE", "COPY_PASTE_TOUCHING")
 
 
-# The batch of a training says nothing about detection, which runs image by image; nor does what training began with.
+# Training batches and initial weights are irrelevant to detection.
 _TRAINING_ONLY = ("GPU_COUNT", "IMAGES_PER_GPU", "ENCODER_WEIGHTS")
 
 
 def inference_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns those of a training's settings that also hold when its model detects.
+    """Returns the settings of a training that also apply to detection with its model.
 
     Args:
         settings: Attribute name -> value.

@@ -25,7 +25,7 @@ class FitSquare(Wrapper):
         self.side = side
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
-        """Leaves preprocessing to the model, which does it in the square."""
+        """Returns the image unchanged: the model preprocesses the square."""
         return image
 
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:

@@ -50,7 +50,7 @@ _show_progress: ContextVar[bool] = ContextVar("show_progress", default=False)
 
 
 class Tiles(Wrapper):
-    """A model that predicts large images in overlapping tiles; see the module's text for the rule at their seams.
+    """A model that predicts large images in overlapping tiles; see the module's docstring for the rule at their seams.
 
     Args:
         model: Any nucleus model.
@@ -58,7 +58,7 @@ class Tiles(Wrapper):
         overlap: Least overlap of neighbouring tiles in pixels, at most half of `side`.
 
     Raises:
-        ValueError: A tile has no side, or the overlap is no part of it.
+        ValueError: `overlap` is not from 1 to half of `side`.
 
     Examples:
         >>> from nucleus.models.classical.model import ClassicalModel
@@ -76,7 +76,7 @@ class Tiles(Wrapper):
         self.side, self.overlap = side, overlap
 
     def calibrate(self, image: np.ndarray) -> NucleusModel:
-        """Calibrates the model that is wrapped; see `NucleusModel.calibrate`."""
+        """Calibrates the wrapped model; see `NucleusModel.calibrate`."""
         return Tiles(self.model.calibrate(image), self.side, self.overlap)
 
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
@@ -85,7 +85,7 @@ class Tiles(Wrapper):
         if len(small) > 1:
             with watch_limits() as reached:
                 predictions = self.model._predict([images[index] for index in small])
-            # Which of them reached a limit is not known, so they are predicted one by one then.
+            # A batch does not say which of its images reached a limit, so they are then predicted one by one.
             found = {} if reached else dict(zip(small, predictions, strict=True))
         return [found[index] if index in found else self._predict_one(image) for index, image in enumerate(images)]
 
@@ -129,7 +129,7 @@ def tile_progress(show: bool = True) -> Iterator[None]:
     """Shows a progress bar of the tiles of every large image that is predicted inside a block.
 
     Args:
-        show: False shows none.
+        show: False to show no progress bar.
     """
     token = _show_progress.set(show)
     try:
@@ -223,7 +223,7 @@ def find_parts(prediction: Prediction, tile: Region, shape: tuple[int, int]) -> 
 
 
 def merge(parts: Sequence[Part], tiles: Sequence[Region], shape: tuple[int, int], overlap: int) -> Prediction:
-    """Makes one prediction of the nuclei of all tiles, by the rule in the module's text.
+    """Merges the nuclei of all tiles into one prediction, by the rule in the module's docstring.
 
     Args:
         parts: Nuclei of all tiles.

@@ -1,4 +1,4 @@
-"""Wrappers that take several looks at an image: test-time augmentation, and several networks as one."""
+"""Wrappers that merge several predictions of an image: test-time augmentation, and several networks as one."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from nucleus.models.wrapper import Wrapper
 
 
 class _Looks(Wrapper):
-    """A model that concludes from several looks at every image.
+    """A model that merges several pieces of evidence of every image.
 
     Args:
-        model: The model that prepares images and concludes.
+        model: The model that preprocesses images and merges the evidence.
     """
 
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
@@ -26,7 +26,7 @@ class _Looks(Wrapper):
 
 
 class TestTimeAugmentation(_Looks):
-    """A model that looks at flipped, turned and scaled views of every image and merges what it finds in them.
+    """Test-time augmentation: merges a model's evidence from flipped, turned and scaled views of every image.
 
     A U-Net's probabilities are averaged; of any other model the instances vote, see `nucleus.models.voting`.
 
@@ -40,11 +40,11 @@ class TestTimeAugmentation(_Looks):
         self.views = tuple(model.config.make_views() if views is None else views)
 
     def calibrate(self, image: np.ndarray) -> NucleusModel:
-        """Calibrates the model that is wrapped; see `NucleusModel.calibrate`."""
+        """Calibrates the wrapped model; see `NucleusModel.calibrate`."""
         return TestTimeAugmentation(self.model.calibrate(image), self.views)
 
     def observe(self, images: Sequence[np.ndarray]) -> list[list[Any]]:
-        """Returns the evidence of all views, brought back to the image; see `NucleusModel.observe`.
+        """Returns the evidence of all views, mapped back to the image; see `NucleusModel.observe`.
 
         Raises:
             ValueError: The model refuses a view; the message names it.
@@ -67,7 +67,7 @@ class Joint(_Looks):
     Averages the probabilities of U-Nets (Vuola, 2019, section 4.4.2); the instances of other models vote.
 
     Args:
-        models: One or more of one kind; the first one's settings hold.
+        models: One or more models of one kind; the first one's settings apply.
     """
 
     def __init__(self, models: Sequence[NucleusModel]):
@@ -79,7 +79,7 @@ class Joint(_Looks):
         return Joint([model.calibrate(image) for model in self.models])
 
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
-        # One model alone is itself: there is nothing to average and nobody to vote with.
+        # A single model has nothing to average or to vote with.
         return self.model._predict(images) if len(self.models) == 1 else super()._predict(images)
 
     def observe(self, images: Sequence[np.ndarray]) -> list[list[Any]]:
@@ -89,7 +89,7 @@ class Joint(_Looks):
 
 
 def with_views(model: NucleusModel) -> NucleusModel:
-    """Returns the model with the test-time augmentation of its settings; the model itself where they ask for none.
+    """Returns the model with the test-time augmentation of its settings; the model itself if that is off.
 
     Args:
         model: Any nucleus model.

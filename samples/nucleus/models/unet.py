@@ -1,4 +1,4 @@
-"""U-Nets and FCN-8s as nucleus models: settings, building, training, reading and post-processing."""
+"""U-Nets and FCN-8s as nucleus models: settings, building, training, loading and post-processing."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class UNetModel(NetworkModel):
         from nucleus.augmentation.augmenters import make_augmentation
 
         self.network.config = self.training_config
-        # Every connected region is a nucleus to a U-Net, so what comes in from outside may be the mirror image.
+        # A U-Net takes every connected region as a nucleus, so areas beyond the edge may be mirror images.
         augmentation = make_augmentation(self.training_config.AUGMENTATION, mirror=True)
         return self.network.train(train, val, epochs, augmentation, callbacks)
 
@@ -121,7 +121,7 @@ class UNetModel(NetworkModel):
 
 
 def mean_probabilities(evidence: Sequence[np.ndarray]) -> np.ndarray:
-    """Averages the channels' probabilities of several looks at an image.
+    """Averages the channels' probabilities of several views or networks.
 
     Args:
         evidence: Arrays float32 `[H, W, channels]` in 0..1.

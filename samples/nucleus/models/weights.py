@@ -1,4 +1,4 @@
-"""Weights files: which one is meant, and the recipe of the network that it belongs to."""
+"""Lookup of weights files and their recipes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from nucleus.models.registry import DEFAULT_MODEL, MODELS, NETWORKS, last_checkp
 from nucleus.models.settings import ApplicationSettings
 
 LAST = "last"
-# Shipped weights that stand for their kind where no others are named.
+# Default weights of each kind, among the shipped ones.
 _SHIPPED = {"mask_rcnn": "nucleus_small.h5", "unet": "nucleus_unet.h5"}
 
 
 class WeightsNotFoundError(ValueError):
-    """No weights are where they were looked for."""
+    """A weights file was not found."""
 
 
 def find_recipe(weights: str | os.PathLike) -> Recipe | None:
@@ -54,15 +54,15 @@ def read_recipe(path: str | os.PathLike) -> Recipe:
 
 
 def choose_recipe(found: Recipe | None, model: str | None = None, preset: str | None = None) -> Recipe:
-    """Returns the configuration to start from.
+    """Returns the recipe to start from.
 
     Args:
         found: Recipe of the weights, if they have one.
-        model: Name of the model that was asked for, if one was.
-        preset: Name of the preset that was asked for, if one was; the weights' own settings do not count then.
+        model: Name of the requested model; None for the weights' own.
+        preset: Name of the requested preset, which replaces the weights' own settings; None to keep them.
 
     Returns:
-        The weights' own recipe unless something else was asked for. A preset without a model is taken from the
+        The weights' own recipe unless a model or preset is requested. A preset without a model is taken from the
         weights' model, else from the first model that has one of that name.
 
     Raises:
@@ -130,7 +130,7 @@ def last_weights(model_dir: str | os.PathLike, model: str | None = None, name: s
 def starting_weights(
     weights: str, model_dir: str | os.PathLike, model: str | None = None, name: str | None = None
 ) -> Path | None:
-    """Returns the file that a training begins with; None where it begins with random or published weights.
+    """Returns the file of a training's initial weights; None for random or published weights.
 
     Args:
         weights: "none", "coco", "imagenet", "last" or a file.
@@ -139,7 +139,7 @@ def starting_weights(
         name: NAME of the run's configuration; None for the application's.
 
     Raises:
-        FileNotFoundError: There is no run to go on with.
+        FileNotFoundError: There is no run to resume.
         WeightsNotFoundError: There is no such file.
     """
     if weights in (*PUBLISHED, RANDOM):
@@ -160,13 +160,13 @@ def trained_weights(
     Args:
         weights: "last", a file, or None for the shipped weights.
         model_dir: Folder of the runs.
-        model: Name of the model that was asked for, if one was.
-        preset: Name of the preset that was asked for, if one was.
+        model: Name of the requested model; None for any.
+        preset: Name of the requested preset; None for any.
         name: NAME of the run's configuration; None for the application's.
-        default_model: Model whose shipped weights are meant where nothing is asked for.
+        default_model: Model whose shipped weights are the default.
 
     Returns:
-        The file, or None where the model or preset asked for has no weights.
+        The file; None if the requested model or preset has no weights.
 
     Raises:
         ValueError: There is no such file, or the model has no weights and some are given.
