@@ -1,8 +1,8 @@
-"""The moving average of the weights that an optimizer keeps, in place of the weights for a while.
+"""Temporary use of an optimizer's moving average of the weights in place of the weights.
 
 Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992, with an exponential average as in
-Adam's paper (Kingma and Ba 2015, section 7.2). What is scored, kept as the best, and written into weights files is the
-average; training goes on from the weights themselves.
+Adam's paper (Kingma and Ba 2015, section 7.2). The average is scored, kept as the best and written into weights files;
+training continues from the weights themselves.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import numpy as np
 
 @contextmanager
 def averaged_weights(model: keras.Model, optimizer: keras.Optimizer | None = None) -> Iterator[list[np.ndarray]]:
-    """Gives a model the averages of its trainable weights, and takes them back at the end.
+    """Replaces a model's trainable weights by their averages inside a block, and restores them at the end.
 
     Args:
         model: The model, up to date (see `trainkit.checkpoint.synchronise`).
-        optimizer: Keeps the averages; by default the one that the model is compiled with, if any.
+        optimizer: Optimizer that keeps the averages; by default the one that the model is compiled with, if any.
 
     Yields:
         The weights themselves, in the order of `model.trainable_variables`; empty, and the model untouched, where the

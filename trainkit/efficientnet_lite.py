@@ -55,7 +55,7 @@ def efficientnet_lite0_features(x: Any, batch_norm: Callable[..., Any] = BatchNo
 
     Args:
         x: `[B, H, W, 3]`, RGB as (pixels - `PIXEL_MEAN`) / `PIXEL_SCALE`, H and W multiples of 32.
-        batch_norm: Makes a batch normalisation layer from `epsilon` and `name`, for a model that freezes its own.
+        batch_norm: Function from `epsilon` and `name` to a batch normalisation layer, for a model that freezes it.
 
     Returns:
         Stride -> the last features with that stride, outputs of a linear projection: 2 (16 channels), 4 (24), 8 (40),

@@ -1,4 +1,4 @@
-"""Optimizers by name, known without Keras."""
+"""Optimizers by name; listing them needs no Keras."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arithmetic that a network is built for: a choice, or what suits the processor. Known without Keras."""
+"""Numerical precision of a network: explicit, or chosen for the processor. Needs no Keras."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from functools import lru_cache
 from pathlib import Path
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "auto")
-# Names that Linux gives to a processor's instructions for products of bfloat16.
+# Linux's names of processor instructions for products of bfloat16.
 _BFLOAT16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
 _CPU_INFO = Path("/proc/cpuinfo")
 
 
 def resolve_precision(precision: str) -> str:
-    """Returns the dtype policy that a setting means.
+    """Returns the dtype policy for a setting.
 
     Args:
-        precision: One of `PRECISIONS`. "auto" asks the processor, whatever accelerator there is: 16-bit arithmetic
-            with float32 weights where TensorFlow runs on one that multiplies bfloat16, else float32.
+        precision: One of `PRECISIONS`. "auto" depends on the processor, whatever accelerator there is: 16-bit
+            arithmetic with float32 weights where TensorFlow runs on one that multiplies bfloat16, else float32.
 
     Raises:
-        ValueError: It is another.
+        ValueError: The precision is unknown.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}. Received: {precision!r}")
@@ -28,7 +28,7 @@ def resolve_precision(precision: str) -> str:
         return precision
     import keras
 
-    # TensorFlow's kernels use the instructions; other backends may do the sums one by one.
+    # TensorFlow's kernels use the instructions; other backends may not.
     fast = keras.backend.backend() == "tensorflow" and multiplies_bfloat16()
     return "mixed_bfloat16" if fast else "float32"
 

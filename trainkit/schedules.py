@@ -8,17 +8,17 @@ import keras
 
 
 def warmup_cosine(step: int, total: int, warmup: int) -> float:
-    """Returns the share of the learning rate at a step: a straight rise, then half a cosine down to 0.
+    """Returns the factor of the learning rate at a step: a linear warm-up, then half a cosine down to 0.
 
     Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017, eq. 5, for a single run.
 
     Args:
-        step: Steps behind, from 0 on.
-        total: Steps in all.
-        warmup: Steps of the rise, fewer than `total`.
+        step: Number of completed steps.
+        total: Total number of steps.
+        warmup: Steps of the warm-up, fewer than `total`.
 
     Returns:
-        Above 0 and at most 1.
+        Factor above 0 and at most 1.
     """
     if step < warmup:
         return (step + 1) / (warmup + 1)
@@ -26,19 +26,19 @@ def warmup_cosine(step: int, total: int, warmup: int) -> float:
 
 
 class WarmupCosine(keras.callbacks.Callback):
-    """Sets the learning rate before every step of a stage; a resumed training goes on where it was.
+    """Sets the learning rate before every step of a stage; a resumed training continues the schedule.
 
-    A training that goes on with another `total` bends the rest of its curve towards the new end.
+    A training resumed with another `total` bends the rest of its curve towards the new end.
 
     Args:
-        learning_rate: The highest.
+        learning_rate: Peak learning rate.
         total: Steps of the stage.
-        warmup: Steps of the rise, fewer than `total`.
-        steps_per_epoch: Steps of an epoch.
+        warmup: Steps of the warm-up, fewer than `total`.
+        steps_per_epoch: Steps per epoch.
         begin: Epochs before the stage.
 
     Raises:
-        ValueError: The stage is no longer than its rise.
+        ValueError: The stage is no longer than its warm-up.
     """
 
     def __init__(self, learning_rate: float, total: int, warmup: int, steps_per_epoch: int, begin: int = 0):

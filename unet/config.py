@@ -1,4 +1,4 @@
-"""Configuration of a U-Net: network, training, and the way from channels to nuclei."""
+"""Configuration of a U-Net: network, training and post-processing."""
 
 from __future__ import annotations
 
@@ -143,8 +143,8 @@ class UNetConfig(Settings):
     # Factor of the sum of squares of the kernels that is added to the loss (L2). Of AdamW the share of the kernels
     # that a step takes off them, over the learning rate.
     WEIGHT_DECAY = 0.0
-    # Momentum of a moving average of the weights, which is then what training hands over (Polyak averaging); 0 hands
-    # over the weights themselves.
+    # Momentum of a moving average of the weights, which is scored and written in their place (Polyak averaging); 0
+    # switches it off.
     AVERAGE_MOMENTUM = 0.0
     # Norm to which the gradient of all weights together is clipped; None does not clip.
     GRADIENT_CLIP_NORM = None
@@ -154,7 +154,7 @@ class UNetConfig(Settings):
     STEPS_PER_EPOCH = 80
     # Validation batches after each epoch; 0 switches validation losses off.
     VALIDATION_STEPS = 8
-    # Arithmetic, one of PRECISIONS: "float32"; 16-bit with float32 weights; or "auto", which asks the processor.
+    # Arithmetic, one of PRECISIONS: "float32"; 16-bit with float32 weights; or "auto", which depends on the processor.
     PRECISION = "float32"
     # Seed of weights, shuffling, augmentation and cropping.
     SEED = 0
@@ -378,7 +378,7 @@ def make_config(
 
     Args:
         preset: Key of `unet.presets.PRESETS`; None for the defaults alone.
-        settings: Value, or its text, by the attribute's name; see `Settings.update`.
+        settings: Attribute name -> value or text, see `Settings.update`.
         base: Class of the configuration.
 
     Returns:

@@ -21,7 +21,7 @@ UNKNOWN = "unknown"
 
 
 class Dataset(Protocol):
-    """Data set as training needs it; one that varies its images may have `draw_sample`, see `trainkit.samples`.
+    """Data set for training; one that varies its images may have `draw_sample`, see `trainkit.samples`.
 
     Attributes:
         image_ids: Indices of the images.
@@ -60,7 +60,7 @@ def training_sample(
         image_id: Index of the image in the data set.
         augmentation: imgaug augmenter, or None.
         rng: Generator of every random choice; None seeds one from the system.
-        warped: Whether CROP_SCALES and CROP_ROTATION apply; else windows are cut out as they are.
+        warped: True to apply CROP_SCALES and CROP_ROTATION; False to cut windows out unchanged.
 
     Returns:
         (image uint8 `[IMAGE_SIZE, IMAGE_SIZE, C]`, targets `[IMAGE_SIZE, IMAGE_SIZE, channels]`). The targets are
@@ -148,7 +148,7 @@ class TrainingBatches(SegmentationBatches):
 
 
 class ValidationBatches(SegmentationBatches):
-    """Batches of the same images in the same windows after every epoch, so that epochs compare.
+    """Batches of the same images in the same windows after every epoch, so that epochs are comparable.
 
     Images are neither augmented nor magnified or turned.
 
@@ -184,7 +184,7 @@ def _training_order(dataset: Dataset, config: UNetConfig) -> Order:
 
 
 def _groups(dataset: Dataset, ids: Sequence[int], *keys: str) -> dict[tuple[str, ...], list[int]]:
-    """Returns the images by what their `image_info` says under some keys."""
+    """Groups the images by the values of some keys of their `image_info`."""
     groups = collections.defaultdict(list)
     for image_id in ids:
         groups[tuple(dataset.image_info[image_id].get(key, UNKNOWN) for key in keys)].append(image_id)

@@ -19,8 +19,8 @@ def random_window(
     Args:
         image: `[H, W, C]`.
         labels: `[H, W]`.
-        side: Of the window, in pixels.
-        rng: Chooses the place.
+        side: Side of the window in pixels.
+        rng: Generator of the window's random place.
 
     Returns:
         (`[side, side, C]`, `[side, side]`).
@@ -43,7 +43,7 @@ def random_warped_window(
     rotation: float,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts the same window out of both at a random magnification and angle, as one resampling.
+    """Cuts the same window out of image and label image at a random magnification and angle, in one resampling.
 
     The magnification is drawn evenly on a logarithmic scale. The window lies in the image as far as it fits before it
     is turned; what is beyond the image is its mirror image, in the label image too.
@@ -51,10 +51,10 @@ def random_warped_window(
     Args:
         image: uint8 `[H, W, C]`.
         labels: Integer `[H, W]`, labels up to 2^24.
-        side: Of the window, in pixels of the result.
+        side: Side of the window in pixels of the result.
         scales: Least and largest magnification, above 0.
         rotation: Largest angle to either side, in degrees.
-        rng: Chooses magnification, angle and place.
+        rng: Generator of the random magnification, angle and place.
 
     Returns:
         (uint8 `[side, side, C]`, int32 `[side, side]`).
@@ -72,7 +72,7 @@ def random_warped_window(
 def warped_window(
     image: np.ndarray, labels: np.ndarray, side: int, scale: float, angle: float, centre: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts a window out of both, magnified and turned about its centre.
+    """Cuts a window out of image and label image, magnified and rotated about its centre.
 
     Pixels of the image are interpolated linearly and labels taken from the nearest pixel, both at the same places:
     outlines are neither shifted nor widened.
@@ -80,9 +80,9 @@ def warped_window(
     Args:
         image: uint8 `[H, W, C]`.
         labels: Integer `[H, W]`, labels up to 2^24.
-        side: Of the window, in pixels of the result.
+        side: Side of the window in pixels of the result.
         scale: Magnification.
-        angle: In degrees.
+        angle: Angle in degrees.
         centre: (y, x) of the window's centre from the image's upper left corner, in pixels of the image.
 
     Returns:

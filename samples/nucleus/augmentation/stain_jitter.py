@@ -1,4 +1,4 @@
-"""Varying the stains of a section: more or less haematoxylin, eosin and what is left, as between laboratories."""
+"""Random variation of a section's stains: haematoxylin, eosin and the residual, as between laboratories."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def jitter_stains(image: np.ndarray, rng: np.random.Generator, factor: float = 0
 
     Args:
         image: uint8 [H, W, 3] RGB.
-        rng: makes every random choice.
-        factor: an amount is multiplied by 1 - factor to 1 + factor.
-        offset: and up to this is added to it or taken off it, in units of optical density.
+        rng: Generator of every random choice.
+        factor: Largest relative change; amounts are multiplied by 1 - factor to 1 + factor.
+        offset: Largest value added to or subtracted from an amount, in units of optical density.
 
     Returns:
         uint8 [H, W, 3] RGB.

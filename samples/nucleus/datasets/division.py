@@ -1,6 +1,6 @@
 """The images that a model is scored or tuned on: a subset, or a fold that its training held out.
 
-Where it is known what weights were trained on, nobody scores them on that without asking for it.
+Images that weights are known to have been trained on are never used without an explicit request.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from nucleus.datasets.layouts.base import DatasetError
 from nucleus.datasets.source import ImageSource
 
 DEFAULT_FOLDS = 4
-# For `warn_if_seen`, of a training that begins with weights.
+# Argument `which` of `warn_if_seen` for the validation images of a training.
 VALIDATION = "the {} images to validate on: scores on them say little about new images"
 # Name of the images in errors and warnings.
 _THESE = "these {} images"
@@ -34,14 +34,14 @@ def choose_folds(
     seed: int = 0,
     only: Collection[str] | None = None,
 ) -> Folds:
-    """Returns folds: those of a file, or so many of a subset.
+    """Returns the folds of a file, or divides a subset into folds.
 
     Args:
         source: The data set.
         subset: Images to divide.
         folds: Number of folds, or a `folds.json`; by default four.
         seed: Seed of the division into folds.
-        only: Ids of the images of the subset that are divided; by default all.
+        only: Ids of the images of the subset to divide; by default all.
 
     Raises:
         DatasetError: The file or the data set cannot be used, or there are fewer images than folds.
@@ -75,17 +75,17 @@ def select_images(
     Args:
         source: The data set.
         weights: The model's weights file; None where it has none, or predictions come from elsewhere.
-        subset: Subset that was asked for; None for the default.
+        subset: Requested subset; None for the default.
         fold: Number of the fold of the subset to take, from 1 on; None for all of the subset.
         folds: Number of folds, or a `folds.json`; None for those of the weights' run, else four.
         seed: Seed of the division where `folds` is a number.
-        default: Subset where nothing is asked for.
-        own: Images to take instead of the default where the run of the weights held out a fold: that fold, the others,
-            or none.
+        default: Subset if none is requested.
+        own: Images to use instead of the default if the run of the weights held out a fold: that fold, the others, or
+            none.
         options: Other arguments of `NucleusDataset.load_nucleus`.
 
     Returns:
-        The prepared data set, and in a few words which images these are.
+        The prepared data set, and a short description of its images.
 
     Raises:
         DatasetError: Images of the fold are among those that the weights were trained on, there is no such fold, or an
@@ -122,7 +122,7 @@ def select_images(
 
 
 def require_unseen(weights: Path, ids: Collection[str], advice: str, which: str = _THESE) -> None:
-    """Makes sure that weights were not trained on images, as far as their run's folds tell.
+    """Raises an error if weights were trained on some of the images, according to their run's folds.
 
     Args:
         weights: The weights file.
@@ -142,7 +142,7 @@ def require_unseen(weights: Path, ids: Collection[str], advice: str, which: str 
 
 
 def warn_if_seen(weights: Path, ids: Collection[str], which: str = _THESE) -> None:
-    """Warns where weights were trained on some of the images, as far as their run's folds tell.
+    """Logs a warning if weights were trained on some of the images, according to their run's folds.
 
     Args:
         weights: The weights file.

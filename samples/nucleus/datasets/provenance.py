@@ -1,4 +1,4 @@
-"""Notes of what a folder was made from, so that a later call goes on with the same or is refused."""
+"""Notes of what a folder was made from, so that a later call resumes with the same inputs or is refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class ProvenanceError(ValueError):
-    """A folder was made from something else than what is given now, or does not say from what."""
+    """A folder was made from other inputs than those given now, or does not record its inputs."""
 
 
 def differences(noted: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
@@ -28,8 +28,8 @@ def differences(noted: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]
         given: The same facts now, as JSON-compatible values; tuples equal lists.
 
     Returns:
-        A phrase for each value, nested names joined by dots, such as "settings.SEED was 0, is now 3"; none where the
-        two say the same.
+        A phrase for each value, nested names joined by dots, such as "settings.SEED was 0, is now 3"; empty if the two
+        are equal.
     """
     before, now = dict(_values(_as_json(noted))), dict(_values(_as_json(given)))
     return [
@@ -40,7 +40,7 @@ def differences(noted: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]
 
 
 def require_same(where: str | Path, what: str, noted: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Refuses to go on with a folder that was made from something else.
+    """Raises an error if a folder was made from other facts than those given now.
 
     Args:
         where: The note or the folder, for the message.
@@ -63,7 +63,7 @@ def write_note(path: Path, facts: Mapping[str, Any]) -> None:
     """Writes a note as JSON.
 
     Args:
-        path: Destination.
+        path: File to write.
         facts: Everything that the folder's content depends on, as JSON-compatible values.
 
     Raises:
@@ -96,7 +96,7 @@ def read_note(path: Path, kind: Callable[..., _Note] = dict) -> _Note | None:
 
 
 def check_note(path: Path, what: str, given: Mapping[str, Any]) -> None:
-    """Makes sure that a folder was made from what is given now; warns where that was not noted.
+    """Raises an error if a folder was made from other facts; logs a warning if it has no note.
 
     Args:
         path: The note.
@@ -104,7 +104,7 @@ def check_note(path: Path, what: str, given: Mapping[str, Any]) -> None:
         given: The facts now, as JSON-compatible values.
 
     Raises:
-        ProvenanceError: It was made from something else, or the note cannot be read.
+        ProvenanceError: The folder was made from other facts, or the note cannot be read.
     """
     noted = read_note(path)
     if noted is None:

@@ -17,7 +17,7 @@ class ImageSource:
 
     Attributes:
         path: Folder of the data set, or its one CSV or JSON file.
-        layout: Name in `nucleus.datasets.layouts.LAYOUTS`; None to be detected from what is there.
+        layout: Name in `nucleus.datasets.layouts.LAYOUTS`; None to detect it.
         classes: CSV file with the modality of every image; None for what the data set says.
         memory_limit: Bytes of decoded images and label images that each subset keeps in memory; None for the default of
             `NucleusDataset`.
@@ -48,7 +48,7 @@ class ImageSource:
             The prepared data set.
 
         Raises:
-            DatasetError: An image is missing, or an id of `only`.
+            DatasetError: An image, or an id of `only`, is missing.
         """
         limit = {} if self.memory_limit is None else {"memory_limit": self.memory_limit}
         dataset = NucleusDataset(fit=fit, planes=self.planes, pixel_size=self.pixel_size, **limit)

@@ -21,7 +21,7 @@ from nucleus.prediction.predictions import ModelPredictions
 if TYPE_CHECKING:
     from nucleus.datasets.dataset import NucleusDataset
 
-# Folds of a fit that is given no others.
+# Default number of folds of a fit.
 _FOLDS = 4
 
 
@@ -46,7 +46,7 @@ class EnsembleModel(NucleusModel):
         if ensemble is not None:
             check_members(ensemble.members, members)
         self.members, self.ensemble, self.files = dict(members), ensemble, dict(files or {})
-        # Members preprocess images and have views of their own.
+        # Members preprocess images and have test-time augmentation of their own.
         self.config = PredictionSettings()
 
     @classmethod
@@ -78,10 +78,10 @@ class EnsembleModel(NucleusModel):
         callbacks: Sequence[Any] = (),
         settings: FitSettings | None = None,
     ) -> Fitted:
-        """Learns which of the members' nuclei are good, on images that no member was trained on.
+        """Learns to predict the quality of the members' nuclei, on images that no member was trained on.
 
         Args:
-            train: Prepared, with masks and without preprocessing.
+            train: Prepared data set with masks, without preprocessing.
             val: Not used: scores are cross-validated over the folds of `train`.
             epochs: Not used: the number of trees is a setting.
             callbacks: Not used.

@@ -1,4 +1,4 @@
-"""The members of an ensemble as a user names them: weights files that are run, or folders of predictions."""
+"""The members of an ensemble: weights files to run, or folders of predictions."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Members:
 
     @classmethod
     def of(cls, pairs: Iterable[tuple[str, Path]], settings: Mapping[str, Any]) -> Members:
-        """Returns the members of (name, path) pairs, in which a name may occur again.
+        """Returns the members of (name, path) pairs; pairs of one name are one member.
 
         Args:
-            pairs: Name and path of each.
+            pairs: Name and path of each weights file or folder.
             settings: Attribute name -> value, on top of the recipes of the weights files.
 
         Raises:
@@ -71,13 +71,13 @@ class Members:
         return self.settings.get(_VIEWS, "none") if self.run else None
 
     def require_unseen(self, ids: Collection[str]) -> None:
-        """Makes sure that no member that is run was trained on images.
+        """Raises an error if a member that is run was trained on some of the images.
 
         Args:
             ids: Ids of the images.
 
         Raises:
-            DatasetError: A member was trained on some of them, as far as its run's folds tell.
+            DatasetError: A member was trained on some of the images, according to its run's folds.
         """
         for name in self.run:
             require_unseen(self.paths[name][0], ids, _EACH_FOLD)
@@ -95,7 +95,7 @@ class Members:
         return {_VIEWS: self.views}
 
     def differing_views(self, about: Mapping[str, Any]) -> str | None:
-        """Returns the test-time augmentation that an ensemble was fitted to, where it is another one than the members'.
+        """Returns the test-time augmentation that an ensemble was fitted with if it differs from the members'.
 
         Args:
             about: Note of the ensemble's file.

@@ -19,7 +19,7 @@ from nucleus.models.base import Prediction
 from trainkit.files import write_text
 
 _FORMAT = "nucleus ensemble"
-# To be raised when the file changes, or what a feature means.
+# To be incremented when the file format or the meaning of a feature changes.
 _VERSION = 1
 
 
@@ -30,7 +30,7 @@ class Combination:
     Attributes:
         labels: int32 `[H, W]`, 0 background, 1..N one nucleus each.
         scores: float32 `[N]`, the predicted IoU of each nucleus with the truth, 0..1.
-        picked: Names of the members that the nuclei are from, N names.
+        picked: Name of the member that each of the N nuclei is from.
     """
 
     labels: np.ndarray
@@ -43,9 +43,9 @@ class Rules:
     """Rules by which masks are chosen, given their predicted IoU; see `nucleus.ensemble.selection.select`.
 
     Attributes:
-        threshold: Least predicted IoU of a mask that stays.
-        nms_threshold: IoU with a better mask above which one goes.
-        least_visible: Least part of a mask that better ones leave.
+        threshold: Minimum predicted IoU of a mask that is kept.
+        nms_threshold: IoU with a better mask above which a mask is dropped.
+        least_visible: Minimum fraction of a mask that better ones leave uncovered.
     """
 
     threshold: float = 0.3
@@ -80,7 +80,7 @@ class Ensemble:
     Attributes:
         members: Names of the models.
         groups: Groups of features, of `nucleus.ensemble.features.GROUPS`.
-        models: Trees of each of the models that are averaged.
+        models: Trees of each of the averaged models.
         rules: Rules by which masks are chosen.
         about: Notes on the fit and its scores, JSON-compatible.
         weights: Weights file of each member, relative to the ensemble's file; empty where members are given by name.
@@ -128,17 +128,17 @@ class Ensemble:
         """Writes the ensemble as JSON.
 
         Args:
-            path: The file.
+            path: File to write.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: The file cannot be written.
         """
         content = {
             "format": _FORMAT,
             "version": _VERSION,
             "members": list(self.members),
             "groups": list(self.groups),
-            # What the columns were when it was fitted: another version of this project may compute others.
+            # The columns at the time of the fit: another version of this project may compute others.
             "features": feature_names(self.groups, self.members),
             "rules": asdict(self.rules),
             "about": dict(self.about),
@@ -149,20 +149,20 @@ class Ensemble:
 
 
 def check_members(expected: tuple[str, ...], given: Mapping[str, Any]) -> None:
-    """Makes sure that the members are those that an ensemble was fitted with.
+    """Raises an error if the members are not those that an ensemble was fitted with.
 
     Raises:
-        ValueError: They are not.
+        ValueError: The members differ.
     """
     if set(expected) != set(given):
         raise ValueError(f"The ensemble was fitted with {', '.join(expected)}. Received: {', '.join(given) or 'none'}")
 
 
 def is_ensemble(path: str | os.PathLike) -> bool:
-    """Returns whether a JSON file says that it is an ensemble's.
+    """Returns whether a JSON file is that of an ensemble, judged by its format entry.
 
     Args:
-        path: The file.
+        path: The JSON file.
 
     Raises:
         OSError: The file cannot be read.
@@ -175,14 +175,14 @@ def is_ensemble(path: str | os.PathLike) -> bool:
 
 
 def read_ensemble(path: str | os.PathLike) -> Ensemble:
-    """Reads what `Ensemble.save` wrote.
+    """Reads an ensemble from a file that `Ensemble.save` wrote.
 
     Args:
-        path: The file.
+        path: The JSON file.
 
     Raises:
-        ValueError: It is no such file, is damaged, or needs features that this version does not compute.
-        OSError: It cannot be read.
+        ValueError: The file holds no ensemble, is damaged, or needs features that this version does not compute.
+        OSError: The file cannot be read.
     """
     try:
         return _parse(json.loads(Path(path).read_bytes()))

@@ -32,16 +32,16 @@ def run_ensemble(
     """Finds the nuclei in every image of a dataset and writes the results.
 
     Args:
-        ensemble: Fitted with these members.
+        ensemble: Ensemble fitted with these members.
         members: Name -> function that finds the nuclei of an image.
-        dataset: Prepared, without preprocessing.
+        dataset: Prepared data set without preprocessing.
         output: Folder of the results of `nucleus.prediction.detection.write_detections`, with predicted IoU
             as scores, and `picks.csv`: ImageId, label and member of each nucleus.
         formats: Names in `nucleus.prediction.writers.WRITERS`.
-        progress: Shows a progress bar.
+        progress: True to show a progress bar.
 
     Returns:
-        The run, and by member its nuclei and their part, see `nucleus.ensemble.report.share`.
+        The run, and for each member the number and the share of its nuclei, see `nucleus.ensemble.report.share`.
 
     Raises:
         ValueError: The members are not the ensemble's.
@@ -72,10 +72,10 @@ def write_out_of_fold(
         dataset: Data set that the examples were made from.
         output: Folder of the results.
         formats: Names in `nucleus.prediction.writers.WRITERS`.
-        progress: Shows a progress bar.
+        progress: True to show a progress bar.
 
     Returns:
-        The run, and by member its nuclei and their part, see `nucleus.ensemble.report.share`.
+        The run, and for each member the number and the share of its nuclei, see `nucleus.ensemble.report.share`.
 
     Raises:
         OSError: A result cannot be written.

@@ -21,14 +21,14 @@ _SAME_FOLD = "Hold out what they held out, or begin with other weights"
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """Images to learn from and images to validate on.
+    """Images to train on and images to validate on.
 
     Attributes:
         source: The data set.
-        subset: Subset to learn from.
+        subset: Subset to train on.
         val_subset: Subset to validate on.
-        fold: Number of the fold of both subsets together to validate on, from 1 on; the others are learned. None for
-            the subsets as they are.
+        fold: Number, from 1 on, of the fold of both subsets together to validate on; the other folds are trained on.
+            None for the subsets as they are.
         folds: Number of folds, or a `folds.json`; None for four.
     """
 
@@ -39,15 +39,15 @@ class TrainingImages:
     folds: int | Path | None = None
 
     def divide(self, weights: Path | None, model: str, seed: int) -> Folds | None:
-        """Returns the folds with the one that is held out; None where subsets are taken. A resumed run keeps its own.
+        """Returns the folds and the held-out one; None where subsets are used. A resumed run keeps its own folds.
 
         Args:
-            weights: Weights file that training begins with, if it begins with one.
+            weights: File of the initial weights; None if they are not in a file.
             model: Name in `nucleus.models.registry.NETWORKS`.
-            seed: Divides the images where `folds` is a number.
+            seed: Seed of the division into folds, if `folds` is a number.
 
         Raises:
-            DatasetError: The weights learned images of the fold, or a run that goes on held out another one.
+            DatasetError: The weights were trained on images of the fold, or the resumed run held out another one.
         """
         refuse_folds_alone(self.fold, self.folds)
         run = None if weights is None else NETWORKS[model].run_files.run_of(weights)
@@ -63,14 +63,14 @@ class TrainingImages:
         return folds
 
     def load(self, folds: Folds | None, weights: Path | None = None) -> tuple[NucleusDataset, NucleusDataset]:
-        """Reads the images, and makes the label images that are not cached yet.
+        """Reads the images, and makes the label images that are not yet cached.
 
         Args:
             folds: Folds from `divide`.
-            weights: Weights file that training begins with; a warning says where it has learned validation images.
+            weights: File of the initial weights; a warning is logged if they were trained on validation images.
 
         Returns:
-            Prepared data sets to learn from and to validate on, without preprocessing.
+            Prepared data sets to train on and to validate on, without preprocessing.
 
         Raises:
             DatasetError: An image cannot be used.
@@ -94,7 +94,7 @@ class TrainingImages:
         return choose_folds(self.source, self._both, self.folds, seed)
 
     def _folds_of_run(self, run: Path, seed: int) -> Folds | None:
-        """Returns the folds of a run that goes on; refuses others, whose validation images it has learned."""
+        """Returns the folds of a resumed run; refuses others, whose validation images it was trained on."""
         path = run / FOLDS_FILE
         own = read_folds(path) if path.is_file() else None
         if self.fold is None:

@@ -1,4 +1,4 @@
-"""The recipe of a training: what is asked for, on top of what the weights were trained with."""
+"""The recipe of a training: the user's settings on top of the initial weights' recipe."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def training_recipe(base: Recipe, weights: str, settings: Mapping[str, Any], ste
 
     Args:
         base: Recipe to begin from, see `nucleus.models.weights.choose_recipe`.
-        weights: Weights that the training begins with: "none", "coco", "imagenet", "last" or a file.
-        settings: Attribute name -> value that the user asked for.
-        steps: Steps an epoch; None for the recipe's.
+        weights: Initial weights: "none", "coco", "imagenet", "last" or a file.
+        settings: Attribute name -> value, chosen by the user.
+        steps: Steps per epoch; None for the recipe's.
 
     Raises:
         ValueError: A setting cannot be used, or ENCODER_WEIGHTS contradict `weights`.
@@ -40,7 +40,7 @@ def scratch_recipe(base: Recipe, asked: Mapping[str, Any]) -> Recipe:
 
     Args:
         base: Recipe to begin from.
-        asked: Attribute name -> value that the user asked for; these come before what random weights need.
+        asked: Attribute name -> value, chosen by the user; takes precedence over the settings for random weights.
 
     Raises:
         SettingsError: A setting cannot be used.

@@ -1,4 +1,4 @@
-"""Trainings in folders of their own that go on where they were stopped, for commands that start many."""
+"""Resumable trainings in folders of their own, for commands that start many."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trainkit.files import atomic_path
 from trainkit.runs import RunFiles
 from trainkit.stages import lay_out_stages
 
-# The copy's name is no checkpoint's: training counts its epochs from 0.
+# Not the name of a checkpoint, so that training counts its epochs from 0.
 _BEGIN = "begin.h5"
 
 
@@ -53,7 +53,7 @@ def train_or_resume(
     val_dataset: NucleusDataset,
     epochs: int | None = None,
 ) -> Path:
-    """Trains a model to the end of its stages, or resumes a training that was stopped.
+    """Trains a model to the end of its stages, or resumes an interrupted training.
 
     The training's folder gets `recipe.json` and `images.json`, by which a later call with other settings or images is
     refused.

@@ -1,4 +1,4 @@
-"""Tuning of settings that need no training, on images whose nuclei are known."""
+"""Tuning of settings that need no training, on images with masks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nucleus.models.registry import ModelConfig
 from nucleus.models.unet import mean_probabilities
 from trainkit.search import TuningReport
 
-# What is tried unless something else is asked for.
+# Values that are tried by default.
 DEFAULT_GRID: dict[str, tuple[Any, ...]] = {
     "MASK_THRESHOLD": (0.3, 0.4, 0.5, 0.6, 0.7),
     "MARKER_THRESHOLD": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
@@ -36,16 +36,16 @@ def tune(
 ) -> TuningReport:
     """Tries settings of a classical model, or thresholds and methods with which a U-Net's channels become nuclei.
 
-    The score is the mAP of the 2018 Data Science Bowl. Settings that score best on some images flatter the model on
-    these: score it on others.
+    The score is the mAP of the 2018 Data Science Bowl. It is optimistic on the images that settings were chosen on:
+    evaluate the model on others.
 
     Args:
         model: A classical model or a U-Net, with or without test-time augmentation.
-        dataset: Prepared, with masks and without preprocessing. What a U-Net predicts for its images is held in memory,
+        dataset: Prepared data set with masks, without preprocessing. A U-Net's predictions for it are held in memory,
             12 bytes a pixel with three channels.
-        grid: Setting -> values to try; by default those that matter to the model.
+        grid: Setting -> values to try; by default the model's main settings.
         search: See `trainkit.search.search_settings`.
-        progress: Shows a progress bar.
+        progress: True to show a progress bar.
 
     Returns:
         The report of all trials.
@@ -76,7 +76,7 @@ def parse_values(config: ModelConfig, name: str, text: str) -> tuple[Any, ...]:
     Args:
         config: Configuration that determines the setting's type and permitted values.
         name: Name of the setting.
-        text: The list.
+        text: The comma-separated list.
 
     Raises:
         ValueError: A value is missing, or the setting cannot have it.
@@ -88,10 +88,10 @@ def parse_values(config: ModelConfig, name: str, text: str) -> tuple[Any, ...]:
 
 
 def split_values(text: str) -> list[str]:
-    """Splits a list at its commas, but for those inside brackets: `(8,16),(16,32)` are two values.
+    """Splits a list at its commas, except those inside brackets: `(8,16),(16,32)` are two values.
 
     Args:
-        text: The list.
+        text: The comma-separated list.
     """
     values, depth = [""], 0
     for letter in text:

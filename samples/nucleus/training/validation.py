@@ -23,7 +23,7 @@ def validation_callbacks(model: NetworkModel, val: NucleusDataset) -> list[keras
 
     Args:
         model: The model that trains.
-        val: Prepared, with masks and without preprocessing.
+        val: Prepared validation set with masks, without preprocessing.
     """
     from trainkit.callbacks import PeriodicEvaluation
 

@@ -9,7 +9,7 @@
     }
 
 `path` counts from the folder of the file; `subset` is "all" by default; `modality` is that of images whose data set
-does not tell; `prefix` is put in front of the ids, where two sets have the same. `validation`, which may be left out,
+does not record it; `prefix` is put in front of the ids, where two sets share some. `validation`, which may be left out,
 is a table with the columns set and stem.
 
 Parts are "all", each set under its name, and, where there is a table, "train" and "val" and those of each set
@@ -31,7 +31,7 @@ from nucleus.datasets.layouts.tables import CLASSES_FILE, read_modalities, read_
 
 NAME = "joint"
 SUFFIX = ".sets.json"
-# Names of parts that are no set's.
+# Names of parts that a set cannot have.
 _RESERVED = ("all", "train", "val", "test")
 
 # Reads a subset of a data set: folder, subset, layout (None), report.
@@ -43,11 +43,11 @@ class _Set:
     """One of the data sets.
 
     Attributes:
-        name: The key in the file.
+        name: Key of the data set in the file.
         path: Folder of the data set, or its one file.
-        subset: Which of its images.
-        modality: Of images whose data set does not tell.
-        prefix: Put in front of the ids.
+        subset: Subset of the data set.
+        modality: Modality of images whose data set does not record it.
+        prefix: Text put in front of the ids.
         held_out: Ids, without prefix, of the validation images.
     """
 
@@ -60,10 +60,10 @@ class _Set:
 
 
 def make_layout(read_samples: ReadSamples) -> Layout:
-    """Returns the layout.
+    """Returns the layout of several data sets as one.
 
     Args:
-        read_samples: Reads the single data sets, `nucleus.datasets.layouts.read_samples`.
+        read_samples: Function that reads a single data set, `nucleus.datasets.layouts.read_samples`.
     """
     return Layout(NAME, f"a file *{SUFFIX} that lists several data sets", _recognises, partial(_parts, read_samples))
 
@@ -112,7 +112,7 @@ def _read_file(root: Path) -> tuple[list[_Set], bool]:
     """Returns the sets that a file names, and whether it divides them into training and validation images.
 
     Raises:
-        DatasetError: The file cannot be read, or says something else than this module's text.
+        DatasetError: The file cannot be read, or does not follow the format in the module's docstring.
     """
     try:
         content = json.loads(root.read_text(encoding="utf-8"))

@@ -80,14 +80,14 @@ class _Run:
     def __init__(self, plan: ComparisonPlan, load: Load, output: Path):
         self.plan, self.output, self._load = plan, output, load
         self.steps = Steps()
-        # Why rows of the table are not there.
+        # Reasons for rows that are missing from the table.
         self.missing: list[str] = []
         self.ids = frozenset(name for fold in plan.folds.ids for name in fold)
         self.views = dict.fromkeys((PLAIN, plan.views))
         self.dataset = load(only=self.ids)
 
     def settle(self) -> None:
-        """Notes folds, images and members in the folder of the results, or makes sure that those are the same."""
+        """Notes folds, images and members in the folder of the results, or checks them against its notes."""
         path, note = self.output / FOLDS_FILE, self.output / IMAGES_FILE
         images = {"images": fingerprint(self.dataset.image_info)}
         if path.is_file():
@@ -122,7 +122,8 @@ class _Run:
         """Fits ensembles of the members across the same folds.
 
         Returns:
-            As `predict_out_of_fold`, without the views in which the members found too little to learn from.
+            The folder and the record of the ensemble's predictions for each of the views, except those in which the
+            members found too little to learn from.
         """
         combined = {views: self._combine(found, views) for views in self.views}
         for views, (_, record) in combined.items():
@@ -190,7 +191,7 @@ class _Run:
     def _gather(
         self, member: Member, views: str, parts: Sequence[tuple[Path, Record]], folder: Path
     ) -> tuple[Path, Record]:
-        """Brings what was found in each fold into one folder; an image that is there twice, or not, is an error."""
+        """Gathers the predictions of all folds in one folder; a missing or repeated image is an error."""
         to = folder / _predictions(views)
 
         def work() -> dict[str, int]:
@@ -236,11 +237,11 @@ def _predictions(views: str) -> str:
 
 
 class _Model:
-    """A model that is built once, when it is first needed, and predicts in several ways.
+    """A model that is built once, when it is first needed, and predicts with different test-time augmentation.
 
     Args:
-        member: Which model.
-        weights: The file of its weights; None where it has none.
+        member: The member of the comparison.
+        weights: The member's weights file; None if it has none.
     """
 
     def __init__(self, member: Member, weights: Path | None):
@@ -264,7 +265,7 @@ class _Model:
 
 
 def _counts(run: DetectionRun) -> dict[str, int]:
-    """Returns what is noted of a detection; a prediction that is missing would be missing in the scores."""
+    """Returns the counts to note of a detection; raises an error if an image failed and would be missing in scores."""
     if run.failures:
         raise ValueError(run.failures[0])
     return {"images": run.images, "nuclei": run.nuclei}

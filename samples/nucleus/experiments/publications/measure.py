@@ -16,7 +16,7 @@ from nucleus.experiments.publications.experiment import GROUPS
 from nucleus.models.base import NucleusModel
 from nucleus.models.unet import mean_probabilities
 
-# Probabilities are kept this far from 0 and 1, where the logarithm ends.
+# Probabilities are clipped to this distance from 0 and 1, where the logarithm is infinite.
 _EPSILON = 1e-7
 
 
@@ -48,9 +48,9 @@ def measure(
 
     Args:
         model: A nucleus model.
-        dataset: Prepared, with masks and without preprocessing.
-        parts: Entry of `image_info` -> the parts whose score the image counts in.
-        entropy: True to measure the cross-entropy of the pixels too, of a U-Net whose first channel is the mask.
+        dataset: Prepared data set with masks, without preprocessing.
+        parts: Function from an entry of `image_info` to the parts that the image is counted in.
+        entropy: True to also measure the pixels' cross-entropy, for a U-Net whose first channel is the mask.
 
     Returns:
         Part -> `Scores`, and `CrossEntropy` where it is measured, of its images together.
@@ -68,7 +68,7 @@ def measure(
 
 
 def add(known: list[Sums] | None, more: list[Sums]) -> list[Sums]:
-    """Adds what `measure` returns of a part for other images to what it has returned before, if it has."""
+    """Adds the sums of further images to those known of a part; None stands for no sums yet."""
     return more if known is None else [a + b for a, b in zip(known, more, strict=True)]
 
 

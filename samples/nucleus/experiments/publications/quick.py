@@ -1,4 +1,4 @@
-"""Any experiment made so small that a CPU runs it end to end in a minute: on the shipped images, a step an epoch."""
+"""Tiny versions of experiments, which a CPU runs end to end in a minute: shipped images, one step per epoch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SIDE = 64
 # Filters of a plain encoder's level are divided by this.
 _NARROWER = 16
 _DECODER_FILTERS = 16
-# Of residual networks the least deep is taken: what they are built of is the same.
+# ResNets are replaced by the shallowest one, which is built of the same blocks.
 _DEEP, _LEAST_DEEP = ("resnet101", "resnet152"), "resnet50"
 
 _TINY = {
@@ -25,7 +25,7 @@ _TINY = {
     "VALIDATION_STEPS": 0,
     "EVALUATE_EVERY": 0,
     "DATA_WORKERS": 0,
-    # Speckles, of which there are many before anything is learned, take long to score.
+    # The many speckles of an untrained network take long to score.
     "MIN_AREA": 100,
 }
 _TINY_UNET = {
@@ -54,14 +54,14 @@ _TINY_MASK_RCNN = {
 
 
 def quick(experiment: Experiment) -> Experiment:
-    """Returns an experiment with everything in it, and all of it tiny.
+    """Returns a tiny version of an experiment, with all of its parts.
 
     Data, division, kind of network, losses, stages, post-processing and metrics are the experiment's; images are two
     shipped ones a subset, folds are two, epochs are one a stage, sizes and widths are small, trainings begin with
-    random weights instead of downloaded ones, and ResNets have 50 layers. Its scores say nothing.
+    random weights instead of downloaded ones, and ResNets have 50 layers. Its scores are meaningless.
 
     Args:
-        experiment: Any.
+        experiment: The experiment.
     """
     return replace(
         experiment,
@@ -74,11 +74,11 @@ def quick(experiment: Experiment) -> Experiment:
 
 
 def quick_settings(model: str, preset: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the settings of a training with tiny ones among them: image sizes, widths, an epoch of a step a stage.
+    """Returns a training's settings with tiny image sizes, widths and stages of one epoch with one step.
 
     Args:
-        model: A name in `nucleus.models.registry.MODELS`, of a model that learns.
-        preset: A name in its presets.
+        model: Name in `nucleus.models.registry.NETWORKS`.
+        preset: Name in the model's presets.
         settings: Attribute name -> value of the training, on top of the preset.
     """
     config = make_config("training", preset, settings, model)
@@ -89,7 +89,7 @@ def quick_settings(model: str, preset: str, settings: Mapping[str, Any]) -> dict
 
 @contextmanager
 def uncompiled() -> Iterator[None]:
-    """Runs TensorFlow step by step meanwhile: compiling takes minutes where there are a few steps only."""
+    """Runs TensorFlow eagerly inside a block: compiling takes minutes, too long for a few steps."""
     import keras
 
     if keras.backend.backend() != "tensorflow":

@@ -97,7 +97,7 @@ class _Reproduction:
         options: Its options.
         images: Images to train on, and to hold out.
         scored: Images of a test set; None where images held out of the trainings are scored instead.
-        parts: Part of the scored images -> what was measured of it.
+        parts: Part of the scored images -> its sums.
         on: Description of the scored images.
         shares: Name of a score -> share of an ensemble's member, 0..1.
     """
@@ -182,7 +182,7 @@ class _Reproduction:
         self._measure(self._predictor(self.experiment, weights), held_out, on)
 
     def _train_and_score(self) -> None:
-        """Trains every division's model, scores it on the images it has not seen; on a test set all together."""
+        """Trains every division's model and scores it on its held-out images; on a test set, all models together."""
         folds = self.experiment.source.folds
         unknown = [number for number in self.options.held_out if number not in range(1, folds + 1)]
         if unknown:
@@ -294,7 +294,7 @@ class _Reproduction:
             self.parts[part] = add(self.parts.get(part), sums)
 
     def _value(self, figure: Figure, parts: Mapping[str, Mapping[str, float]]) -> float | None:
-        """Returns what was measured of a figure; None where that part has no images or the model no such score."""
+        """Returns the measured value of a figure; None if its part has no images or the model no such score."""
         if figure.metric == "rank_sum":
             glas = {part: sums[0].glas for part, sums in self.parts.items() if isinstance(sums[0], Scores)}
             if not {"A", "B"} <= glas.keys():
@@ -307,7 +307,7 @@ class _Reproduction:
 
 
 def _detect(model: NucleusModel, dataset: NucleusDataset, to: Path) -> Path:
-    """Writes what is found in images; one that is missing would be missing in the scores."""
+    """Writes the predictions of images; raises an error if one fails, since it would be missing in the scores."""
     detections = detect(model, dataset, to)
     if detections.failures:
         raise ValueError(detections.failures[0])
@@ -315,7 +315,7 @@ def _detect(model: NucleusModel, dataset: NucleusDataset, to: Path) -> Path:
 
 
 def _images(figure: Figure, parts: Mapping[str, Mapping[str, float]]) -> int:
-    """Returns the number of images of a figure's part; of all parts where the figure is of them together."""
+    """Returns the number of images of a figure's part, or of all parts for a figure of them together."""
     if figure.part in parts:
         return int(parts[figure.part]["images"])
     return int(sum(scores["images"] for scores in parts.values())) if not figure.part else 0
