@@ -310,7 +310,7 @@ class UNetConfig(Settings):
             )
         if self.DECODER == "inception-se" and self.ENCODER != "plain" and any(rates):
             raise SettingsError(
-                f"DROPOUT has no place with ENCODER {self.ENCODER!r} and DECODER 'inception-se': it must be 0. "
+                f"DROPOUT is not supported with ENCODER {self.ENCODER!r} and DECODER 'inception-se': it must be 0. "
                 f"Received: {self.DROPOUT!r}"
             )
 

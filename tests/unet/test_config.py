@@ -103,7 +103,7 @@ PLAIN = {"ENCODER": "plain", "DECODER": "plain"}
         ({**PLAIN, "DROPOUT": 1.0}, "DROPOUT needs one number from 0 to below 1"),
         ({**PLAIN, "DROPOUT": "half"}, r"DROPOUT needs a value like 0.0 \(float\). Received: 'half'"),
         ({**PLAIN, "DROPOUT": True}, "DROPOUT needs a value like"),
-        ({"DROPOUT": 0.5}, "DROPOUT has no place"),
+        ({"DROPOUT": 0.5}, "DROPOUT is not supported"),
         ({"SE_RATIO": 0}, "SE_RATIO must be at least 1"),
         ({"BATCH_SIZE": 0}, "BATCH_SIZE must be at least 1"),
         ({"STEPS_PER_EPOCH": 0}, "STEPS_PER_EPOCH must be at least 1"),

@@ -126,7 +126,7 @@ def _members(args: argparse.Namespace) -> list[Member]:
     steps = [(name, ("STEPS_PER_EPOCH", count)) for name, count in args.steps]
     for name, _ in [*args.weights, *args.epochs, *steps, *args.settings]:
         if name not in members:
-            raise ValueError(f"There is no member {name!r}, but {', '.join(members)}.")
+            raise ValueError(f"Unknown member {name!r}. Known: {', '.join(members)}.")
     weights, epochs = dict(args.weights), dict(args.epochs)
     return [
         replace(

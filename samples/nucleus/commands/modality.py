@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
     output = args.output or (args.dataset if args.dataset.is_dir() else args.dataset.parent) / CLASSES_FILE
     if output.exists():
-        raise ValueError(f"{output}: is there already; name another file (--output)")
+        raise ValueError(f"{output}: already exists; name another file (--output)")
     dataset = image_source(args, planes=chosen_planes(args)).load(args.subset, require_masks=False)
     estimated = estimate_modalities(dataset, args.clusters, args.seed)
     write_modalities(output, estimated)

@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     config = make_config("training", recipe.preset, recipe.settings, recipe.model)
     space = tuple(parse_dimension(config, name, text) for name, text in args.space)
     if len(set(names)) != len(names):
-        raise ValueError(f"--try {max(names, key=names.count)} is there twice.")
+        raise ValueError(f"--try {max(names, key=names.count)} is given twice.")
     source = image_source(args)
     source.load(args.subset)
     val_ids = [info["id"] for info in source.load(args.val_subset).image_info]
@@ -106,5 +106,5 @@ def run(args: argparse.Namespace) -> int:
 
 def _begin(text: str) -> str:
     if text == "last":
-        raise argparse.ArgumentTypeError("every trial begins anew; give the file of the weights that it begins with")
+        raise argparse.ArgumentTypeError("trials cannot resume a run; give the file of their initial weights")
     return text

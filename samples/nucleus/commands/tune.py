@@ -57,6 +57,6 @@ def run(args: argparse.Namespace) -> int:
     output = args.output or new_folder("tune")
     write_text(output / "tuning.csv", pd.DataFrame(report.rows).to_csv(index=False, lineterminator="\n"))
     print(report.table(limit=10))
-    print(f"{len(report.trials)} tried, * is what it began with; all: {output / 'tuning.csv'}")
+    print(f"{len(report.trials)} tried, * marks the initial settings; all: {output / 'tuning.csv'}")
     print("Best:", *(f"--set {name}={value}" for name, value in report.best.items()))
     return 0

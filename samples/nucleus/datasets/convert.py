@@ -140,7 +140,7 @@ TARGETS: dict[str, Callable[[NucleusDataset, Iterator[tuple[int, Path]], Path], 
 def _atomic_folder(path: Path) -> Iterator[Path]:
     """Yields a temporary folder beside `path`, which is renamed to `path` unless the block raises an error."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise DatasetError(f"{path}: is there already; name a new folder")
+        raise DatasetError(f"{path}: already exists; name a new folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:

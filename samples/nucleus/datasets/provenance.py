@@ -108,7 +108,7 @@ def check_note(path: Path, what: str, given: Mapping[str, Any]) -> None:
     """
     noted = read_note(path)
     if noted is None:
-        _log.warning("%s: is missing, so with which %s its folder was made is not known; it goes on", path, what)
+        _log.warning("%s: missing, so the %s that its folder was made with are unknown; continuing", path, what)
     else:
         require_same(path, what, noted, given)
 

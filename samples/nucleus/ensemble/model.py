@@ -187,10 +187,10 @@ def read_ensemble(path: str | os.PathLike) -> Ensemble:
     try:
         return _parse(json.loads(Path(path).read_bytes()))
     except RecursionError as error:
-        raise ValueError(f"{path}: is no file of an ensemble (nested too deeply)") from error
+        raise ValueError(f"{path}: not an ensemble's file (nested too deeply)") from error
     except (ValueError, TypeError, KeyError) as error:
         detail = f"it lacks {error}" if isinstance(error, KeyError) else error
-        raise ValueError(f"{path}: is no file of an ensemble ({detail})") from error
+        raise ValueError(f"{path}: not an ensemble's file ({detail})") from error
 
 
 def _parse(content: Any) -> Ensemble:

@@ -55,7 +55,7 @@ def load_model(
             arguments contradict each other.
     """
     if config is not None and (preset or settings):
-        raise ValueError("Preset and settings belong into the configuration. Received: both.")
+        raise ValueError("A configuration excludes preset and settings. Received: both.")
     name = None if source is None else os.fspath(source)
     if name is None or name in NETWORKS:
         shipped = shipped_weights(name or DEFAULT_MODEL)
@@ -145,7 +145,7 @@ def _weights_file(path: Path) -> Path:
         return existing_file(path)
     except WeightsNotFoundError as error:
         known = ", ".join((*MODELS, f"{ClassicalModel.kind}/PRESET"))
-        raise WeightsNotFoundError(f"{error} It is no folder of a run and no model either: {known}.") from None
+        raise WeightsNotFoundError(f"{error} It is no run's folder and no model either: {known}.") from None
 
 
 def _read_json(path: Path, settings: Mapping[str, Any] | None) -> NucleusModel:
@@ -166,7 +166,5 @@ def _require_recipe(path: Path, preset: str | None) -> Recipe | None:
     """Returns the recipe of a weights file; None where there is none and a preset stands for it."""
     found = find_recipe(path)
     if found is None and preset is None:
-        raise ValueError(
-            f"{path}: no recipe.json stands beside it that tells its network. Name it: preset=..., or config=..."
-        )
+        raise ValueError(f"{path}: no recipe.json beside it names its network. Name it: preset=..., or config=...")
     return found

@@ -99,7 +99,7 @@ class TrainingImages:
         own = read_folds(path) if path.is_file() else None
         if self.fold is None:
             return own
-        advice = "A resumed run keeps its folds: leave --fold and --folds away"
+        advice = "A resumed run keeps its folds: omit --fold and --folds"
         if own is None:
             raise DatasetError(f"{run}: this run held no fold out. Received: --fold={self.fold}. {advice}")
         asked = own if self.folds is None else self._choose(seed)

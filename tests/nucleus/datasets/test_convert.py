@@ -108,7 +108,7 @@ def test_what_is_there_already_is_not_overwritten(source):
     output.mkdir()
     convert(load(source), "labels", output, progress=False)
     files = sorted(output.rglob("*"))
-    with pytest.raises(DatasetError, match="out: is there already"):
+    with pytest.raises(DatasetError, match="out: already exists"):
         convert(load(source), "coco", output, progress=False)
     assert sorted(output.rglob("*")) == files
     with pytest.raises(ValueError, match="target of labels, coco"):

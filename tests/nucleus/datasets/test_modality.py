@@ -136,7 +136,7 @@ def test_the_command_writes_what_the_other_commands_read(tmp_path, capsys):
     assert [info["modality"] == "fluorescence" for info in dataset.image_info] == [False, True, True] * 2
 
     assert cli.main(arguments) == 1
-    assert "classes.csv: is there already" in capsys.readouterr().err
+    assert "classes.csv: already exists" in capsys.readouterr().err
     assert cli.main([*arguments, f"--output={tmp_path / 'two.csv'}"]) == 0
     assert "purity 1.000, adjusted Rand index 1.000" in capsys.readouterr().out
     assert read_modalities(tmp_path / "two.csv") == read_modalities(tmp_path / "set" / "classes.csv")

@@ -65,4 +65,4 @@ def test_a_note_that_cannot_be_read_is_named(tmp_path, text):
 
 def test_a_folder_without_a_note_goes_on_with_a_warning(tmp_path, caplog):
     check_note(tmp_path / "images.json", "images", {"images": "x"})
-    assert "images.json: is missing, so with which images its folder was made is not known" in caplog.text
+    assert "images.json: missing, so the images that its folder was made with are unknown" in caplog.text

@@ -93,7 +93,7 @@ def test_damaged_files_are_named_with_the_cause(change, message, fitted, tmp_pat
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=rf"damaged\.json: is no file of an ensemble \(.*{message}"):
+    with pytest.raises(ValueError, match=rf"damaged\.json: not an ensemble's file \(.*{message}"):
         read_ensemble(path)
 
 
@@ -101,5 +101,5 @@ def test_damaged_files_are_named_with_the_cause(change, message, fitted, tmp_pat
 def test_files_of_anything_else_are_named(content, tmp_path):
     path = tmp_path / "other.json"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"other\.json: is no file of an ensemble"):
+    with pytest.raises(ValueError, match=r"other\.json: not an ensemble's file"):
         read_ensemble(path)

@@ -272,8 +272,8 @@ def test_the_command_fails_where_no_trial_succeeds(tmp_path, capsys, monkeypatch
     [
         (("--model=unet",), 2, "--try"),
         (("--model=unet", "--try", "BATCH_SIZE"), 2, "NAME=VALUE"),
-        (("--model=unet", "--try", "BATCH_SIZE=1,2", "--weights=last"), 2, "begins anew"),
-        (("--model=unet", "--try", "BATCH_SIZE=1,2", "--try", "BATCH_SIZE=3"), 1, "BATCH_SIZE is there twice"),
+        (("--model=unet", "--try", "BATCH_SIZE=1,2", "--weights=last"), 2, "cannot resume a run"),
+        (("--model=unet", "--try", "BATCH_SIZE=1,2", "--try", "BATCH_SIZE=3"), 1, "BATCH_SIZE is given twice"),
         (("--model=unet", "--try", "BATCH_SIZE=1,2", "--dataset=gone"), 1, "gone"),
     ],
 )

@@ -91,7 +91,7 @@ def test_a_weights_file_is_built_by_the_recipe_beside_it(tiny_weights, kind, tmp
 
 def test_a_preset_stands_for_a_recipe_that_is_missing(tiny_weights, tmp_path):
     alone = shutil.copyfile(tiny_weights["unet"], tmp_path / "alone.h5")
-    with pytest.raises(ValueError, match=r"alone\.h5: no recipe\.json stands beside it.*preset=.*config="):
+    with pytest.raises(ValueError, match=r"alone\.h5: no recipe\.json beside it.*preset=.*config="):
         load_model(alone)
     with pytest.raises(ValueError, match="No model has a preset 'tinny'"):
         load_model(alone, preset="tinny")

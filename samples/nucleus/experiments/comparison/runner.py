@@ -251,7 +251,9 @@ class _Model:
     def sha256(self) -> str | None:
         """SHA-256 of the weights file; None for a model without weights."""
         if self._weights is not None and not self._weights.is_file():
-            raise ValueError(f"{self._weights}: is gone. Remove the folder {self._weights.parents[1]} to train again.")
+            raise ValueError(
+                f"{self._weights}: no longer exists. Remove the folder {self._weights.parents[1]} to train again."
+            )
         return None if self._weights is None else sha256(self._weights)
 
     def in_views(self, views: str) -> NucleusModel:
