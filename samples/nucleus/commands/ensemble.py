@@ -182,7 +182,8 @@ def _add_members(command: argparse.ArgumentParser) -> None:
         required=True,
     )
     options.add_views(
-        command, "; of the members that are weights files, and for an ensemble that was fitted to such predictions"
+        command,
+        "; only for members that are weights files, and with the same choice in fit and predict",
     )
     options.add_label_format(command)
 

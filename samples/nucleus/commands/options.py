@@ -128,7 +128,7 @@ def add_configuration(command: argparse.ArgumentParser, models: Sequence[str] = 
         "--model",
         type=_learning if tuple(models) == tuple(NETWORKS) else str,
         choices=models,
-        help="default: that of the weights or the preset, else mask_rcnn",
+        help="kind of model (default: that of the weights or the preset, else mask_rcnn)",
     )
     command.add_argument(
         "--preset",
@@ -207,8 +207,8 @@ def add_views(command: argparse.ArgumentParser, remark: str = "") -> None:
         "--tta",
         _symmetries,
         f"{{{','.join(SYMMETRIES)}}}",
-        "test-time augmentation: predict every image in 1, 4 or 8 flipped and turned views and merge what they "
-        f"show{remark}",
+        "test-time augmentation: predict every image in 1, 4 or 8 flipped and turned views and merge the "
+        f"results{remark}",
         dest="settings",
     )
 
