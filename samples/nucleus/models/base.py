@@ -59,6 +59,14 @@ class NucleusModel(ABC):
 
         Raises:
             ValueError: An array is not an image.
+
+        Examples:
+            >>> from nucleus import load_model
+            >>> image = np.zeros((64, 64), np.uint8)
+            >>> image[10:30, 20:40] = 200
+            >>> labels, scores = load_model("classical/otsu").predict(image)[0]
+            >>> labels.dtype, labels.shape, int(labels.max())
+            (dtype('int32'), (64, 64), 1)
         """
         return self._predict([self.prepare(image) for image in as_images(images)])
 

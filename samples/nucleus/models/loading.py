@@ -53,6 +53,11 @@ def load_model(
     Raises:
         ValueError: There is no such model or file, the file belongs to another network, a setting cannot be used, or
             arguments contradict each other.
+
+    Examples:
+        >>> model = load_model("classical/watershed", settings={"MIN_AREA": 100})
+        >>> model.config.MIN_AREA
+        100
     """
     if config is not None and (preset or settings):
         raise ValueError("A configuration excludes preset and settings. Received: both.")
