@@ -67,7 +67,7 @@ def test_a_training_goes_on_with_the_images_it_was_begun_with(pair, tmp_path, ca
         return train_or_resume(recipe, "none", None, tmp_path / "run", train, val)
 
     assert go_on(here, here) == checkpoint, "one that was made before images were noted"
-    assert "nucleus20240101T0000/images.json: is missing, so with which images" in caplog.text
+    assert "nucleus20240101T0000/images.json: missing, so the images" in caplog.text
     write_note(checkpoint.parent / IMAGES_FILE, dict.fromkeys(("train", "val"), fingerprint(here.image_info)))
     caplog.clear()
     assert go_on(there, there) == checkpoint and not caplog.text
