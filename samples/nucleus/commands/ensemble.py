@@ -12,6 +12,7 @@ from nucleus.commands import options
 from nucleus.commands.arguments import chosen_planes, image_source, new_folder
 from nucleus.commands.status import report_failures
 from nucleus.datasets.division import choose_folds
+from nucleus.prediction.formats import require_packages
 from nucleus.quiet import import_keras
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
     members = Members.of(args.members, dict(args.settings))
     for name in members.paths.keys() - set(members.run) if members.settings else ():
         print(f"{name}: taken as it was predicted; --tta is for weights files")
+    require_packages(args.write)
     return args.step(args, members)
 
 
@@ -130,7 +132,9 @@ def _fit(args: argparse.Namespace, members: Members) -> int:
     print(f"\nLeast predicted IoU {fitted.ensemble.rules.threshold:g}: {args.output}")
     if args.predictions is None:
         return 0
-    done, _ = write_out_of_fold(examples, fitted, dataset, args.predictions, default_formats(args.label_format))
+    done, _ = write_out_of_fold(
+        examples, fitted, dataset, args.predictions, default_formats(args.label_format, args.write)
+    )
     print(done)
     return report_failures(done.failures)
 
@@ -155,7 +159,9 @@ def _predict(args: argparse.Namespace, members: Members) -> int:
     if dataset.num_images == 0:
         return report_failures(failures)
     output = args.output or new_folder("ensemble")
-    done, picks = run_ensemble(ensemble, members.finders(), dataset, output, default_formats(args.label_format))
+    done, picks = run_ensemble(
+        ensemble, members.finders(), dataset, output, default_formats(args.label_format, args.write)
+    )
     done.failures[:0] = failures
     print(done)
     print("Picked:", ", ".join(f"{row.Index} {row.nuclei} ({row.part:.0%})" for row in picks.itertuples()))
@@ -185,7 +191,7 @@ def _add_members(command: argparse.ArgumentParser) -> None:
         command,
         "; only for members that are weights files, and with the same choice in fit and predict",
     )
-    options.add_label_format(command)
+    options.add_formats(command)
 
 
 def _member(text: str) -> tuple[str, Path]:
