@@ -41,7 +41,8 @@ class Coco(Writer):
         self._scored &= record.scores is not None
         labels = np.flatnonzero(areas(record.labels)) + 1
         for annotation, score in zip(found, scores_of(record, labels).tolist(), strict=True):
-            kept = {key: annotation[key] for key in ("image_id", "category_id", "segmentation", "bbox")}
+            # Without bbox, which makes pycocotools take results for boxes.
+            kept = {key: annotation[key] for key in ("image_id", "category_id", "segmentation")}
             self._results.append({**kept, "score": score})
 
     def close(self) -> None:

@@ -15,51 +15,22 @@ from nucleus.datasets.label_index import LabelIndex
 from nucleus.datasets.layouts import LAYOUTS, find_layout, read_samples
 from nucleus.datasets.layouts.base import DatasetError
 from nucleus.datasets.layouts.drawn_files import read_any_labels
-from nucleus.images.geojson import nuclei_as_features
-from nucleus.images.imagej_roi import write_rois
 from nucleus.images.reading import ImageFileError
 
-from .files import LABELS, SHAPE, ids, load, write_image, write_json, write_labels
-
-
-def write_roi(path, labels=LABELS):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_rois(path, labels)
-
-
-def write_geojson(path, labels=LABELS):
-    write_json(path, nuclei_as_features(labels, {}, path.stem))
-
-
-def write_seg(path, labels=LABELS):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.save(path, {"masks": labels.astype(np.uint16), "outlines": labels * 0, "filename": "a.png"})
-
-
-def rectangles(labels=LABELS):
-    found = []
-    for number in range(1, labels.max() + 1):
-        y, x = np.nonzero(labels == number)
-        found.append(((int(x.min()), int(y.min())), (int(x.max()) + 1, int(y.max()) + 1)))
-    return found
-
-
-def labelme(*shapes, shape=SHAPE):
-    return {
-        "version": "5.5.0",
-        "flags": {},
-        "shapes": [{"label": "nucleus", "group_id": None, "flags": {}, **one} for one in shapes],
-        "imagePath": "a.png",
-        "imageData": None,
-        "imageHeight": shape[0],
-        "imageWidth": shape[1],
-    }
-
-
-def write_labelme(path, labels=LABELS):
-    shapes = [{"shape_type": "rectangle", "points": [list(low), list(high)]} for low, high in rectangles(labels)]
-    write_json(path, labelme(*shapes))
-
+from .files import (
+    LABELS,
+    SHAPE,
+    ids,
+    labelme,
+    load,
+    write_geojson,
+    write_image,
+    write_json,
+    write_labelme,
+    write_labels,
+    write_roi,
+    write_seg,
+)
 
 MAKERS = {
     "imagej-roi": (write_roi, ["a.zip", "a_rois.zip", "a_RoiSet.zip"]),

@@ -117,3 +117,21 @@ def test_malformed_regions_are_named(tmp_path, region, message):
     write_json(tmp_path / "via.json", {"a": entry("a.png", [region])})
     with pytest.raises(DatasetError, match=rf"via\.json, a\.png, region 1: .*{message}"):
         load(tmp_path).load_labels(0)
+
+
+@pytest.mark.parametrize("kind", ["2", "csv"])
+def test_mutated_files_are_read_or_refused_by_name(tmp_path, kind):
+    write_image(tmp_path / "a.png")
+    write(tmp_path, kind)
+    path = next(path for path in tmp_path.iterdir() if path.name.startswith("via"))
+    data, rng = path.read_bytes(), np.random.default_rng(0)
+    for _ in range(150):
+        changed = bytearray(data)
+        for at in rng.integers(0, len(data), 2):
+            changed[at] = rng.integers(0, 256)
+        path.write_bytes(changed)
+        try:
+            for sample in read_samples(path, "all", "via"):
+                assert sample.truth.read(sample.image).shape == SHAPE
+        except DatasetError as error:
+            assert str(path) in str(error)
