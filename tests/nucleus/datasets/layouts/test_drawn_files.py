@@ -2,6 +2,7 @@
 
 import base64
 import logging
+import sys
 import zipfile
 
 import cv2
@@ -220,6 +221,13 @@ def test_rois_of_several_planes_and_damaged_files_are_named(tmp_path):
         (tmp_path / "e.roi").write_bytes(data[:length])
         with pytest.raises(ImageFileError, match=r"e\.roi, e: the ROI is damaged"):
             read_any_labels(tmp_path / "e.roi", SHAPE, "e")
+
+
+def test_without_roifile_rois_name_the_extra(tmp_path, monkeypatch):
+    write_roi(tmp_path / "a.zip")
+    monkeypatch.setitem(sys.modules, "roifile", None)
+    with pytest.raises(ValueError, match=r"need the package roifile: pip install .*\[exchange\]"):
+        read_any_labels(tmp_path / "a.zip", SHAPE, "a")
 
 
 def test_every_shape_of_labelme_is_read(tmp_path, caplog):
