@@ -155,7 +155,7 @@ def test_rois_are_the_same_labels_to_roifile(write, records):
     assert zipfile.ZipFile(empty).namelist() == [] and not read_any_labels(empty, one.labels.shape, "image").any()
 
 
-def test_coco_is_the_same_labels_and_scores_to_pycocotools(write, records, capsys):
+def test_coco_is_the_same_labels_and_scores_to_pycocotools(write, records):
     folder = write("coco")
     truth = COCO(str(folder / "coco_instances.json"))
     results = truth.loadRes(str(folder / "coco_results.json"))
@@ -208,6 +208,27 @@ def test_the_workbook_holds_both_tables(write, records, monkeypatch):
     book = openpyxl.load_workbook(write("xlsx") / "measurements.xlsx")
     rows = [sheet.max_row - 1 for sheet in book if sheet.title.startswith("nuclei")]
     assert sum(rows) == sum(len(one.nuclei) for one in records) and max(rows) <= 39 and len(rows) > 1
+
+
+@pytest.mark.parametrize("name", ["csv", "xlsx", "coco", "rle"])
+def test_a_dropped_image_is_in_no_file_of_the_run(tmp_path, records, name):
+    written = []
+    for folder, dropped in (("with", records[1:2]), ("without", [])):
+        (writer,) = open_writers(tmp_path / folder, [name])
+        for one in [records[0], *dropped, records[2]]:
+            writer.add(one)
+            if dropped and one is dropped[0]:
+                writer.drop(one)
+        writer.drop(records[1])
+        writer.close()
+        written.append({path.name: path for path in (tmp_path / folder).iterdir()})
+    assert written[0].keys() == written[1].keys()
+    for first, second in zip(*(files.values() for files in written), strict=True):
+        if name == "xlsx":
+            first, second = (pd.concat(pd.read_excel(path, sheet_name=None)) for path in (first, second))
+            pd.testing.assert_frame_equal(first, second)
+        else:
+            assert first.read_bytes() == second.read_bytes()
 
 
 def test_without_scores_there_are_none_in_any_format(write, records):

@@ -48,7 +48,7 @@ class Writer(ABC):
     it in `add`; one with a single file collects in `add` and writes in `close`. Without any image nothing is written.
 
     Args:
-        folder: Folder of the results; created when the first file is written.
+        folder: Folder to write into; created when the first file is written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -63,6 +63,13 @@ class Writer(ABC):
 
         Raises:
             OSError: A file cannot be written.
+        """
+
+    def drop(self, record: Record) -> None:  # noqa: B027 - formats with a file an image collect nothing.
+        """Forgets an image that `add` may have taken, since another writer could not; its files are removed elsewhere.
+
+        Args:
+            record: Image and nuclei, as `add` was given them last.
         """
 
     def close(self) -> None:  # noqa: B027 - formats with a file an image have nothing left to do.

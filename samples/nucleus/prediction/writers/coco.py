@@ -11,7 +11,6 @@ import numpy as np
 from nucleus.datasets.convert import CATEGORY, coco_annotations
 from nucleus.images.labels import areas
 from nucleus.prediction.writers.base import Record, Writer
-from nucleus.prediction.writers.tables import scores_of
 from trainkit.files import write_text
 
 INSTANCES_FILE, RESULTS_FILE = "coco_instances.json", "coco_results.json"
@@ -26,30 +25,44 @@ class Coco(Writer):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self._images: list[dict[str, Any]] = []
-        self._annotations: list[dict[str, Any]] = []
-        self._results: list[dict[str, Any]] = []
-        self._scored = True
+        # By the id of the record: entry of the image, its annotations, and their scores, None where not known.
+        self._found: dict[str, tuple[dict[str, Any], list[dict[str, Any]], list[float] | None]] = {}
 
     def add(self, record: Record) -> None:
         """Keeps the nuclei of one image; see `Writer.add`."""
-        # Ids start from 1, since some programs read 0 as missing.
-        number, (height, width) = len(self._images) + 1, record.labels.shape
-        self._images.append({"id": number, "file_name": Path(record.file).name, "height": height, "width": width})
-        found = coco_annotations(record.labels, number, len(self._annotations) + 1)
-        self._annotations += found
-        self._scored &= record.scores is not None
+        height, width = record.labels.shape
+        image = {"file_name": Path(record.file).name, "height": height, "width": width}
+        annotations = coco_annotations(record.labels, image_id=0, first_id=0)
         labels = np.flatnonzero(areas(record.labels)) + 1
-        for annotation, score in zip(found, scores_of(record, labels).tolist(), strict=True):
-            # Without bbox, which makes pycocotools take results for boxes.
-            kept = {key: annotation[key] for key in ("image_id", "category_id", "segmentation")}
-            self._results.append({**kept, "score": score})
+        scores = None if record.scores is None else np.asarray(record.scores)[labels - 1].tolist()
+        self._found[record.id] = image, annotations, scores
+
+    def drop(self, record: Record) -> None:
+        """Drops the nuclei of one image; see `Writer.drop`."""
+        self._found.pop(record.id, None)
 
     def close(self) -> None:
         """Writes the files if there was an image; see `Writer.close`."""
-        if not self._images:
+        if not self._found:
             return
-        content = {"images": self._images, "annotations": self._annotations, "categories": [CATEGORY]}
+        images, annotations, results = [], [], []
+        # Ids start from 1, since some programs read 0 as missing.
+        for number, (image, found, scores) in enumerate(self._found.values(), start=1):
+            images.append({"id": number, **image})
+            annotations += [
+                {**one, "id": identity, "image_id": number} for identity, one in enumerate(found, len(annotations) + 1)
+            ]
+            # Without bbox, which makes pycocotools take results for boxes.
+            results += [
+                {
+                    "image_id": number,
+                    "category_id": one["category_id"],
+                    "segmentation": one["segmentation"],
+                    "score": score,
+                }
+                for one, score in zip(found, scores or (), strict=scores is not None)
+            ]
+        content = {"images": images, "annotations": annotations, "categories": [CATEGORY]}
         write_text(self.folder / INSTANCES_FILE, json.dumps(content) + "\n")
-        if self._scored:
-            write_text(self.folder / RESULTS_FILE, json.dumps(self._results) + "\n")
+        if all(scores is not None for _, _, scores in self._found.values()):
+            write_text(self.folder / RESULTS_FILE, json.dumps(results) + "\n")

@@ -30,6 +30,11 @@ class CsvTables(Writer):
         for rows in self._rows:
             rows.add(record)
 
+    def drop(self, record: Record) -> None:
+        """Drops the rows of one image; see `Writer.drop`."""
+        for rows in self._rows:
+            rows.drop(record)
+
     def close(self) -> None:
         """Writes the files if there was an image; see `Writer.close`."""
         for rows in filter(None, self._rows):

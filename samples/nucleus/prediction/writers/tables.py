@@ -41,32 +41,33 @@ class TableRows:
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        self._parts: list[pd.DataFrame] = []
+        self._parts: dict[str, pd.DataFrame] = {}
 
     def __bool__(self) -> bool:
         return bool(self._parts)
 
     def add(self, record: Record) -> None:
         """Keeps the rows of one image."""
-        self._parts.append(self.table.rows(record))
+        self._parts[record.id] = self.table.rows(record)
+
+    def drop(self, record: Record) -> None:
+        """Drops the rows of one image, if they were kept."""
+        self._parts.pop(record.id, None)
 
     def joined(self) -> pd.DataFrame:
         """Returns the rows of all images, with the columns in their order."""
-        columns = in_order(dict.fromkeys(name for part in self._parts for name in part.columns), self.table.columns)
-        filled = [part for part in self._parts if len(part)]
+        parts = self._parts.values()
+        columns = in_order(dict.fromkeys(name for part in parts for name in part.columns), self.table.columns)
+        filled = [part for part in parts if len(part)]
         return (pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()).reindex(columns=columns)
-
-
-def scores_of(record: Record, labels: np.ndarray) -> np.ndarray:
-    """Returns the scores of some labels of an image, NaN where scores are not known."""
-    return np.full(len(labels), np.nan) if record.scores is None else np.asarray(record.scores)[labels - 1]
 
 
 def _nuclei(record: Record) -> pd.DataFrame:
     """Returns the measurements of an image's nuclei, see `nucleus.measurement.measure`, with image and scores."""
     table = record.nuclei.copy()
     table.insert(0, "ImageId", record.id)
-    table.insert(2, "score", scores_of(record, table["label"].to_numpy()))
+    known = record.scores is not None
+    table.insert(2, "score", np.asarray(record.scores)[table["label"].to_numpy() - 1] if known else np.nan)
     return table
 
 

@@ -33,6 +33,11 @@ class Workbook(Writer):
         for rows in self._rows:
             rows.add(record)
 
+    def drop(self, record: Record) -> None:
+        """Drops the rows of one image; see `Writer.drop`."""
+        for rows in self._rows:
+            rows.drop(record)
+
     def close(self) -> None:
         """Writes the workbook if there was an image; see `Writer.close`."""
         if not any(self._rows):
