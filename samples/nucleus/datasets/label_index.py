@@ -8,7 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from nucleus.datasets.layouts.base import DatasetError
-from nucleus.datasets.layouts.drawn_files import KINDS, drawn_kind, image_name_of
+from nucleus.datasets.layouts.drawn_files import KINDS, drawn_kind
 from nucleus.datasets.layouts.label_files import LABEL_ENDINGS, without_label_ending
 
 SUFFIXES = (".png", ".tif", ".tiff")
@@ -40,7 +40,9 @@ class LabelIndex:
                 if path.suffix.lower() in SUFFIXES:
                     self._files[path.stem.lower()].append(path)
                 elif kind is not None:
-                    self._drawn[str(kind.image_name(path)).lower()].append(path)
+                    # A name with an ending may be that of an image, too.
+                    for name in {path.stem.lower(), str(kind.image_name(path)).lower()}:
+                        self._drawn[name].append(path)
 
     def find(self, image_id: str, among: Collection[str] = ()) -> Path:
         """Returns the path of an image's label image, or of the other file with its nuclei.
@@ -70,10 +72,13 @@ class LabelIndex:
         own = own or [path for path in found if path.stem not in among and without_label_ending(path.stem) not in among]
         if own:
             return own
-        drawn = self._drawn.get(image_id.lower(), [])
-        names = [(path, image_name_of(path)) for path in drawn]
-        exact = [path for path, name in names if name == image_id]
-        return exact or [path for path, name in names if name not in among]
+        named = [
+            (path, kind.image_name(path, {image_id, *among}))
+            for path in self._drawn.get(image_id.lower(), [])
+            if (kind := drawn_kind(path)) is not None
+        ]
+        exact = [path for path, name in named if name == image_id]
+        return exact or [path for path, name in named if name not in among]
 
 
 def _names(path: Path, image_id: str) -> bool:

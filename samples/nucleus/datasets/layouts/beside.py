@@ -10,7 +10,7 @@ name. What programs write beside images (a_cp_masks.png, a_flows.tif, ...) is ig
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def _sets(kind: DrawnKind, root: Path) -> list[Path]:
 def _is_set(kind: DrawnKind, folder: Path) -> bool:
     images = {path.stem for path in _images(folder)}
     return bool(images) and any(
-        kind.image_name(path) in images and kind.fits(path)
+        kind.image_name(path, images) in images and kind.fits(path)
         for where in _drawn_folders(folder)
         for path in where.iterdir()
     )
@@ -61,11 +61,11 @@ def _drawn_folders(folder: Path) -> list[Path]:
     return [folder, *list_folders(folder)] if (folder / IMAGE_FOLDER).is_dir() else [folder]
 
 
-def _drawn(kind: DrawnKind, folder: Path) -> dict[str, Path]:
+def _drawn(kind: DrawnKind, folder: Path, images: Collection[str]) -> dict[str, Path]:
     """Returns the files of a kind in a folder by the names of their images."""
     named: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        name = kind.image_name(path)
+        name = kind.image_name(path, images)
         if name is None or path.name.startswith(".") or not path.is_file() or not kind.fits(path):
             continue
         first = named.setdefault(name, path)
@@ -83,17 +83,17 @@ def _parts(kind: DrawnKind, root: Path) -> Mapping[str, Part]:
 
 
 def _read(kind: DrawnKind, root: Path, folder: Path, report: Report) -> list[Sample]:
-    drawn: dict[str, Path] = {}
-    for where in _drawn_folders(folder):
-        for name, path in _drawn(kind, where).items():
-            if name in drawn:
-                raise DatasetError(f"{path}: belongs to the image {name!r} as {drawn[name]} does; keep one")
-            drawn[name] = path
     images: dict[str, Path] = {}
     for path in _images(folder):
         first = images.setdefault(path.stem, path)
         if first is not path:
             raise DatasetError(f"{path}: goes by the name {path.stem!r} as {first.name} does")
+    drawn: dict[str, Path] = {}
+    for where in _drawn_folders(folder):
+        for name, path in _drawn(kind, where, images).items():
+            if name in drawn:
+                raise DatasetError(f"{path}: belongs to the image {name!r} as {drawn[name]} does; keep one")
+            drawn[name] = path
     for name, path in drawn.items():
         if name not in images:
             report(DatasetError(f"{path}: there is no image {name} for this file"))

@@ -6,14 +6,15 @@ Each kind has an entry in `KINDS`, with which it is read as a label image wherev
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from nucleus.datasets.layouts.base import DatasetError
-from nucleus.datasets.layouts.label_files import LABEL_ENDINGS, close_gaps, without_label_ending
+from nucleus.datasets.layouts.label_files import LABEL_ENDINGS, close_gaps
 from nucleus.datasets.layouts.labelme_shapes import is_labelme, read_shapes
 from nucleus.datasets.layouts.painting import paint_in_order
 from nucleus.images.geojson import read_features
@@ -24,6 +25,8 @@ from nucleus.images.seg_npy import read_seg_masks
 
 _log = logging.getLogger(__name__)
 
+# Function from a file, the (height, width) of its image and the image, for messages, to int32 [H, W] labels.
+_ReadLabels = Callable[[Path, tuple[int, int], object], np.ndarray]
 # Function from a file and the (height, width) of its image to (name, indices into the flattened image) of each nucleus,
 # and the names of what else is in the file.
 _ReadAreas = Callable[[Path, tuple[int, int]], tuple[list[tuple[str, np.ndarray]], list[str]]]
@@ -37,72 +40,60 @@ class DrawnKind:
         name: Name of the kind, and of the layout.
         suffixes: Suffixes of the files, in lower case.
         endings: Endings of the files' names after that of the image; "" for none.
-        areas: Reader of the nuclei.
+        read: Function from a file, the (height, width) of its image and the image, for messages, to its label image,
+            int32 `[H, W]`; it raises an error for a file that cannot be read.
         fits: Function that tells from the content whether a file of such a name is of the kind.
     """
 
     name: str
     suffixes: tuple[str, ...]
     endings: tuple[str, ...]
-    areas: _ReadAreas
+    read: _ReadLabels
     fits: Callable[[Path], bool] = lambda _: True
 
-    def image_name(self, path: Path) -> str | None:
-        """Returns the name of the image that a file belongs to by its own name; None for a file of another kind."""
+    def image_name(self, path: Path, images: Collection[str] = ()) -> str | None:
+        """Returns the name of the image that a file belongs to by its own name; None for a file of another kind.
+
+        Args:
+            path: The file.
+            images: Names of images, which may themselves have one of the endings.
+        """
         if path.suffix.lower() not in self.suffixes:
             return None
+        if "" in self.endings and path.stem in images:
+            return path.stem
         # The longest ending of the name counts.
         for ending in sorted(self.endings, key=len, reverse=True):
             if path.stem.lower().endswith(ending) and len(path.stem) > len(ending):
                 return path.stem[: len(path.stem) - len(ending)]
         return None
 
-    def read(self, path: Path, shape: tuple[int, int], image: object) -> np.ndarray:
-        """Reads a file as a label image.
 
-        Args:
-            path: The file.
-            shape: (height, width) of the image.
-            image: The image, for messages.
-
-        Returns:
-            int32 `[H, W]`, labels 1...N in the order of the file. A pixel in several nuclei belongs to the first.
-
-        Raises:
-            DatasetError: The file holds a label image of another size.
-            nucleus.images.reading.ImageFileError: The file cannot be read.
-        """
-        areas, others = self.areas(path, shape)
-        if others:
-            names = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
-            _log.warning("%s: %d entries are no nuclei and are left out: %s", path, len(others), names)
-        return paint_in_order(shape, areas, image)
+def _paint(read_areas: _ReadAreas, path: Path, shape: tuple[int, int], image: object) -> np.ndarray:
+    """Paints the nuclei of a file into a label image, 1...N in their order; a pixel in several belongs to the first."""
+    areas, others = read_areas(path, shape)
+    if others:
+        names = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+        _log.warning("%s: %d entries are no nuclei and are left out: %s", path, len(others), names)
+    return paint_in_order(shape, areas, image)
 
 
-@dataclass(frozen=True)
-class _SegKind(DrawnKind):
-    """Cellpose's `_seg.npy`, which holds a label image itself, with numbers of its own."""
-
-    def read(self, path: Path, shape: tuple[int, int], image: object) -> np.ndarray:
-        """Reads the label image with its own numbers; see `DrawnKind.read`."""
-        labels = read_seg_masks(path)
-        if labels.shape != shape:
-            raise DatasetError(f"{path}: has {labels.shape} pixels, its image {shape}")
-        return labels
+def _read_seg(path: Path, shape: tuple[int, int], _: object) -> np.ndarray:
+    """Reads a `_seg.npy`, which holds a label image with numbers of its own."""
+    labels = read_seg_masks(path)
+    if labels.shape != shape:
+        raise DatasetError(f"{path}: has {labels.shape} pixels, its image {shape}")
+    return labels
 
 
-def _no_areas(path: Path, _: tuple[int, int]) -> tuple[list[tuple[str, np.ndarray]], list[str]]:
-    raise DatasetError(f"{path}: holds a label image, no outlines")
-
-
-_LABELLED = ("", *LABEL_ENDINGS)
+_ROI_ENDINGS = ("", "_rois", "_roi", "_roiset", "-roiset")
 KINDS = {
     kind.name: kind
     for kind in (
-        DrawnKind("imagej-roi", (".zip", ".roi"), ("", "_rois", "_roi", "_roiset", "-roiset"), read_rois),
-        DrawnKind("geojson", (".geojson",), _LABELLED, read_features),
-        _SegKind("seg-npy", (".npy",), (SEG_ENDING.removesuffix(".npy"),), _no_areas),
-        DrawnKind("labelme", (".json",), ("",), read_shapes, is_labelme),
+        DrawnKind("imagej-roi", (".zip", ".roi"), _ROI_ENDINGS, partial(_paint, read_rois)),
+        DrawnKind("geojson", (".geojson",), ("", *LABEL_ENDINGS), partial(_paint, read_features)),
+        DrawnKind("seg-npy", (".npy",), (SEG_ENDING.removesuffix(".npy"),), _read_seg),
+        DrawnKind("labelme", (".json",), ("",), partial(_paint, read_shapes), is_labelme),
     )
 }
 
@@ -155,9 +146,3 @@ def read_any_labels(path: Path, shape: tuple[int, int], image: object) -> np.nda
     if labels.shape != shape:
         raise DatasetError(f"{path}: has {labels.shape} pixels, its image {shape}")
     return labels
-
-
-def image_name_of(path: Path) -> str:
-    """Returns the name of the image that a label image, or a file of a kind in `KINDS`, belongs to."""
-    kind = drawn_kind(path)
-    return without_label_ending(path.stem) if kind is None else str(kind.image_name(path))

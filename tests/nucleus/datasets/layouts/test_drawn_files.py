@@ -122,6 +122,18 @@ def test_two_kinds_without_label_images_are_refused_with_their_names(tmp_path):
         ids(tmp_path, layout="imagej-roi")
 
 
+def test_an_image_of_the_very_name_comes_before_one_without_the_ending(tmp_path):
+    for name in ("a", "a_roi"):
+        write_image(tmp_path / f"{name}.png")
+        write_roi(tmp_path / f"{name}.zip", LABELS * (name == "a"))
+    assert {sample.id: sample.truth.path.name for sample in read_samples(tmp_path, "all")} == {
+        "a": "a.zip",
+        "a_roi": "a_roi.zip",
+    }
+    index = LabelIndex(tmp_path, leave_out=[tmp_path / "a.png", tmp_path / "a_roi.png"])
+    assert [index.find(name, ["a", "a_roi"]).name for name in ("a", "a_roi")] == ["a.zip", "a_roi.zip"]
+
+
 def test_a_file_without_its_image_is_named(tmp_path):
     write_image(tmp_path / "a.png")
     write_geojson(tmp_path / "a.geojson")
