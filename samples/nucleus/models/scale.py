@@ -70,7 +70,7 @@ class Scaled(Wrapper):
         """Returns the scaled image; enlarged by cubic interpolation, which blurs less than the linear one of views."""
         if self.view.scale <= 1:
             return self.view.apply(image)
-        return cv2.resize(image, self.view.scaled(image.shape)[::-1], interpolation=cv2.INTER_CUBIC)
+        return cv2.resize(image, self.view.scaled(image.shape[:2])[::-1], interpolation=cv2.INTER_CUBIC)
 
     def calibrate(self, image: np.ndarray) -> NucleusModel:
         """Calibrates the wrapped model on the scaled image; see `NucleusModel.calibrate`."""
