@@ -381,7 +381,7 @@ def test_a_unet_finds_in_tiles_what_it_finds_in_the_whole(shipped):
     image = field("da5f")[:512, :640]
     model = shipped["unet"]
     whole, tiled = model.predict(image)[0].labels, Tiles(model, 320, 128).predict(image)[0].labels
-    assert whole.max() > 100 and average_precision(whole, tiled) > 0.98
+    assert whole.max() > 100 and average_precision(whole, tiled) > 0.97
 
 
 def test_a_tile_that_mask_rcnn_fills_is_divided(caplog):
