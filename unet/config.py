@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from trainkit.imagenet import NETWORKS
+from trainkit.imagenet import IMAGENET_NETWORKS
 from trainkit.optimizers import OPTIMIZERS
 from trainkit.precision import PRECISIONS
 from trainkit.runs import RunFiles
@@ -281,9 +281,9 @@ class UNetConfig(Settings):
                 f"IMAGE_CHANNEL_COUNT must be 3 for ENCODER={self.ENCODER!r}, which was made for RGB. "
                 f"Received: {self.IMAGE_CHANNEL_COUNT!r}"
             )
-        if self.ENCODER_WEIGHTS == "imagenet" and self.ENCODER not in NETWORKS:
+        if self.ENCODER_WEIGHTS == "imagenet" and self.ENCODER not in IMAGENET_NETWORKS:
             raise SettingsError(
-                f"ENCODER_WEIGHTS 'imagenet' exist for ENCODER {', '.join(NETWORKS)}. "
+                f"ENCODER_WEIGHTS 'imagenet' exist for ENCODER {', '.join(IMAGENET_NETWORKS)}. "
                 f"Received: ENCODER={self.ENCODER!r}"
             )
 

@@ -224,7 +224,7 @@ def test_imagenet_weights_are_fetched_on_demand_only(monkeypatch, tmp_path):
     assert len(md5) == 32
 
 
-@pytest.mark.parametrize("network", [name for name in imagenet.NETWORKS if name not in imagenet.SHIPPED])
+@pytest.mark.parametrize("network", [name for name in imagenet.IMAGENET_NETWORKS if name not in imagenet.SHIPPED])
 def test_addresses_and_checksums_are_those_of_keras_applications(network, monkeypatch, tmp_path):
     requests = []
     monkeypatch.setattr("trainkit.imagenet.download", lambda url, path, **options: requests.append((url, options)))

@@ -57,7 +57,7 @@ def wanted_model(args: argparse.Namespace, default_model: str = DEFAULT_MODEL) -
         default_model: Kind of model if no option chooses one, a key of `NETWORKS`.
     """
     weights = trained_weights(args.weights, args.logs, args.model, args.preset, _run_name(args), default_model)
-    if weights is not None:
+    if weights is not None and weights.suffix != ".json":
         import_keras()
     return weights, wanted_config(args, weights)
 

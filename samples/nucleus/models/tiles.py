@@ -35,6 +35,7 @@ from tqdm import tqdm
 from nucleus.images.labels import bounding_boxes
 from nucleus.models.base import NucleusModel, Prediction
 from nucleus.models.limits import report_limit, watch_limits
+from nucleus.models.settings import TileSettings
 from nucleus.models.tta import with_views
 from nucleus.models.wrapper import Wrapper
 
@@ -142,10 +143,12 @@ def with_tiles(model: NucleusModel) -> NucleusModel:
     """Returns the model with the test-time augmentation and the tiles of its settings.
 
     Args:
-        model: Any nucleus model.
+        model: Any nucleus model. One whose settings have no tiles, an ensemble, leaves them to its members.
     """
     augmented, config = with_views(model), model.config
-    return Tiles(augmented, config.TILE_SIZE, config.TILE_OVERLAP) if config.TILE_SIZE else augmented
+    if not isinstance(config, TileSettings) or not config.TILE_SIZE:
+        return augmented
+    return Tiles(augmented, config.TILE_SIZE, config.TILE_OVERLAP)
 
 
 def divide(region: Region, side: int, overlap: int) -> list[Region]:
