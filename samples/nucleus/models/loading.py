@@ -11,8 +11,8 @@ from nucleus.ensemble.combined import EnsembleModel
 from nucleus.models.base import NucleusModel
 from nucleus.models.classical.model import ClassicalModel
 from nucleus.models.recipe import Recipe
-from nucleus.models.registry import DEFAULT_MODEL, MODELS, NETWORKS, ModelConfig, detection_config, make_config
-from nucleus.models.tiles import with_tiles
+from nucleus.models.registry import MODELS, NETWORKS, ModelConfig, detection_config, make_config
+from nucleus.models.scale import with_scale
 from nucleus.models.unet import UNetModel
 from nucleus.models.weights import (
     WeightsNotFoundError,
@@ -64,7 +64,7 @@ def load_model(
         raise ValueError("A configuration excludes preset and settings. Received: both.")
     name = None if source is None else os.fspath(source)
     if name is None or name in NETWORKS:
-        shipped = shipped_weights(name or DEFAULT_MODEL)
+        shipped = shipped_weights(name)
         return load_model(shipped, config, preset=preset, settings=settings, model_dir=model_dir)
     kind, _, named_preset = name.partition("/")
     if kind in MODELS and kind not in NETWORKS:
@@ -80,7 +80,7 @@ def load_model(
     if path.suffix == ".keras":
         model = UNetModel.load_whole(path, model_dir)
         model.config.update(dict(settings or {}))
-        return with_tiles(model)
+        return with_scale(model)
     if config is None:
         recipe = choose_recipe(_require_recipe(path, preset), None, preset)
         config = detection_config(recipe, settings)
@@ -91,7 +91,7 @@ def load_model(
         raise ValueError(f"{path}: a {config.model_kind} has no weights.")
     if recipe is not None and recipe.model != config.model_kind:
         raise ValueError(f"{path}: the weights are those of a {recipe.model}, the configuration a {config.model_kind}.")
-    return with_tiles(NETWORKS[config.model_kind].load(path, recipe, config, model_dir))
+    return with_scale(NETWORKS[config.model_kind].load(path, recipe, config, model_dir))
 
 
 def model_of(weights: Path | None, config: ModelConfig) -> NucleusModel:
@@ -104,7 +104,7 @@ def model_of(weights: Path | None, config: ModelConfig) -> NucleusModel:
     Raises:
         ValueError: The file is another model's, or a network or an ensemble has no file.
     """
-    return with_tiles(bare_model(weights, config))
+    return with_scale(bare_model(weights, config))
 
 
 def bare_model(weights: Path | None, config: ModelConfig) -> NucleusModel:
@@ -133,8 +133,8 @@ def _new_model(
     elif config.model_kind != kind:
         raise ValueError(f"{kind} has other settings than {config.model_kind}. Received: config=... of that.")
     if kind == EnsembleModel.kind:
-        return with_tiles(EnsembleModel.begin(config, load_model))
-    return with_tiles(ClassicalModel(config, preset))
+        return with_scale(EnsembleModel.begin(config, load_model))
+    return with_scale(ClassicalModel(config, preset))
 
 
 def _weights_file(path: Path) -> Path:
@@ -159,8 +159,8 @@ def _read_json(path: Path, recipe: Recipe) -> NucleusModel:
         raise ValueError(f"{path}: the recipe of a {recipe.model}; name its weights file.")
     config = detection_config(recipe)
     if recipe.model == EnsembleModel.kind:
-        return with_tiles(EnsembleModel.load(path, load_model, config))
-    return with_tiles(ClassicalModel(config, recipe.preset))
+        return with_scale(EnsembleModel.load(path, load_model, config))
+    return with_scale(ClassicalModel(config, recipe.preset))
 
 
 def _require_recipe(path: Path, preset: str | None) -> Recipe | None:

@@ -35,8 +35,6 @@ from tqdm import tqdm
 from nucleus.images.labels import bounding_boxes
 from nucleus.models.base import NucleusModel, Prediction
 from nucleus.models.limits import report_limit, watch_limits
-from nucleus.models.settings import TileSettings
-from nucleus.models.tta import with_views
 from nucleus.models.wrapper import Wrapper
 
 # Steps from tile to tile are multiples of this where tiles are large enough, so that the cells of a network's feature
@@ -137,18 +135,6 @@ def tile_progress(show: bool = True) -> Iterator[None]:
         yield
     finally:
         _show_progress.reset(token)
-
-
-def with_tiles(model: NucleusModel) -> NucleusModel:
-    """Returns the model with the test-time augmentation and the tiles of its settings.
-
-    Args:
-        model: Any nucleus model. One whose settings have no tiles, an ensemble, leaves them to its members.
-    """
-    augmented, config = with_views(model), model.config
-    if not isinstance(config, TileSettings) or not config.TILE_SIZE:
-        return augmented
-    return Tiles(augmented, config.TILE_SIZE, config.TILE_OVERLAP)
 
 
 def divide(region: Region, side: int, overlap: int) -> list[Region]:

@@ -14,10 +14,10 @@ from nucleus import cli
 from nucleus.datasets.dataset import VAL_IMAGE_IDS, DatasetError, shipped_data
 from nucleus.datasets.folds import find_folds
 from nucleus.datasets.layouts.tables import write_modalities
-from nucleus.ensemble.model import Rules
+from nucleus.ensemble.config import PRESETS
 from nucleus.evaluation.scores import overlaps, score
 from nucleus.evaluation.scores.ranking import PUBLISHED
-from nucleus.experiments.publications import ensemble, find_experiment, runner
+from nucleus.experiments.publications import find_experiment, runner
 from nucleus.experiments.publications.experiment import Figure
 from nucleus.experiments.publications.images import Images, spread
 from nucleus.experiments.publications.quick import quick, uncompiled
@@ -373,8 +373,8 @@ def test_weights_of_a_fold_are_scored_on_what_it_held_out(untrained, tmp_path, c
 def test_the_ensemble_is_scored_on_a_test_set_by_the_networks_of_all_folds(untrained, tmp_path, monkeypatch):
     pytest.importorskip("lightgbm", exc_type=OSError)
     # What is found by brightness is predicted to be so bad that none of it would stay.
-    everything = replace(ensemble.FIT_SETTINGS, rules=Rules(threshold=0.0))
-    monkeypatch.setattr(ensemble, "FIT_SETTINGS", everything)
+    everything = replace(PRESETS["vuola"], settings={**PRESETS["vuola"].settings, "THRESHOLD": 0.0})
+    monkeypatch.setitem(PRESETS, "vuola", everything)
     together = []
     monkeypatch.setattr(runner, "Joint", lambda models: together.append(len(models)) or models[0])
     experiment = quick(find_experiment("vuola-ensemble"))
