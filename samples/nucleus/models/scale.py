@@ -166,7 +166,7 @@ def with_scale(model: NucleusModel) -> NucleusModel:
     """Returns the model with the test-time augmentation, the scale and the tiles of its settings.
 
     Args:
-        model: Any nucleus model. One whose settings have neither scale nor tiles, an ensemble, leaves both to its members.
+        model: Any nucleus model. An ensemble, whose settings have neither scale nor tiles, leaves both to its members.
 
     Returns:
         A model that finds the scale of every image if SCALE and DIAMETER are 0 and KNOWN_DIAMETERS says which nuclei it
