@@ -38,7 +38,7 @@ _SETTINGS_MEMBER = "unet_settings.json"
 class UNet(Trainee):
     """Encoder-decoder network with a probability for each pixel and channel, and the nuclei that follow from them.
 
-        model = UNet(make_config("xception-inceptionse"))
+        model = UNet(UNetConfig.from_preset("xception-inceptionse"))
         model.train(train_dataset, val_dataset)
         labels, scores = model.predict_labels(image)
 
