@@ -95,6 +95,19 @@ class MaskRCNN(Introspection, Trainee):
     Raises:
         ValueError: The mode is unknown.
         ConfigError: The configuration cannot be built.
+
+    Examples:
+        >>> class CellConfig(Config):
+        ...     NAME = "cells"
+        ...     NUM_CLASSES = 2  # background and cell
+        ...     GPU_COUNT = IMAGES_PER_GPU = 1
+        ...     IMAGE_MIN_DIM = IMAGE_MAX_DIM = 64
+        >>> model = MaskRCNN("inference", CellConfig(), "logs")
+        >>> model.keras_model.input_shape[0], model.epoch
+        ((None, None, None, 3), 0)
+        >>> with_heads = model.keras_model.get_layer("mrcnn_class_logits")
+        >>> with_heads.weights[0].shape[-1] == CellConfig.NUM_CLASSES
+        True
     """
 
     run_files = RUN_FILES
@@ -323,7 +336,7 @@ class MaskRCNN(Introspection, Trainee):
             batch_size: Largest number of images of one size in a batch; by default BATCH_SIZE.
 
         Returns:
-            The objects of each image; `limit_reached` tells where there may be more, without a warning.
+            The objects of each image; `limit_reached` is True where there may be more, without a warning.
         """
         self._require("inference")
         return self._detector.detect([self._check_image(image) for image in images], batch_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,6 +10,8 @@ if TYPE_CHECKING:
     import keras
 
     from trainkit.trainee import Trainee
+
+_log = logging.getLogger(__name__)
 
 
 class Stage(NamedTuple):
@@ -74,7 +77,7 @@ def lay_out_stages(stages: Sequence[Sequence[Any]], learning_rate: float, epochs
 def run_stages(
     trainee: Trainee, stages: Sequence[Stage], train_stage: Callable[[Stage], keras.callbacks.History]
 ) -> dict[str, list[float]]:
-    """Trains every stage that the trainee has not passed yet.
+    """Trains every stage that the trainee has not passed yet; a warning says if none is left.
 
     Args:
         trainee: Model in training; its `epoch` counts the epochs that are finished.
@@ -85,9 +88,32 @@ def run_stages(
         Logs by name, one value for each epoch of this call.
     """
     logs: dict[str, list[float]] = {}
+    warn_if_finished(trainee, stages[-1].until)
     for stage in stages:
         if stage.until <= trainee.epoch:
             continue
         for name, values in train_stage(stage).history.items():
             logs.setdefault(name, []).extend(values)
     return logs
+
+
+def warn_if_finished(trainee: Trainee, epochs: int) -> bool:
+    """Logs a warning if a training has already finished the epochs that are asked for, so that nothing is left.
+
+    Args:
+        trainee: Model to train; its `epoch` counts the epochs that are finished.
+        epochs: Total epochs asked for.
+
+    Returns:
+        True if nothing is left to train.
+    """
+    if trainee.epoch < epochs:
+        return False
+    _log.warning(
+        "%s: nothing is left to train: %d epochs are finished, and training is to end after epoch %d. Ask for more "
+        "epochs in total, or begin a new training",
+        trainee.log_dir,
+        trainee.epoch,
+        epochs,
+    )
+    return True

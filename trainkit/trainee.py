@@ -82,7 +82,7 @@ class Trainee:
 
         Args:
             filepath: Weights file in HDF5.
-            by_name: Whether layers that the file lacks may keep their weights.
+            by_name: True to let layers that the file lacks keep their weights.
             exclude: Names of layers that keep their weights; implies `by_name`.
 
         Returns:

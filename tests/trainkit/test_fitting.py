@@ -13,6 +13,7 @@ from trainkit.checkpoint import CheckpointError, synchronise
 from trainkit.fitting import TrainingDivergedError, fit, set_trainable
 from trainkit.optimizers import make_optimizer
 from trainkit.runs import RunFiles
+from trainkit.stages import Stage, run_stages
 from trainkit.trainee import Trainee
 
 STAGE = {"layers": "all", "learning_rate": 0.05}
@@ -188,3 +189,16 @@ def test_adamw_decays_kernels_and_not_normalisation_or_biases():
     # Without a gradient, the decay is all that a step does: the share of the kernels times the rate.
     assert left == pytest.approx({"kernel": 1 - 0.1 * 0.5, "bias": 1.0, "gamma": 1.0, "beta": 1.0})
     assert (optimizer.use_ema, optimizer.ema_momentum) == (True, 0.9)
+
+
+def test_a_training_with_nothing_left_says_so(tmp_path, caplog):
+    model = Tiny(tmp_path)
+    model.epoch = 2
+    before = model.weights()
+    assert model.train(2).history == {}
+    stages = [Stage("all", until=2, learning_rate=0.1)]
+    assert run_stages(model, stages, lambda _: pytest.fail("it trained")) == {}
+    said = "nothing is left to train: 2 epochs are finished, and training is to end after epoch 2"
+    assert [said in record.getMessage() for record in caplog.records] == [True, True]
+    for one, other in zip(before, model.weights(), strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nucleus.commands import options
 from nucleus.commands.arguments import chosen_planes, image_source, new_folder
 from nucleus.commands.status import report_failures
-from nucleus.datasets.division import choose_folds
+from nucleus.models.weights import SHIPPED, existing_file
 from nucleus.quiet import import_keras
 
 if TYPE_CHECKING:
@@ -102,37 +101,33 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _fit(args: argparse.Namespace, members: Members) -> int:
-    from nucleus.ensemble.boosting import import_lightgbm
-    from nucleus.ensemble.examples import make_examples
-    from nucleus.ensemble.features import GROUPS, feature_names
-    from nucleus.ensemble.fitting import FitSettings, fit
+    from nucleus.ensemble.features import GROUPS
+    from nucleus.ensemble.fitting import FitSettings
+    from nucleus.ensemble.from_members import fit_members
     from nucleus.ensemble.model import Rules
-    from nucleus.ensemble.report import report
-    from nucleus.ensemble.running import write_out_of_fold
     from nucleus.prediction.writers import default_formats
 
-    # Missing packages and groups are reported before models run for hours.
-    import_lightgbm()
-    groups = tuple(args.features or GROUPS)
-    feature_names(groups, [])
     given = {name: getattr(args, name) for name in ("threshold", "nms_threshold", "least_visible")}
     rules = Rules(**{name: value for name, value in given.items() if value is not None})
-    settings = FitSettings(groups, rules, choose_threshold=args.threshold is None, seed=args.seed, threads=args.threads)
-    source = image_source(args, planes=chosen_planes(args), pixel_size=args.pixel_size)
-    dataset = source.load(args.subset)
-    members.require_unseen([info["id"] for info in dataset.image_info])
-    folds = choose_folds(source, args.subset, args.folds, args.seed)
-    examples = make_examples(dataset, members.finders(), groups)
-    fitted = fit(examples, folds.ids, settings)
-    summary = report(examples, fitted)
-    replace(fitted.ensemble, about={**fitted.ensemble.about, **summary.values(), **members.about()}).save(args.output)
-    print(summary)
+    groups = tuple(args.features or GROUPS)
+    fitted = fit_members(
+        members,
+        image_source(args, planes=chosen_planes(args), pixel_size=args.pixel_size),
+        args.output,
+        subset=args.subset,
+        folds=args.folds,
+        settings=FitSettings(
+            groups, rules, choose_threshold=args.threshold is None, seed=args.seed, threads=args.threads
+        ),
+        predictions=args.predictions,
+        formats=default_formats(args.label_format),
+    )
+    print(fitted.report)
     print(f"\nLeast predicted IoU {fitted.ensemble.rules.threshold:g}: {args.output}")
-    if args.predictions is None:
+    if fitted.predictions is None:
         return 0
-    done, _ = write_out_of_fold(examples, fitted, dataset, args.predictions, default_formats(args.label_format))
-    print(done)
-    return report_failures(done.failures)
+    print(fitted.predictions)
+    return report_failures(fitted.predictions.failures)
 
 
 def _predict(args: argparse.Namespace, members: Members) -> int:
@@ -175,9 +170,9 @@ def _add_members(command: argparse.ArgumentParser) -> None:
         "--member",
         _member,
         "NAME=PATH",
-        "a model and what it found: the folder that detect wrote, a folder of label images, or the weights "
-        "file of a model to run. Repeat for more models, and with the same NAME for more folders of one model, such "
-        "as those of its folds",
+        "a model and what it found: the folder that detect wrote, a folder of label images, the weights file "
+        "of a model to run, or shipped for the shipped weights. "
+        "Repeat for more models, and with the same NAME for more folders of one model, such as those of its folds",
         dest="members",
         required=True,
     )
@@ -192,7 +187,7 @@ def _member(text: str) -> tuple[str, Path]:
     name, path = options.setting(text)
     if not path:
         raise argparse.ArgumentTypeError(f"expected NAME=PATH, received {text!r}")
-    return name, Path(path)
+    return name, existing_file(path) if path == SHIPPED else Path(path)
 
 
 def _names(text: str) -> list[str]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from nucleus.evaluation.evaluation import evaluate_fully
     from nucleus.evaluation.report.ranking import CSV_FILE, rank_sum_csv, rank_sum_text, rank_sums
     from nucleus.evaluation.report.tables import console_table
+    from nucleus.evaluation.saving import save_evaluations
     from nucleus.prediction.folders import PredictionFolder
     from nucleus.prediction.predictions import require_distinct_names
     from trainkit.files import write_text
@@ -70,8 +69,7 @@ def run(args: argparse.Namespace) -> int:
     ranks = rank_sums(evaluations)
 
     output = args.output or new_folder("evaluate")
-    for evaluation, name in zip(evaluations, _folder_names([each.name for each in evaluations]), strict=True):
-        evaluation.save(output / name if len(evaluations) > 1 else output)
+    save_evaluations(evaluations, output)
     print(console_table(evaluations))
     if dataset.num_images > 1 and {info["modality"] for info in dataset.image_info} == {UNKNOWN_MODALITY}:
         print(f"No image's modality is known: `nucleus modality --dataset={args.dataset}` estimates them.")
@@ -106,13 +104,3 @@ def _named_folder(text: str) -> tuple[str | None, Path]:
     if not name.strip() or not folder:
         raise argparse.ArgumentTypeError(f"expected FOLDER or NAME=FOLDER, received {text!r}")
     return name.strip(), Path(folder)
-
-
-def _folder_names(names: Sequence[str]) -> list[str]:
-    """Returns a folder's name for each model: letters, digits, "_", "-" and "." of its own, and none twice."""
-    taken: list[str] = []
-    for name in names:
-        plain = re.sub(r"[^\w.-]+", "_", name)[:80].strip("._") or "model"
-        same = sum(other.lower() == plain.lower() or other.lower().startswith(f"{plain.lower()}~") for other in taken)
-        taken.append(f"{plain}~{same + 1}" if same else plain)
-    return taken

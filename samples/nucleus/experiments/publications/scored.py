@@ -82,7 +82,7 @@ class Scored:
 
         Args:
             model: See `nucleus.experiments.publications.measure.measure`.
-            entropy: Whether the cross-entropy of the pixels is measured too.
+            entropy: True to measure the cross-entropy of the pixels too.
 
         Returns:
             Part -> summed scores of its images.
