@@ -124,8 +124,8 @@ class UNetConfig(Settings):
 
     # ---- Training ------------------------------------------------------------------------------------------
     # (layers, epochs) or (layers, epochs, learning rate) of each stage, in order. Without a rate a stage takes
-    # LEARNING_RATE. `layers`: "decoder" freezes the encoder, "convolutions" the batch normalisation, which then runs with
-    # its stored statistics; "all"; or a regular expression over layer names.
+    # LEARNING_RATE. `layers`: "decoder" freezes the encoder, "convolutions" the batch normalisation, which then runs
+    # with its stored statistics; "all"; or a regular expression over layer names.
     STAGES = (("decoder", 5, 0.001), ("all", 15, 0.0001))
     # Optimizer, a key of trainkit.optimizers.OPTIMIZERS.
     OPTIMIZER = "Adam"

@@ -133,10 +133,10 @@ class UNet(Trainee):
         """Trains through STAGES; epochs that a loaded checkpoint has behind it are skipped.
 
         In each stage the layers learn that it names ("decoder": all but the encoder; "convolutions": all but batch
-        normalisation; that of layers which do not learn runs with its stored statistics), with a fresh optimizer and a rate that falls within the stage as
-        SCHEDULE says. With AVERAGE_MOMENTUM, the moving average of the weights is handed over. Every finished epoch
-        leaves a checkpoint, from which a stopped training goes on exactly, a line in `training.csv` and an entry for
-        TensorBoard in `log_dir`.
+        normalisation, and where that does not learn, it runs with its stored statistics), with a fresh optimizer and a
+        rate that falls within the stage as SCHEDULE says. With AVERAGE_MOMENTUM, the moving average of the weights is
+        handed over. Every finished epoch leaves a checkpoint, from which a stopped training goes on exactly, a line in
+        `training.csv` and an entry for TensorBoard in `log_dir`.
 
         Args:
             train_dataset: Data set to learn from, see `unet.data.Dataset`.

@@ -61,11 +61,12 @@ def test_everything_that_is_read_at_run_time_is_installed(installed, tmp_path):
     code = (
         "import nucleus, json; from nucleus.models.weights import _SHIPPED, find_recipe, shipped_weights; "
         "from nucleus.experiments.publications import EXPERIMENTS; import nucleus.evaluation.report.page; "
-        "print(json.dumps([[str(shipped_weights(kind)), find_recipe(shipped_weights(kind)).model] for kind in _SHIPPED] "
+        "print(json.dumps([str(shipped_weights(kind)) for kind in _SHIPPED if find_recipe(shipped_weights(kind))] "
         "+ [len(list(nucleus.shipped_data().rglob('*.png'))), len(EXPERIMENTS)]))"
     )
     *weights, pictures, experiments = json.loads(run_outside(installed, tmp_path, code).splitlines()[-1])
-    for path, _ in weights:
+    assert weights
+    for path in weights:
         assert Path(path).is_relative_to(installed)
     assert pictures == len(list((ROOT / "samples" / "nucleus" / "data" / "stage1_train").rglob("*.png")))
     assert experiments > 0

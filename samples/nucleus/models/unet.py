@@ -59,7 +59,7 @@ class UNetModel(NetworkModel):
 
     @classmethod
     def fine_tuning_settings(cls, config: NucleusUNetConfig) -> dict[str, Any]:
-        """Returns AdamW with a short warm-up and a cosine to nothing, and batch normalisation with its stored statistics.
+        """Returns AdamW with a short warm-up and a cosine to nothing, and batch normalisation that stays as it is.
 
         There is no moving average of the weights: over so few steps it would stay near the weights at the beginning.
         See `NetworkModel.fine_tuning_settings`.
