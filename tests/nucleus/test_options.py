@@ -47,6 +47,7 @@ def test_an_unknown_option_of_a_command_in_a_command_shows_that_ones_usage(capsy
         (("detect", "a.png", "--output=a", "--output=b"), "--output"),
         (("detect", "a.png", "--tta=none", "--tta=flips"), "--tta"),
         (("evaluate", "--dataset=a", "--dataset", "b"), "--dataset"),
+        (("detect", "a.png", "--scale=1", "--scale=2"), "--scale"),
     ],
 )
 def test_a_single_value_given_twice_is_an_error(arguments, option, capsys):

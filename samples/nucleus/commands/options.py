@@ -164,7 +164,8 @@ def add_scale(command: argparse.ArgumentParser) -> None:
     choice.add_argument(
         "--scale",
         type=_scale,
-        action="append",
+        action="append_once",
+        default=[],
         dest="settings",
         metavar="F",
         help="factor by which images are enlarged for the model, or below 1 reduced; auto finds it for every image "
@@ -173,7 +174,8 @@ def add_scale(command: argparse.ArgumentParser) -> None:
     choice.add_argument(
         "--diameter",
         type=_diameter,
-        action="append",
+        action="append_once",
+        default=[],
         dest="settings",
         metavar="PX",
         help="diameter of the nuclei in pixels, from which the factor follows (default: found for every image)",

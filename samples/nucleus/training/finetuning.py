@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from nucleus.models.loading import load_model
 from nucleus.models.network import NetworkModel
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import NETWORKS, last_checkpoint, make_config
-from nucleus.models.tiles import with_tiles
+from nucleus.models.scale import median_diameter, with_scale
 from nucleus.models.unet import UNetModel
 from nucleus.models.weights import SHIPPED, existing_file, find_recipe, is_shipped
 from nucleus.prediction.predictions import KeptPredictions, ModelPredictions
@@ -133,7 +133,7 @@ def finetune(
     print(f"Training on {train.num_images} images, holding out {val.num_images}")
     train.cache_labels()
     val.cache_labels()
-    recipe = _recipe(found, train.num_images, {"SEED": seed, **(settings or {})}, steps)
+    recipe = _recipe(found, train, {"SEED": seed, **(settings or {})}, steps)
 
     before = KeptPredictions(ModelPredictions(load_model(path), BEFORE, path))
     scores = [evaluate_fully(before, val)]
@@ -178,12 +178,26 @@ def _divide(source: ImageSource, subset: str, folds: int | Path | None, seed: in
     return division
 
 
-def _recipe(found: Recipe, images: int, asked: Mapping[str, Any], steps: int | None) -> Recipe:
+def _recipe(found: Recipe, train: NucleusDataset, asked: Mapping[str, Any], steps: int | None) -> Recipe:
     """Returns the recipe of the training: the weights' own, with the settings of fine-tuning and the user's on top."""
     config = make_config("training", found.preset, found.settings, found.model)
     own = NETWORKS[found.model].fine_tuning_settings(config)
-    own["STEPS_PER_EPOCH"] = steps or min(max(images, _LEAST_STEPS), _MOST_STEPS)
+    own["STEPS_PER_EPOCH"] = steps or min(max(train.num_images, _LEAST_STEPS), _MOST_STEPS)
+    if config.KNOWN_DIAMETERS:
+        own["KNOWN_DIAMETERS"] = _widened(config.KNOWN_DIAMETERS, train)
     return found.with_settings({**own, **asked})
+
+
+def _widened(known: Sequence[float], train: NucleusDataset) -> list[float]:
+    """Returns the diameters that a model knows after training: also those of the images, which keep their size then.
+
+    Otherwise images whose nuclei the weights did not know would be brought to the scale of those that they knew.
+    """
+    found = [median_diameter(train.load_labels(index)[0]) for index in train.image_ids]
+    own = [diameter for diameter in found if diameter > 0]
+    if not own:
+        return list(known)
+    return [round(float(value), 1) for value in (min(known[0], *own), np.median(own), max(known[2], *own))]
 
 
 def _train(
@@ -227,7 +241,7 @@ def _thresholds(network: NetworkModel, images: NucleusDataset) -> dict[str, Any]
     """
     if network.kind != UNetModel.kind:
         return {}
-    report = tune(with_tiles(network), images)
+    report = tune(with_scale(network), images)
     print("Best on training images:", *(f"--set {name}={value}" for name, value in report.best.items()))
     return dict(report.best)
 

@@ -86,6 +86,16 @@ def test_one_seed_divides_the_images_one_way_and_another_another(tmp_path, own_i
     assert divisions[0] == divisions[1] != divisions[2]
 
 
+def test_images_that_were_trained_on_keep_their_size_afterwards(tmp_path, own_images, tiny_weights):
+    """Squares of 12 pixels a side have the area of discs of 13.5; the weights know nuclei of 30 to 60 pixels."""
+    settings = {"KNOWN_DIAMETERS": (30.0, 40.0, 60.0)}
+    base = nucleus.load_model(tiny_weights["unet"], settings=settings)
+    base.save(tmp_path / "base.h5")
+    tuned = finetune(own_images, tmp_path / "base.h5", tmp_path / "out", steps=1, epochs=1)
+    least, typical, largest = find_recipe(tuned.path).settings["KNOWN_DIAMETERS"]
+    assert least == pytest.approx(13.5, abs=1) and typical == pytest.approx(13.5, abs=3) and largest == 60
+
+
 def test_a_single_image_is_too_few(tmp_path, own_images):
     for path in sorted(own_images.rglob("*.png")):
         if path.stem != "0":
