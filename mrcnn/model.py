@@ -103,10 +103,10 @@ class MaskRCNN(Introspection, Trainee):
         ...     GPU_COUNT = IMAGES_PER_GPU = 1
         ...     IMAGE_MIN_DIM = IMAGE_MAX_DIM = 64
         >>> model = MaskRCNN("inference", CellConfig(), "logs")
-        >>> model.keras_model.input_shape[0], model.epoch
-        ((None, None, None, 3), 0)
-        >>> with_heads = model.keras_model.get_layer("mrcnn_class_logits")
-        >>> with_heads.weights[0].shape[-1] == CellConfig.NUM_CLASSES
+        >>> model.config.IMAGE_SHAPE.tolist(), model.epoch
+        ([64, 64, 3], 0)
+        >>> classifier = model.keras_model.get_layer("mrcnn_class_logits")
+        >>> classifier.weights[0].shape[-1] == CellConfig.NUM_CLASSES
         True
     """
 

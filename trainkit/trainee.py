@@ -75,6 +75,14 @@ class Trainee:
         self.log_dir = str(run.folder)
         self.checkpoint_path = self.run_files.checkpoint_template(run, self._name)
 
+    def continue_run_of(self, other: Trainee) -> None:
+        """Takes over the run of another model: its folder, checkpoints and finished epochs.
+
+        Args:
+            other: Model of the same kind and name.
+        """
+        self.log_dir, self.checkpoint_path, self.epoch = other.log_dir, other.checkpoint_path, other.epoch
+
     def load_weights(
         self, filepath: str | os.PathLike, by_name: bool = False, exclude: Sequence[str] | None = None
     ) -> LoadReport:

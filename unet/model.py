@@ -60,7 +60,7 @@ class UNet(Trainee):
     Examples:
         >>> from unet.config import make_config
         >>> settings = {"ENCODER": "plain", "ENCODER_FILTERS": (4, 8), "DECODER": "plain"}
-        >>> model = UNet(make_config("small", settings))
+        >>> model = UNet(make_config(settings=settings))
         >>> (probabilities,) = model.predict([np.zeros((50, 70, 3), np.uint8)])
         >>> probabilities.shape == (50, 70, len(model.config.channels))
         True

@@ -197,8 +197,8 @@ def read_ensemble(path: str | os.PathLike) -> Ensemble:
         >>> labels[10:30, 10:30] = 1
         >>> found = {"unet": Prediction(labels, np.array([0.9])), "otsu": Prediction(0 * labels, np.zeros(0))}
         >>> combined = ensemble.combine(np.zeros((64, 64, 3), np.uint8), found)
-        >>> combined.picked, combined.scores.round(2).tolist(), int(combined.labels.max())
-        (('unet',), [0.8], 1)
+        >>> combined.picked, combined.scores.round(2), int(combined.labels.max())
+        (('unet',), array([0.8], dtype=float32), 1)
     """
     try:
         return _parse(json.loads(Path(path).read_bytes()))

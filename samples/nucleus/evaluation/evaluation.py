@@ -61,7 +61,7 @@ def evaluate(model: NucleusModel, dataset: NucleusDataset, progress: bool = True
         >>> dataset.load_nucleus(shipped_data(), "val")
         >>> dataset.prepare()
         >>> table = evaluate(load_model("classical/otsu"), dataset, progress=False)
-        >>> len(table), 0.2 < table["mAP"].mean() < 0.8
+        >>> len(table), bool(0.2 < table["mAP"].mean() < 0.8)
         (6, True)
         >>> bool((table["matched"] + table["missed"] == table["true"]).all())
         True

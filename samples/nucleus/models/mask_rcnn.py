@@ -175,6 +175,7 @@ class MaskRCNNModel(NetworkModel):
         if self.network.mode != "training":
             self._detector, trainer = self.network, self._build("training", self.training_config)
             trainer.copy_weights_from(self.network)
+            trainer.continue_run_of(self.network)
             self.network = trainer
         augmentation = make_augmentation(self.training_config.AUGMENTATION)
         return self.network.train_stages(train, val, epochs, augmentation, callbacks)

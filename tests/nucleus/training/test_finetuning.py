@@ -53,6 +53,8 @@ def test_a_fine_tuned_file_is_scored_on_images_that_it_never_saw_and_is_taken_by
     assert tuned.report.is_file() and (output / "scores" / "after" / "summary.json").is_file()
     assert f"On {len(tuned.held_out)} held-out images" in str(tuned) and "before" in str(tuned)
 
+    (run,) = (output / "training").iterdir()
+    assert {"recipe.json", "folds.json", "training.csv"} <= {path.name for path in run.iterdir()}
     assert tuned.path == output / "mine.h5"
     assert find_recipe(tuned.path).model == kind
     assert find_folds(tuned.path).split(1)[1] == set(tuned.held_out)
