@@ -147,6 +147,7 @@ def _predict(args: argparse.Namespace, members: Members) -> int:
     else:
         source = image_source(args, planes=chosen_planes(args), pixel_size=args.pixel_size)
         dataset = source.load(args.subset, require_masks=False, failures=failures)
+        print(f"Taking {source.describe(args.subset, dataset.num_images)}")
     if dataset.num_images == 0:
         return report_failures(failures)
     output = args.output or new_folder("ensemble")

@@ -42,7 +42,12 @@ _log = logging.getLogger(__name__)
 
 
 def shipped_data() -> Path:
-    """Returns the folder of the 16 images that are installed with the package ("train": 10, "val": 6)."""
+    """Returns the folder of the 16 images that are installed with the package ("train": 10, "val": 6).
+
+    Examples:
+        >>> len(list(shipped_data().glob("stage1_train/*/images/*.png")))
+        16
+    """
     return Path(__file__).resolve().parents[1] / "data"
 
 
