@@ -43,7 +43,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Searches the settings of a U-Net's post-processing or of a classical method; see `nucleus tune --help`."""
-    weights, config = wanted_model(args, "unet")
+    weights, config = wanted_model(args)
     import pandas as pd
 
     from nucleus.models.loading import model_of

@@ -10,7 +10,7 @@ from typing import Any
 from nucleus.models.base import NucleusModel
 from nucleus.models.classical.model import ClassicalModel
 from nucleus.models.recipe import Recipe
-from nucleus.models.registry import DEFAULT_MODEL, MODELS, NETWORKS, ModelConfig, detection_config
+from nucleus.models.registry import MODELS, NETWORKS, ModelConfig, detection_config
 from nucleus.models.scale import with_scale
 from nucleus.models.unet import UNetModel
 from nucleus.models.weights import (
@@ -64,7 +64,7 @@ def load_model(
         raise ValueError("A configuration excludes preset and settings. Received: both.")
     name = None if source is None else os.fspath(source)
     if name is None or name == SHIPPED or name in NETWORKS:
-        shipped = shipped_weights(name if name in NETWORKS else DEFAULT_MODEL)
+        shipped = shipped_weights(name if name in NETWORKS else None)
         return load_model(shipped, config, preset=preset, settings=settings, model_dir=model_dir)
     kind, _, named_preset = name.partition("/")
     if kind == ClassicalModel.kind:

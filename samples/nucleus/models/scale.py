@@ -21,6 +21,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 
 from nucleus.images.labels import bounding_boxes, paint
@@ -65,12 +66,18 @@ class Scaled(Wrapper):
         super().__init__(model)
         self.view = View(scale=factor)
 
+    def _show(self, image: np.ndarray) -> np.ndarray:
+        """Returns the scaled image; enlarged by cubic interpolation, which blurs less than the linear one of views."""
+        if self.view.scale <= 1:
+            return self.view.apply(image)
+        return cv2.resize(image, self.view.scaled(image.shape)[::-1], interpolation=cv2.INTER_CUBIC)
+
     def calibrate(self, image: np.ndarray) -> NucleusModel:
         """Calibrates the wrapped model on the scaled image; see `NucleusModel.calibrate`."""
-        return Scaled(self.model.calibrate(self.view.apply(image)), self.view.scale)
+        return Scaled(self.model.calibrate(self._show(image)), self.view.scale)
 
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
-        predictions = self.model._predict([self.view.apply(image) for image in images])
+        predictions = self.model._predict([self._show(image) for image in images])
         return [
             restore_labels(prediction, self.view, image.shape[:2])
             for prediction, image in zip(predictions, images, strict=True)
@@ -78,7 +85,7 @@ class Scaled(Wrapper):
 
     def observe(self, images: Sequence[np.ndarray]) -> list[list[Any]]:
         """Returns the evidence in the scaled images, mapped back to the images; see `NucleusModel.observe`."""
-        observed = self.model.observe([self.view.apply(image) for image in images])
+        observed = self.model.observe([self._show(image) for image in images])
         return [
             [self.model.restore(one, self.view, image.shape[:2]) for one in evidence]
             for evidence, image in zip(observed, images, strict=True)

@@ -8,7 +8,7 @@ from nucleus.commands.ensemble import _member
 from nucleus.experiments.comparison.members import Member
 from nucleus.models import weights
 from nucleus.models.recipe import Recipe
-from nucleus.models.registry import DEFAULT_MODEL, NETWORKS
+from nucleus.models.registry import NETWORKS
 from nucleus.models.weights import WeightsNotFoundError, choose_recipe, existing_file, find_recipe
 
 
@@ -27,8 +27,10 @@ def test_missing_weights_are_named(tmp_path):
 def test_shipped_weights_are_those_of_the_kind(kind):
     path = weights.shipped_weights(kind)
     assert path.is_file() and find_recipe(path).model == kind
-    if kind == DEFAULT_MODEL:
-        assert weights.shipped_weights() == path
+
+
+def test_the_default_is_one_of_them():
+    assert weights.shipped_weights() in [weights.shipped_weights(kind) for kind in NETWORKS]
 
 
 def test_missing_shipped_weights_are_named_whatever_else_is_there(tmp_path, monkeypatch):
@@ -97,7 +99,8 @@ def test_shipped_is_a_name_wherever_a_weights_file_is_taken(tmp_path, kind):
     assert weights.existing_file("shipped", kind) == path and weights.is_shipped(path)
     assert weights.starting_weights("shipped", tmp_path, kind) == path
     assert weights.trained_weights("shipped", tmp_path, kind) == path
-    assert weights.trained_weights("shipped", tmp_path, default_model=kind) == path
+    preset = NETWORKS[kind].default_preset
+    assert weights.trained_weights("shipped", tmp_path, preset=preset) == path, "the preset is of this kind alone"
     assert Member("one", kind, NETWORKS[kind].default_preset, weights="shipped").file == path
 
 
