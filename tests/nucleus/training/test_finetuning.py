@@ -10,6 +10,8 @@ import nucleus
 from nucleus import cli
 from nucleus.datasets.folds import find_folds
 from nucleus.datasets.layouts.base import DatasetError
+from nucleus.datasets.source import ImageSource
+from nucleus.evaluation.evaluation import evaluate_fully
 from nucleus.models.registry import NETWORKS, make_config
 from nucleus.models.weights import find_recipe
 from nucleus.training import finetuning
@@ -88,14 +90,10 @@ def test_one_seed_divides_the_images_one_way_and_another_another(tmp_path, own_i
     assert divisions[0] == divisions[1] != divisions[2]
 
 
-def test_images_that_were_trained_on_keep_their_size_afterwards(tmp_path, own_images, tiny_weights):
+def test_the_diameters_that_a_model_knows_are_widened_by_those_of_the_images(own_images):
     """Squares of 12 pixels a side have the area of discs of 13.5; the weights know nuclei of 30 to 60 pixels."""
-    settings = {"KNOWN_DIAMETERS": (30.0, 40.0, 60.0)}
-    base = nucleus.load_model(tiny_weights["unet"], settings=settings)
-    base.save(tmp_path / "base.h5")
-    tuned = finetune(own_images, tmp_path / "base.h5", tmp_path / "out", steps=1, epochs=1)
-    least, typical, largest = find_recipe(tuned.path).settings["KNOWN_DIAMETERS"]
-    assert least == pytest.approx(13.5, abs=1) and typical == pytest.approx(13.5, abs=3) and largest == 60
+    least, typical, largest = finetuning._widened((30.0, 40.0, 60.0), ImageSource(own_images).load("all"))
+    assert least == typical == pytest.approx(13.5, abs=0.1) and largest == 60
 
 
 def test_a_single_image_is_too_few(tmp_path, own_images):
@@ -123,11 +121,10 @@ def test_a_file_without_a_recipe_is_refused_before_images_are_read(tmp_path):
 
 
 def test_a_model_that_became_worse_is_reported(tmp_path, own_images, tiny_weights, caplog, monkeypatch):
-    trained = finetune(own_images, tiny_weights["unet"], tmp_path / "a", steps=1, epochs=1)
-    better = replace(trained.before, summary=trained.before.summary.assign(mAP=0.9))
-    caplog.clear()
-    monkeypatch.setattr(
-        finetuning, "evaluate_fully", lambda each, _: better if each.name == "before" else trained.after
-    )
-    finetune(own_images, tiny_weights["unet"], tmp_path / "b", steps=1, epochs=1)
-    assert "worse on the held-out images" in caplog.text
+    def score(predictions, dataset):
+        evaluation = evaluate_fully(predictions, dataset, progress=False)
+        return replace(evaluation, summary=evaluation.summary.assign(mAP=0.9 if predictions.name == "before" else 0.4))
+
+    monkeypatch.setattr(finetuning, "evaluate_fully", score)
+    finetune(own_images, tiny_weights["unet"], tmp_path / "out", steps=1, epochs=1)
+    assert "worse on the held-out images than the one it began with (mAP 0.400, before 0.900)" in caplog.text
