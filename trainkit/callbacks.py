@@ -33,7 +33,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
             `logs/run/mask_rcnn_{epoch:04d}.h5`.
         seed: Seed of the run, kept in the checkpoint.
         stage: Description of the training stage, kept in the checkpoint; anything that JSON can hold.
-        keep_state_only_in_last: Whether the previous epoch's checkpoint is reduced to its weights.
+        keep_state_only_in_last: True to reduce the previous epoch's checkpoint to its weights.
 
     Raises:
         ValueError: The file name has no field for the epoch.

@@ -14,6 +14,7 @@ import numpy as np
 from trainkit.batches import Batches
 from trainkit.callbacks import EpochCheckpoint, ResumableCSVLogger, tensorboard_callback
 from trainkit.checkpoint import read_training_state, restore_training_state
+from trainkit.stages import warn_if_finished
 from trainkit.trainee import Trainee
 
 
@@ -94,7 +95,7 @@ def fit(
     seed: int,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> keras.callbacks.History:
-    """Trains a compiled model until `epochs` epochs are finished in total.
+    """Trains a compiled model until `epochs` epochs are finished in total; a warning says if they are already.
 
     Every finished epoch leaves a checkpoint with the optimizer's state, a line in `training.csv` and an entry for
     TensorBoard in the run's folder.
@@ -116,6 +117,7 @@ def fit(
         TrainingDivergedError: The loss became infinite or NaN; the epoch is not written.
         Exception: An error in preparing a batch, as it was raised.
     """
+    warn_if_finished(trainee, epochs)
     resume(trainee, stage)
     for batches in (training, validation):
         if batches is not None:

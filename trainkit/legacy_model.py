@@ -22,7 +22,7 @@ class LegacyModel(keras.Model):
 
         Args:
             filepath: File to write.
-            overwrite: Whether an existing file may be replaced.
+            overwrite: True to replace an existing file.
             options: Arguments of `keras.Model.save_weights`, for Keras 3's own layout.
 
         Raises:
@@ -40,7 +40,7 @@ class LegacyModel(keras.Model):
 
         Args:
             filepath: File to read.
-            by_name: Whether layers that the file lacks keep their weights; legacy layout only.
+            by_name: True to let layers that the file lacks keep their weights; legacy layout only.
             options: Arguments of `keras.Model.load_weights`, for Keras 3's own layout.
 
         Raises:

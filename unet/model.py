@@ -56,6 +56,17 @@ class UNet(Trainee):
         SettingsError: The configuration cannot be built.
         DownloadError: ENCODER_WEIGHTS could not be fetched.
         WeightsFileError: ENCODER_WEIGHTS are another encoder's.
+
+    Examples:
+        >>> from unet.config import make_config
+        >>> settings = {"ENCODER": "plain", "ENCODER_FILTERS": (4, 8), "DECODER": "plain"}
+        >>> model = UNet(make_config(settings=settings))
+        >>> (probabilities,) = model.predict([np.zeros((50, 70, 3), np.uint8)])
+        >>> probabilities.shape == (50, 70, len(model.config.channels))
+        True
+        >>> labels, scores = model.predict_labels(np.zeros((50, 70, 3), np.uint8))
+        >>> labels.shape, len(scores) == labels.max()
+        ((50, 70), True)
     """
 
     run_files = RUN_FILES
@@ -121,11 +132,11 @@ class UNet(Trainee):
     ) -> dict[str, list[float]]:
         """Trains through STAGES; epochs that a loaded checkpoint has behind it are skipped.
 
-        In each stage the layers learn that it names ("decoder": all but the encoder, whose batch normalisation then
-        runs with its stored statistics), with a fresh optimizer and a rate that falls within the stage as
-        SCHEDULE says. With AVERAGE_MOMENTUM, the moving average of the weights is handed over. Every finished epoch
-        leaves a checkpoint, from which a stopped training goes on exactly, a line in `training.csv` and an entry for
-        TensorBoard in `log_dir`.
+        In each stage the layers learn that it names ("decoder": all but the encoder; "convolutions": all but batch
+        normalisation, and where that does not learn, it runs with its stored statistics), with a fresh optimizer and a
+        rate that falls within the stage as SCHEDULE says. With AVERAGE_MOMENTUM, the moving average of the weights is
+        handed over. Every finished epoch leaves a checkpoint, from which a stopped training goes on exactly, a line in
+        `training.csv` and an entry for TensorBoard in `log_dir`.
 
         Args:
             train_dataset: Data set to learn from, see `unet.data.Dataset`.

@@ -40,7 +40,12 @@ SOURCE = "nucleus"
 
 
 def shipped_data() -> Path:
-    """Returns the folder of the 16 images that are installed with the package ("train": 10, "val": 6)."""
+    """Returns the folder of the 16 images that are installed with the package ("train": 10, "val": 6).
+
+    Examples:
+        >>> len(list(shipped_data().glob("stage1_train/*/images/*.png")))
+        16
+    """
     return Path(__file__).resolve().parents[1] / "data"
 
 
@@ -114,12 +119,12 @@ class NucleusDataset(Dataset):
             subset: "train", "val", "all" or the name of a part; see `nucleus.datasets.layouts.subsets` and the layout's
                 module. In the Data Science Bowl's layout "val" is the customary `VAL_IMAGE_IDS` in `stage1_train`,
                 "train" is the rest of it, and each folder is a part.
-            require_masks: Whether an image without labels is an error; False for detection.
+            require_masks: True to refuse an image without labels; False for detection.
             failures: List that the messages of unusable images are appended to; by default the first one is raised.
             layout: Key of `nucleus.datasets.layouts.LAYOUTS`; by default it is detected.
             classes: CSV file with the images' modalities (`nucleus.datasets.layouts.tables.read_modalities`), which
                 overrides the data set's own. By default `classes.csv` in the data set's folder fills the gaps.
-            require_classes: Whether it is an error that `classes` names none of the images.
+            require_classes: True to refuse `classes` if it names none of the images.
 
         Raises:
             DatasetError: The data set or the subset is missing, empty, or not in the layout; one of its files is
@@ -312,7 +317,7 @@ class NucleusDataset(Dataset):
 
         Args:
             workers: Number of threads that read masks.
-            progress: Whether a progress bar is shown.
+            progress: True to show a progress bar.
 
         Raises:
             DatasetError: Masks are malformed or of another shape than the image.

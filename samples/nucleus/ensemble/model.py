@@ -187,6 +187,22 @@ def read_ensemble(path: str | os.PathLike) -> Ensemble:
     Raises:
         ValueError: The file holds no ensemble, is damaged, or needs features that this version does not compute.
         OSError: The file cannot be read.
+
+    Examples:
+        An ensemble that gives every nucleus of its two members a predicted IoU of 0.8, written and read again:
+
+        >>> import tempfile
+        >>> no_split = np.zeros(0, np.int64)
+        >>> tree = Tree(no_split, np.zeros(0), no_split, no_split, value=np.array([0.8]))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Ensemble(("unet", "otsu"), ("shape",), ((tree,),)).save(Path(folder, "ensemble.json"))
+        ...     ensemble = read_ensemble(Path(folder, "ensemble.json"))
+        >>> labels = np.zeros((64, 64), np.int32)
+        >>> labels[10:30, 10:30] = 1
+        >>> found = {"unet": Prediction(labels, np.array([0.9])), "otsu": Prediction(0 * labels, np.zeros(0))}
+        >>> combined = ensemble.combine(np.zeros((64, 64, 3), np.uint8), found)
+        >>> combined.picked, combined.scores.round(2), int(combined.labels.max())
+        (('unet',), array([0.8], dtype=float32), 1)
     """
     try:
         return _parse(json.loads(Path(path).read_bytes()))

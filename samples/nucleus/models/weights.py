@@ -15,6 +15,7 @@ from nucleus.models.registry import DEFAULT_MODEL, MODELS, NETWORKS, last_checkp
 from nucleus.models.settings import ApplicationSettings
 
 LAST = "last"
+SHIPPED = "shipped"
 # Default weights of each kind, among the shipped ones, and the kind whose weights are taken where none is named.
 _SHIPPED = {"mask_rcnn": "nucleus_small.h5", "unet": "nucleus_light.h5"}
 _DEFAULT = "unet"
@@ -105,21 +106,36 @@ def shipped_weights(model: str | None = None) -> Path:
     return path
 
 
-def existing_file(path: str | os.PathLike) -> Path:
+def existing_file(path: str | os.PathLike, model: str | None = None) -> Path:
     """Returns the path of a weights file, making sure that it exists.
 
     Args:
-        path: The weights file, or the name of a shipped one without its suffix, such as "nucleus_small".
+        path: The weights file; "shipped" for the shipped weights that are the default; or the name of a shipped file
+            without its suffix, such as "nucleus_small".
+        model: Name in `nucleus.models.registry.NETWORKS` of the kind whose shipped weights "shipped" means; None for
+            the default kind.
 
     Raises:
         WeightsNotFoundError: There is no such file.
     """
+    if str(path) == SHIPPED:
+        return shipped_weights(model if model in NETWORKS else None)
     if Path(path).is_file():
         return Path(path)
     shipped = {file.stem: file for file in _shipped_folder().glob("nucleus_*.h5")}
     if str(path) not in shipped:
-        raise WeightsNotFoundError(f"{path}: no such weights file. Shipped: {', '.join(sorted(shipped))}.")
+        known = ", ".join((SHIPPED, *sorted(shipped)))
+        raise WeightsNotFoundError(f"{path}: no such weights file. Shipped ones go by name: {known}.")
     return shipped[str(path)]
+
+
+def is_shipped(path: str | os.PathLike) -> bool:
+    """Returns True if a weights file is one of those that come with the project.
+
+    Args:
+        path: The weights file.
+    """
+    return Path(path).resolve().parent == _shipped_folder().resolve()
 
 
 def last_weights(model_dir: str | os.PathLike, model: str | None = None, name: str | None = None) -> Path:
@@ -142,7 +158,7 @@ def starting_weights(
     """Returns the file of a training's initial weights; None for random or published weights.
 
     Args:
-        weights: "none", "coco", "imagenet", "last" or a file.
+        weights: "none", "coco", "imagenet", "last", "shipped" or a file.
         model_dir: Folder of the runs.
         model: Name in `nucleus.models.registry.NETWORKS`; None for any.
         name: NAME of the run's configuration; None for the application's.
@@ -153,7 +169,7 @@ def starting_weights(
     """
     if weights in (*PUBLISHED_WEIGHTS, RANDOM):
         return None
-    return last_weights(model_dir, model, name) if weights == LAST else existing_file(weights)
+    return last_weights(model_dir, model, name) if weights == LAST else existing_file(weights, model)
 
 
 def trained_weights(
@@ -166,7 +182,8 @@ def trained_weights(
     """Returns the file of a trained model.
 
     Args:
-        weights: "last", a file (a model without weights may have one too, `.json`), or None for the shipped weights.
+        weights: "last", a file (a model without weights may have one too, `.json`), or "shipped" or None for the shipped
+            weights.
         model_dir: Folder of the runs.
         model: Name of the requested model; None for any.
         preset: Name of the requested preset; None for any.
@@ -187,9 +204,10 @@ def trained_weights(
                 f"There is no shipped {chosen}. Name the file of a fitted one: --weights=FILE.json"
             )
         return None
-    if weights is None:
-        return shipped_weights(model)
-    return last_weights(model_dir, model, name) if weights == LAST else existing_file(weights)
+    if weights == LAST:
+        return last_weights(model_dir, model, name)
+    kind = model if preset is None else chosen
+    return existing_file(SHIPPED if weights is None else weights, kind)
 
 
 def _shipped_folder() -> Path:
