@@ -1,0 +1,119 @@
+"""Opening of HDF5 files: one way to read them, which trusts no file, and one to write them.
+
+HDF5 can take data from other files: a dataset from a raw file (external storage) or from other datasets (virtual
+datasets), a group's member from another file (external links). With them, a crafted weights file would bring the bytes
+of any file that its reader may read. Weights need none of this, so files with any of it are refused.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import h5py
+
+from trainkit.files import atomic_path
+from trainkit.reading import reading
+
+# Bytes to which a file may expand when it is read, whatever its size; above that, multiple of its own size.
+_SMALL = 2**30
+_EXPANSION = 20
+
+
+class WeightsFileError(ValueError):
+    """Weights file that cannot be read or does not fit the model; the message names file and cause."""
+
+
+@contextmanager
+def open_for_reading(path: str | os.PathLike, content: bytes | None = None) -> Iterator[h5py.File]:
+    """Opens an HDF5 file; any defect, also one met while it is open, becomes a `WeightsFileError` that names the file.
+
+    Args:
+        path: File to read.
+        content: Content of an HDF5 file inside `path`; by default `path` itself is read.
+
+    Yields:
+        The open file. Everything in it is in the file itself, and reading all of it takes at most 1 GiB or 20 times
+        the file's size.
+
+    Raises:
+        WeightsFileError: The file is missing, is no HDF5 file, is truncated or damaged, refers to other files, or would
+            expand to more than that; or the block failed.
+    """
+    if not os.path.isfile(path):
+        raise WeightsFileError(f"{path}: there is no such weights file")
+    if content is None and not h5py.is_hdf5(path) and zipfile.is_zipfile(path):
+        raise WeightsFileError(
+            f"{path}: not a readable HDF5 file. It is a whole model: its own class reads .keras files, and writes the "
+            "weights alone as .h5."
+        )
+    with (
+        reading(path, "not a readable HDF5 file", WeightsFileError),
+        h5py.File(path if content is None else io.BytesIO(content), "r") as file,
+    ):
+        size = os.path.getsize(path) if content is None else len(content)
+        require_plausible_size(_require_self_contained(file), size)
+        yield file
+
+
+@contextmanager
+def open_for_writing(path: str | os.PathLike) -> Iterator[h5py.File]:
+    """Creates an HDF5 file atomically: it replaces a file at `path` when the block ends without an error.
+
+    Args:
+        path: File to write.
+
+    Yields:
+        The open, empty file.
+
+    Raises:
+        OSError: The file cannot be written, such as on a full disk; the message names `path`, whose content stays.
+    """
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        yield file
+
+
+def require_plausible_size(expanded: int, size: int) -> None:
+    """Raises an error for a file that would expand to far more bytes than it has, and so fill the memory.
+
+    Args:
+        expanded: Bytes of its content, as the file states them.
+        size: Bytes of the file.
+
+    Raises:
+        ValueError: The content takes more than 1 GiB and more than 20 times the file's size.
+    """
+    if expanded > max(_SMALL, _EXPANSION * size):
+        raise ValueError(f"{size} bytes that would expand to {expanded}")
+
+
+def _require_self_contained(file: h5py.File) -> int:
+    """Walks an HDF5 file without reading data; refuses what refers to other files, and returns the bytes of all data.
+
+    Hard links may form circles, so every object is visited once.
+    """
+    seen, waiting, total = {_address(file)}, [h5py.Group(file.id)], 0
+    while waiting:
+        group = waiting.pop()
+        for name in group:
+            link = group.get(name, getlink=True)
+            if not isinstance(link, h5py.HardLink):
+                raise ValueError(f"{group.name.rstrip('/')}/{name} is a link to another place, which is not followed")
+            member = group[name]
+            if _address(member) in seen:
+                continue
+            seen.add(_address(member))
+            if isinstance(member, h5py.Group):
+                waiting.append(member)
+            elif isinstance(member, h5py.Dataset):
+                if member.external is not None or member.is_virtual:
+                    raise ValueError(f"the data of {member.name} are in another file, which is not read")
+                total += member.nbytes
+    return total
+
+
+def _address(member: h5py.Group | h5py.Dataset | h5py.Datatype) -> int:
+    return h5py.h5o.get_info(member.id).addr
