@@ -34,7 +34,7 @@ def reading(source: str | os.PathLike, what: str = "", error: type[ValueError] =
         >>> with reading("a.json", "is no list of sizes"):
         ...     {"size": [3]}["sizes"]
         Traceback (most recent call last):
-        ValueError: a.json: is no list of sizes ('sizes' is missing)
+        ValueError: a.json: is no list of sizes (it lacks 'sizes')
     """
     source = os.fspath(source)
     try:
@@ -91,7 +91,7 @@ def _describe(problem: Exception) -> str:
     text = str(problem)
     text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
     if type(problem) is KeyError:
-        return f"{text} is missing"
+        return f"it lacks {text}"
     # Messages of errors in the file's favour are written for users, those of Python's own for programmers.
     expected = isinstance(problem, ValueError | OSError) and text
     return text if expected else f"{type(problem).__name__}: {text}" if text else type(problem).__name__

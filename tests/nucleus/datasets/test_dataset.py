@@ -332,6 +332,36 @@ def test_modalities_by_colours(tmp_path):
         read_modalities(path)
 
 
+@pytest.mark.parametrize(
+    ("rows", "cause"),
+    [
+        ("ImageId,modality\na,light\na,stain\n", r"line 3: a has 'stain' here and 'light' in an earlier line"),
+        ("ImageId,modality\n,light\n", "line 2: ImageId is empty"),
+        ("ImageId,modality,modality\na,light,stain\n", "the column modality occurs twice"),
+        ("ImageId,modality\na,\xff\n", "is no CSV file in UTF-8"),
+        ("ImageId,modality\na,light,more\n", "line 2: expected 2 fields; found 3"),
+    ],
+)
+def test_classes_that_contradict_themselves_are_refused(tmp_path, rows, cause):
+    path = tmp_path / "classes.csv"
+    path.write_text(rows, encoding="latin-1")
+    with pytest.raises(DatasetError, match=rf"classes\.csv.*{cause}"):
+        read_modalities(path)
+    path.write_text("ImageId,modality\na,light\na,light\n")
+    assert read_modalities(path) == {"a": "light"}, "a row that is there twice says nothing else"
+
+
+def test_images_that_a_file_of_classes_leaves_out_are_counted(add_sample, rectangle, tmp_path, caplog):
+    for name in "abc":
+        add_sample(name, [rectangle(1, 1, 4, 4)])
+    path = tmp_path / "mine.csv"
+    path.write_text("ImageId,modality\na,light\nelsewhere,light\n")
+    dataset = NucleusDataset()
+    dataset.load_nucleus(tmp_path, "stage1_train", classes=path)
+    assert [info["modality"] for info in dataset.image_info] == ["light", "unknown", "unknown"]
+    assert "mine.csv: does not name 2 of 3 images, such as b" in caplog.text
+
+
 def test_a_modality_that_tables_would_take_for_all_images_is_refused(add_sample, rectangle, tmp_path):
     add_sample("a", [rectangle(1, 1, 4, 4)])
     (tmp_path / "classes.csv").write_text("ImageId,modality\na,all\n")

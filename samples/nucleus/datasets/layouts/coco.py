@@ -63,7 +63,7 @@ def _part_name(path: Path) -> str:
 
 
 def _read(root: Path, path: Path, part: str, report: Report) -> list[Sample]:
-    content = read_json(path, "is no COCO file", DatasetError)
+    content = read_json(path, "is no JSON file of COCO", DatasetError)
     images = _by_id(path, content, "images")
     annotations = _by_id(path, content, "annotations") if "annotations" in content else None
     if annotations:

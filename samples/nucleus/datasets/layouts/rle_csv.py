@@ -106,8 +106,7 @@ def _run_lengths(table: Path, rows: _Rows) -> ListedInstances:
     for height, width in shapes:
         if not (_SIDE.fullmatch(height) and _SIDE.fullmatch(width)):
             raise DatasetError(
-                f"{table}, line {line}: Height and Width must be whole numbers above 0; found {height[:20]!r}, "
-                f"{width[:20]!r}"
+                f"{table}, line {line}: Height and Width must be whole numbers; found {height[:20]}, {width[:20]}"
             )
         shape = (int(height), int(width))
     codes = tuple((f"line {line}", row["EncodedPixels"]) for line, row in rows if row["EncodedPixels"])
