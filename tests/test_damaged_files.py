@@ -248,7 +248,9 @@ def test_saved_models(tmp_path):
 
 def test_recipes(tmp_path):
     path = tmp_path / "recipe.json"
-    Recipe("small", {"CLAHE": True, "DETECTION_MIN_CONFIDENCE": 0.5, "RPN_ANCHOR_SCALES": [8, 16, 32, 64, 128]}).save(tmp_path)
+    Recipe("small", {"CLAHE": True, "DETECTION_MIN_CONFIDENCE": 0.5, "RPN_ANCHOR_SCALES": [8, 16, 32, 64, 128]}).save(
+        tmp_path
+    )
     assert attack(path, damage_json, lambda: read_recipe(path), seed=4) > _MUTATIONS // 2
 
 

@@ -12,6 +12,7 @@ import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import h5py
 
@@ -21,6 +22,10 @@ from trainkit.reading import reading
 # Bytes to which a file may expand when it is read, whatever its size; above that, multiple of its own size.
 _SMALL = 2**30
 _EXPANSION = 20
+# Classes of types that hold, or may have in them, values of variable length; strings aside.
+_VARIABLE = (h5py.h5t.VLEN, h5py.h5t.COMPOUND, h5py.h5t.ARRAY)
+# Signature, version and reserved bytes of a heap of such values.
+_HEAP = b"GCOL\x01\0\0\0"
 
 
 class WeightsFileError(ValueError):
@@ -54,8 +59,10 @@ def open_for_reading(path: str | os.PathLike, content: bytes | None = None) -> I
         reading(path, "not a readable HDF5 file", WeightsFileError),
         h5py.File(path if content is None else io.BytesIO(content), "r") as file,
     ):
-        size = os.path.getsize(path) if content is None else len(content)
-        require_plausible_size(_require_self_contained(file), size)
+        expanded, of_any_length = _require_self_contained(file)
+        require_plausible_size(expanded, os.path.getsize(path) if content is None else len(content))
+        if of_any_length:
+            _require_sound_heaps(file, Path(path).read_bytes() if content is None else content)
         yield file
 
 
@@ -90,12 +97,16 @@ def require_plausible_size(expanded: int, size: int) -> None:
         raise ValueError(f"{size} bytes that would expand to {expanded}")
 
 
-def _require_self_contained(file: h5py.File) -> int:
-    """Walks an HDF5 file without reading data; refuses what refers to other files, and returns the bytes of all data.
+def _require_self_contained(file: h5py.File) -> tuple[int, bool]:
+    """Walks an HDF5 file without reading data; refuses what refers to other files.
 
     Hard links may form circles, so every object is visited once.
+
+    Returns:
+        (bytes of all data, whether there are values of variable length).
     """
-    seen, waiting, total = {_address(file)}, [h5py.Group(file.id)], 0
+    root = h5py.Group(file.id)
+    seen, waiting, total, of_any_length = {_address(file)}, [root], 0, _varies(root)
     while waiting:
         group = waiting.pop()
         for name in group:
@@ -106,13 +117,48 @@ def _require_self_contained(file: h5py.File) -> int:
             if _address(member) in seen:
                 continue
             seen.add(_address(member))
+            of_any_length |= _varies(member)
             if isinstance(member, h5py.Group):
                 waiting.append(member)
             elif isinstance(member, h5py.Dataset):
                 if member.external is not None or member.is_virtual:
                     raise ValueError(f"the data of {member.name} are in another file, which is not read")
                 total += member.nbytes
-    return total
+    return total, of_any_length
+
+
+def _varies(member: h5py.Group | h5py.Dataset | h5py.Datatype) -> bool:
+    """Returns whether a dataset, or an attribute of a member, may have values of variable length."""
+    kinds = [member.attrs.get_id(name).get_type() for name in member.attrs]
+    if isinstance(member, h5py.Dataset):
+        kinds.append(member.id.get_type())
+    return any(
+        kind.is_variable_str() if isinstance(kind, h5py.h5t.TypeStringID) else kind.get_class() in _VARIABLE
+        for kind in kinds
+    )
+
+
+def _require_sound_heaps(file: h5py.File, data: bytes) -> None:
+    """Refuses a file whose values of variable length HDF5 would never finish reading.
+
+    They lie in heaps (HDF5 File Format Specification, III.E), where an object is an index (2 bytes, 0 for free space),
+    a count, its size and its data; the size of free space includes the header. At free space of size 0, HDF5 stays
+    for ever.
+    """
+    if file.id.get_create_plist().get_sizes() != (8, 8):
+        raise ValueError("its addresses and sizes are not of 8 bytes")
+    heap = data.find(_HEAP)
+    while heap >= 0:
+        at, end = heap + 16, min(len(data), heap + int.from_bytes(data[heap + 8 : heap + 16], "little"))
+        while at + 16 <= end:
+            size = int.from_bytes(data[at + 8 : at + 16], "little")
+            if any(data[at : at + 2]):
+                at += 16 + -(-size // 8) * 8
+            elif size:
+                at += size
+            else:
+                raise ValueError("values of variable length are damaged")
+        heap = data.find(_HEAP, heap + 1)
 
 
 def _address(member: h5py.Group | h5py.Dataset | h5py.Datatype) -> int:

@@ -129,6 +129,20 @@ def test_a_file_that_would_fill_the_memory_is_refused_unread(crafted):
         load_weights(_model(), crafted(inflate))
 
 
+def test_a_heap_that_hdf5_would_read_for_ever_is_refused(crafted):
+    path = crafted(lambda *_: None)
+    data = bytearray(path.read_bytes())
+    heap = data.find(b"GCOL")
+    # The free space at the end: its index is 0, and its size becomes 0.
+    at = heap + 16
+    while any(data[at : at + 2]):
+        at += 16 + -(-int.from_bytes(data[at + 8 : at + 16], "little") // 8) * 8
+    data[at + 8 : at + 16] = bytes(8)
+    path.write_bytes(data)
+    with pytest.raises(WeightsFileError, match=r"crafted\.h5: .*values of variable length are damaged"):
+        read_training_state(path)
+
+
 def _replaced(values):
     def change(file, name, _):
         del file[name]
