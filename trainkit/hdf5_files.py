@@ -22,9 +22,9 @@ from trainkit.reading import reading
 # Bytes to which a file may expand when it is read, whatever its size; above that, multiple of its own size.
 _SMALL = 2**30
 _EXPANSION = 20
-# Classes of types that hold, or may have in them, values of variable length; strings aside.
-_VARIABLE = (h5py.h5t.VLEN, h5py.h5t.COMPOUND, h5py.h5t.ARRAY)
-# Signature, version and reserved bytes of a heap of such values.
+# Classes of types whose values consist of, or refer to, other values.
+_COMPOSED = (h5py.h5t.VLEN, h5py.h5t.COMPOUND, h5py.h5t.ARRAY, h5py.h5t.REFERENCE, h5py.h5t.OPAQUE)
+# Signature, version and reserved bytes of a heap of values of variable length.
 _HEAP = b"GCOL\x01\0\0\0"
 
 
@@ -59,9 +59,9 @@ def open_for_reading(path: str | os.PathLike, content: bytes | None = None) -> I
         reading(path, "not a readable HDF5 file", WeightsFileError),
         h5py.File(path if content is None else io.BytesIO(content), "r") as file,
     ):
-        expanded, of_any_length = _require_self_contained(file)
+        expanded, has_text = _require_self_contained(file)
         require_plausible_size(expanded, os.path.getsize(path) if content is None else len(content))
-        if of_any_length:
+        if has_text:
             _require_sound_heaps(file, Path(path).read_bytes() if content is None else content)
         yield file
 
@@ -103,10 +103,10 @@ def _require_self_contained(file: h5py.File) -> tuple[int, bool]:
     Hard links may form circles, so every object is visited once.
 
     Returns:
-        (bytes of all data, whether there are values of variable length).
+        (bytes of all data, whether there is text of variable length).
     """
     root = h5py.Group(file.id)
-    seen, waiting, total, of_any_length = {_address(file)}, [root], 0, _varies(root)
+    seen, waiting, total, has_text = {_address(file)}, [root], 0, _varies(root)
     while waiting:
         group = waiting.pop()
         for name in group:
@@ -117,31 +117,33 @@ def _require_self_contained(file: h5py.File) -> tuple[int, bool]:
             if _address(member) in seen:
                 continue
             seen.add(_address(member))
-            of_any_length |= _varies(member)
+            has_text |= _varies(member)
             if isinstance(member, h5py.Group):
                 waiting.append(member)
             elif isinstance(member, h5py.Dataset):
                 if member.external is not None or member.is_virtual:
                     raise ValueError(f"the data of {member.name} are in another file, which is not read")
                 total += member.nbytes
-    return total, of_any_length
+    return total, has_text
 
 
 def _varies(member: h5py.Group | h5py.Dataset | h5py.Datatype) -> bool:
-    """Returns whether a dataset, or an attribute of a member, may have values of variable length."""
+    """Returns whether a dataset, or an attribute of a member, has text of variable length; refuses composed types.
+
+    Reading damaged composed values may end the program, and no weights file has any.
+    """
     kinds = [member.attrs.get_id(name).get_type() for name in member.attrs]
     if isinstance(member, h5py.Dataset):
         kinds.append(member.id.get_type())
-    return any(
-        kind.is_variable_str() if isinstance(kind, h5py.h5t.TypeStringID) else kind.get_class() in _VARIABLE
-        for kind in kinds
-    )
+    if any(kind.get_class() in _COMPOSED for kind in kinds):
+        raise ValueError(f"{member.name} holds composed values, which no weights file has")
+    return any(isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str() for kind in kinds)
 
 
 def _require_sound_heaps(file: h5py.File, data: bytes) -> None:
-    """Refuses a file whose values of variable length HDF5 would never finish reading.
+    """Refuses a file whose text of variable length HDF5 would never finish reading.
 
-    They lie in heaps (HDF5 File Format Specification, III.E), where an object is an index (2 bytes, 0 for free space),
+    It lies in heaps (HDF5 File Format Specification, III.E), where an object is an index (2 bytes, 0 for free space),
     a count, its size and its data; the size of free space includes the header. At free space of size 0, HDF5 stays
     for ever.
     """
@@ -157,7 +159,7 @@ def _require_sound_heaps(file: h5py.File, data: bytes) -> None:
             elif size:
                 at += size
             else:
-                raise ValueError("values of variable length are damaged")
+                raise ValueError("its text of variable length is damaged")
         heap = data.find(_HEAP, heap + 1)
 
 

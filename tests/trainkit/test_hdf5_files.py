@@ -139,8 +139,16 @@ def test_a_heap_that_hdf5_would_read_for_ever_is_refused(crafted):
         at += 16 + -(-int.from_bytes(data[at + 8 : at + 16], "little") // 8) * 8
     data[at + 8 : at + 16] = bytes(8)
     path.write_bytes(data)
-    with pytest.raises(WeightsFileError, match=r"crafted\.h5: .*values of variable length are damaged"):
+    with pytest.raises(WeightsFileError, match=r"crafted\.h5: .*its text of variable length is damaged"):
         read_training_state(path)
+
+
+def test_values_whose_reading_may_end_the_program_are_refused(crafted):
+    def compose(file, *_):
+        file.attrs.create("layer", [np.arange(3)], dtype=h5py.vlen_dtype(np.int64))
+
+    with pytest.raises(WeightsFileError, match=r"crafted\.h5: .*/ holds composed values"):
+        read_layers(crafted(compose))
 
 
 def _replaced(values):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import resource
 import zipfile
 
 import h5py
@@ -264,6 +265,20 @@ def test_an_interrupted_save_leaves_the_file_as_it_was(model, tmp_path, monkeypa
     monkeypatch.setattr(zipfile.ZipFile, "writestr", fail)
     with pytest.raises(OSError, match=r"a\.keras: disk full"):
         model.save(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.keras"] and path.read_bytes() == b"before"
+
+
+def test_a_full_disk_names_the_saved_model_and_leaves_the_old_one(model, tmp_path):
+    path = tmp_path / "a.keras"
+    path.write_bytes(b"before")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**11, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"a\.keras") as error:
+            model.save(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert error.value.errno and ".a." not in str(error.value)
     assert [file.name for file in tmp_path.iterdir()] == ["a.keras"] and path.read_bytes() == b"before"
 
 
