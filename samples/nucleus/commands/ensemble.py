@@ -100,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _fit(args: argparse.Namespace, members: Members) -> int:
+    from nucleus.datasets.division import choose_folds
     from nucleus.ensemble.boosting import import_lightgbm
     from nucleus.ensemble.running import EnsemblePredictions, run_ensemble
     from nucleus.models.registry import make_config
