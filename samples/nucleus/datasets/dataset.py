@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import copy
+import logging
 import os
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +48,9 @@ def shipped_data() -> Path:
         16
     """
     return Path(__file__).resolve().parents[1] / "data"
+
+
+_log = logging.getLogger(__name__)
 
 
 class NucleusDataset(Dataset):
