@@ -18,6 +18,7 @@ import numpy as np
 
 from nucleus.images.decoding import ImageFileError
 from nucleus.images.polygons import Polygon, fill_all, trace
+from trainkit.reading import reading
 
 CLASS = "Nucleus"
 _COLOUR = [50, 120, 250]
@@ -106,12 +107,8 @@ def read_features(path: str | os.PathLike, shape: tuple[int, int]) -> tuple[list
 
 
 def _features(path: Path) -> list[dict]:
-    try:
+    with reading(path, "is no JSON file", ImageFileError):
         content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ImageFileError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise ImageFileError(f"{path}: is no JSON file ({error})") from error
     if isinstance(content, dict) and content.get("type") == "FeatureCollection":
         content = content.get("features")
     elif isinstance(content, dict):

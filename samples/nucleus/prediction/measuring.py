@@ -37,7 +37,7 @@ def measure_labels(
             them, or one that detection wrote; or the file of a single image.
         dataset: Prepared data set of the images, without preprocessing.
         output: Folder of the results.
-        progress: Shows a progress bar.
+        progress: True to show a progress bar.
         formats: Names in `nucleus.prediction.writers.WRITERS`; by default the tables.
 
     Returns:

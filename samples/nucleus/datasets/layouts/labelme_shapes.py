@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 
 from nucleus.images.decoding import ImageFileError
 from nucleus.images.polygons import fill, fill_ellipse
+from trainkit.reading import read_json
 
 _AREAS = ("polygon", "rectangle", "circle", "mask")
 
@@ -43,7 +43,9 @@ def read_shapes(path: Path, shape: tuple[int, int]) -> tuple[list[tuple[str, np.
     Raises:
         ImageFileError: The file cannot be read, is of an image of another size, or a shape is malformed.
     """
-    content = _load(path)
+    content = read_json(path, "is no JSON of labelme", ImageFileError)
+    if not isinstance(content.get("shapes"), list):
+        raise ImageFileError(f"{path}: expected an object of labelme with a list 'shapes'")
     stated = (content.get("imageHeight"), content.get("imageWidth"))
     if None not in stated and stated != shape:
         raise ImageFileError(f"{path}: imageHeight and imageWidth are {stated}, its image has {shape}")
@@ -65,18 +67,6 @@ def read_shapes(path: Path, shape: tuple[int, int]) -> tuple[list[tuple[str, np.
             raise ImageFileError(f"{path}, {name}: {error}") from error
     areas = [(f"nucleus {number}", np.unique(np.concatenate(parts))) for number, parts in enumerate(pieces.values(), 1)]
     return areas, others
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ImageFileError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise ImageFileError(f"{path}: is no JSON file ({error})") from error
-    if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
-        raise ImageFileError(f"{path}: expected an object of labelme with a list 'shapes'")
-    return content
 
 
 def _pixels(kind: str, one: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarray:

@@ -25,6 +25,7 @@ from nucleus.datasets.layouts.painting import ListedInstances
 from nucleus.datasets.layouts.tables import CLASSES_FILE, read_header, read_modalities, read_table
 from nucleus.images.polygons import fill, fill_ellipse
 from nucleus.images.reading import list_folders
+from trainkit.reading import read_json
 
 IMAGE_FOLDER = "images"
 _PROJECT = "_via_img_metadata"
@@ -115,13 +116,8 @@ _Regions = dict[str, list[tuple[str, Mapping[str, Any]]]]
 
 def _regions_of_json(path: Path) -> _Regions:
     """Returns (name for messages, shape attributes) of the regions by file name."""
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{path}: is no JSON file ({error})") from error
-    entries = content.get(_PROJECT, content) if isinstance(content, dict) else None
+    content = read_json(path, "is no JSON file of VIA", DatasetError)
+    entries = content.get(_PROJECT, content)
     if not isinstance(entries, dict):
         raise DatasetError(f"{path}: expected an object of VIA, with an entry for each image")
     found: _Regions = {}

@@ -72,7 +72,7 @@ def _nuclei(record: Record) -> pd.DataFrame:
 
 
 def _image(record: Record) -> pd.DataFrame:
-    """Returns the row of one image: file, size, number of nuclei, and what `summarise` tells of them."""
+    """Returns the row of one image: file, size, number of nuclei, and the columns of `summarise`."""
     height, width = record.labels.shape
     row = {"ImageId": record.id, "file": record.file, "height": height, "width": width}
     size = record.raw.pixel_size
