@@ -13,7 +13,7 @@ from nucleus.datasets.source import ImageSource
 from nucleus.images.decoding import NO_CHOICE, Planes
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import ModelConfig, detection_config
-from nucleus.models.weights import choose_recipe, find_recipe, starting_weights, trained_weights
+from nucleus.models.weights import choose_recipe, find_recipe, trained_weights
 from nucleus.quiet import import_keras
 
 
@@ -30,11 +30,6 @@ def image_source(
 def chosen_planes(args: argparse.Namespace) -> Planes:
     """Returns the choice of --channel, --plane, --project and --frame."""
     return Planes(args.channel, args.plane, args.project, args.frame)
-
-
-def first_weights(args: argparse.Namespace) -> Path | None:
-    """Returns the file of initial weights that --weights asks for; None for random or published weights."""
-    return starting_weights(args.weights, args.logs, args.model, _run_name(args))
 
 
 def base_recipe(args: argparse.Namespace, weights: Path | None) -> Recipe:
