@@ -97,6 +97,14 @@ class Trainee:
         self._resumed, self._new = run, None
         self.epoch = 0 if run is None else run.epoch
 
+    def continue_run_of(self, other: Trainee) -> None:
+        """Takes over the run of another model: its folder, checkpoints and finished epochs.
+
+        Args:
+            other: Model of the same kind and name.
+        """
+        self.log_dir, self.checkpoint_path, self.epoch = other.log_dir, other.checkpoint_path, other.epoch
+
     def load_weights(
         self, filepath: str | os.PathLike, by_name: bool = False, exclude: Sequence[str] | None = None
     ) -> LoadReport:
@@ -104,7 +112,7 @@ class Trainee:
 
         Args:
             filepath: Weights file in HDF5.
-            by_name: Whether layers that the file lacks may keep their weights.
+            by_name: True to let layers that the file lacks keep their weights.
             exclude: Names of layers that keep their weights; implies `by_name`.
 
         Returns:

@@ -22,7 +22,7 @@ UNKNOWN = "unknown"
 
 
 class Dataset(Protocol):
-    """Data set for training; one that varies its images may have `draw_sample`, see `trainkit.samples`.
+    """Data set for training; one that varies its images is a `trainkit.samples.VariedSource` too.
 
     Attributes:
         image_ids: Indices of the images.
@@ -106,7 +106,7 @@ class SegmentationBatches(Batches):
         augmentation: imgaug augmenter, or None.
     """
 
-    # Whether windows are magnified and turned.
+    # True if windows are magnified and turned.
     warped = True
 
     def __init__(self, dataset: Dataset, config: UNetConfig, order: Order, steps: int, augmentation: Any = None):

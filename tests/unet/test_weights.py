@@ -14,7 +14,7 @@ from trainkit import imagenet
 from trainkit.hdf5 import WeightsFileError, save_weights
 from trainkit.hdf5_layout import read_layers, write_groups
 from unet.architecture import build_unet, encoder_layer_names
-from unet.config import UNetConfig, make_config
+from unet.config import UNetConfig
 from unet.encoders import resnet50_encoder, xception_encoder
 from unet.weights import encoder_weights_path, holds_an_encoder_alone, load_encoder_weights
 
@@ -199,6 +199,18 @@ def test_a_file_of_another_encoder_is_refused_and_changes_nothing(tiny, tmp_path
         np.testing.assert_array_equal(after, untouched)
 
 
+def test_an_encoder_with_one_damaged_layer_changes_no_layer(tiny, tmp_path):
+    path, model = tmp_path / "damaged.h5", tiny()
+    save_weights(tiny(), path)
+    with h5py.File(path, "r+") as file:
+        last = [name for name in file if name.startswith("encoder_") and len(file[name])][-1]
+        file[f"{last}/{last}/bias:0"][...] = np.inf
+    before = [np.array(values) for values in model.get_weights()]
+    with pytest.raises(WeightsFileError, match=rf"damaged\.h5, layer {last}: .*NaN or infinite"):
+        load_encoder_weights(model, path)
+    assert all(map(np.array_equal, before, model.get_weights()))
+
+
 def test_what_is_no_weights_file_is_refused_by_name(tiny, tmp_path):
     (tmp_path / "text.h5").write_text("no weights")
     for name in ("text.h5", "gone.h5"):
@@ -215,16 +227,16 @@ def test_imagenet_weights_are_fetched_on_demand_only(monkeypatch, tmp_path):
 
     monkeypatch.setattr("trainkit.imagenet.download", note)
     assert encoder_weights_path(UNetConfig()) is None
-    assert encoder_weights_path(make_config("xception", {"ENCODER_WEIGHTS": "own.h5"})) == Path("own.h5")
+    assert encoder_weights_path(UNetConfig.from_preset("xception", {"ENCODER_WEIGHTS": "own.h5"})) == Path("own.h5")
     assert not requests
     name = "xception_weights_tf_dim_ordering_tf_kernels_notop.h5"
-    assert encoder_weights_path(make_config("xception"), tmp_path) == tmp_path / name
+    assert encoder_weights_path(UNetConfig.from_preset("xception"), tmp_path) == tmp_path / name
     ((url, md5),) = requests
     assert url == f"https://storage.googleapis.com/tensorflow/keras-applications/xception/{name}"
     assert len(md5) == 32
 
 
-@pytest.mark.parametrize("network", [name for name in imagenet.NETWORKS if name not in imagenet.SHIPPED])
+@pytest.mark.parametrize("network", [name for name in imagenet.IMAGENET_NETWORKS if name not in imagenet.SHIPPED])
 def test_addresses_and_checksums_are_those_of_keras_applications(network, monkeypatch, tmp_path):
     requests = []
     monkeypatch.setattr("trainkit.imagenet.download", lambda url, path, **options: requests.append((url, options)))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from trainkit.files import write_text
+from trainkit.reading import read_json, reading
 
 _Note = TypeVar("_Note")
 _ABSENT = object()
@@ -39,18 +40,23 @@ def differences(noted: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]
     ]
 
 
-def require_same(where: str | Path, what: str, noted: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Raises an error if a folder was made from other facts than those given now.
+def require_same(where: str | Path, what: str, noted: Mapping[str, Any] | None, given: Mapping[str, Any]) -> None:
+    """Raises an error if a folder was made from other facts than those given now, or from unknown ones.
 
     Args:
         where: The note or the folder, for the message.
         what: The kind of facts, in the plural, for the message: "images", "settings".
-        noted: Content of the note.
+        noted: Content of the note; None where there is none.
         given: The same facts now, as JSON-compatible values.
 
     Raises:
-        ProvenanceError: The two differ; the message names the first difference.
+        ProvenanceError: There is no note, or the two differ; the message names the first difference.
     """
+    if noted is None:
+        raise ProvenanceError(
+            f"{where}: has no note of the {what} that it was made with, so it cannot be continued. Choose another "
+            "output folder."
+        )
     found = differences(noted, given)
     if found:
         more = f"; and {len(found) - 1} more" if len(found) > 1 else ""
@@ -87,12 +93,10 @@ def read_note(path: Path, kind: Callable[..., _Note] = dict) -> _Note | None:
     """
     if not path.is_file():
         return None
-    try:
-        return kind(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise ProvenanceError(
-            f"{path}: no note of what its folder was made from ({error}). Remove the folder to make it again."
-        ) from error
+    what = "no note of what its folder was made from; remove the folder to make it again"
+    content = read_json(path, what, ProvenanceError)
+    with reading(path, what, ProvenanceError):
+        return kind(**content)
 
 
 def check_note(path: Path, what: str, given: Mapping[str, Any]) -> None:

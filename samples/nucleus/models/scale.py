@@ -21,11 +21,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 
 from nucleus.images.labels import bounding_boxes, paint
 from nucleus.models.base import NucleusModel, Prediction
 from nucleus.models.limits import UnknownSize, report_limit, watch_limits
+from nucleus.models.settings import PredictionSettings
 from nucleus.models.tiles import Tiles
 from nucleus.models.tta import with_views
 from nucleus.models.views import View
@@ -65,12 +67,18 @@ class Scaled(Wrapper):
         super().__init__(model)
         self.view = View(scale=factor)
 
+    def _show(self, image: np.ndarray) -> np.ndarray:
+        """Returns the scaled image; enlarged by cubic interpolation, which blurs less than the linear one of views."""
+        if self.view.scale <= 1:
+            return self.view.apply(image)
+        return cv2.resize(image, self.view.scaled(image.shape[:2])[::-1], interpolation=cv2.INTER_CUBIC)
+
     def calibrate(self, image: np.ndarray) -> NucleusModel:
         """Calibrates the wrapped model on the scaled image; see `NucleusModel.calibrate`."""
-        return Scaled(self.model.calibrate(self.view.apply(image)), self.view.scale)
+        return Scaled(self.model.calibrate(self._show(image)), self.view.scale)
 
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
-        predictions = self.model._predict([self.view.apply(image) for image in images])
+        predictions = self.model._predict([self._show(image) for image in images])
         return [
             restore_labels(prediction, self.view, image.shape[:2])
             for prediction, image in zip(predictions, images, strict=True)
@@ -78,7 +86,7 @@ class Scaled(Wrapper):
 
     def observe(self, images: Sequence[np.ndarray]) -> list[list[Any]]:
         """Returns the evidence in the scaled images, mapped back to the images; see `NucleusModel.observe`."""
-        observed = self.model.observe([self.view.apply(image) for image in images])
+        observed = self.model.observe([self._show(image) for image in images])
         return [
             [self.model.restore(one, self.view, image.shape[:2]) for one in evidence]
             for evidence, image in zip(observed, images, strict=True)
@@ -158,7 +166,7 @@ def with_scale(model: NucleusModel) -> NucleusModel:
     """Returns the model with the test-time augmentation, the scale and the tiles of its settings.
 
     Args:
-        model: Any nucleus model.
+        model: Any nucleus model. An ensemble, whose settings have neither scale nor tiles, leaves both to its members.
 
     Returns:
         A model that finds the scale of every image if SCALE and DIAMETER are 0 and KNOWN_DIAMETERS says which nuclei it
@@ -168,6 +176,8 @@ def with_scale(model: NucleusModel) -> NucleusModel:
         ValueError: DIAMETER is set, but the model does not say which nuclei it knows.
     """
     config, augmented = model.config, with_views(model)
+    if not isinstance(config, PredictionSettings):
+        return augmented
     if config.SCALE:
         return FixedScale(augmented, config.SCALE)
     if config.DIAMETER:

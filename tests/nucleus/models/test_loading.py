@@ -47,7 +47,7 @@ def shipped(tiny_weights, tmp_path, monkeypatch):
     monkeypatch.setattr(weights_module, "_shipped_folder", lambda: tmp_path)
 
 
-@pytest.mark.parametrize(("source", "kind"), [(None, "mask_rcnn"), ("mask_rcnn", "mask_rcnn"), ("unet", "unet")])
+@pytest.mark.parametrize(("source", "kind"), [(None, "unet"), ("mask_rcnn", "mask_rcnn"), ("unet", "unet")])
 def test_nothing_and_the_name_of_a_network_mean_what_is_shipped(tiny_weights, shipped, source, kind):
     model = load_model(source)
     assert type(bare(model)) is KINDS[kind] and bare(model).recipe == Recipe("tiny", {"CLAHE": True, "SEED": 3}, kind)
@@ -150,7 +150,7 @@ def test_a_keras_file_holds_network_and_settings(tiny_weights, tmp_path):
 @pytest.mark.parametrize("source", ["mask-rcnn", "unet/small", "gone.h5", "Classical"])
 def test_what_is_neither_a_name_nor_a_file_is_refused_with_the_names(source):
     with pytest.raises(
-        WeightsNotFoundError, match=rf"{source}: no such weights.*mask_rcnn, unet, classical, classical/"
+        WeightsNotFoundError, match=rf"{source}: no such weights.*mask_rcnn, unet, classical, ensemble, classical/"
     ):
         load_model(source)
 
@@ -181,7 +181,7 @@ def test_what_contradicts_itself_or_has_no_effect_is_refused(tiny_weights, tmp_p
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (json.dumps({"preset": "tiny", "settings": {}, "model": "unet"}), r"a\.json: the recipe of a unet; name its"),
+        (json.dumps({"preset": "small", "settings": {}, "model": "unet"}), r"a\.json: the recipe of a unet; name its"),
         ("{", r"a\.json: no recipe"),
         ('{"preset": "otsu", "settings": {"COLOUR": 1}, "model": "classical"}', "COLOUR"),
     ],
