@@ -88,7 +88,7 @@ def load_ground_truth(
     Instances of which no pixel is left are dropped.
 
     Args:
-        dataset: Prepared data set; one with a method `draw_sample` chooses the sample itself, see `trainkit.samples`.
+        dataset: Prepared data set; a `trainkit.samples.VariedSource` draws the sample itself.
         config: Uses the IMAGE_* settings.
         image_id: Index of the image in the dataset.
         augment: True mirrors half of the images left to right (deprecated: use `augmentation`).

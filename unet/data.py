@@ -21,7 +21,7 @@ UNKNOWN = "unknown"
 
 
 class Dataset(Protocol):
-    """Data set for training; one that varies its images may have `draw_sample`, see `trainkit.samples`.
+    """Data set for training; one that varies its images is a `trainkit.samples.VariedSource` too.
 
     Attributes:
         image_ids: Indices of the images.

@@ -38,7 +38,7 @@ _SETTINGS_MEMBER = "unet_settings.json"
 class UNet(Trainee):
     """Encoder-decoder network with a probability for each pixel and channel, and the nuclei that follow from them.
 
-        model = UNet(make_config("xception-inceptionse"))
+        model = UNet(UNetConfig.from_preset("xception-inceptionse"))
         model.train(train_dataset, val_dataset)
         labels, scores = model.predict_labels(image)
 
@@ -58,9 +58,8 @@ class UNet(Trainee):
         WeightsFileError: ENCODER_WEIGHTS are another encoder's.
 
     Examples:
-        >>> from unet.config import make_config
         >>> settings = {"ENCODER": "plain", "ENCODER_FILTERS": (4, 8), "DECODER": "plain"}
-        >>> model = UNet(make_config(settings=settings))
+        >>> model = UNet(UNetConfig.from_preset(settings=settings))
         >>> (probabilities,) = model.predict([np.zeros((50, 70, 3), np.uint8)])
         >>> probabilities.shape == (50, 70, len(model.config.channels))
         True

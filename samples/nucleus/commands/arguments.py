@@ -51,7 +51,7 @@ def wanted_model(args: argparse.Namespace) -> tuple[Path | None, ModelConfig]:
         args: The parsed options of `options.add_configuration` and `options.add_trained`.
     """
     weights = trained_weights(args.weights, args.logs, args.model, args.preset, _run_name(args))
-    if weights is not None:
+    if weights is not None and weights.suffix != ".json":
         import_keras()
     return weights, wanted_config(args, weights)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from nucleus.commands import options
 from nucleus.commands.arguments import chosen_planes, image_source, new_folder
 from nucleus.commands.status import report_failures
+from nucleus.datasets.division import choose_folds
 from nucleus.models.weights import SHIPPED, existing_file
 from nucleus.quiet import import_keras
 
@@ -47,7 +48,6 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     fit.add_argument(
         "--features",
-        type=_names,
         metavar="GROUP,…",
         help="groups of features to learn from: shape,member,score,intensity,neighbours,agreement (default: all)",
     )
@@ -101,38 +101,38 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _fit(args: argparse.Namespace, members: Members) -> int:
-    from nucleus.ensemble.features import GROUPS
-    from nucleus.ensemble.fitting import FitSettings
-    from nucleus.ensemble.from_members import fit_members
-    from nucleus.ensemble.model import Rules
+    from nucleus.ensemble.boosting import import_lightgbm
+    from nucleus.ensemble.running import EnsemblePredictions, run_ensemble
+    from nucleus.models.registry import make_config
     from nucleus.prediction.writers import default_formats
 
-    given = {name: getattr(args, name) for name in ("threshold", "nms_threshold", "least_visible")}
-    rules = Rules(**{name: value for name, value in given.items() if value is not None})
-    groups = tuple(args.features or GROUPS)
-    fitted = fit_members(
-        members,
-        image_source(args, planes=chosen_planes(args), pixel_size=args.pixel_size),
-        args.output,
-        subset=args.subset,
-        folds=args.folds,
-        settings=FitSettings(
-            groups, rules, choose_threshold=args.threshold is None, seed=args.seed, threads=args.threads
-        ),
-        predictions=args.predictions,
-        formats=default_formats(args.label_format),
-    )
-    print(fitted.report)
-    print(f"\nLeast predicted IoU {fitted.ensemble.rules.threshold:g}: {args.output}")
-    if fitted.predictions is None:
+    # A missing package and unknown groups are reported before models run for hours.
+    import_lightgbm()
+    given = {"FEATURES": args.features, "THRESHOLD": args.threshold, "NMS_THRESHOLD": args.nms_threshold}
+    given |= {"LEAST_VISIBLE": args.least_visible, "SEED": args.seed, "THREADS": args.threads}
+    asked = {name: value for name, value in given.items() if value is not None}
+    config = make_config("inference", settings=asked, model="ensemble")
+    source = image_source(args, planes=chosen_planes(args), pixel_size=args.pixel_size)
+    dataset = source.load(args.subset)
+    print(f"Fitting to {source.describe(args.subset, dataset.num_images)}")
+    members.require_unseen([info["id"] for info in dataset.image_info])
+    folds = choose_folds(source, args.subset, args.folds, args.seed)
+    model = members.model(config=config, folds=folds)
+    model.fit(dataset, None)
+    model.save(args.output)
+    print(model.cross_validation.report)
+    print(f"\nLeast predicted IoU {model.ensemble.rules.threshold:g}: {args.output}")
+    if args.predictions is None:
         return 0
-    print(fitted.predictions)
-    return report_failures(fitted.predictions.failures)
+    predictions = EnsemblePredictions(model, out_of_fold=True)
+    done, _ = run_ensemble(predictions, dataset, args.predictions, default_formats(args.label_format))
+    print(done)
+    return report_failures(done.failures)
 
 
 def _predict(args: argparse.Namespace, members: Members) -> int:
     from nucleus.ensemble.model import check_members, read_ensemble
-    from nucleus.ensemble.running import run_ensemble
+    from nucleus.ensemble.running import EnsemblePredictions, run_ensemble
     from nucleus.prediction.detection import collect_images
     from nucleus.prediction.writers import default_formats
 
@@ -151,7 +151,8 @@ def _predict(args: argparse.Namespace, members: Members) -> int:
     if dataset.num_images == 0:
         return report_failures(failures)
     output = args.output or new_folder("ensemble")
-    done, picks = run_ensemble(ensemble, members.finders(), dataset, output, default_formats(args.label_format))
+    predictions = EnsemblePredictions(members.model(ensemble))
+    done, picks = run_ensemble(predictions, dataset, output, default_formats(args.label_format))
     done.failures[:0] = failures
     print(done)
     print("Picked:", ", ".join(f"{row.Index} {row.nuclei} ({row.part:.0%})" for row in picks.itertuples()))
@@ -189,7 +190,3 @@ def _member(text: str) -> tuple[str, Path]:
     if not path:
         raise argparse.ArgumentTypeError(f"expected NAME=PATH, received {text!r}")
     return name, existing_file(path) if path == SHIPPED else Path(path)
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",")]
