@@ -19,7 +19,7 @@ from skimage.measure import find_contours
 
 from mrcnn import evaluation
 from mrcnn.masks import extract_bboxes, unmold_mask
-from mrcnn.painting import Color, apply_mask, draw_box, random_colors
+from mrcnn.painting import Color, apply_mask, displayable, draw_box, random_colors
 from mrcnn.plots import plot_overlaps, plot_precision_recall
 from mrcnn.tables import display_table, display_weight_stats
 
@@ -53,7 +53,7 @@ def display_images(
     """Shows images in a grid.
 
     Args:
-        images: Each `[H, W]` or `[H, W, 3]`, values 0 to 255.
+        images: Each `[H, W]` or `[H, W, C]` with 1, 3 or 4 channels (grey, RGB, RGBA), values 0 to 255.
         titles: One title per image.
         cols: Images per row.
         cmap: Colour map of images without channels, e.g. "Blues".
@@ -89,7 +89,7 @@ def display_instances(
     """Shows an image with its instances: tinted masks, outlines, boxes, captions.
 
     Args:
-        image: `[H, W, 3]`, values 0 to 255.
+        image: `[H, W]` or `[H, W, C]` with 1, 3 or 4 channels (grey, RGB, RGBA), values 0 to 255.
         boxes: int `[N, 4]` in pixels, (y1, x1, y2, x2); an instance with a box of zeros is left out.
         masks: `[H, W, N]`.
         class_ids: int `[N]`.
@@ -120,7 +120,7 @@ def display_instances(
     colors = random_colors(count) if colors is None else colors
     _frame(ax, image.shape, 10, 10, title)
 
-    canvas = image.astype(np.float32)
+    canvas = displayable(image)
     mask_boxes = extract_bboxes(masks)
     for i in range(count):
         if not np.any(boxes[i]):
@@ -162,7 +162,7 @@ def display_differences(
     Rows of zeros at the end of the boxes are padding and are ignored.
 
     Args:
-        image: `[H, W, 3]`, values 0 to 255.
+        image: `[H, W]` or `[H, W, C]` with 1, 3 or 4 channels (grey, RGB, RGBA), values 0 to 255.
         gt_box: int `[M, 4]` in pixels.
         gt_class_id: int `[M]`.
         gt_mask: `[H, W, M]`.
@@ -217,7 +217,7 @@ def draw_rois(
     """Draws RoIs dashed and, for positive ones, the refined RoI solid with mask and class name.
 
     Args:
-        image: `[H, W, 3]`, values 0 to 255.
+        image: `[H, W]` or `[H, W, C]` with 1, 3 or 4 channels (grey, RGB, RGBA), values 0 to 255.
         rois: `[N, 4]` in pixels.
         refined_rois: `[N, 4]` in pixels.
         mask: float `[N, h, w]` in 0..1, target of the mask head in each RoI.
@@ -231,7 +231,7 @@ def draw_rois(
     title = f"Showing {limit} random ROIs out of {count}" if count > limit else f"{count} ROIs"
     _frame(ax, image.shape, 20, 50, title)
 
-    canvas = image.astype(np.float32)
+    canvas = displayable(image)
     for i in chosen:
         color = np.random.rand(3)
         _add_box(ax, rois[i], edgecolor=color if class_ids[i] else "gray", linestyle="dashed")
@@ -255,7 +255,7 @@ def display_top_masks(
     """Shows an image beside the masks of the classes that cover most of it.
 
     Args:
-        image: `[H, W, 3]`, values 0 to 255.
+        image: `[H, W]` or `[H, W, C]` with 1, 3 or 4 channels (grey, RGB, RGBA), values 0 to 255.
         mask: `[H, W, N]`.
         class_ids: int `[N]`.
         class_names: Names of the classes by class id.
@@ -290,7 +290,7 @@ def draw_boxes(
     """Draws boxes dotted and refined boxes solid, with masks and captions if given.
 
     Args:
-        image: `[H, W, 3]`, values 0 to 255.
+        image: `[H, W]` or `[H, W, C]` with 1, 3 or 4 channels (grey, RGB, RGBA), values 0 to 255.
         boxes: `[N, 4]` in pixels; a box of zeros is left out with its refined box, mask and caption.
         refined_boxes: `[N, 4]` in pixels, the boxes after refinement.
         masks: `[H, W, N]`.
@@ -311,7 +311,7 @@ def draw_boxes(
     margin = image.shape[0] // 10
     _frame(ax, image.shape, margin, margin, title)
 
-    canvas = image.astype(np.float32)
+    canvas = displayable(image)
     mask_boxes = None if masks is None else extract_bboxes(masks)
     for i in range(count):
         if boxes is not None and not np.any(boxes[i]):

@@ -1,7 +1,7 @@
 """Callbacks at the end of an epoch: checkpoint, log, evaluation.
 
-A callback that adds to the logs is seen by those after it in the list: PeriodicEvaluation goes before
-ResumableCSVLogger and TensorBoard, and EpochCheckpoint last, so that an epoch with a checkpoint is fully logged.
+A callback that adds to the logs is seen by those after it in the list. EpochCheckpoint goes first, so that others find
+the checkpoint of their epoch; then PeriodicEvaluation; then the loggers, ResumableCSVLogger and TensorBoard.
 """
 
 import csv
@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,14 @@ from trainkit.averaging import averaged_weights
 from trainkit.checkpoint import save_checkpoint, strip_training_state, synchronise
 from trainkit.files import write_text
 from trainkit.hdf5 import save_weights
+from trainkit.reading import read_json, reading
 
 logger = logging.getLogger(__name__)
+
+# Number of an epoch in a training log.
+_EPOCH = re.compile(r"[0-9]{1,9}")
+# Key of the fields of a row that the log's first line does not name.
+_SURPLUS = "more fields"
 
 
 class EpochCheckpoint(keras.callbacks.Callback):
@@ -71,7 +78,7 @@ class ResumableCSVLogger(keras.callbacks.Callback):
 
     The column `epoch` counts finished epochs, as the names of the checkpoints do. A run that resumes from an earlier
     epoch drops the rows after it, and quantities that appear later get a column of their own. The file is rewritten
-    atomically after every epoch.
+    atomically after every epoch; a second call for an epoch replaces its row.
 
     Args:
         path: CSV file to write.
@@ -90,7 +97,8 @@ class ResumableCSVLogger(keras.callbacks.Callback):
             self._rows = [row for row in self._read() if int(row["epoch"]) <= epoch]
 
     def on_epoch_end(self, epoch, logs=None):
-        self._rows.append({"epoch": epoch + 1, **(logs or {})})
+        earlier = [row for row in self._rows if int(row["epoch"]) <= epoch]
+        self._rows = [*earlier, {"epoch": epoch + 1, **(logs or {})}]
         columns = list(dict.fromkeys(name for row in self._rows for name in row))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -106,11 +114,17 @@ class ResumableCSVLogger(keras.callbacks.Callback):
         """
         if not self._path.exists():
             return []
-        with self._path.open(newline="", encoding="utf-8") as file:
-            rows = [{name: cell for name, cell in row.items() if cell} for row in csv.DictReader(file)]
-        if not all(str(row.get("epoch", "")).isdigit() for row in rows):
-            raise ValueError(f"{self._path}: not a training log, there are rows without a number in `epoch`")
-        return rows
+        with (
+            reading(self._path, "not a training log"),
+            self._path.open(newline="", encoding="utf-8") as file,
+        ):
+            reader = csv.DictReader(file, restkey=_SURPLUS)
+            rows = [{name: cell for name, cell in row.items() if cell} for row in reader]
+            if any(_SURPLUS in row for row in rows):
+                raise ValueError("there are rows with more fields than the first line")
+            if not all(_EPOCH.fullmatch(row.get("epoch", "")) for row in rows):
+                raise ValueError("there are rows without a number in `epoch`")
+            return rows
 
 
 class PeriodicEvaluation(keras.callbacks.Callback):
@@ -187,12 +201,15 @@ class PeriodicEvaluation(keras.callbacks.Callback):
         """
         if not (self._record_path.exists() and self._best_path.exists()):
             return None
-        try:
-            record = json.loads(self._record_path.read_text(encoding="utf-8"))
-            same = (record["monitor"], record["mode"]) == (self._monitor, self._mode)
-            return float(record["value"]) if same else None
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{self._record_path}: not a record of the best epoch ({error!r})") from error
+        what = "not a record of the best epoch"
+        record = read_json(self._record_path, what)
+        with reading(self._record_path, what):
+            if (record["monitor"], record["mode"]) != (self._monitor, self._mode):
+                return None
+            value = record["value"]
+            if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+                raise ValueError(f"its value must be a number. Received: {value!r}")
+            return float(value)
 
 
 def tensorboard_callback(log_dir: str | os.PathLike) -> keras.callbacks.TensorBoard | None:

@@ -13,7 +13,8 @@ import numpy as np
 
 from trainkit.batches import Batches
 from trainkit.callbacks import EpochCheckpoint, ResumableCSVLogger, tensorboard_callback
-from trainkit.checkpoint import read_training_state, restore_training_state
+from trainkit.checkpoint import CheckpointError, read_training_state, restore_training_state
+from trainkit.reading import reading
 from trainkit.stages import warn_if_finished
 from trainkit.trainee import Trainee
 
@@ -72,7 +73,8 @@ def resume(trainee: Trainee, stage: dict[str, Any]) -> None:
         stage: Description of the stage, as it is written into checkpoints.
 
     Raises:
-        CheckpointError: The checkpoint belongs to another optimizer or to other trainable layers.
+        WeightsFileError: The checkpoint cannot be read.
+        CheckpointError: The checkpoint belongs to another optimizer or to other trainable layers; the message names it.
     """
     checkpoint, trainee.checkpoint = trainee.checkpoint, None
     state = None if checkpoint is None else read_training_state(checkpoint)
@@ -82,7 +84,8 @@ def resume(trainee: Trainee, stage: dict[str, Any]) -> None:
     if state.stage == stage:
         optimizer = trainee.keras_model.optimizer
         optimizer.build(trainee.keras_model.trainable_variables)
-    restore_training_state(trainee.keras_model, optimizer, state)
+    with reading(checkpoint, error=CheckpointError):
+        restore_training_state(trainee.keras_model, optimizer, state)
 
 
 def fit(
@@ -107,7 +110,8 @@ def fit(
         epochs: Total epochs after which to stop, including those before this call.
         stage: Description of the stage for the checkpoints; anything that JSON can hold.
         seed: Seed of the run for the checkpoints, 0 or more.
-        callbacks: Keras callbacks, called before the logs are written, so that they can add to the logs.
+        callbacks: Keras callbacks, called at the end of an epoch after its checkpoint is written, so that they can
+            read it, and before the logs are, so that they can add to them.
 
     Returns:
         Keras's record of the epochs.
@@ -124,14 +128,17 @@ def fit(
     log_dir = Path(trainee.log_dir)
     log_dir.mkdir(parents=True, exist_ok=True)
     print(f"Checkpoint path: {trainee.checkpoint_path}")
+    log = ResumableCSVLogger(log_dir / "training.csv")
     every = [
-        *callbacks,
         EpochSeed(seed),
-        ResumableCSVLogger(log_dir / "training.csv"),
-        tensorboard_callback(log_dir),
         DivergenceGuard(trainee),
         EpochCounter(trainee),
+        # Twice: a run that is killed in a callback has its epoch in the log, and what callbacks add joins it.
+        log,
         EpochCheckpoint(trainee.checkpoint_path, seed=seed, stage=stage),
+        *callbacks,
+        log,
+        tensorboard_callback(log_dir),
     ]
     try:
         return trainee.keras_model.fit(

@@ -57,12 +57,17 @@ def lay_out_stages(stages: Sequence[Sequence[Any]], learning_rate: float, epochs
     Returns:
         The stages in order.
 
+    Raises:
+        ValueError: `epochs` is below 1.
+
     Examples:
         >>> for stage in lay_out_stages([("heads", 2, 0.01), ("all", 3)], learning_rate=0.001, epochs=4):
         ...     print(stage)
         Stage(layers='heads', until=2, learning_rate=0.01, begin=0)
         Stage(layers='all', until=4, learning_rate=0.001, begin=2)
     """
+    if epochs is not None and epochs < 1:
+        raise ValueError(f"epochs must be at least 1. Received: epochs={epochs}")
     laid, done = [], 0
     for layers, count, *rate in stages:
         laid.append(Stage(layers, done + count, rate[0] if rate else learning_rate, done))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +14,8 @@ from trainkit.checkpoint import synchronise
 from trainkit.compiled import compile_inference
 from trainkit.files import atomic_path
 from trainkit.fitting import fit, set_trainable
-from trainkit.hdf5_layout import WeightsFileError
 from trainkit.optimizers import make_optimizer
 from trainkit.schedules import WarmupCosine
-from trainkit.settings import SettingsError
 from trainkit.stages import Stage, lay_out_stages, run_stages
 from trainkit.trainee import Trainee
 from unet.architecture import LAYER_REGEX, build_unet, set_weight_decay
@@ -29,10 +25,8 @@ from unet.inference import predict_probabilities, predict_resized
 from unet.losses import make_loss
 from unet.metrics import ChannelIoU
 from unet.postprocess import PostprocessSettings, postprocess
+from unet.saved import append_settings, read_saved
 from unet.weights import encoder_weights_path, load_encoder_weights
-
-# Name of the settings in a .keras file, which is a ZIP archive.
-_SETTINGS_MEMBER = "unet_settings.json"
 
 
 class UNet(Trainee):
@@ -44,7 +38,7 @@ class UNet(Trainee):
 
     Attributes:
         keras_model: The Keras model, from images `[B, H, W, C]` in 0..255 to probabilities `[B, H, W, channels]`.
-        config, epoch, log_dir, checkpoint_path: Attributes of `Trainee`.
+        config, epoch: Attributes of `Trainee`.
 
     Args:
         config: Configuration of the network. Its SEED seeds Keras, NumPy and Python, so that the same initial weights
@@ -143,8 +137,8 @@ class UNet(Trainee):
             epochs: Total epochs instead of the sum of STAGES: later stages are dropped, the last one left is cut or
                 prolonged.
             augmentation: imgaug augmenter that keeps an image's size, applied to image and labels together.
-            custom_callbacks: Keras callbacks. They are called before the logs are written, so what they add to the
-                logs is logged.
+            custom_callbacks: Keras callbacks. At the end of an epoch they are called after its checkpoint is written,
+                which `find_last` names then, and before the logs are, so what they add to the logs is logged.
 
         Returns:
             The logs by name, one value for each epoch of this call: loss, iou_<channel>, the same with val_ in front,
@@ -213,7 +207,7 @@ class UNet(Trainee):
         Raises:
             ValueError: An image has no pixels or the wrong channels.
         """
-        checked = [self._check_image(image) for image in images]
+        checked = [self._check_image(image, f"Image {index} of {len(images)}") for index, image in enumerate(images, 1)]
         synchronise(self.keras_model)
         if self.config.INFERENCE_MODE == "resize":
             return predict_resized(self._run, checked, self.config.IMAGE_SIZE)
@@ -234,11 +228,11 @@ class UNet(Trainee):
         (probabilities,) = self.predict([image])
         return postprocess(probabilities, PostprocessSettings.from_config(self.config))
 
-    def _check_image(self, image: np.ndarray) -> np.ndarray:
+    def _check_image(self, image: np.ndarray, name: str) -> np.ndarray:
         image = np.asarray(image)
         channels = self.config.IMAGE_CHANNEL_COUNT
         if image.ndim != 3 or image.shape[2] != channels or image.size == 0:
-            raise ValueError(f"Expected an image [H, W, {channels}] with pixels. Received: shape {image.shape}")
+            raise ValueError(f"{name}: Expected an image [H, W, {channels}] with pixels. Received: shape {image.shape}")
         return image
 
     # ---- Files ---------------------------------------------------------------------------------------------
@@ -260,8 +254,7 @@ class UNet(Trainee):
         network = keras.Model(self.keras_model.inputs, self.keras_model.outputs, name=self.keras_model.name)
         with atomic_path(path) as temporary:
             network.save(temporary)
-            with zipfile.ZipFile(temporary, "a") as archive:
-                archive.writestr(_SETTINGS_MEMBER, json.dumps(self.config.to_dict(), indent=1))
+            append_settings(temporary, self.config)
 
     @classmethod
     def load(
@@ -270,23 +263,14 @@ class UNet(Trainee):
         """Loads the model that `save` wrote.
 
         Args:
-            path: `.keras` file. It is read in Keras's safe mode: no code of the file is run.
+            path: `.keras` file. Its settings tell the network, which is built anew and gets the file's weights; nothing
+                else of the file is used, so none of its code is run.
             model_dir: Folder of the training runs, one folder each.
             config_class: Class of the configuration that was saved.
 
         Raises:
-            WeightsFileError: The file is missing, damaged or was not written by `save`.
+            WeightsFileError: The file is missing or damaged, was not written by `save`, or holds another network than
+                its settings say.
         """
-        try:
-            with zipfile.ZipFile(path) as archive:
-                settings = json.loads(archive.read(_SETTINGS_MEMBER))
-            config = config_class().update({**settings, "ENCODER_WEIGHTS": None})
-            network = keras.saving.load_model(path, compile=False, safe_mode=True)
-        except SettingsError as error:
-            raise WeightsFileError(
-                f"{path}: no settings of a {config_class.__name__}, so name the class that it was saved with "
-                f"(config_class=...): {error}"
-            ) from error
-        except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
-            raise WeightsFileError(f"{path}: no .keras file of a U-Net ({error})") from error
+        config, network = read_saved(path, config_class)
         return cls(config, model_dir, network)
