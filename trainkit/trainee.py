@@ -93,7 +93,7 @@ class Trainee:
         self._choose(run, 0 if run is None else run.epoch)
 
     def continue_run_of(self, other: Trainee) -> None:
-        """Takes over the run of another model: its folder, checkpoints and finished epochs.
+        """Takes over the run of another model: its folder, which is created, and its finished epochs.
 
         Args:
             other: Model of the same kind and name.
