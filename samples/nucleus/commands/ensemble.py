@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from nucleus.commands import options
 from nucleus.commands.arguments import chosen_planes, image_source, new_folder
 from nucleus.commands.status import report_failures
+from nucleus.datasets.division import choose_folds
 from nucleus.models.weights import SHIPPED, existing_file
 from nucleus.prediction.formats import require_packages
 from nucleus.quiet import import_keras
@@ -102,7 +103,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _fit(args: argparse.Namespace, members: Members) -> int:
-    from nucleus.datasets.division import choose_folds
     from nucleus.ensemble.boosting import import_lightgbm
     from nucleus.ensemble.running import EnsemblePredictions, run_ensemble
     from nucleus.models.registry import make_config
