@@ -58,7 +58,7 @@ class UNet(Trainee):
         >>> probabilities.shape == (50, 70, len(model.config.channels))
         True
         >>> labels, scores = model.predict_labels(np.zeros((50, 70, 3), np.uint8))
-        >>> labels.shape, len(scores) == labels.max()
+        >>> labels.shape, len(scores) == int(labels.max())
         ((50, 70), True)
     """
 
