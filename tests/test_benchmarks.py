@@ -24,7 +24,7 @@ def run(monkeypatch, capsys):
         return json.loads(capsys.readouterr().out)
 
     yield run_benchmark
-    for name in ("common", "data_loading", "training_step", "detection", "large_images", "metrics"):
+    for name in ("common", "data_loading", "training_step", "detection", "large_images", "metrics", "scales"):
         sys.modules.pop(name, None)
 
 
@@ -74,6 +74,14 @@ def test_large_images_are_mosaics_each_in_its_own_process(run):
     assert (small["side"], small["tiles"], large["side"], large["tiles"]) == (300, 1, 600, 9)
     assert large["nuclei"] > 2 * small["nuclei"] > 0
     assert report["seconds_per_image"] == large["seconds"] > 0 and large["peak_above_model_mb"] >= 0
+
+
+def test_scales_are_scored_beside_the_images_own(run):
+    report = run("scales", ["--weights", "classical/watershed", "--images", "2", "--side", "128"])
+    check_environment(report, precision="float64")
+    assert [row["factor"] for row in report["scales"]] == [0.333, 0.5, 1, 2, 3] and report["images"] == 2
+    for row in report["scales"]:
+        assert row["true"] > 10 and 0 < row["as_it_is"] == row["found"] < 1, "a classical method keeps every size"
 
 
 def test_metrics_are_faster_than_boolean_masks(run):
