@@ -7,6 +7,7 @@ import argparse
 from nucleus.commands import options
 from nucleus.commands.arguments import chosen_planes, new_folder, wanted_images, wanted_model
 from nucleus.commands.status import report_failures
+from nucleus.prediction.formats import require_packages
 
 SUMMARY = "find nuclei, write label images, overlays and tables"
 
@@ -20,13 +21,14 @@ def add_options(command: argparse.ArgumentParser) -> None:
     options.add_scale(command)
     options.add_image_files(command)
     options.add_division(command, "without IMAGE: images of the dataset (default: stage1_test)", "without IMAGE:")
-    options.add_label_format(command)
+    options.add_formats(command)
     options.add_trained(command)
 
 
 def run(args: argparse.Namespace) -> int:
     """Finds nuclei in images; see `nucleus detect --help`."""
     options.require_images(args)
+    require_packages(args.write)
     weights, config = wanted_model(args)
     from nucleus.models.loading import model_of
     from nucleus.prediction.detection import collect_images, detect
@@ -51,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     if dataset.num_images == 0:
         return report_failures(failures)
     model, output = model_of(weights, config), args.output or new_folder("detect")
-    done = detect(model, dataset, output, default_formats(args.label_format))
+    done = detect(model, dataset, output, default_formats(args.label_format, args.write))
     done.failures[:0] = failures
     print(done)
     return report_failures(done.failures)

@@ -1,37 +1,44 @@
-"""Tables of label images that were made or corrected elsewhere."""
+"""Tables of nuclei that were outlined or corrected elsewhere: in label images, ROIs, GeoJSON or `_seg.npy`."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.datasets.label_index import LabelIndex
+from nucleus.datasets.layouts.drawn_files import drawn_kind, read_any_labels
 from nucleus.datasets.layouts.label_files import BinaryMaskWatch
-from nucleus.images.reading import read_labels
 from nucleus.prediction.detection import DetectionRun, write_records
 from nucleus.prediction.folders import label_folder
 from nucleus.prediction.writers import Record
-from nucleus.prediction.writers.nuclei import NUCLEI_FILE
+from nucleus.prediction.writers.csv_tables import NUCLEI_FILE
 
-FORMATS = ("nuclei", "images")
+FORMATS = ("csv",)
 
 
 def measure_labels(
-    labels: str | os.PathLike, dataset: NucleusDataset, output: str | os.PathLike, progress: bool = True
+    labels: str | os.PathLike,
+    dataset: NucleusDataset,
+    output: str | os.PathLike,
+    progress: bool = True,
+    formats: Sequence[str] = FORMATS,
 ) -> DetectionRun:
     """Measures the nuclei of label images and writes the tables that detection writes.
 
-    Labels keep their numbers. Scores are empty: those of a nucleus before its correction are not its own. An image
-    whose labels are missing or do not fit is listed in `failures`, and the others go on.
+    Instead of label images, files of the kinds in `nucleus.datasets.layouts.drawn_files.KINDS` can hold the nuclei.
+    Labels keep their numbers; nuclei of the other files count from 1 in their order. Scores are empty: those of a
+    nucleus before its correction are not its own. An image whose labels are missing or do not fit is listed in
+    `failures`, and the others go on.
 
     Args:
-        labels: Folder of label images, named as `nucleus.datasets.label_index.LabelIndex` knows them, or one that
-            detection wrote; or the label image of a single image.
+        labels: Folder of the label images or other files, named as `nucleus.datasets.label_index.LabelIndex` knows
+            them, or one that detection wrote; or the file of a single image.
         dataset: Prepared data set of the images, without preprocessing.
-        output: Folder of `nuclei.csv` and `images.csv`.
+        output: Folder of the results.
         progress: True to show a progress bar.
+        formats: Names in `nucleus.prediction.writers.WRITERS`; by default the tables.
 
     Returns:
         Summary of the run.
@@ -43,26 +50,28 @@ def measure_labels(
     """
     if (Path(output) / NUCLEI_FILE).exists():
         raise DatasetError(f"{output}: has a {NUCLEI_FILE} already; name another folder for the results")
-    find = _finder(Path(labels), {info["id"] for info in dataset.image_info})
+    find = _finder(Path(labels), dataset)
     masks = BinaryMaskWatch()
 
     def read(index: int) -> Record:
         info = dataset.image_info[index]
         path = find(info["id"])
-        numbers = read_labels(path)
-        masks.look(path, numbers)
         raw = dataset.load_raw(index)
-        if raw.pixels.shape[:2] != numbers.shape:
-            raise DatasetError(f"{path}: has {numbers.shape} pixels, its image {info['path']} {raw.pixels.shape[:2]}")
+        height, width = raw.pixels.shape[:2]
+        numbers = read_any_labels(path, (height, width), info["path"])
+        if drawn_kind(path) is None:
+            masks.look(path, numbers)
         return Record(info["id"], info["path"], dataset.load_image(index), numbers, None, raw)
 
-    return write_records(read, dataset, output, FORMATS, "measure", progress)
+    return write_records(read, dataset, output, formats, "measure", progress)
 
 
-def _finder(labels: Path, ids: Collection[str]) -> Callable[[str], Path]:
-    """Returns the function from an image's id to the path of its label image."""
+def _finder(labels: Path, dataset: NucleusDataset) -> Callable[[str], Path]:
+    """Returns the function from an image's id to the path of the file with its nuclei."""
+    ids: Collection[str] = {info["id"] for info in dataset.image_info}
     if not labels.is_file():
-        index = LabelIndex(label_folder(labels))
+        images = [Path(info["path"]) for info in dataset.image_info]
+        index = LabelIndex(label_folder(labels), leave_out=images)
         return lambda image_id: index.find(image_id, ids)
     if len(ids) != 1:
         raise DatasetError(f"{labels}: is one label image for {len(ids)} images; give the folder of all")

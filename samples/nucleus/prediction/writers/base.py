@@ -6,15 +6,12 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 
 from nucleus.images.decoding import RawImage
 from nucleus.measurement import measure
-from nucleus.measurement.nuclei import in_order
-from trainkit.files import atomic_path
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ class Writer(ABC):
     it in `add`; one with a single file collects in `add` and writes in `close`. Without any image nothing is written.
 
     Args:
-        folder: Folder of the results; created when the first file is written.
+        folder: Folder to write into; created when the first file is written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -68,48 +65,16 @@ class Writer(ABC):
             OSError: A file cannot be written.
         """
 
+    def drop(self, record: Record) -> None:  # noqa: B027 - formats with a file an image collect nothing.
+        """Forgets an image that `add` may have taken, since another writer could not; its files are removed elsewhere.
+
+        Args:
+            record: Image and nuclei, as `add` was given them last.
+        """
+
     def close(self) -> None:  # noqa: B027 - formats with a file an image have nothing left to do.
         """Writes what was collected.
 
         Raises:
             OSError: A file cannot be written.
         """
-
-
-class TableWriter(Writer):
-    """A CSV file with rows for every image.
-
-    Attributes:
-        name: Name of the file.
-        columns: Names of its columns in their order. Those that no image has are left out; others follow.
-    """
-
-    name: ClassVar[str]
-    columns: ClassVar[tuple[str, ...]]
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self._tables: list[pd.DataFrame] = []
-
-    @abstractmethod
-    def table(self, record: Record) -> pd.DataFrame:
-        """Returns the rows of one image."""
-
-    def add(self, record: Record) -> None:
-        """Keeps the rows of one image; see `Writer.add`."""
-        self._tables.append(self.table(record))
-
-    def close(self) -> None:
-        """Writes the file if there was an image; see `Writer.close`."""
-        if not self._tables:
-            return
-        columns = in_order(dict.fromkeys(name for table in self._tables for name in table.columns), self.columns)
-        filled = [table for table in self._tables if len(table)]
-        joined = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
-        with atomic_path(self.folder / self.name) as temporary:
-            joined.reindex(columns=columns).to_csv(temporary, index=False, float_format=_text, lineterminator="\n")
-
-
-def _text(number: float) -> str:
-    """Writes a number with four decimals, or with four digits where those are more."""
-    return f"{number:.4f}" if abs(number) >= 0.1 or number == 0 else f"{number:.4g}"
