@@ -1,5 +1,6 @@
 """Stages of a training: their order, their rates, and where a resumed run goes on."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import keras
@@ -141,6 +142,7 @@ def test_evaluations_begin_where_the_settings_say(begun, monkeypatch):
     scores = pd.DataFrame({"mAP": [0.3], "AP50": [0.6], "AP75": [0.5]})
     monkeypatch.setattr("nucleus.training.validation.evaluate", lambda *_, **__: scored.append(1) or scores)
     monkeypatch.setattr("trainkit.callbacks.save_weights", lambda model, path: None)
+    monkeypatch.setattr("trainkit.callbacks.averaged_weights", lambda model: nullcontext())
     (callback,) = validation_callbacks(begun(STAGES=STAGES, EVALUATE_EVERY=10, EVALUATE_FROM=5), FakeDataset())
     callback.set_params({"epochs": 30})
     epochs = []
