@@ -139,9 +139,10 @@ class PeriodicEvaluation(keras.callbacks.Callback):
         best_path: Weights file for the best epoch; the best value is kept beside it with the suffix `.json`.
         monitor: Name of the result that decides.
         mode: "max" if higher is better, "min" if lower is better.
+        first: Epoch of the first evaluation, counted from 1; by default `every`.
 
     Raises:
-        ValueError: `every` is below 1, or `mode` is unknown.
+        ValueError: `every` or `first` is below 1, or `mode` is unknown.
     """
 
     def __init__(
@@ -151,14 +152,16 @@ class PeriodicEvaluation(keras.callbacks.Callback):
         best_path: str | os.PathLike,
         monitor: str = "mAP",
         mode: str = "max",
+        first: int | None = None,
     ):
         super().__init__()
-        if every < 1:
-            raise ValueError(f"every must be at least 1 epoch. Received: every={every}")
+        first = every if first is None else first
+        if every < 1 or first < 1:
+            raise ValueError(f"every and first must be at least 1 epoch. Received: every={every}, first={first}")
         if mode not in ("max", "min"):
             raise ValueError(f'mode must be "max" or "min". Received: mode={mode!r}')
         self._evaluate = evaluate
-        self._every = every
+        self._every, self._first = every, first
         self._best_path = Path(best_path)
         self._record_path = self._best_path.with_suffix(".json")
         self._monitor = monitor
@@ -166,7 +169,8 @@ class PeriodicEvaluation(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         finished = epoch + 1
-        if finished % self._every and finished != self.params["epochs"]:
+        due = finished >= self._first and (finished - self._first) % self._every == 0
+        if not due and finished != self.params["epochs"]:
             return
         synchronise(self.model)
         with averaged_weights(self.model):

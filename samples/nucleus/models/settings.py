@@ -142,6 +142,8 @@ class ApplicationSettings(PredictionSettings):
     COPY_PASTE_TOUCHING = 0.3
     # Epochs between two evaluations of the validation images while training; 0 switches them off.
     EVALUATE_EVERY = 5
+    # Epoch of the first of these evaluations; 0: EVALUATE_EVERY.
+    EVALUATE_FROM = 0
     # Instances of fewer pixels are dropped from the result; 0 keeps all.
     MIN_AREA = 0
     # Megabytes (2^20 bytes) of decoded images and label images that a training keeps of each subset; with 0 only the
@@ -156,7 +158,7 @@ class ApplicationSettings(PredictionSettings):
         """
         super().validate()
         self.require_choice("AUGMENTATION", AUGMENTATIONS)
-        self.require_at_least(0, "EVALUATE_EVERY", "MIN_AREA", "IMAGE_CACHE_MB")
+        self.require_at_least(0, "EVALUATE_EVERY", "EVALUATE_FROM", "MIN_AREA", "IMAGE_CACHE_MB")
         self.require_share("COPY_PASTE_SHARE")
         self.require_probability("COLOUR_TRANSFER", "COPY_PASTE", "COPY_PASTE_TOUCHING")
 

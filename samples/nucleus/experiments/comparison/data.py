@@ -15,7 +15,7 @@ from nucleus.experiments.comparison.members import Member, quick_member
 from nucleus.experiments.comparison.plan import ComparisonPlan
 from nucleus.experiments.comparison.runner import compare
 from nucleus.experiments.publications.images import spread
-from nucleus.experiments.publications.quick import uncompiled
+from nucleus.experiments.tiny import uncompiled
 
 # Number of shipped images of the tiny version, of as many modalities as possible, and of its folds.
 QUICK_IMAGES, QUICK_FOLDS = 3, 2

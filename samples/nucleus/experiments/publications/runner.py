@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,6 +21,7 @@ from nucleus.experiments.publications.images import ALL_FOLDS, VAL, Division, Im
 from nucleus.experiments.publications.scored import Scored, as_test_set, require_named, warn_of_unknown_modalities
 from nucleus.experiments.publications.scoring import add, modality_parts, sum_scores, values
 from nucleus.experiments.publications.table import Row, append_rows, read_table
+from nucleus.experiments.tiny import uncompiled
 from nucleus.models.base import NucleusModel
 from nucleus.models.loading import model_of
 from nucleus.models.square import FitSquare
@@ -120,7 +122,8 @@ class _Reproduction:
             self._score_file()
         else:
             self.experiment.inference_config(self.options.settings)
-            self._train_and_score()
+            with self._computing(self.experiment):
+                self._train_and_score()
 
     def rows(self, seconds: float) -> Iterator[Row]:
         """Yields a row for every published figure, given the seconds that the reproduction took."""
@@ -224,7 +227,8 @@ class _Reproduction:
             weights, found[member.model] = self._predict_out_of_fold(member)
             if test is not None:
                 together = Joint([self._predictor(member, path) for path in weights])
-                found_in_test[member.model] = [_detect(together, test, options.output / name / member.name)]
+                with self._computing(member):
+                    found_in_test[member.model] = [_detect(together, test, options.output / name / member.name)]
                 keras.utils.clear_session()
         folds, *others = (read_folds(options.output / each.name / FOLDS_FILE) for each in self.experiment.members)
         if any(other.ids != folds.ids for other in others):
@@ -235,7 +239,7 @@ class _Reproduction:
         except NothingToLearnError as error:
             if not options.quick:
                 raise ValueError(f"{name}: {error}") from error
-            # Networks that were trained for a step may well find nothing.
+            # Few images may hold nothing in all folds but one.
             self.on = f"nothing ({error})"
             return
         if scored is None:
@@ -249,11 +253,17 @@ class _Reproduction:
         folder = self.options.output / member.name
         weights, found = [], []
         for division in self.images.divisions(folder):
-            weights.append(self._train(member, division))
-            predictor = self._predictor(member, weights[-1])
-            found.append(_detect(predictor, self.images.load(*division.val), folder / division.name / "predictions"))
+            with self._computing(member):
+                weights.append(self._train(member, division))
+                predictor, held_out = self._predictor(member, weights[-1]), self.images.load(*division.val)
+                found.append(_detect(predictor, held_out, folder / division.name / "predictions"))
             keras.utils.clear_session()
         return weights, found
+
+    def _computing(self, experiment: Experiment) -> AbstractContextManager[None]:
+        """Returns the context that an experiment is computed in: not compiled where that takes longer than it saves."""
+        few_steps = self.options.quick and experiment.trainings[0].start is not None
+        return uncompiled() if few_steps else nullcontext()
 
     def _predictor(self, experiment: Experiment, weights: Path) -> NucleusModel:
         model = model_of(weights, experiment.inference_config(self.options.settings))
@@ -267,11 +277,12 @@ class _Reproduction:
         for number, training in enumerate(experiment.trainings, start=1):
             run = folder / f"{number}-{training.preset}"
             print(f"{experiment.name}, {division.name}, training {number} of {len(experiment.trainings)}: {run}")
-            train, val = self.images.load(*division.train, fit=fit), self.images.load(*division.val, fit=fit)
+            learnt = division.val if experiment.source.learns_scored else division.train
+            train, val = self.images.load(*learnt, fit=fit), self.images.load(*division.val, fit=fit)
             train.cache_labels()
             val.cache_labels()
-            begin = weights if training.weights == PREVIOUS else None
-            recipe = experiment.recipe(training, self.options.settings)
+            begin = weights if training.weights == PREVIOUS else training.start
+            recipe = experiment.recipe(training, self.options.settings, len(train.image_ids))
             weights = train_or_resume(recipe, training.weights, begin, run, train, val)
             if division.folds is not None:
                 division.folds.save(weights.parent / FOLDS_FILE)
@@ -301,7 +312,8 @@ class _Reproduction:
             glas = {part: sums[0].glas for part, sums in self.parts.items() if isinstance(sums[0], Scores)}
             if not {"A", "B"} <= glas.keys():
                 return None
-            table = rank_sum_table({self.experiment.name: (glas["A"], glas["B"])})
+            repeated = (self.experiment.ranked_as,) if self.experiment.ranked_as else ()
+            table = rank_sum_table({self.experiment.name: (glas["A"], glas["B"])}, without=repeated)
             return int(table.loc[self.experiment.name, ("rank sum", "")])
         if figure.metric in self.shares:
             return self.shares[figure.metric]
