@@ -3,8 +3,8 @@
 Prints one JSON object. Every image, or a square window of it, is resized by every factor and predicted twice: as it is
 (`SCALE=1`), and with the scale that is found for it. For each factor:
 
-- `as_it_is` and `found`: mAP of the 2018 Data Science Bowl, the mean over images, against masks resized likewise (nearest
-  neighbour);
+- `as_it_is` and `found`: mAP of the 2018 Data Science Bowl, the mean over images, against masks resized likewise
+  (nearest neighbour);
 - `count_as_it_is` and `count_found`: nuclei found, as a share of those there are;
 - `factors`: quartiles of the factors that were found.
 
