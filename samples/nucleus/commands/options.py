@@ -136,7 +136,8 @@ def add_configuration(command: argparse.ArgumentParser, models: Sequence[str] = 
         "--model",
         type=_learning if tuple(models) == tuple(NETWORKS) else str,
         choices=models,
-        help="kind of model (default: that of the weights or the preset, else mask_rcnn)",
+        help="kind of model (default: that of the weights or the preset; else, of the shipped ones, the best, and to "
+        "train, mask_rcnn)",
     )
     command.add_argument(
         "--preset",
