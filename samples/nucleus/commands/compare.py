@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nucleus.commands import options
-from nucleus.commands.arguments import image_source, new_folder
+from nucleus.commands.arguments import channel_setting, chosen_planes, image_source, new_folder
 from nucleus.datasets.division import DEFAULT_FOLDS, choose_folds
 from nucleus.models.registry import MODELS
 from nucleus.models.views import SYMMETRIES
@@ -34,6 +34,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options of `nucleus compare`."""
     command.epilog = _EPILOG
     options.add_dataset(command)
+    options.add_planes(command)
     command.add_argument(
         "--subset", default="train+val", help="images with masks to divide into folds (default: %(default)s)"
     )
@@ -101,14 +102,14 @@ def run(args: argparse.Namespace) -> int:
         args.folds = args.folds or _QUICK_FOLDS
         only = {info["id"] for info in spread(image_source(args).load(args.subset).image_info, _QUICK_IMAGES)}
         members = [quick_member(member) for member in members]
-    source = image_source(args)
+    source = image_source(args, planes=chosen_planes(args))
     plan = ComparisonPlan(
         members=members,
         folds=choose_folds(source, args.subset, args.folds, args.seed, only),
         views=args.tta,
         seed=args.seed,
         iou=args.iou,
-        about={"dataset": str(args.dataset), "subset": args.subset, "quick": args.quick},
+        about={"dataset": str(args.dataset), "subset": args.subset, "quick": args.quick, **source.planes.described()},
     )
     with uncompiled() if args.quick else nullcontext():
         table = compare(plan, partial(source.load, args.subset), output)
@@ -133,7 +134,12 @@ def _members(args: argparse.Namespace) -> list[Member]:
             member,
             weights=weights.get(name, member.weights),
             epochs=epochs.get(name, member.epochs),
-            settings={**({"SEED": args.seed} if member.learns else {}), **_of(name, steps), **_of(name, args.settings)},
+            settings={
+                **({"SEED": args.seed} if member.learns else {}),
+                **channel_setting(args),
+                **_of(name, steps),
+                **_of(name, args.settings),
+            },
         )
         for name, member in members.items()
     ]

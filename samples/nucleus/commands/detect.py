@@ -34,12 +34,12 @@ def run(args: argparse.Namespace) -> int:
     if args.images and args.fold is not None:
         raise ValueError("--fold takes images of the data set. Received: --fold and image files.")
     if args.images:
-        dataset, failures = collect_images(args.images, chosen_planes(args), args.pixel_size)
+        dataset, failures = collect_images(args.images, chosen_planes(args, config), args.pixel_size)
     else:
         dataset, _ = wanted_images(
             args,
             weights,
-            config.SEED,
+            config,
             pixel_size=args.pixel_size,
             default="stage1_test",
             own="none",

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from nucleus.commands import options
+from nucleus.commands.arguments import chosen_planes, recorded_settings
 from nucleus.datasets.layouts import LAYOUTS
 from nucleus.models.weights import existing_file
 from nucleus.quiet import import_keras
@@ -50,6 +51,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="tiny networks on shipped images, one step per epoch, random weights: checks within a minute that an "
         "experiment runs; its scores are meaningless",
     )
+    options.add_planes(command)
     options.add_source(command, None, "data set to train on (default: datasets/nucleus, for GlaS datasets/glas)")
     command.add_argument(
         "--test",
@@ -122,7 +124,8 @@ def run(args: argparse.Namespace) -> int:
         test_layout=args.test_layout,
         weights=None if args.weights is None else existing_file(args.weights),
         held_out=tuple(args.folds),
-        settings=dict(args.settings),
+        settings=recorded_settings(args),
+        planes=chosen_planes(args),
         quick=args.quick,
     )
     for experiment in experiments:

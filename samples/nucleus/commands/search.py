@@ -6,7 +6,14 @@ import argparse
 from dataclasses import asdict
 
 from nucleus.commands import options
-from nucleus.commands.arguments import base_recipe, first_weights, image_source, new_folder
+from nucleus.commands.arguments import (
+    base_recipe,
+    chosen_planes,
+    first_weights,
+    image_source,
+    new_folder,
+    recorded_settings,
+)
 from nucleus.datasets.division import VALIDATION, warn_if_seen
 from nucleus.models.registry import NETWORKS, make_config
 from nucleus.quiet import import_keras
@@ -17,6 +24,7 @@ SUMMARY = "search for settings by short trainings: at random, then in the most p
 def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options of `nucleus search`."""
     options.add_dataset(command)
+    options.add_planes(command)
     options.add_configuration(command, tuple(NETWORKS))
     options.add_repeated(
         command,
@@ -78,19 +86,19 @@ def run(args: argparse.Namespace) -> int:
 
     names = [name for name, _ in args.space]
     path = first_weights(args)
-    asked = training_recipe(base_recipe(args, path), args.weights, dict(args.settings), args.steps)
+    asked = training_recipe(base_recipe(args, path), args.weights, recorded_settings(args), args.steps)
     recipe = searchable(asked, names)
     config = make_config("training", recipe.preset, recipe.settings, recipe.model)
     space = tuple(parse_dimension(config, name, text) for name, text in args.space)
     if len(set(names)) != len(names):
         raise ValueError(f"--try {max(names, key=names.count)} is given twice.")
-    source = image_source(args)
+    source = image_source(args, planes=chosen_planes(args, config))
     source.load(args.subset)
     val_ids = [info["id"] for info in source.load(args.val_subset).image_info]
     if path is not None:
         warn_if_seen(path, val_ids, VALIDATION)
     base = {"recipe": asdict(recipe), "weights": args.weights, "epochs": args.epochs}
-    base |= {"dataset": str(args.dataset), "train": args.subset, "val": args.val_subset}
+    base |= {"dataset": str(args.dataset), "train": args.subset, "val": args.val_subset, **source.planes.described()}
     output = args.output or new_folder("search")
     objective = TrainingObjective(recipe, args.weights, path, args.epochs, source, args.subset, args.val_subset)
     trials = search(SearchPlan(space, args.trials, args.narrow, args.seed, base), objective, output)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from nucleus.commands import options
-from nucleus.commands.arguments import base_recipe, chosen_planes, first_weights, image_source
+from nucleus.commands.arguments import base_recipe, chosen_planes, first_weights, image_source, recorded_settings
 from nucleus.datasets.division import DEFAULT_FOLDS
 from nucleus.datasets.folds import FOLDS_FILE
 from nucleus.models.registry import NETWORKS, make_config
@@ -58,9 +58,9 @@ def run(args: argparse.Namespace) -> int:
     from nucleus.training.validation import validation_callbacks
 
     weights = first_weights(args)
-    recipe = training_recipe(base_recipe(args, weights), args.weights, dict(args.settings), args.steps)
+    recipe = training_recipe(base_recipe(args, weights), args.weights, recorded_settings(args), args.steps)
     config = make_config("training", recipe.preset, recipe.settings, recipe.model)
-    source = image_source(args, memory_limit=config.IMAGE_CACHE_MB * 2**20, planes=chosen_planes(args))
+    source = image_source(args, memory_limit=config.IMAGE_CACHE_MB * 2**20, planes=chosen_planes(args, config))
     images = TrainingImages(source, args.subset, args.val_subset, args.fold, args.folds)
     folds = images.divide(weights, recipe.model, config.SEED)
     train, val = images.load(folds, weights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -38,6 +39,42 @@ def write_labels(path: str | os.PathLike, labels: np.ndarray) -> None:
         return
     with atomic_path(path) as temporary:
         tifffile.imwrite(temporary, pixels, compression="zlib")
+
+
+def write_label_stack(
+    path: str | os.PathLike,
+    planes: Iterable[np.ndarray],
+    shape: tuple[int, int, int, int],
+    dtype: np.dtype,
+    pixel_size: float | None = None,
+) -> None:
+    """Writes label images of several frames and planes as one compressed OME-TIFF.
+
+    Args:
+        path: Path of the file.
+        planes: Label images `[H, W]`, plane by plane of the first frame, then those of the second, and so on.
+        shape: Numbers of frames, planes, rows and columns.
+        dtype: uint16 or int32.
+        pixel_size: Side of a pixel in µm; None where it is not known.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    metadata: dict[str, object] = {"axes": "TZYX"}
+    if pixel_size is not None:
+        metadata |= {"PhysicalSizeX": pixel_size, "PhysicalSizeY": pixel_size}
+        metadata |= {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
+    with atomic_path(path) as temporary:
+        tifffile.imwrite(
+            temporary,
+            iter(planes),
+            shape=shape,
+            dtype=dtype,
+            ome=True,
+            photometric="minisblack",
+            compression="zlib",
+            metadata=metadata,
+        )
 
 
 def write_rgb(path: str | os.PathLike, image: np.ndarray) -> None:

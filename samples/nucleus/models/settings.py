@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nucleus.augmentation.augmenters import AUGMENTATIONS
+from nucleus.images.decoding import NO_CHOICE, Planes
 from nucleus.models.views import View, make_views
 from trainkit.settings import Settings, SettingsError
 
@@ -79,6 +80,10 @@ class PredictionSettings(ViewSettings, TileSettings):
     # `nucleus.images.stretch`.
     STRETCH = False
     STRETCH_QUANTILES = (0.01, 0.998)
+    # Channel that files of several are read by, unless a command names another: its name or number, or three for red,
+    # green and blue, joined by "|". A training records its --channel here. Empty: such files are refused without a
+    # choice. Arrays in Python are not concerned.
+    CHANNEL = ""
 
     def validate(self) -> None:
         """Checks the settings; see `Settings.validate`.
@@ -95,6 +100,14 @@ class PredictionSettings(ViewSettings, TileSettings):
         grid = self.CLAHE_TILE_GRID
         if len(grid) != 2 or any(not isinstance(tiles, int) or tiles < 1 for tiles in grid):
             raise SettingsError(f"CLAHE_TILE_GRID needs two whole numbers above 0. Received: {grid!r}")
+        try:
+            self.planes()
+        except ValueError as error:
+            raise SettingsError(f"CHANNEL: {error}") from error
+
+    def planes(self) -> Planes:
+        """Returns the choice of the channel that the model was trained on; of none if that is not recorded."""
+        return Planes(self.CHANNEL.split("|"), learned=True) if self.CHANNEL else NO_CHOICE
 
 
 class ApplicationSettings(PredictionSettings):

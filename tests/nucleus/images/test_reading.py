@@ -10,7 +10,7 @@ import skimage.data
 import tifffile
 from PIL import Image
 
-from nucleus.images.reading import ImageFileError, list_images, read_image, read_labels, read_mask, to_rgb
+from nucleus.images.reading import ImageFileError, list_images, read_image, read_labels, read_mask
 
 COLOUR = skimage.data.astronaut()[::8, ::6]
 GREY = COLOUR[..., 1].copy()
@@ -304,19 +304,10 @@ def test_labels_with_losses_are_refused(tmp_path, name, options):
 # --- channels and compressions of TIFF -------------------------------------------------------------------------------
 
 
-def test_a_missing_third_channel_does_not_count_towards_the_scale():
-    pixels = COLOUR[..., :2].astype(np.uint16) + 1000
-    low, high = np.percentile(pixels, [0.1, 99.9])
-    expected = np.round(np.clip((pixels - low) / (high - low), 0, 1) * 255)
-    image = to_rgb(pixels)
-    np.testing.assert_allclose(image[..., :2], expected, atol=1)
-    assert image.shape == COLOUR.shape and not image[..., 2].any()
-
-
 @pytest.mark.parametrize("axes", ["ZYX", "TYX"])
 def test_planes_that_are_no_channels_are_a_stack(tmp_path, axes):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 8, 9), np.uint8), imagej=True, metadata={"axes": axes})
-    with pytest.raises(ImageFileError, match="the TIFF holds a stack"):
+    with pytest.raises(ImageFileError, match=r"the (TIFF|file) holds a stack"):
         read_image(tmp_path / "a.tif")
 
 

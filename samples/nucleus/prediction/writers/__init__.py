@@ -11,6 +11,7 @@ from nucleus.prediction.writers.images import ImagesTable
 from nucleus.prediction.writers.labels import PngLabels, TiffLabels
 from nucleus.prediction.writers.nuclei import NucleiTable
 from nucleus.prediction.writers.overlays import Overlays
+from nucleus.prediction.writers.stacks import LabelStacks
 from nucleus.prediction.writers.submission import Submission
 
 __all__ = ["WRITERS", "Record", "Writer", "default_formats", "open_writers"]
@@ -18,6 +19,7 @@ __all__ = ["WRITERS", "Record", "Writer", "default_formats", "open_writers"]
 WRITERS: dict[str, type[Writer]] = {
     "png": PngLabels,
     "tif": TiffLabels,
+    "stacks": LabelStacks,
     "overlays": Overlays,
     "nuclei": NucleiTable,
     "submission": Submission,
@@ -31,7 +33,7 @@ def default_formats(labels: str = "png") -> tuple[str, ...]:
     Args:
         labels: Format of the label images, "png" or "tif".
     """
-    return labels, "overlays", "nuclei", "submission", "images"
+    return labels, "stacks", "overlays", "nuclei", "submission", "images"
 
 
 def open_writers(folder: str | os.PathLike, formats: Iterable[str]) -> list[Writer]:

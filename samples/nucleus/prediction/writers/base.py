@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from nucleus.images.decoding import RawImage
+from nucleus.images.decoding import Place, RawImage
 from nucleus.measurement import measure
 from nucleus.measurement.nuclei import in_order
 from trainkit.files import atomic_path
@@ -29,6 +29,7 @@ class Record:
         scores: float32 `[N]` in 0..1; `scores[k]` belongs to label k + 1. None where they are not known; labels may
             have gaps then.
         raw: Samples of the file, with all its channels.
+        place: Place of the image among all planes and frames that are read of its file; None where only one is.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Record:
     labels: np.ndarray
     scores: np.ndarray | None
     raw: RawImage
+    place: Place | None = None
 
     @cached_property
     def nuclei(self) -> pd.DataFrame:
@@ -82,10 +84,12 @@ class TableWriter(Writer):
     Attributes:
         name: Name of the file.
         columns: Names of its columns in their order. Those that no image has are left out; others follow.
+        numbered: True for a file with the columns `frame` and `plane` where all frames or planes are read.
     """
 
     name: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
+    numbered: ClassVar[bool] = True
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -96,8 +100,12 @@ class TableWriter(Writer):
         """Returns the rows of one image."""
 
     def add(self, record: Record) -> None:
-        """Keeps the rows of one image; see `Writer.add`."""
-        self._tables.append(self.table(record))
+        """Keeps the rows of one image, with the number of its frame and plane; see `Writer.add`."""
+        table = self.table(record)
+        if record.place is not None and self.numbered:
+            for position, (name, number) in enumerate(record.place.numbers.items(), start=1):
+                table.insert(position, name, number)
+        self._tables.append(table)
 
     def close(self) -> None:
         """Writes the file if there was an image; see `Writer.close`."""

@@ -13,7 +13,7 @@ class ImagesTable(TableWriter):
     """One row an image: ImageId, file, height and width in pixels, nuclei, and what `summarise` tells of them."""
 
     name = "images.csv"
-    columns = ("ImageId", "file", "height", "width", "nuclei", *COLUMNS)
+    columns = ("ImageId", "frame", "plane", "file", "height", "width", "nuclei", *COLUMNS)
 
     def table(self, record: Record) -> pd.DataFrame:
         """Returns the row of one image."""

@@ -13,6 +13,7 @@ class Submission(TableWriter):
 
     name = "submission.csv"
     columns = ("ImageId", "EncodedPixels")
+    numbered = False
 
     def table(self, record: Record) -> pd.DataFrame:
         """Encodes the nuclei of one image as run lengths."""
