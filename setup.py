@@ -42,6 +42,8 @@ class BuildWithHook(build_py):
 requirements = read_requirements()
 # Fitting an ensemble only: it needs OpenMP's library, which not every system has.
 ensemble = ["lightgbm>=4.5"]
+zarr = ["zarr>=3"]
+slides = ["openslide-python>=1.3", "openslide-bin>=4"]
 
 setup(
     cmdclass={"build_py": BuildWithHook},
@@ -69,6 +71,12 @@ setup(
         "gpu": with_cuda(requirements),
         "ensemble": ensemble,
         "search": ["optuna>=4"],
+        # Images and label images as OME-Zarr.
+        "zarr": zarr,
+        # Whole slides: SVS, NDPI, MRXS and others.
+        "slides": slides,
+        # Image files of microscopes: CZI, ND2, LIF.
+        "formats": ["bioio>=1.5", "bioio-czi>=2", "bioio-lif>=1", "bioio-nd2>=1"],
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5,<10", "mkdocstrings[python]>=1", "ruff==0.17.*"],
         "test": [
             *ensemble,
@@ -79,6 +87,9 @@ setup(
             "nbclient>=0.10",
             "ipykernel>=6.29",
             "optuna>=4",
+            "dask[array]>=2024.8",
+            *slides,
+            *zarr,
         ],
     },
     entry_points={"console_scripts": ["nucleus=nucleus.cli:main"]},

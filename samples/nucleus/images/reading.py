@@ -2,7 +2,8 @@
 
 The rules, in one place:
 
-* PNG, TIFF, JPEG and BMP are read; the format is detected from the file's first bytes, never from its name.
+* PNG, TIFF, JPEG and BMP are read, and CZI, ND2 and LIF where the extra `formats` is installed; the format is detected
+  from the file's first bytes, never from its name.
 * Greyscale, 1-bit and palette images become RGB. An alpha channel is dropped, not blended: it has no meaning in
   microscopy. 1-bit images become 0 and 255.
 * CMYK becomes RGB without a colour profile: the transmittances of each ink and of black, multiplied.
@@ -39,7 +40,7 @@ from nucleus.images.decoding import FIRST, NO_CHOICE, Place, Planes, RawImage, d
 from nucleus.images.decoding import ImageFileError as ImageFileError
 from nucleus.images.scaling import Scale, measure_scale
 
-IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
+IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".czi", ".nd2", ".lif")
 
 _HIGHEST_LABEL = np.iinfo(np.int32).max
 

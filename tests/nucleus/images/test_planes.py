@@ -78,7 +78,7 @@ def test_a_single_channel_is_read_as_it_is(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", CHANNELS[0], ome=True, metadata=metadata)
     for choice in ({}, {"channel": "GFP"}, {"channel": 1, "plane": 1, "frame": 1}, {"project": "max"}):
         np.testing.assert_array_equal(read_image(tmp_path / "a.tif", **choice), to_rgb(CHANNELS[0]))
-    with pytest.raises(ImageFileError, match="no channel 'DAPI'; the file has 1 GFP"):
+    with pytest.raises(ImageFileError, match="no channel 'DAPI'; it has 1 GFP"):
         read_image(tmp_path / "a.tif", channel="DAPI")
 
 
@@ -154,10 +154,10 @@ def test_a_stack_is_refused_with_its_sizes_and_the_options(tmp_path):
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"channel": "Cy5"}, "no channel 'Cy5'; the file has 1 GFP, 2 DAPI, 3 TRITC"),
+        ({"channel": "Cy5"}, "no channel 'Cy5'; it has 1 GFP, 2 DAPI, 3 TRITC"),
         ({"channel": 4}, "no channel '4'"),
-        ({"plane": 5}, "no plane 5; the file has 4"),
-        ({"frame": 3}, "no frame 3; the file has 2"),
+        ({"plane": 5}, "no plane 5; it has 4"),
+        ({"frame": 3}, "no frame 3; it has 2"),
     ],
 )
 def test_what_is_not_in_the_file_is_named(tmp_path, choice, message):

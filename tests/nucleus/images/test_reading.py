@@ -137,7 +137,7 @@ def _empty_png():
     "name, data, cause",
     [
         ("empty.png", b"", "empty"),
-        ("text.png", b"not an image at all", "no PNG, TIFF, JPEG or BMP"),
+        ("text.png", b"not an image at all", "no PNG, TIFF, JPEG or BMP file"),
         ("zero.png", _empty_png(), "no pixels"),
         ("header.tif", b"II*\x00", "truncated or damaged"),
         ("header.bmp", b"BM", "cannot be decoded"),
@@ -307,7 +307,7 @@ def test_labels_with_losses_are_refused(tmp_path, name, options):
 @pytest.mark.parametrize("axes", ["ZYX", "TYX"])
 def test_planes_that_are_no_channels_are_a_stack(tmp_path, axes):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 8, 9), np.uint8), imagej=True, metadata={"axes": axes})
-    with pytest.raises(ImageFileError, match=r"the (TIFF|file) holds a stack"):
+    with pytest.raises(ImageFileError, match=r"holds a stack"):
         read_image(tmp_path / "a.tif")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from nucleus.images.decoding.array import ArrayImage
 from nucleus.images.decoding.base import ImageFileError, Meaning, RawImage, decode_with_opencv
+from nucleus.images.decoding.bio import find_format, open_bio
 from nucleus.images.decoding.headers import BMP, JPEG, check_bmp, check_jpeg
 from nucleus.images.decoding.opened import OpenImage, Region
 from nucleus.images.decoding.planes import ALL, COLOURS, FIRST, NO_CHOICE, PROJECTIONS, Place, Planes
@@ -84,9 +85,10 @@ def open_image(path: Path, meaning: Meaning = "image", planes: Planes = NO_CHOIC
     """
     try:
         with open(path, "rb") as file:
-            head = file.read(8)
+            head = file.read(16)
+            microscope = find_format(head)
             data = b""
-            if not head.startswith(_TIFF):
+            if microscope is None and not head.startswith(_TIFF):
                 file.seek(0)
                 data = file.read()
     except OSError as error:
@@ -95,6 +97,8 @@ def open_image(path: Path, meaning: Meaning = "image", planes: Planes = NO_CHOIC
         raise ImageFileError("the file is empty (0 bytes)")
     if head.startswith(_TIFF):
         return TiffImage(path, meaning, planes)
+    if microscope is not None:
+        return open_bio(path, microscope, meaning, planes)
     pixels = _decode_other(data, meaning)
     planes.choose_scene([""])
     return ArrayImage([pixels], "YXC"[: pixels.ndim], ("",) if pixels.ndim == 2 else COLOURS, colour=True)
@@ -111,5 +115,5 @@ def _decode_other(data: bytes, meaning: Meaning) -> np.ndarray:
     elif data.startswith(BMP):
         check_bmp(data)
     else:
-        raise ImageFileError("is no PNG, TIFF, JPEG or BMP file")
+        raise ImageFileError("is no PNG, TIFF, JPEG or BMP file, and no CZI, ND2 or LIF")
     return decode_with_opencv(data)

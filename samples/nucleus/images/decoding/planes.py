@@ -200,9 +200,7 @@ class Planes:
         if self.scene is not None:
             return _find("scene", self.scene, names)
         if len(names) > 1 and not first:
-            raise ImageFileError(
-                f"the file holds {len(names)} separate images, {_list(names)} (choose one: --scene=NAME or N)"
-            )
+            raise ImageFileError(f"holds {len(names)} separate images, {_list(names)} (choose one: --scene=NAME or N)")
         return 0
 
     def _require(self, frames: int, planes: int, channels: Sequence[str], colour: bool) -> None:
@@ -218,7 +216,7 @@ class Planes:
                 "given three times, it chooses red, green and blue)"
             )
         if open_:
-            raise ImageFileError(f"the file holds {'a stack: ' if stack else ''}{'; '.join(open_)}")
+            raise ImageFileError(f"holds {'a stack: ' if stack else ''}{'; '.join(open_)}")
 
 
 def project(planes: Sequence[np.ndarray] | map, method: Literal["max", "mean"]) -> np.ndarray:
@@ -255,7 +253,7 @@ def _in_range(what: str, number: int | str | None, count: int) -> int:
     if number in (None, ALL):
         return 0
     if number > count:
-        raise ImageFileError(f"there is no {what} {number}; the file has {count}")
+        raise ImageFileError(f"there is no {what} {number}; it has {count}")
     return number - 1
 
 
@@ -273,7 +271,7 @@ def _find(what: str, wanted: str | int, names: Sequence[str]) -> int:
         if same:
             raise ImageFileError(f"{what} {text!r} can be several of {_list(names)}: choose by number, as #1")
     if number is None or not 0 <= number < len(names):
-        raise ImageFileError(f"there is no {what} {text!r}; the file has {_list(names)}")
+        raise ImageFileError(f"there is no {what} {text!r}; it has {_list(names)}")
     return number
 
 

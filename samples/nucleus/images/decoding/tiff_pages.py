@@ -121,7 +121,7 @@ class PageReader:
     def decompressed(self, pixels: Page | tifffile.TiffPageSeries) -> np.ndarray:
         """Decodes a page, or a series that only one page describes."""
         if self.page.compression in _TIFFFILE_COMPRESSIONS:
-            return pixels.asarray()
+            return pixels.asarray() if isinstance(pixels, tifffile.TiffPageSeries) else pixels.asarray(buffersize=2**22)
         try:
             return pixels.asarray()
         except Exception as error:  # The error of a missing codec varies by version and compression.
