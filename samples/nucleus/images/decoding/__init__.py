@@ -12,10 +12,12 @@ from nucleus.images.decoding.array import ArrayImage
 from nucleus.images.decoding.base import ImageFileError, Meaning, RawImage, decode_with_opencv
 from nucleus.images.decoding.bio import find_format, open_bio
 from nucleus.images.decoding.headers import BMP, JPEG, check_bmp, check_jpeg
+from nucleus.images.decoding.ome_zarr import is_zarr, open_zarr
 from nucleus.images.decoding.opened import OpenImage, Region
 from nucleus.images.decoding.planes import ALL, COLOURS, FIRST, NO_CHOICE, PROJECTIONS, Place, Planes
 from nucleus.images.decoding.png import SIGNATURE as _PNG
 from nucleus.images.decoding.png import decode_png
+from nucleus.images.decoding.slide import SlideImage, find_slide
 from nucleus.images.decoding.tiff import SIGNATURES as _TIFF
 from nucleus.images.decoding.tiff import TiffImage
 
@@ -83,18 +85,23 @@ def open_image(path: Path, meaning: Meaning = "image", planes: Planes = NO_CHOIC
         ImageFileError: The file cannot be used, or holds several scenes of which none is chosen. The message does not
             name the file; see `naming`.
     """
+    if is_zarr(path):
+        return open_zarr(path, meaning, planes)
     try:
         with open(path, "rb") as file:
             head = file.read(16)
             microscope = find_format(head)
+            slide = find_slide(path, head.startswith(_TIFF))
             data = b""
-            if microscope is None and not head.startswith(_TIFF):
+            if microscope is None and slide is None and not head.startswith(_TIFF):
                 file.seek(0)
                 data = file.read()
     except OSError as error:
         raise ImageFileError(f"cannot be read ({error.strerror})") from error
     if not head:
         raise ImageFileError("the file is empty (0 bytes)")
+    if slide is not None:
+        return SlideImage(path, slide, meaning, planes)
     if head.startswith(_TIFF):
         return TiffImage(path, meaning, planes)
     if microscope is not None:

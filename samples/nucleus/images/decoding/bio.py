@@ -8,12 +8,12 @@ from typing import Any
 
 from nucleus.images.decoding.array import AXES, ArrayImage
 from nucleus.images.decoding.base import ImageFileError, Meaning
+from nucleus.images.decoding.metadata import SQUARE_WITHIN
 from nucleus.images.decoding.planes import Planes
 
 FORMATS = {"CZI": b"ZISRAWFILE", "ND2": b"\xda\xce\xbe\x0a", "LIF": b"\x70\x00\x00\x00"}
 # A LIF has this byte behind the length of its header.
 _LIF_MARK = 0x2A
-_SQUARE_WITHIN = 0.01
 
 
 def find_format(head: bytes) -> str | None:
@@ -80,4 +80,4 @@ def _pixel_size(image: Any) -> float | None:
     y, x = image.physical_pixel_sizes.Y, image.physical_pixel_sizes.X
     if not x or not y or not (math.isfinite(x) and math.isfinite(y)) or x < 0 or y < 0:
         return None
-    return math.sqrt(x * y) if abs(x - y) <= _SQUARE_WITHIN * min(x, y) else None
+    return math.sqrt(x * y) if abs(x - y) <= SQUARE_WITHIN * min(x, y) else None

@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 
 _log = logging.getLogger(__name__)
-_MICROMETRES = {
+MICROMETRES = {
     "pm": 1e-6,
     "Å": 1e-4,
     "nm": 1e-3,
@@ -24,7 +24,7 @@ _RESOLUTION_UNITS = {2: "inch", 3: "cm"}
 # Resolutions for print (72 dpi are 353 µm, 2,400 dpi 10.6 µm) say nothing of a microscope, in which nuclei fill several
 # pixels. Programs write them in these units.
 _PRINT_UNITS, _LEAST_FOR_PRINT = ("in", "inch", "inches", "cm"), 10.0
-_SQUARE_WITHIN = 0.01
+SQUARE_WITHIN = 0.01
 
 
 def scene_names(file: tifffile.TiffFile) -> list[str]:
@@ -110,7 +110,7 @@ def pixel_size(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, scene: 
     if size is None or not all(math.isfinite(side) and side > 0 for side in size):
         return None
     x, y = size
-    if abs(x - y) > _SQUARE_WITHIN * min(x, y):
+    if abs(x - y) > SQUARE_WITHIN * min(x, y):
         _log.warning("%s: pixels of %g x %g µm are not square, nothing is given in µm", file.filehandle.path, x, y)
         return None
     return math.sqrt(x * y)
@@ -121,17 +121,17 @@ def _ome_size(file: tifffile.TiffFile, scene: int) -> tuple[float, float] | None
     sides = []
     for axis in "XY":
         length, unit = pixels.get(f"PhysicalSize{axis}"), _unit(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
-        if length is None or unit not in _MICROMETRES:
+        if length is None or unit not in MICROMETRES:
             return None
-        sides.append(float(length) * _MICROMETRES[unit])
+        sides.append(float(length) * MICROMETRES[unit])
     return sides[0], sides[1]
 
 
 def _size_by_resolution(x: tuple[int, int] | None, y: tuple[int, int] | None, unit: str) -> tuple[float, float] | None:
     """Converts resolutions, fractions of pixels per unit."""
-    if unit not in _MICROMETRES or x is None or y is None or 0 in (*x, *y):
+    if unit not in MICROMETRES or x is None or y is None or 0 in (*x, *y):
         return None
-    sides = tuple(_MICROMETRES[unit] * below / above for above, below in (x, y))
+    sides = tuple(MICROMETRES[unit] * below / above for above, below in (x, y))
     return None if unit in _PRINT_UNITS and max(sides) >= _LEAST_FOR_PRINT else sides
 
 
