@@ -25,6 +25,8 @@ _HOMES = {
     "NucleusModel": "models.base",
     "Prediction": "models.base",
     "predict": "models.base",
+    "predict_large": "models.large",
+    "open_lazy": "images.lazy",
     "read_ensemble": "ensemble.model",
     "read_image": "images.reading",
     "read_raw": "images.reading",

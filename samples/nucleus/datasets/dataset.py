@@ -28,7 +28,7 @@ from nucleus.datasets.layouts.label_files import BinaryMaskWatch, LabelFile, spl
 from nucleus.datasets.layouts.tables import CLASSES_FILE, MODALITIES, read_modalities
 from nucleus.images.decoding import NO_CHOICE, ImageFileError, Place, Planes, RawImage
 from nucleus.images.labels import labels_to_masks, relabel_sequential
-from nucleus.images.reading import IMAGE_SUFFIXES, list_images, read_places, read_raw, read_rgb
+from nucleus.images.reading import IMAGE_SUFFIXES, is_image_path, list_images, read_places, read_raw, read_rgb
 
 __all__ = [
     "MODALITIES",
@@ -167,7 +167,12 @@ class NucleusDataset(Dataset):
             suffix = "" if place is None else place.suffix
             self.add_image(SOURCE, image_id=image_id + suffix, path=str(path), place=place, **info)
 
-    def _planes_of(self, image_id: int) -> Planes:
+    def planes_of(self, image_id: int) -> Planes:
+        """Returns the choice of what is read of an image's file.
+
+        Args:
+            image_id: Index into `image_info`.
+        """
         place = self.image_info[image_id]["place"]
         return self.planes if place is None else self.planes.at(place)
 
@@ -185,6 +190,18 @@ class NucleusDataset(Dataset):
         if missing:
             raise DatasetError(f"{source}: {min(missing)} is in the folds but not among these images")
         self.image_info = [info for info in self.image_info if info["id"] in ids]
+
+    def with_images(self, ids: Collection[str]) -> NucleusDataset:
+        """Returns a prepared data set of some of the images.
+
+        Args:
+            ids: Ids of the images to keep.
+        """
+        images = copy.copy(self)
+        images.image_info = [info for info in self.image_info if info["id"] in ids]
+        images._memory = ArrayCache(self._memory.limit)
+        images.prepare()
+        return images
 
     def for_training(
         self, preprocessing: Callable[[np.ndarray], np.ndarray] | None, mixing: Mixing | None = None
@@ -260,7 +277,7 @@ class NucleusDataset(Dataset):
         Raises:
             nucleus.images.reading.ImageFileError: The file cannot be read.
         """
-        raw = read_raw(self.image_info[image_id]["path"], self._planes_of(image_id))
+        raw = read_raw(self.image_info[image_id]["path"], self.planes_of(image_id))
         raw = raw if self.pixel_size is None else raw._replace(pixel_size=self.pixel_size)
         if self.fit is None:
             return raw
@@ -350,7 +367,7 @@ class NucleusDataset(Dataset):
         return image if self.preprocessing is None else self.preprocessing(image)
 
     def _read_plain(self, image_id: int) -> np.ndarray:
-        image = read_rgb(self.image_info[image_id]["path"], self._planes_of(image_id))
+        image = read_rgb(self.image_info[image_id]["path"], self.planes_of(image_id))
         return image if self.fit is None else resize_image(image, self.fit, self.fit)[0]
 
     def _load_plain(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
@@ -405,7 +422,7 @@ def _with_modalities(
 
 
 def _image_files(path: Path) -> list[Path]:
-    if not path.is_dir():
+    if not path.is_dir() or is_image_path(path):
         if not path.exists():
             raise DatasetError(f"{path}: there is no such file or folder")
         return [path]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nucleus.images.decoding import NO_CHOICE, ImageFileError, OpenImage, Planes, Region, naming, open_image
+from nucleus.images.decoding import NO_CHOICE, ImageFileError, OpenImage, Planes, RawImage, Region, naming, open_image
 from nucleus.images.decoding.planes import Chosen
 from nucleus.images.reading import to_rgb
 from nucleus.images.scaling import Scale, measure_scale
@@ -89,6 +89,17 @@ class LazyImage:
         if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
             raise ValueError(f"Expected a region in {height} x {width} pixels. Received: {(y0, y1, x0, x1)}")
         return np.ascontiguousarray(to_rgb(self._samples(Region(y0, y1, x0, x1), self.level), self._scale))
+
+    @property
+    def regional(self) -> bool:
+        """Tells whether a region can be read without decoding the whole image."""
+        return self._image.regional
+
+    def raw(self, y0: int, y1: int, x0: int, x1: int) -> RawImage:
+        """Reads the samples of a region as they are stored, of all channels, for measurements; see `region`."""
+        with naming(self.path):
+            raw = self._image.read(self.planes, every_channel=True, region=Region(y0, y1, x0, x1), level=self.level)
+        return raw._replace(pixel_size=self.pixel_size)
 
     def sample(self) -> np.ndarray:
         """Reads a subsample for what depends on the whole image: blocks of a regular grid, joined to one image.

@@ -2,8 +2,9 @@
 
 The rules, in one place:
 
-* PNG, TIFF, JPEG and BMP are read, and CZI, ND2 and LIF where the extra `formats` is installed; the format is detected
-  from the file's first bytes, never from its name.
+* PNG, TIFF, JPEG and BMP are read; CZI, ND2 and LIF where the extra `formats` is installed, OME-Zarr where `zarr` is,
+  and whole slides (SVS, NDPI, MRXS and others) where `slides` is. The format is detected from the file's first bytes,
+  never from its name, but for MRXS.
 * Greyscale, 1-bit and palette images become RGB. An alpha channel is dropped, not blended: it has no meaning in
   microscopy. 1-bit images become 0 and 255.
 * CMYK becomes RGB without a colour profile: the transmittances of each ink and of black, multiplied.
@@ -38,9 +39,24 @@ import numpy as np
 
 from nucleus.images.decoding import FIRST, NO_CHOICE, Place, Planes, RawImage, decode, naming, open_image
 from nucleus.images.decoding import ImageFileError as ImageFileError
+from nucleus.images.decoding.ome_zarr import is_zarr
 from nucleus.images.scaling import Scale, measure_scale
 
-IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".czi", ".nd2", ".lif")
+IMAGE_SUFFIXES = (
+    ".png",
+    ".tif",
+    ".tiff",
+    ".jpg",
+    ".jpeg",
+    ".bmp",
+    ".czi",
+    ".nd2",
+    ".lif",
+    ".svs",
+    ".ndpi",
+    ".mrxs",
+    ".zarr",
+)
 
 _HIGHEST_LABEL = np.iinfo(np.int32).max
 
@@ -197,12 +213,21 @@ def read_labels(path: str | os.PathLike) -> np.ndarray:
 
 
 def list_images(folder: str | os.PathLike) -> list[Path]:
-    """Lists the image files (by suffix) directly in a folder, sorted by name, without hidden files."""
+    """Lists the image files and OME-Zarr folders (by suffix) in a folder, sorted by name, without hidden ones."""
     return sorted(
         path
         for path in Path(folder).iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and is_image_path(path)
     )
+
+
+def is_image_path(path: Path) -> bool:
+    """Tells whether a path is a file, or a folder that is one image (OME-Zarr).
+
+    Args:
+        path: The path.
+    """
+    return path.is_file() or is_zarr(path)
 
 
 def list_folders(folder: str | os.PathLike) -> list[Path]:

@@ -50,6 +50,11 @@ class TileSettings(Settings):
     # Least overlap in pixels of neighbouring tiles, at most half of TILE_SIZE. Nuclei of up to seven eighths of it are
     # seen whole by some tile; of larger ones the parts are joined. Time grows with it.
     TILE_OVERLAP = 128
+    # Images of more than LAZY_SIZE x LAZY_SIZE pixels are read by regions and never decoded whole, where their format
+    # allows it (TIFF, OME-Zarr, whole slides, microscopes' own). 0: every image is decoded whole.
+    LAZY_SIZE = 8192
+    # Leaves out the tiles of such an image that are empty glass, in bright field; see `nucleus.images.tissue`.
+    SKIP_GLASS = True
 
     def validate(self) -> None:
         """Checks the settings; see `Settings.validate`.
@@ -58,7 +63,7 @@ class TileSettings(Settings):
             SettingsError: A value is out of its range; the message names the attribute.
         """
         super().validate()
-        self.require_at_least(0, "TILE_SIZE")
+        self.require_at_least(0, "TILE_SIZE", "LAZY_SIZE")
         self.require_at_least(16, "TILE_OVERLAP")
         if self.TILE_SIZE and 2 * self.TILE_OVERLAP > self.TILE_SIZE:
             raise SettingsError(

@@ -115,9 +115,15 @@ class TableWriter(Writer):
         filled = [table for table in self._tables if len(table)]
         joined = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
         with atomic_path(self.folder / self.name) as temporary:
-            joined.reindex(columns=columns).to_csv(temporary, index=False, float_format=_text, lineterminator="\n")
+            joined.reindex(columns=columns).to_csv(
+                temporary, index=False, float_format=number_text, lineterminator="\n"
+            )
 
 
-def _text(number: float) -> str:
-    """Writes a number with four decimals, or with four digits where those are more."""
+def number_text(number: float) -> str:
+    """Writes a number with four decimals, or with four digits where those are more.
+
+    Args:
+        number: The number.
+    """
     return f"{number:.4f}" if abs(number) >= 0.1 or number == 0 else f"{number:.4g}"
