@@ -181,7 +181,7 @@ def test_missing_file_and_folder_are_named(tmp_path):
 @pytest.mark.parametrize("shape", [(3, 20, 30), (2, 3, 20, 30)])
 def test_a_tiff_stack_is_refused(tmp_path, shape):
     tifffile.imwrite(tmp_path / "stack.tif", np.zeros(shape, np.uint8), photometric="minisblack")
-    with pytest.raises(ImageFileError, match=r"stack\.tif: the TIFF holds a stack"):
+    with pytest.raises(ImageFileError, match=r"stack\.tif: (the TIFF )?holds a stack"):
         read_image(tmp_path / "stack.tif")
 
 
