@@ -42,7 +42,8 @@ class BuildWithHook(build_py):
 requirements = read_requirements()
 # Fitting an ensemble only: it needs OpenMP's library, which not every system has.
 ensemble = ["lightgbm>=4.5"]
-zarr = ["zarr>=3"]
+# Version 3 has the interface that is used; older versions of Python have none of it.
+zarr = ['zarr>=3; python_version >= "3.11"']
 slides = ["openslide-python>=1.3", "openslide-bin>=4"]
 
 setup(

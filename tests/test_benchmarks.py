@@ -76,6 +76,16 @@ def test_large_images_are_mosaics_each_in_its_own_process(run):
     assert report["seconds_per_image"] == large["seconds"] > 0 and large["peak_above_model_mb"] >= 0
 
 
+def test_large_images_in_files_have_the_nuclei_of_those_in_memory(run, tmp_path):
+    arguments = ["--model", "classical", "--sizes", "700", "--set", "TILE_SIZE=256", "--set", "TILE_OVERLAP=64"]
+    (whole,) = run("large_images", arguments)["mosaics"]
+    report = run("large_images", [*arguments, "--file", "--output", str(tmp_path / "a.json")])
+    (mosaic,) = report["mosaics"]
+    assert (mosaic["nuclei"], mosaic["tiles"]) == (whole["nuclei"], whole["tiles"]) and mosaic["nuclei"] > 50
+    assert mosaic["file_mb"] > 1 and mosaic["labels_mb"] > 0
+    assert json.loads((tmp_path / "a.json").read_text())["mosaics"] == report["mosaics"]
+
+
 def test_metrics_are_faster_than_boolean_masks(run):
     report = run("metrics", ["--size", "256", "--nuclei", "100", "--rows", "4", "--repeats", "7"])
     check_environment(report, precision="float64")

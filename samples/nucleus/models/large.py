@@ -52,7 +52,7 @@ def predict_large(
     image: LazyImage,
     output: str | os.PathLike,
     skip_glass: bool = True,
-    identity: str = "",
+    identity: str | None = None,
     progress: bool = True,
 ) -> LargePrediction:
     """Finds the nuclei of an image of which only regions are in memory, and writes its label image.
@@ -62,8 +62,8 @@ def predict_large(
     method's threshold) is decided by one subsample, so that all tiles agree; see `LazyImage.sample`.
 
     The nuclei of each tile are kept in the folder `<output>.tiles` until the label image is complete. A call that finds
-    the folder of the same image, model and tiles goes on with the missing tiles; otherwise it begins anew. In memory
-    are one tile, a band of the label image, and half a kilobyte a nucleus.
+    the folder of the same image, settings, tiles and `identity` goes on with the missing tiles; otherwise it begins
+    anew. In memory are one tile, a band of the label image, and some 700 bytes a nucleus.
 
     Args:
         model: A model in tiles, as `nucleus.load_model` returns it with TILE_SIZE above 0.
@@ -71,7 +71,8 @@ def predict_large(
         output: Label image to write: `.tif` or `.tiff`, a tiled TIFF (BigTIFF where it is needed), or `.zarr`, an
             OME-Zarr folder.
         skip_glass: Leaves out tiles that are empty glass; see `nucleus.images.tissue`.
-        identity: Text that changes when the model's weights do, such as their checksum.
+        identity: Text that changes when the model's weights do, such as their checksum; "" for a model without. None
+            if that is not known: an interrupted call is not continued then, but begun anew.
         progress: Shows a progress bar of the tiles.
 
     Returns:
@@ -90,7 +91,10 @@ def predict_large(
     height, width, _ = image.shape
     whole = (0, 0, height, width)
     tiles = divide(whole, model.side, model.overlap)
-    store = _Store(output.with_name(f"{output.name}.tiles"), _plan(model, image, skip_glass, identity))
+    work = output.with_name(f"{output.name}.tiles")
+    if identity is None:
+        shutil.rmtree(work, ignore_errors=True)
+    store = _Store(work, _plan(model, image, skip_glass, identity))
     missing = [number for number in range(len(tiles)) if not store.has(number)]
     if missing:
         sample = image.sample()
@@ -152,7 +156,7 @@ def _bands(nuclei: Sequence[Nucleus], height: int, width: int) -> Iterator[np.nd
         yield labels
 
 
-def _plan(model: Tiles, image: LazyImage, skip_glass: bool, identity: str) -> dict[str, object]:
+def _plan(model: Tiles, image: LazyImage, skip_glass: bool, identity: str | None) -> dict[str, object]:
     """Returns all that the nuclei of tiles depend on, as JSON can hold it."""
     status = image.path.stat()
     settings = json.dumps(model.config.to_dict(), default=str, sort_keys=True)

@@ -1,9 +1,7 @@
 """Arrays of any library, type and axes become images by the rules of files, and none is guessed."""
 
-import dask.array
 import numpy as np
 import pytest
-import zarr
 
 from nucleus.datasets.dataset import shipped_data
 from nucleus.images.arrays import as_images
@@ -22,7 +20,8 @@ def stack(request, tmp_path):
     if request.param == "numpy":
         return STACK
     if request.param == "dask":
-        return dask.array.from_array(STACK, chunks=(1, 1, 50, 60))
+        return pytest.importorskip("dask.array").from_array(STACK, chunks=(1, 1, 50, 60))
+    zarr = pytest.importorskip("zarr")
     stored = zarr.create_array(store=tmp_path / "a.zarr", shape=STACK.shape, chunks=(1, 1, 50, 60), dtype=STACK.dtype)
     stored[:] = STACK
     return stored
