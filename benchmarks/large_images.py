@@ -139,7 +139,7 @@ def measure_file(args: argparse.Namespace, side: int) -> dict[str, Any]:
         with nucleus.open_lazy(path) as image:
             model.predict(image.region(0, _BLOCK, 0, _BLOCK))
             resident = _resident_mb()
-            _, _, bottom, right = divide((0, 0, side, side), model.side, model.overlap)[0]
+            bottom = right = min(model.config.TILE_SIZE, side)
             model.predict(image.region(0, bottom, 0, right))
             start, computed = time.perf_counter(), time.process_time()
             found = nucleus.predict_large(model, image, labels, progress=False)

@@ -19,7 +19,8 @@ from nucleus.images.stretch import Stretch
 from nucleus.images.tissue import is_glass
 from nucleus.images.writing import write_label_bands
 from nucleus.models.base import NucleusModel
-from nucleus.models.limits import warn_of_limits
+from nucleus.models.limits import UnknownSize, report_limit, warn_of_limits
+from nucleus.models.scale import AutoScale, FixedScale, at_factor, find_factor
 from nucleus.models.seams import Nucleus, Part, Region, find_parts, paint, settle
 from nucleus.models.settings import PredictionSettings
 from nucleus.models.tiles import Tiles, divide
@@ -38,6 +39,7 @@ class LargePrediction:
         path: File or folder of the label image.
         nuclei: Boxes, masks and scores; label k + 1 is `nuclei[k]`.
         tiles: Number of tiles.
+        scale: Factor of height and width at which the model was shown the image.
         glass: Number of tiles that were left out as empty glass.
     """
 
@@ -45,6 +47,7 @@ class LargePrediction:
     nuclei: list[Nucleus]
     tiles: int
     glass: int
+    scale: float
 
 
 def predict_large(
@@ -57,6 +60,7 @@ def predict_large(
 ) -> LargePrediction:
     """Finds the nuclei of an image of which only regions are in memory, and writes its label image.
 
+    The scale of a model that finds it by itself is found in a region of 2048 x 2048 pixels; see `nucleus.models.scale`.
     The image is divided as `nucleus.models.tiles` divides it, and nuclei are merged by the rule in
     `nucleus.models.seams`. What a whole image decides (the scale of samples of more than 8 bits, STRETCH, a classical
     method's threshold) is decided by one subsample, so that all tiles agree; see `LazyImage.sample`.
@@ -66,7 +70,7 @@ def predict_large(
     anew. In memory are one tile, a band of the label image, and some 700 bytes a nucleus.
 
     Args:
-        model: A model in tiles, as `nucleus.load_model` returns it with TILE_SIZE above 0.
+        model: A model in tiles, as `nucleus.load_model` returns it.
         image: The image.
         output: Label image to write: `.tif` or `.tiff`, a tiled TIFF (BigTIFF where it is needed), or `.zarr`, an
             OME-Zarr folder.
@@ -83,36 +87,58 @@ def predict_large(
         ImageFileError: The image is damaged.
         OSError: A file cannot be written.
     """
-    if not isinstance(model, Tiles):
-        raise ValueError(f"Expected a model in tiles: TILE_SIZE above 0. Received: {type(model).__name__}")
     output = Path(output)
     if output.suffix.lower() not in (".tif", ".tiff", ".zarr"):
         raise ValueError(f"{output}: the label image of a large image is written as .tif, .tiff or .zarr")
     height, width, _ = image.shape
     whole = (0, 0, height, width)
-    tiles = divide(whole, model.side, model.overlap)
+    sample = image.sample()
+    prepare = _preparation(model.config, sample)
+    tiled, scale, limit = _at_scale(model, image, prepare)
+    tiles = divide(whole, tiled.side, tiled.overlap)
     work = output.with_name(f"{output.name}.tiles")
     if identity is None:
         shutil.rmtree(work, ignore_errors=True)
-    store = _Store(work, _plan(model, image, skip_glass, identity))
+    store = _Store(work, _plan(tiled, scale, image, skip_glass, identity))
     missing = [number for number in range(len(tiles)) if not store.has(number)]
     if missing:
-        sample = image.sample()
-        prepare = _preparation(model.config, sample)
-        inner = model.model.calibrate(prepare(sample))
+        inner = tiled.model.calibrate(prepare(sample))
         del sample
         bar = tqdm(missing, "tiles", len(tiles), unit="tile", initial=len(tiles) - len(missing), disable=not progress)
         with warn_of_limits(str(image.path)):
+            if limit is not None:
+                report_limit(limit)
             for number in bar:
-                seen = _look(model, inner, image, tiles[number], prepare, skip_glass)
+                seen = _look(tiled, inner, image, tiles[number], prepare, skip_glass)
                 parts = [part for tile, prediction in seen for part in find_parts(prediction, tile, (height, width))]
                 store.write(number, [tile for tile, _ in seen], parts)
     regions, parts, glass = store.read(range(len(tiles)))
-    nuclei = settle(parts, regions or [whole], (height, width), model.overlap)
+    nuclei = settle(parts, regions or [whole], (height, width), tiled.overlap)
     del parts
     write_label_bands(output, _bands(nuclei, height, width), (height, width), len(nuclei), image.pixel_size, _BAND)
     store.remove()
-    return LargePrediction(output, nuclei, len(tiles), glass)
+    return LargePrediction(output, nuclei, len(tiles), glass, scale)
+
+
+def _at_scale(
+    model: NucleusModel, image: LazyImage, prepare: Callable[[np.ndarray], np.ndarray]
+) -> tuple[Tiles, float, UnknownSize | None]:
+    """Returns the model in the tiles of its scale, the scale, and a limit to report if it does not know such nuclei."""
+    if isinstance(model, AutoScale):
+        known = model.config.KNOWN_DIAMETERS
+        scale, diameter = find_factor(model.model, prepare(image.busy_region()), known)
+        fits = not diameter or known[0] <= diameter * scale <= known[2]
+        limit = None if fits else UnknownSize(diameter, scale, (known[0], known[2]))
+        tiled = at_factor(model.model, scale)
+    elif isinstance(model, FixedScale):
+        tiled, scale, limit = model.scaled, model.factor, None
+    else:
+        tiled, scale, limit = model, 1.0, None
+    if not isinstance(tiled, Tiles):
+        raise ValueError(
+            f"Expected a model in tiles, as load_model returns it with TILE_SIZE. Received: {type(tiled).__name__}"
+        )
+    return tiled, scale, limit
 
 
 def _look(
@@ -156,7 +182,7 @@ def _bands(nuclei: Sequence[Nucleus], height: int, width: int) -> Iterator[np.nd
         yield labels
 
 
-def _plan(model: Tiles, image: LazyImage, skip_glass: bool, identity: str | None) -> dict[str, object]:
+def _plan(model: Tiles, scale: float, image: LazyImage, skip_glass: bool, identity: str | None) -> dict[str, object]:
     """Returns all that the nuclei of tiles depend on, as JSON can hold it."""
     status = image.path.stat()
     settings = json.dumps(model.config.to_dict(), default=str, sort_keys=True)
@@ -168,6 +194,7 @@ def _plan(model: Tiles, image: LazyImage, skip_glass: bool, identity: str | None
         "level": image.level,
         "shape": list(image.shape),
         "tiles": [model.side, model.overlap],
+        "scale": scale,
         "skip_glass": skip_glass,
         "model": [type(model.model).__name__, hashlib.sha256(settings.encode()).hexdigest(), identity],
     }
