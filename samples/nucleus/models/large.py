@@ -23,7 +23,7 @@ from nucleus.models.limits import UnknownSize, report_limit, warn_of_limits
 from nucleus.models.scale import AutoScale, FixedScale, at_factor, find_factor
 from nucleus.models.seams import Nucleus, Part, Region, find_parts, paint, settle
 from nucleus.models.settings import PredictionSettings
-from nucleus.models.tiles import Tiles, divide
+from nucleus.models.tiles import Tiles
 from trainkit.files import atomic_path, write_text
 
 PLAN_FILE = "plan.json"
@@ -95,14 +95,14 @@ def predict_large(
     sample = image.sample()
     prepare = _preparation(model.config, sample)
     tiled, scale, limit = _at_scale(model, image, prepare)
-    tiles = divide(whole, tiled.side, tiled.overlap)
+    tiles = tiled.regions((height, width))
     work = output.with_name(f"{output.name}.tiles")
     if identity is None:
         shutil.rmtree(work, ignore_errors=True)
     store = _Store(work, _plan(tiled, scale, image, skip_glass, identity))
     missing = [number for number in range(len(tiles)) if not store.has(number)]
     if missing:
-        inner = tiled.model.calibrate(prepare(sample))
+        inner = tiled.model if len(tiles) == 1 else tiled.model.calibrate(prepare(sample))
         del sample
         bar = tqdm(missing, "tiles", len(tiles), unit="tile", initial=len(tiles) - len(missing), disable=not progress)
         with warn_of_limits(str(image.path)):
@@ -113,7 +113,10 @@ def predict_large(
                 parts = [part for tile, prediction in seen for part in find_parts(prediction, tile, (height, width))]
                 store.write(number, [tile for tile, _ in seen], parts)
     regions, parts, glass = store.read(range(len(tiles)))
-    nuclei = settle(parts, regions or [whole], (height, width), tiled.overlap)
+    if regions == [whole]:
+        nuclei = [Nucleus(part.box, part.bits, part.score) for part in parts]
+    else:
+        nuclei = settle(parts, regions or [whole], (height, width), tiled.overlap)
     del parts
     write_label_bands(output, _bands(nuclei, height, width), (height, width), len(nuclei), image.pixel_size, _BAND)
     store.remove()

@@ -68,13 +68,22 @@ class Tiles(Wrapper):
             found = {} if reached else dict(zip(small, predictions, strict=True))
         return [found[index] if index in found else self._predict_one(image) for index, image in enumerate(images)]
 
+    def regions(self, shape: tuple[int, int]) -> list[Region]:
+        """Returns the tiles of an image; the whole image where it is no larger than two.
+
+        Args:
+            shape: (height, width) of the image.
+        """
+        whole = (0, 0, *shape)
+        return [whole] if shape[0] * shape[1] <= 2 * self.side**2 else divide(whole, self.side, self.overlap)
+
     def _fits(self, image: np.ndarray) -> bool:
-        return image.shape[0] * image.shape[1] <= 2 * self.side**2
+        return len(self.regions(image.shape[:2])) == 1
 
     def _predict_one(self, image: np.ndarray) -> Prediction:
         shape = image.shape[:2]
         whole = (0, 0, *shape)
-        regions = [whole] if self._fits(image) else divide(whole, self.side, self.overlap)
+        regions = self.regions(shape)
         model = self.model if len(regions) == 1 else self.model.calibrate(image)
         seen: list[Region] = []
         parts: list[Part] = []

@@ -13,6 +13,7 @@ from nucleus.measurement import measure
 from nucleus.models import large
 from nucleus.models.large import predict_large
 from nucleus.models.loading import load_model
+from nucleus.models.scale import at_factor
 from nucleus.models.tiles import Tiles
 from nucleus.prediction import large as blocks
 from nucleus.prediction.large import measure_large
@@ -50,6 +51,29 @@ def test_labels_and_scores_are_those_of_the_image_in_memory(model, path, name):
     if name.endswith(".tif"):
         with tifffile.TiffFile(path.with_name(name)) as file:
             assert file.pages[0].is_tiled and file.pages[0].tags["XResolution"].value == (10_000, 1)
+
+
+@pytest.mark.parametrize("settings", [{"SCALE": 0.5}, {"DIAMETER": 30.0, "KNOWN_DIAMETERS": (10, 15, 20)}])
+def test_a_chosen_scale_is_that_of_the_image_in_memory(path, settings):
+    model = load_model("classical/otsu", settings={"TILE_SIZE": 256, "TILE_OVERLAP": 64, **settings})
+    (whole,) = model.predict(read_image(path))
+    with open_lazy(path) as image:
+        found = predict_large(model, image, path.with_name("out.tif"), progress=False)
+    assert found.scale == whole.scale == 0.5
+    np.testing.assert_array_equal(read_labels(path.with_name("out.tif")), whole.labels)
+
+
+def test_the_scale_is_found_and_nuclei_that_the_model_does_not_know_are_told(path, caplog):
+    settings = {"TILE_SIZE": 256, "TILE_OVERLAP": 64, "KNOWN_DIAMETERS": (6, 8, 11)}
+    model = load_model("classical/otsu", settings=settings)
+    with open_lazy(path) as image:
+        found = predict_large(model, image, path.with_name("out.tif"), progress=False)
+        (whole,) = at_factor(model.model, found.scale).predict(read_image(path))
+        np.testing.assert_array_equal(read_labels(path.with_name("out.tif")), whole.labels)
+        assert 0.2 < found.scale < 0.9 and "KNOWN" not in caplog.text
+        model.config.KNOWN_DIAMETERS = (1000, 1001, 1002)
+        predict_large(model, image, path.with_name("out.tif"), progress=False)
+    assert "a.tif: nuclei of about" in caplog.text
 
 
 class Killed(BaseException):
