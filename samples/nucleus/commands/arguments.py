@@ -65,7 +65,7 @@ def channel_setting(args: argparse.Namespace) -> dict[str, str]:
     unfit = next((name for name in channels if "|" in name or not name), None)
     if unfit is not None:
         raise ValueError(f"--channel: {unfit!r} cannot be recorded with a model. Give the channel's number.")
-    return {"CHANNEL": "|".join(channels)} if channels else {}
+    return {"FILE_CHANNEL": "|".join(channels)} if channels else {}
 
 
 def first_weights(args: argparse.Namespace) -> Path | None:

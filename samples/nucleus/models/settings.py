@@ -116,7 +116,7 @@ class PredictionSettings(ViewSettings, TileSettings, ScaleSettings):
     # Channel that files of several are read by, unless a command names another: its name or number, or three for red,
     # green and blue, joined by "|". A training records its --channel here. Empty: such files are refused without a
     # choice. Arrays in Python are not concerned.
-    CHANNEL = ""
+    FILE_CHANNEL = ""
 
     def validate(self) -> None:
         """Checks the settings; see `Settings.validate`.
@@ -136,11 +136,11 @@ class PredictionSettings(ViewSettings, TileSettings, ScaleSettings):
         try:
             self.planes()
         except ValueError as error:
-            raise SettingsError(f"CHANNEL: {error}") from error
+            raise SettingsError(f"FILE_CHANNEL: {error}") from error
 
     def planes(self) -> Planes:
         """Returns the choice of the channel that the model was trained on; of none if that is not recorded."""
-        return Planes(self.CHANNEL.split("|"), learned=True) if self.CHANNEL else NO_CHOICE
+        return Planes(self.FILE_CHANNEL.split("|"), learned=True) if self.FILE_CHANNEL else NO_CHOICE
 
 
 class ApplicationSettings(PredictionSettings):

@@ -475,8 +475,8 @@ def test_the_channel_of_a_training_is_recorded_and_read_by_default(tmp_path):
     parser = cli.make_parser()
     train = parser.parse_args(["train", "--weights=none", "--channel=DAPI", "--set", "LEARNING_RATE=0.1"])
     recorded = recorded_settings(train)
-    assert recorded == {"LEARNING_RATE": "0.1", "CHANNEL": "DAPI"}
-    config = make_config("inference", "small", {"CHANNEL": recorded["CHANNEL"]}, "unet")
+    assert recorded == {"LEARNING_RATE": "0.1", "FILE_CHANNEL": "DAPI"}
+    config = make_config("inference", "small", {"FILE_CHANNEL": recorded["FILE_CHANNEL"]}, "unet")
     detect = ["detect", "a.tif"]
     own = chosen_planes(parser.parse_args(detect), config)
     assert own == Planes(["DAPI"], learned=True)
@@ -491,5 +491,5 @@ def test_the_channel_of_a_training_is_recorded_and_read_by_default(tmp_path):
         read_rgb(tmp_path / "colour.png", own)
     with pytest.raises(ValueError, match="cannot be recorded"):
         recorded_settings(parser.parse_args(["train", "--weights=none", "--channel=a|b"]))
-    with pytest.raises(SettingsError, match="CHANNEL"):
-        make_config("inference", "small", {"CHANNEL": "a|b"}, "unet")
+    with pytest.raises(SettingsError, match="FILE_CHANNEL"):
+        make_config("inference", "small", {"FILE_CHANNEL": "a|b"}, "unet")
