@@ -1,7 +1,7 @@
 """Callbacks at the end of an epoch: checkpoint, log, evaluation.
 
-A callback that adds to the logs is seen by those after it in the list: PeriodicEvaluation goes before
-ResumableCSVLogger and TensorBoard, and EpochCheckpoint last, so that an epoch with a checkpoint is fully logged.
+A callback that adds to the logs is seen by those after it in the list. EpochCheckpoint goes first, so that others find
+the checkpoint of their epoch; then PeriodicEvaluation; then the loggers, ResumableCSVLogger and TensorBoard.
 """
 
 import csv
@@ -71,7 +71,7 @@ class ResumableCSVLogger(keras.callbacks.Callback):
 
     The column `epoch` counts finished epochs, as the names of the checkpoints do. A run that resumes from an earlier
     epoch drops the rows after it, and quantities that appear later get a column of their own. The file is rewritten
-    atomically after every epoch.
+    atomically after every epoch; a second call for an epoch replaces its row.
 
     Args:
         path: CSV file to write.
@@ -90,7 +90,8 @@ class ResumableCSVLogger(keras.callbacks.Callback):
             self._rows = [row for row in self._read() if int(row["epoch"]) <= epoch]
 
     def on_epoch_end(self, epoch, logs=None):
-        self._rows.append({"epoch": epoch + 1, **(logs or {})})
+        earlier = [row for row in self._rows if int(row["epoch"]) <= epoch]
+        self._rows = [*earlier, {"epoch": epoch + 1, **(logs or {})}]
         columns = list(dict.fromkeys(name for row in self._rows for name in row))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")

@@ -106,7 +106,8 @@ def fit(
         epochs: Total epochs after which to stop, including those before this call.
         stage: Description of the stage for the checkpoints; anything that JSON can hold.
         seed: Seed of the run for the checkpoints, 0 or more.
-        callbacks: Keras callbacks, called before the logs are written, so that they can add to the logs.
+        callbacks: Keras callbacks, called at the end of an epoch after its checkpoint is written, so that they can
+            read it, and before the logs are, so that they can add to them.
 
     Returns:
         Keras's record of the epochs.
@@ -122,14 +123,17 @@ def fit(
     log_dir = Path(trainee.log_dir)
     log_dir.mkdir(parents=True, exist_ok=True)
     print(f"Checkpoint path: {trainee.checkpoint_path}")
+    log = ResumableCSVLogger(log_dir / "training.csv")
     every = [
-        *callbacks,
         EpochSeed(seed),
-        ResumableCSVLogger(log_dir / "training.csv"),
-        tensorboard_callback(log_dir),
         DivergenceGuard(trainee),
         EpochCounter(trainee),
+        # Twice: a run that is killed in a callback has its epoch in the log, and what callbacks add joins it.
+        log,
         EpochCheckpoint(trainee.checkpoint_path, seed=seed, stage=stage),
+        *callbacks,
+        log,
+        tensorboard_callback(log_dir),
     ]
     try:
         return trainee.keras_model.fit(

@@ -54,12 +54,17 @@ def lay_out_stages(stages: Sequence[Sequence[Any]], learning_rate: float, epochs
     Returns:
         The stages in order.
 
+    Raises:
+        ValueError: `epochs` is below 1.
+
     Examples:
         >>> for stage in lay_out_stages([("heads", 2, 0.01), ("all", 3)], learning_rate=0.001, epochs=4):
         ...     print(stage)
         Stage(layers='heads', until=2, learning_rate=0.01, begin=0)
         Stage(layers='all', until=4, learning_rate=0.001, begin=2)
     """
+    if epochs is not None and epochs < 1:
+        raise ValueError(f"epochs must be at least 1. Received: epochs={epochs}")
     laid, done = [], 0
     for layers, count, *rate in stages:
         laid.append(Stage(layers, done + count, rate[0] if rate else learning_rate, done))
@@ -71,10 +76,23 @@ def lay_out_stages(stages: Sequence[Sequence[Any]], learning_rate: float, epochs
     return kept
 
 
+def nothing_left(finished: int, wanted: int) -> str:
+    """Returns the message of a training without epochs left.
+
+    Args:
+        finished: Finished epochs of the whole training.
+        wanted: Total epochs after which to stop.
+    """
+    return (
+        f"Nothing to train: {finished} epochs are finished, and training was asked to stop after {wanted} in total. "
+        "Ask for more epochs to go on."
+    )
+
+
 def run_stages(
     trainee: Trainee, stages: Sequence[Stage], train_stage: Callable[[Stage], keras.callbacks.History]
 ) -> dict[str, list[float]]:
-    """Trains every stage that the trainee has not passed yet.
+    """Trains every stage that the trainee has not passed yet; prints a message if there is none.
 
     Args:
         trainee: Model in training; its `epoch` counts the epochs that are finished.
@@ -85,9 +103,10 @@ def run_stages(
         Logs by name, one value for each epoch of this call.
     """
     logs: dict[str, list[float]] = {}
-    for stage in stages:
-        if stage.until <= trainee.epoch:
-            continue
+    left = [stage for stage in stages if stage.until > trainee.epoch]
+    if not left:
+        print(nothing_left(trainee.epoch, stages[-1].until))
+    for stage in left:
         for name, values in train_stage(stage).history.items():
             logs.setdefault(name, []).extend(values)
     return logs

@@ -1,7 +1,8 @@
 """Finding and outlining nuclei in microscopy images.
 
-The names below are what most users need: `from nucleus import load_model, read_image`. They are
-imported when first used, since Keras takes seconds to load.
+The names below are what most users need: `from nucleus import load_model, read_image`. Each is imported when it is
+first used (PEP 562), from the module named here and nowhere else: any import of a part of the package, such as that of
+the command line for `nucleus --help`, runs this file first, and all names together would add more than a second to it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 from nucleus.version import __version__ as __version__
 
+# Name -> the module that defines it.
 _HOMES = {
     "NucleusConfig": "models.mask_rcnn",
     "NucleusInferenceConfig": "models.mask_rcnn",
@@ -23,6 +25,7 @@ _HOMES = {
     "measure": "measurement",
     "load_model": "models.loading",
     "NucleusModel": "models.base",
+    "History": "models.base",
     "Prediction": "models.base",
     "predict": "models.base",
     "predict_large": "models.large",

@@ -15,6 +15,7 @@ from nucleus.images.decoding import NO_CHOICE, Planes
 from nucleus.images.decoding.base import set_pixel_limit
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import ModelConfig, detection_config
+from nucleus.models.settings import PredictionSettings
 from nucleus.models.weights import choose_recipe, find_recipe, starting_weights, trained_weights
 from nucleus.quiet import import_keras
 
@@ -35,11 +36,12 @@ def chosen_planes(args: argparse.Namespace, config: ModelConfig | None = None) -
     Args:
         args: The parsed options.
         config: Configuration of the model that is run or trained, whose own channel is the default; None for none.
+            An ensemble has none.
     """
     if args.max_pixels is not None:
         set_pixel_limit(args.max_pixels)
     planes = Planes(args.channel, args.plane, args.project, args.frame, args.scene)
-    own = NO_CHOICE if config is None or args.channel is not None else config.planes()
+    own = config.planes() if isinstance(config, PredictionSettings) and args.channel is None else NO_CHOICE
     return planes if own is NO_CHOICE else replace(planes, channel=own.channel, learned=True)
 
 
@@ -92,7 +94,7 @@ def wanted_model(args: argparse.Namespace) -> tuple[Path | None, ModelConfig]:
         args: The parsed options of `options.add_configuration` and `options.add_trained`.
     """
     weights = trained_weights(args.weights, args.logs, args.model, args.preset, _run_name(args))
-    if weights is not None:
+    if weights is not None and weights.suffix != ".json":
         import_keras()
     return weights, wanted_config(args, weights)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from mrcnn.backbones import BACKBONES
-from nucleus.models.network import PUBLISHED
-from trainkit.imagenet import NETWORKS
+from nucleus.models.network import PUBLISHED_WEIGHTS
+from trainkit.imagenet import IMAGENET_NETWORKS
 
 SUMMARY = "fetch pretrained weights"
 _DATASET_HELP = """\
@@ -24,8 +24,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
         nargs="*",
         type=_downloadable,
         default=["coco"],
-        help=f"coco (default), imagenet (ResNet-50 and -101), one of {', '.join(NETWORKS)} (ImageNet), or dataset to "
-        "show where to get the images",
+        help=f"coco (default), imagenet (ResNet-50 and -101), one of {', '.join(IMAGENET_NETWORKS)} (ImageNet), or "
+        "dataset to show where to get the images",
     )
 
 
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _downloadable(text: str) -> str:
-    choices = (*PUBLISHED, *NETWORKS, "dataset")
+    choices = (*PUBLISHED_WEIGHTS, *IMAGENET_NETWORKS, "dataset")
     if text not in choices:
         raise argparse.ArgumentTypeError(f"expected one of {', '.join(choices)}, received {text!r}")
     return text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +47,6 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     fit.add_argument(
         "--features",
-        type=_names,
         metavar="GROUP,…",
         help="groups of features to learn from: shape,member,score,intensity,neighbours,agreement (default: all)",
     )
@@ -103,41 +101,36 @@ def run(args: argparse.Namespace) -> int:
 
 def _fit(args: argparse.Namespace, members: Members) -> int:
     from nucleus.ensemble.boosting import import_lightgbm
-    from nucleus.ensemble.examples import make_examples
-    from nucleus.ensemble.features import GROUPS, feature_names
-    from nucleus.ensemble.fitting import FitSettings, fit
-    from nucleus.ensemble.model import Rules
-    from nucleus.ensemble.report import report
-    from nucleus.ensemble.running import write_out_of_fold
+    from nucleus.ensemble.running import EnsemblePredictions, run_ensemble
+    from nucleus.models.registry import make_config
     from nucleus.prediction.writers import default_formats
 
-    # Missing packages and groups are reported before models run for hours.
+    # A missing package and unknown groups are reported before models run for hours.
     import_lightgbm()
-    groups = tuple(args.features or GROUPS)
-    feature_names(groups, [])
-    given = {name: getattr(args, name) for name in ("threshold", "nms_threshold", "least_visible")}
-    rules = Rules(**{name: value for name, value in given.items() if value is not None})
-    settings = FitSettings(groups, rules, choose_threshold=args.threshold is None, seed=args.seed, threads=args.threads)
+    given = {"FEATURES": args.features, "THRESHOLD": args.threshold, "NMS_THRESHOLD": args.nms_threshold}
+    given |= {"LEAST_VISIBLE": args.least_visible, "SEED": args.seed, "THREADS": args.threads}
+    asked = {name: value for name, value in given.items() if value is not None}
+    config = make_config("inference", settings=asked, model="ensemble")
     source = image_source(args, planes=chosen_planes(args), pixel_size=args.pixel_size)
     dataset = source.load(args.subset)
     members.require_unseen([info["id"] for info in dataset.image_info])
     folds = choose_folds(source, args.subset, args.folds, args.seed)
-    examples = make_examples(dataset, members.finders(), groups)
-    fitted = fit(examples, folds.ids, settings)
-    summary = report(examples, fitted)
-    replace(fitted.ensemble, about={**fitted.ensemble.about, **summary.values(), **members.about()}).save(args.output)
-    print(summary)
-    print(f"\nLeast predicted IoU {fitted.ensemble.rules.threshold:g}: {args.output}")
+    model = members.model(config=config, folds=folds)
+    model.fit(dataset, None)
+    model.save(args.output)
+    print(model.cross_validation.report)
+    print(f"\nLeast predicted IoU {model.ensemble.rules.threshold:g}: {args.output}")
     if args.predictions is None:
         return 0
-    done, _ = write_out_of_fold(examples, fitted, dataset, args.predictions, default_formats(args.label_format))
+    predictions = EnsemblePredictions(model, out_of_fold=True)
+    done, _ = run_ensemble(predictions, dataset, args.predictions, default_formats(args.label_format))
     print(done)
     return report_failures(done.failures)
 
 
 def _predict(args: argparse.Namespace, members: Members) -> int:
     from nucleus.ensemble.model import check_members, read_ensemble
-    from nucleus.ensemble.running import run_ensemble
+    from nucleus.ensemble.running import EnsemblePredictions, run_ensemble
     from nucleus.prediction.detection import collect_images
     from nucleus.prediction.writers import default_formats
 
@@ -155,7 +148,8 @@ def _predict(args: argparse.Namespace, members: Members) -> int:
     if dataset.num_images == 0:
         return report_failures(failures)
     output = args.output or new_folder("ensemble")
-    done, picks = run_ensemble(ensemble, members.finders(), dataset, output, default_formats(args.label_format))
+    predictions = EnsemblePredictions(members.model(ensemble))
+    done, picks = run_ensemble(predictions, dataset, output, default_formats(args.label_format))
     done.failures[:0] = failures
     print(done)
     print("Picked:", ", ".join(f"{row.Index} {row.nuclei} ({row.part:.0%})" for row in picks.itertuples()))
@@ -193,7 +187,3 @@ def _member(text: str) -> tuple[str, Path]:
     if not path:
         raise argparse.ArgumentTypeError(f"expected NAME=PATH, received {text!r}")
     return name, Path(path)
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",")]

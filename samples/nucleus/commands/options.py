@@ -11,7 +11,7 @@ from typing import Any
 from nucleus.datasets.layouts import LAYOUTS
 from nucleus.images.decoding import ALL, PROJECTIONS
 from nucleus.images.decoding.base import DEFAULT_LIMIT, LIMIT_VARIABLE
-from nucleus.models.network import PUBLISHED, RANDOM
+from nucleus.models.network import PUBLISHED_WEIGHTS, RANDOM
 from nucleus.models.registry import MODELS, NETWORKS
 from nucleus.models.views import SYMMETRIES
 
@@ -350,7 +350,7 @@ def folds(text: str) -> int | Path:
 
 def trained(text: str) -> str:
     """Reads `last` or the name of a file: weights trained on nuclei."""
-    if text in (*PUBLISHED, RANDOM):
+    if text in (*PUBLISHED_WEIGHTS, RANDOM):
         raise argparse.ArgumentTypeError(f"{text!r} has not learned nuclei; give 'last' or the file of a trained model")
     return text
 
@@ -358,7 +358,7 @@ def trained(text: str) -> str:
 def _learning(text: str) -> str:
     """Reads the name of a model that is trained."""
     if text in MODELS and text not in NETWORKS:
-        raise argparse.ArgumentTypeError(f"{text} has no weights to train; it detects as it is")
+        raise argparse.ArgumentTypeError(f"{text} has no weights to train, as {' and '.join(NETWORKS)} have")
     return text
 
 

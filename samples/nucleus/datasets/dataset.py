@@ -5,8 +5,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import copy
-import itertools
-import logging
 import os
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,11 +22,12 @@ from nucleus.datasets.cache import ArrayCache, LabelCache, label_cache_folder
 from nucleus.datasets.layouts import read_samples
 from nucleus.datasets.layouts.base import EVERY_MODALITY, UNKNOWN_MODALITY, DatasetError, Sample, raise_error
 from nucleus.datasets.layouts.dsb2018 import TRAIN_FOLDER, VAL_IMAGE_IDS
-from nucleus.datasets.layouts.label_files import BinaryMaskWatch, LabelFile, split_by_products
+from nucleus.datasets.layouts.label_files import BinaryMaskWatch, LabelFile
 from nucleus.datasets.layouts.tables import CLASSES_FILE, MODALITIES, read_modalities
+from nucleus.datasets.plain_files import image_files, unused_name
 from nucleus.images.decoding import NO_CHOICE, ImageFileError, Place, Planes, RawImage
 from nucleus.images.labels import labels_to_masks, relabel_sequential
-from nucleus.images.reading import IMAGE_SUFFIXES, is_image_path, list_images, read_places, read_raw, read_rgb
+from nucleus.images.reading import read_places, read_raw, read_rgb
 
 __all__ = [
     "MODALITIES",
@@ -40,7 +39,6 @@ __all__ = [
     "shipped_data",
 ]
 SOURCE = "nucleus"
-_log = logging.getLogger(__name__)
 
 
 def shipped_data() -> Path:
@@ -238,12 +236,12 @@ class NucleusDataset(Dataset):
         taken = {info["id"] for info in self.image_info}
         known = {Path(info["path"]).resolve() for info in self.image_info}
         for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
-            for file in _image_files(Path(path)):
+            for file in image_files(Path(path)):
                 if file.resolve() in known:
                     continue
                 known.add(file.resolve())
                 self._add_file(
-                    _unused(file.stem, taken),
+                    unused_name(file.stem, taken),
                     file,
                     masks=None,
                     truth=None,
@@ -419,29 +417,3 @@ def _with_modalities(
             "images are; give it another name"
         )
     return samples
-
-
-def _image_files(path: Path) -> list[Path]:
-    if not path.is_dir() or is_image_path(path):
-        if not path.exists():
-            raise DatasetError(f"{path}: there is no such file or folder")
-        return [path]
-    found, by_products = split_by_products(list_images(path))
-    left_out = ""
-    if by_products:
-        files = "file" if len(by_products) == 1 else "files"
-        left_out = f"left out {len(by_products)} {files} that programs write beside images ({by_products[0].name}"
-        left_out += ")" if len(by_products) == 1 else ", ...)"
-    if not found:
-        what = f"no image file ({', '.join(IMAGE_SUFFIXES)}) is directly in this folder"
-        raise DatasetError(f"{path}: {what}{left_out and '; ' + left_out}")
-    if left_out:
-        _log.warning("%s: %s; a file that is named itself is taken", path, left_out)
-    return found
-
-
-def _unused(name: str, taken: set[str]) -> str:
-    candidates = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-    free = next(candidate for candidate in candidates if candidate not in taken)
-    taken.add(free)
-    return free

@@ -12,6 +12,7 @@ from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.ensemble.candidates import Candidates, gather, true_iou
 from nucleus.ensemble.features import GROUPS, describe, feature_names
 from nucleus.models.base import Prediction
+from nucleus.models.limits import warn_of_limits
 
 # Finds the nuclei of an image, given its id and its pixels, uint8 [H, W, 3] RGB.
 Finder = Callable[[str, np.ndarray], Prediction]
@@ -72,7 +73,8 @@ def make_examples(
         info = dataset.image_info[index]
         image, (truth, _) = dataset.load_image(index), dataset.load_labels(index)
         try:
-            candidates = gather({name: find(info["id"], image) for name, find in members.items()})
+            with warn_of_limits(info["path"]):
+                candidates = gather({name: find(info["id"], image) for name, find in members.items()})
             columns = describe(candidates, image)
             iou = true_iou(candidates, truth)
         except ValueError as error:

@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nucleus.ensemble.boosting import SETTINGS, BoostingSettings, grow
+from nucleus.ensemble.config import EnsembleConfig
 from nucleus.ensemble.examples import Example
 from nucleus.ensemble.features import GROUPS
 from nucleus.ensemble.model import Ensemble, Rules
@@ -32,11 +33,13 @@ class Fitted:
         ensemble: Ensemble fitted to all images.
         quality: Out-of-fold predicted IoU of each image's masks, float64 `[N]`.
         rules: Out-of-fold rules of each image, with the threshold chosen on the other folds.
+        folds: Number of each image's fold, from 0 on.
     """
 
     ensemble: Ensemble
     quality: list[np.ndarray]
     rules: list[Rules]
+    folds: list[int]
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,16 @@ class FitSettings:
     boosting: tuple[BoostingSettings, ...] = SETTINGS
     seed: int = 0
     threads: int = 1
+
+    @classmethod
+    def from_config(cls, config: EnsembleConfig) -> FitSettings:
+        """Returns the settings of a fit that a configuration asks for.
+
+        Args:
+            config: Settings of the ensemble.
+        """
+        choose = config.THRESHOLD is None
+        return cls(config.groups, config.rules(), choose_threshold=choose, seed=config.SEED, threads=config.THREADS)
 
 
 def fit(
@@ -112,7 +125,7 @@ def fit(
             "boosting": [asdict(one) for one in settings.boosting],
         },
     )
-    return Fitted(ensemble, quality, [rules_of_folds[fold] for fold in fold_of])
+    return Fitted(ensemble, quality, [rules_of_folds[fold] for fold in fold_of], fold_of)
 
 
 def best_rules(examples: Sequence[Example], quality: Sequence[np.ndarray], rules: Rules) -> Rules:

@@ -83,7 +83,9 @@ class Ensemble:
         models: Trees of each of the averaged models.
         rules: Rules by which masks are chosen.
         about: Notes on the fit and its scores, JSON-compatible.
-        weights: Weights file of each member, relative to the ensemble's file; empty where members are given by name.
+        weights: Source of each member: its file relative to the ensemble's file, or "model:" and a name that
+            `nucleus.load_model` knows; empty where that is not known.
+        settings: Settings that differ from the defaults and that the other attributes do not hold.
     """
 
     members: tuple[str, ...]
@@ -92,6 +94,7 @@ class Ensemble:
     rules: Rules = field(default_factory=Rules)
     about: Mapping[str, Any] = field(default_factory=dict)
     weights: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def quality(self, candidates: Candidates, image: np.ndarray) -> np.ndarray:
         """Predicts the IoU of each mask with the nucleus that it fits best.
@@ -143,6 +146,7 @@ class Ensemble:
             "rules": asdict(self.rules),
             "about": dict(self.about),
             **({"weights": dict(self.weights)} if self.weights else {}),
+            **({"settings": dict(self.settings)} if self.settings else {}),
             "models": [[tree.to_json() for tree in trees] for trees in self.models],
         }
         write_text(path, json.dumps(content) + "\n")
@@ -205,8 +209,9 @@ def _parse(content: Any) -> Ensemble:
     models = content["models"]
     if not isinstance(models, list) or not models or not all(isinstance(trees, list) for trees in models):
         raise ValueError('"models" must be a list of lists of trees, one at least')
-    if not isinstance(content["about"], dict) or not isinstance(content["rules"], dict):
-        raise ValueError('"about" and "rules" must be objects')
+    settings = content.get("settings", {})
+    if not all(isinstance(each, dict) for each in (content["about"], content["rules"], settings)):
+        raise ValueError('"about", "rules" and "settings" must be objects')
     return Ensemble(
         members=members,
         groups=groups,
@@ -214,6 +219,7 @@ def _parse(content: Any) -> Ensemble:
         rules=Rules(**content["rules"]),
         about=content["about"],
         weights=_weights(content.get("weights", {}), members),
+        settings=settings,
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from nucleus.images.decoding import NO_CHOICE, ImageFileError, OpenImage, Planes, RawImage, Region, naming, open_image
 from nucleus.images.decoding.planes import Chosen
 from nucleus.images.reading import to_rgb
-from nucleus.images.scaling import Scale, measure_scale
+from trainkit.pixels import Scale, measure_scale
 
 # Blocks of a subsample: their number down and across, and their side in pixels.
 _BLOCKS, _BLOCK = 8, 256

@@ -40,7 +40,7 @@ import numpy as np
 from nucleus.images.decoding import FIRST, NO_CHOICE, Place, Planes, RawImage, decode, naming, open_image
 from nucleus.images.decoding import ImageFileError as ImageFileError
 from nucleus.images.decoding.ome_zarr import is_zarr
-from nucleus.images.scaling import Scale, measure_scale
+from trainkit.pixels import Scale, measure_scale
 
 IMAGE_SUFFIXES = (
     ".png",

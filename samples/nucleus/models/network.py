@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from nucleus.augmentation.mixing import Mixing
-from nucleus.models.base import NucleusModel, preprocess
+from nucleus.models.base import History, NucleusModel, preprocess
 from nucleus.models.recipe import Recipe, changed_settings
 from nucleus.models.settings import ApplicationSettings, inference_settings
 from trainkit.presets import Preset
@@ -131,7 +131,7 @@ class NetworkModel(NucleusModel):
     @classmethod
     def require_pretrained(cls, weights: str) -> None:
         """Raises ValueError if `weights` names published weights that do not exist for this kind."""
-        if weights in PUBLISHED and weights not in cls.pretrained:
+        if weights in PUBLISHED_WEIGHTS and weights not in cls.pretrained:
             choices = ", ".join((*cls.pretrained, RANDOM, "last or a file"))
             raise ValueError(f"A {cls.kind} cannot begin with --weights={weights}, but {choices}.")
 
@@ -184,11 +184,11 @@ class NetworkModel(NucleusModel):
     def fit(
         self,
         train: NucleusDataset,
-        val: NucleusDataset,
+        val: NucleusDataset | None,
         *,
         epochs: int | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
-    ) -> dict[str, list[float]]:
+    ) -> History:
         """Trains through the stages of the configuration.
 
         Epochs that a checkpoint has completed are skipped, so a resumed run continues in the stage where it stopped.
@@ -202,13 +202,15 @@ class NetworkModel(NucleusModel):
             callbacks: Keras callbacks; their additions to an epoch's logs are written too.
 
         Returns:
-            The logs by name, one value for each epoch of this call.
+            The losses and scores of this call's epochs.
 
         Raises:
-            ValueError: An image or a setting cannot be used.
+            ValueError: An image or a setting cannot be used, or there is no validation set.
             TrainingDivergedError: The loss became infinite or NaN.
         """
         config = self.training_config
+        if val is None:
+            raise ValueError("A network needs images to validate on. Received: val=None")
 
         def prepare(image: Any) -> Any:
             return preprocess(image, config)
@@ -216,7 +218,8 @@ class NetworkModel(NucleusModel):
         preprocessing = prepare if config.CLAHE or config.STRETCH else None
         learning = train.for_training(preprocessing, Mixing.of(config))
         try:
-            return self._train(learning, val.for_training(preprocessing), epochs, [_learning_flag(self), *callbacks])
+            flagged = [_learning_flag(self), *callbacks]
+            return History("epoch", self._train(learning, val.for_training(preprocessing), epochs, flagged))
         finally:
             # Callbacks may change the weights at the end, such as to those of the best epoch.
             self._learned = True
@@ -253,7 +256,7 @@ class NetworkModel(NucleusModel):
         """Trains on preprocessed images; see `fit`."""
 
 
-PUBLISHED = ("coco", "imagenet")
+PUBLISHED_WEIGHTS = ("coco", "imagenet")
 
 
 def _learning_flag(model: NetworkModel) -> keras.callbacks.Callback:

@@ -13,7 +13,7 @@ from nucleus.models.base import Prediction
 from nucleus.models.network import RANDOM, NetworkModel
 from nucleus.models.settings import ApplicationSettings
 from nucleus.models.views import View
-from unet.config import RUN_FILES, UNetConfig, make_config
+from unet.config import RUN_FILES, UNetConfig
 from unet.postprocess import PostprocessSettings, postprocess
 from unet.presets import PRESETS
 
@@ -51,7 +51,7 @@ class UNetModel(NetworkModel):
     ) -> NucleusUNetConfig:
         """Returns a configuration; see `nucleus.models.registry.make_config`."""
         encoder = {"ENCODER_WEIGHTS": None} if mode == "inference" else {}
-        return make_config(preset, {**settings, **encoder}, NucleusUNetConfig)
+        return NucleusUNetConfig.from_preset(preset, {**settings, **encoder})
 
     @classmethod
     def load_whole(cls, path: str | os.PathLike, model_dir: str | os.PathLike = "logs") -> UNetModel:

@@ -7,7 +7,9 @@ import os
 from importlib import resources
 from pathlib import Path
 
-from nucleus.models.network import PUBLISHED, RANDOM
+from nucleus.ensemble.combined import EnsembleModel
+from nucleus.ensemble.model import is_ensemble
+from nucleus.models.network import PUBLISHED_WEIGHTS, RANDOM
 from nucleus.models.recipe import RECIPE_FILE, Recipe, beside
 from nucleus.models.registry import DEFAULT_MODEL, MODELS, NETWORKS, last_checkpoint
 from nucleus.models.settings import ApplicationSettings
@@ -26,11 +28,13 @@ def find_recipe(weights: str | os.PathLike) -> Recipe | None:
     """Returns the recipe that stands beside a weights file or in its run's folder; None where there is none.
 
     Args:
-        weights: The weights file.
+        weights: The weights file; of a model without weights its `.json` file, which holds the recipe itself.
 
     Raises:
         ValueError: The recipe cannot be read; the message names the file.
     """
+    if Path(weights).suffix == ".json":
+        return read_recipe(weights)
     candidates = (beside(weights), Path(weights).parent / RECIPE_FILE)
     path = next((path for path in candidates if path.is_file()), None)
     return None if path is None else read_recipe(path)
@@ -40,11 +44,13 @@ def read_recipe(path: str | os.PathLike) -> Recipe:
     """Reads a recipe.
 
     Args:
-        path: JSON file.
+        path: JSON file of a recipe or of a fitted ensemble.
 
     Raises:
         ValueError: The file holds no recipe of a known model; the message names it.
     """
+    if is_ensemble(path):
+        return EnsembleModel.read_recipe(path)
     try:
         recipe = Recipe(**json.loads(Path(path).read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
@@ -145,7 +151,7 @@ def starting_weights(
         FileNotFoundError: There is no run to resume.
         WeightsNotFoundError: There is no such file.
     """
-    if weights in (*PUBLISHED, RANDOM):
+    if weights in (*PUBLISHED_WEIGHTS, RANDOM):
         return None
     return last_weights(model_dir, model, name) if weights == LAST else existing_file(weights)
 
@@ -160,7 +166,7 @@ def trained_weights(
     """Returns the file of a trained model.
 
     Args:
-        weights: "last", a file, or None for the shipped weights.
+        weights: "last", a file (a model without weights may have one too, `.json`), or None for the shipped weights.
         model_dir: Folder of the runs.
         model: Name of the requested model; None for any.
         preset: Name of the requested preset; None for any.
@@ -173,9 +179,13 @@ def trained_weights(
         ValueError: There is no such file, or the model has no weights and some are given.
     """
     chosen = choose_recipe(None, model, preset).model
-    if chosen not in NETWORKS:
+    if chosen not in NETWORKS and Path(weights or "").suffix != ".json":
         if weights is not None:
             raise ValueError(f"{chosen} has no weights. Received: --weights={weights}")
+        if chosen == EnsembleModel.kind:
+            raise WeightsNotFoundError(
+                f"There is no shipped {chosen}. Name the file of a fitted one: --weights=FILE.json"
+            )
         return None
     if weights is None:
         return shipped_weights(model)

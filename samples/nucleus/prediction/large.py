@@ -17,7 +17,7 @@ from nucleus.measurement.nuclei import COLUMNS, in_order
 from nucleus.models.base import NucleusModel
 from nucleus.models.large import predict_large
 from nucleus.models.seams import Nucleus, paint
-from nucleus.models.settings import PredictionSettings
+from nucleus.models.settings import PredictionSettings, ViewSettings
 from nucleus.prediction.writers.base import number_text
 from nucleus.prediction.writers.labels import LABELS_FOLDER
 from trainkit.files import atomic_path
@@ -26,13 +26,13 @@ from trainkit.files import atomic_path
 _BLOCK = 2048
 
 
-def split_large(dataset: NucleusDataset, config: PredictionSettings) -> tuple[NucleusDataset, NucleusDataset]:
+def split_large(dataset: NucleusDataset, config: ViewSettings) -> tuple[NucleusDataset, NucleusDataset]:
     """Separates the images that are read by regions from those that are decoded whole.
 
     Args:
         dataset: Prepared data set.
         config: Settings of the model; images of more than LAZY_SIZE x LAZY_SIZE pixels are read by regions, where their
-            format allows it and TILE_SIZE is above 0.
+            format allows it and TILE_SIZE is above 0. An ensemble reads all images whole.
 
     Returns:
         Prepared data sets of the images that are decoded whole, and of the large ones.
@@ -44,10 +44,12 @@ def split_large(dataset: NucleusDataset, config: PredictionSettings) -> tuple[Nu
     return dataset.with_images(set(ids) - large), dataset.with_images(large)
 
 
-def _is_large(dataset: NucleusDataset, index: int, config: PredictionSettings) -> bool:
+def _is_large(dataset: NucleusDataset, index: int, config: ViewSettings) -> bool:
     path = Path(dataset.image_info[index]["path"])
     # These are decoded whole anyway.
-    if not config.LAZY_SIZE or not config.TILE_SIZE or path.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp"):
+    if not isinstance(config, PredictionSettings) or not config.LAZY_SIZE or not config.TILE_SIZE:
+        return False
+    if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp"):
         return False
     try:
         with open_lazy(path, dataset.planes_of(index)) as image:

@@ -7,7 +7,7 @@ import pytest
 import tifffile
 
 from nucleus.images.reading import read_image
-from nucleus.images.scaling import Scale, measure_scale
+from trainkit.pixels import Scale, measure_scale
 
 
 def by_numpy(pixels):

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from nucleus.datasets.fingerprint import sha256
-from nucleus.models.network import PUBLISHED, RANDOM
+from nucleus.ensemble.combined import EnsembleModel
+from nucleus.models.network import PUBLISHED_WEIGHTS, RANDOM
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import NETWORKS, ModelConfig, detection_config, make_config
 from nucleus.models.weights import existing_file
@@ -47,7 +48,7 @@ class Member:
     @property
     def file(self) -> Path | None:
         """The file of the initial weights; None if they are not in a file."""
-        return None if self.weights in (*PUBLISHED, RANDOM) else Path(self.weights)
+        return None if self.weights in (*PUBLISHED_WEIGHTS, RANDOM) else Path(self.weights)
 
     def check(self) -> None:
         """Checks the member, so that errors show before long work.
@@ -57,6 +58,8 @@ class Member:
         """
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"A member's name has letters, digits, '_', '-' and '.'. Received: {self.name!r}")
+        if self.model == EnsembleModel.kind:
+            raise ValueError(f"{self.name}: an ensemble is made of the members that learn; it is no member itself.")
         self.detection_config()
         if not self.learns:
             if self.weights != RANDOM or self.epochs is not None:
@@ -65,7 +68,7 @@ class Member:
         make_config("training", self.preset, self.settings, self.model)
         if self.file is not None:
             existing_file(self.file)
-        elif self.weights in PUBLISHED and self.weights not in NETWORKS[self.model].pretrained:
+        elif self.weights in PUBLISHED_WEIGHTS and self.weights not in NETWORKS[self.model].pretrained:
             choices = ", ".join((*NETWORKS[self.model].pretrained, RANDOM))
             raise ValueError(f"{self.name}: a {self.model} cannot begin with {self.weights}, but {choices} or a file.")
 

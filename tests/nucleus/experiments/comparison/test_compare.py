@@ -226,7 +226,7 @@ def test_an_ensemble_without_anything_to_learn_from_is_left_out_and_that_is_told
     def fail(*_):
         raise NothingToLearnError("nobody found anything")
 
-    monkeypatch.setattr(runner, "fit", fail)
+    monkeypatch.setattr("nucleus.ensemble.combined.fit", fail)
     shutil.rmtree(copied / "ensemble" / "predictions_tta")
     assert run(copied, *OPTIONS) == 0
     text = (copied / "table.md").read_text(encoding="utf-8")
