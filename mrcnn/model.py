@@ -42,7 +42,7 @@ from mrcnn.weights import download_imagenet, is_imagenet_file, load_imagenet
 from trainkit.fitting import fit, set_trainable
 from trainkit.hdf5 import LoadReport
 from trainkit.optimizers import make_optimizer
-from trainkit.stages import Stage, lay_out_stages, nothing_left, run_stages
+from trainkit.stages import Stage, lay_out_stages, run_stages, warn_if_finished
 from trainkit.trainee import Trainee
 
 __all__ = [
@@ -93,6 +93,19 @@ class MaskRCNN(Introspection, Trainee):
     Raises:
         ValueError: The mode is unknown.
         ConfigError: The configuration cannot be built.
+
+    Examples:
+        >>> class CellConfig(Config):
+        ...     NAME = "cells"
+        ...     NUM_CLASSES = 2  # background and cell
+        ...     GPU_COUNT = IMAGES_PER_GPU = 1
+        ...     IMAGE_MIN_DIM = IMAGE_MAX_DIM = 64
+        >>> model = MaskRCNN("inference", CellConfig(), "logs")
+        >>> model.config.IMAGE_SHAPE.tolist(), model.epoch
+        ([64, 64, 3], 0)
+        >>> classifier = model.keras_model.get_layer("mrcnn_class_logits")
+        >>> classifier.weights[0].shape[-1] == CellConfig.NUM_CLASSES
+        True
     """
 
     run_files = RUN_FILES
@@ -197,15 +210,14 @@ class MaskRCNN(Introspection, Trainee):
             no_augmentation_sources: Names of the data sets' sources whose images are not augmented.
 
         Returns:
-            The history of `fit`, or None, after printing it, if nothing was left to do.
+            The history of `fit`, or None, after a warning, if nothing was left to do.
 
         Raises:
             ValueError: The model was built for inference, or no layer matches `layers`.
             TrainingDivergedError: The loss became infinite or NaN.
         """
         self._require("training")
-        if self.epoch >= epochs:
-            print(nothing_left(self.epoch, epochs))
+        if warn_if_finished(self, epochs):
             return None
         config = self.config
         names = set_trainable(layers, self.keras_model, self._layer_sets)
@@ -322,7 +334,7 @@ class MaskRCNN(Introspection, Trainee):
             batch_size: Largest number of images of one size in a batch; by default BATCH_SIZE.
 
         Returns:
-            The objects of each image; `limit_reached` tells where there may be more, without a warning.
+            The objects of each image; `limit_reached` is True where there may be more, without a warning.
         """
         self._require("inference")
         checked = [self._check_image(image, f"Image {index} of {len(images)}") for index, image in enumerate(images, 1)]

@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,14 @@ from trainkit.averaging import averaged_weights
 from trainkit.checkpoint import save_checkpoint, strip_training_state, synchronise
 from trainkit.files import write_text
 from trainkit.hdf5 import save_weights
+from trainkit.reading import read_json, reading
 
 logger = logging.getLogger(__name__)
+
+# Number of an epoch in a training log.
+_EPOCH = re.compile(r"[0-9]{1,9}")
+# Key of the fields of a row that the log's first line does not name.
+_SURPLUS = "more fields"
 
 
 class EpochCheckpoint(keras.callbacks.Callback):
@@ -33,7 +40,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
             `logs/run/mask_rcnn_{epoch:04d}.h5`.
         seed: Seed of the run, kept in the checkpoint.
         stage: Description of the training stage, kept in the checkpoint; anything that JSON can hold.
-        keep_state_only_in_last: Whether the previous epoch's checkpoint is reduced to its weights.
+        keep_state_only_in_last: True to reduce the previous epoch's checkpoint to its weights.
 
     Raises:
         ValueError: The file name has no field for the epoch.
@@ -107,11 +114,17 @@ class ResumableCSVLogger(keras.callbacks.Callback):
         """
         if not self._path.exists():
             return []
-        with self._path.open(newline="", encoding="utf-8") as file:
-            rows = [{name: cell for name, cell in row.items() if cell} for row in csv.DictReader(file)]
-        if not all(str(row.get("epoch", "")).isdigit() for row in rows):
-            raise ValueError(f"{self._path}: not a training log, there are rows without a number in `epoch`")
-        return rows
+        with (
+            reading(self._path, "not a training log"),
+            self._path.open(newline="", encoding="utf-8") as file,
+        ):
+            reader = csv.DictReader(file, restkey=_SURPLUS)
+            rows = [{name: cell for name, cell in row.items() if cell} for row in reader]
+            if any(_SURPLUS in row for row in rows):
+                raise ValueError("there are rows with more fields than the first line")
+            if not all(_EPOCH.fullmatch(row.get("epoch", "")) for row in rows):
+                raise ValueError("there are rows without a number in `epoch`")
+            return rows
 
 
 class PeriodicEvaluation(keras.callbacks.Callback):
@@ -188,12 +201,15 @@ class PeriodicEvaluation(keras.callbacks.Callback):
         """
         if not (self._record_path.exists() and self._best_path.exists()):
             return None
-        try:
-            record = json.loads(self._record_path.read_text(encoding="utf-8"))
-            same = (record["monitor"], record["mode"]) == (self._monitor, self._mode)
-            return float(record["value"]) if same else None
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{self._record_path}: not a record of the best epoch ({error!r})") from error
+        what = "not a record of the best epoch"
+        record = read_json(self._record_path, what)
+        with reading(self._record_path, what):
+            if (record["monitor"], record["mode"]) != (self._monitor, self._mode):
+                return None
+            value = record["value"]
+            if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+                raise ValueError(f"its value must be a number. Received: {value!r}")
+            return float(value)
 
 
 def tensorboard_callback(log_dir: str | os.PathLike) -> keras.callbacks.TensorBoard | None:

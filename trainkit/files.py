@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +27,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         Path of an empty file in the same folder, for the block to write.
 
     Raises:
-        OSError: The folder cannot be created or written.
+        OSError: The folder cannot be created or written, or the disk is full; the message names `path`, also where the
+            block met the error in the temporary file.
 
     Examples:
         >>> import tempfile
@@ -39,7 +41,10 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -47,11 +52,16 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         # mkstemp makes files that only their owner can read; the result gets what open() would have given it.
         temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        named = _about(path, temporary, error)
+        if named is None:
+            raise
+        raise named from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_bytes(path: str | os.PathLike, data: bytes) -> None:
+def write_bytes(path: str | os.PathLike, data: bytes | memoryview) -> None:
     """Writes a file atomically.
 
     Args:
@@ -93,6 +103,24 @@ def file_digest(path: str | os.PathLike, algorithm: str) -> str:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _about(path: Path, temporary: Path, error: OSError | RuntimeError) -> OSError | None:
+    """Returns the error that names the file meant instead of its temporary one; None for an error about another file.
+
+    Writing to an open file fails without a name. HDF5 puts the system's error number into the text, and h5py raises
+    RuntimeError with it where a file cannot be closed.
+    """
+    text = str(error)
+    stated = re.search(r"errno = (\d+)", text)
+    if stated:
+        number = int(stated[1])
+        return OSError(number, os.strerror(number), str(path))
+    if not isinstance(error, OSError) or str(error.filename or path) not in (str(path), str(temporary)):
+        return None
+    if error.errno is not None:
+        return OSError(error.errno, os.strerror(error.errno), str(path))
+    return OSError(f"{path}: {text.replace(str(temporary), str(path))}") if type(error) is OSError else None
 
 
 def _umask() -> int:

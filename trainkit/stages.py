@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,6 +10,8 @@ if TYPE_CHECKING:
     import keras
 
     from trainkit.trainee import Trainee
+
+_log = logging.getLogger(__name__)
 
 
 class Stage(NamedTuple):
@@ -76,23 +79,10 @@ def lay_out_stages(stages: Sequence[Sequence[Any]], learning_rate: float, epochs
     return kept
 
 
-def nothing_left(finished: int, wanted: int) -> str:
-    """Returns the message of a training without epochs left.
-
-    Args:
-        finished: Finished epochs of the whole training.
-        wanted: Total epochs after which to stop.
-    """
-    return (
-        f"Nothing to train: {finished} epochs are finished, and training was asked to stop after {wanted} in total. "
-        "Ask for more epochs to go on."
-    )
-
-
 def run_stages(
     trainee: Trainee, stages: Sequence[Stage], train_stage: Callable[[Stage], keras.callbacks.History]
 ) -> dict[str, list[float]]:
-    """Trains every stage that the trainee has not passed yet; prints a message if there is none.
+    """Trains every stage that the trainee has not passed yet; a warning says if none is left.
 
     Args:
         trainee: Model in training; its `epoch` counts the epochs that are finished.
@@ -103,10 +93,32 @@ def run_stages(
         Logs by name, one value for each epoch of this call.
     """
     logs: dict[str, list[float]] = {}
-    left = [stage for stage in stages if stage.until > trainee.epoch]
-    if not left:
-        print(nothing_left(trainee.epoch, stages[-1].until))
-    for stage in left:
+    warn_if_finished(trainee, stages[-1].until)
+    for stage in stages:
+        if stage.until <= trainee.epoch:
+            continue
         for name, values in train_stage(stage).history.items():
             logs.setdefault(name, []).extend(values)
     return logs
+
+
+def warn_if_finished(trainee: Trainee, epochs: int) -> bool:
+    """Logs a warning if a training has already finished the epochs that are asked for, so that nothing is left.
+
+    Args:
+        trainee: Model to train; its `epoch` counts the epochs that are finished.
+        epochs: Total epochs asked for.
+
+    Returns:
+        True if nothing is left to train.
+    """
+    if trainee.epoch < epochs:
+        return False
+    _log.warning(
+        "%s: nothing is left to train: %d epochs are finished, and training is to end after epoch %d. Ask for more "
+        "epochs in total, or begin a new training",
+        trainee.log_dir,
+        trainee.epoch,
+        epochs,
+    )
+    return True

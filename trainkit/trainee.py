@@ -90,12 +90,23 @@ class Trainee:
         run = self.run_files.run_of(model_path) if model_path else None
         if run is not None:
             print(f"Weights of epoch {run.epoch} of {run.folder}")
+        self._choose(run, 0 if run is None else run.epoch)
+
+    def continue_run_of(self, other: Trainee) -> None:
+        """Takes over the run of another model: its folder, which is created, and its finished epochs.
+
+        Args:
+            other: Model of the same kind and name.
+        """
+        self._choose(other._training_run, other.epoch)
+
+    def _choose(self, run: Run | None, epoch: int) -> None:
+        """Sets the run, None for a new one, and its finished epochs."""
         if self._new is not None:
             # Files of a training stay; a folder in which nothing was written is removed.
             with suppress(OSError):
                 self._new.folder.rmdir()
-        self._resumed, self._new = run, None
-        self.epoch = 0 if run is None else run.epoch
+        self._resumed, self._new, self.epoch = run, None, epoch
 
     def load_weights(
         self, filepath: str | os.PathLike, by_name: bool = False, exclude: Sequence[str] | None = None
@@ -104,7 +115,7 @@ class Trainee:
 
         Args:
             filepath: Weights file in HDF5.
-            by_name: Whether layers that the file lacks may keep their weights.
+            by_name: True to let layers that the file lacks keep their weights.
             exclude: Names of layers that keep their weights; implies `by_name`.
 
         Returns:

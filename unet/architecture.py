@@ -15,7 +15,7 @@ from unet.parts import DECODERS, ENCODERS
 # Regular expression that matches the whole names of the layers behind the encoder.
 DECODER_LAYERS = r"decoder_.*|logits"
 # Named sets of layers that a stage of training may name.
-LAYER_REGEX = {"decoder": DECODER_LAYERS, "all": ".*"}
+LAYER_REGEX = {"decoder": DECODER_LAYERS, "convolutions": r"(?!.*_bn$).*", "all": ".*"}
 # Weights that L2 applies to: the kernels of convolutions, not biases or batch normalisation.
 _DECAYED = ("kernel", "depthwise_kernel", "pointwise_kernel")
 

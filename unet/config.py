@@ -101,7 +101,8 @@ class UNetConfig(Settings):
 
     # ---- Training ------------------------------------------------------------------------------------------
     # (layers, epochs) or (layers, epochs, learning rate) of each stage, in order. Without a rate a stage takes
-    # LEARNING_RATE. `layers`: "decoder" freezes the encoder, "all", or a regular expression over layer names.
+    # LEARNING_RATE. `layers`: "decoder" freezes the encoder, "convolutions" the batch normalisation, which then runs
+    # with its stored statistics; "all"; or a regular expression over layer names.
     STAGES = (("decoder", 5, 0.001), ("all", 15, 0.0001))
     # Optimizer, a key of trainkit.optimizers.OPTIMIZERS.
     OPTIMIZER = "Adam"
@@ -137,7 +138,7 @@ class UNetConfig(Settings):
     SEED = 0
     # Threads that prepare training batches; 0 prepares them in the main thread.
     DATA_WORKERS = 2
-    # Whether every imaging modality is drawn equally often, however many images it has.
+    # True: every imaging modality is drawn equally often, however many images it has.
     BALANCE_MODALITIES = False
     # Otherwise: images of each data set and modality are drawn in proportion to their number to this power. 1 draws all
     # images equally often, 0.5 gives small sets more, 0 gives all sets the same.

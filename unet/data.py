@@ -106,7 +106,7 @@ class SegmentationBatches(Batches):
         augmentation: imgaug augmenter, or None.
     """
 
-    # Whether windows are magnified and turned.
+    # True if windows are magnified and turned.
     warped = True
 
     def __init__(self, dataset: Dataset, config: UNetConfig, order: Order, steps: int, augmentation: Any = None):

@@ -22,6 +22,7 @@ _HOMES = {
     "VAL_IMAGE_IDS": "datasets.dataset",
     "shipped_data": "datasets.dataset",
     "evaluate": "evaluation.evaluation",
+    "finetune": "training.finetuning",
     "measure": "measurement",
     "load_model": "models.loading",
     "NucleusModel": "models.base",
@@ -35,6 +36,7 @@ _HOMES = {
     "read_raw": "images.reading",
     "rle_encode": "images.labels",
     "rle_decode": "images.labels",
+    "train": "training.train",
 }
 __all__ = list(_HOMES)
 

@@ -1,5 +1,6 @@
 """An interrupted write leaves the old file and no litter."""
 
+import errno
 import stat
 
 import pytest
@@ -43,3 +44,30 @@ def test_the_result_is_as_readable_as_an_ordinary_file(tmp_path):
 def test_text_is_utf8_with_its_own_line_ends(tmp_path):
     write_text(tmp_path / "a.txt", "µm²\r\nline\n")
     assert (tmp_path / "a.txt").read_bytes() == "µm²\r\nline\n".encode()
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("Can't decrement id ref count (unable to write, errno = 28, error message = 'No space')"),
+    ],
+    ids=["system", "hdf5"],
+)
+def test_an_error_of_writing_names_the_file_meant(tmp_path, problem):
+    target = tmp_path / "a.h5"
+    with pytest.raises(OSError) as error, atomic_path(target):
+        raise problem
+    assert (error.value.errno, error.value.filename) == (errno.ENOSPC, str(target))
+    assert error.value.__cause__ is problem
+    with pytest.raises(OSError, match=r"a\.h5") as error, atomic_path(target) as temporary:
+        raise PermissionError(errno.EACCES, "Permission denied", str(temporary))
+    assert isinstance(error.value, PermissionError) and temporary.name not in str(error.value)
+
+
+def test_an_error_about_another_file_stays_as_it_is(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"gone") as error, atomic_path(tmp_path / "a.h5"):
+        (tmp_path / "gone").read_bytes()
+    assert error.value.filename == str(tmp_path / "gone")
+    with pytest.raises(RuntimeError, match=r"^no writing$"), atomic_path(tmp_path / "a.h5"):
+        raise RuntimeError("no writing")

@@ -13,7 +13,7 @@ from trainkit.checkpoint import CheckpointError, synchronise
 from trainkit.fitting import TrainingDivergedError, fit, set_trainable
 from trainkit.optimizers import make_optimizer
 from trainkit.runs import RunFiles
-from trainkit.stages import lay_out_stages, run_stages
+from trainkit.stages import Stage, run_stages
 from trainkit.trainee import Trainee
 
 STAGE = {"layers": "all", "learning_rate": 0.05}
@@ -239,15 +239,19 @@ def test_a_folder_is_taken_by_the_training_that_needs_it_and_by_no_other_model(t
     detecting.load_weights(ours.find_last())
     assert detecting.log_dir == ours.log_dir and detecting.epoch == 1
     assert len(list(tmp_path.iterdir())) == 2
-    theirs.load_weights(ours.find_last())
-    assert theirs.log_dir == ours.log_dir
+    theirs.continue_run_of(ours)
+    assert (theirs.log_dir, theirs.checkpoint_path, theirs.epoch) == (ours.log_dir, ours.checkpoint_path, 1)
     assert [path.name for path in tmp_path.iterdir()] == [Path(ours.log_dir).name], "the unused one is gone"
 
 
-def test_a_training_with_nothing_left_to_do_says_so(tmp_path, capsys):
+def test_a_training_with_nothing_left_says_so(tmp_path, caplog):
     model = Tiny(tmp_path)
-    model.epoch = 5
-    assert run_stages(model, lay_out_stages([("all", 3), ("outer", 2)], 0.1), lambda stage: model.train(0)) == {}
-    assert "Nothing to train: 5 epochs are finished, and training was asked to stop after 5" in capsys.readouterr().out
-    with pytest.raises(ValueError, match=r"epochs must be at least 1\. Received: epochs=0"):
-        lay_out_stages([("all", 3)], 0.1, epochs=0)
+    model.epoch = 2
+    before = model.weights()
+    assert model.train(2).history == {}
+    stages = [Stage("all", until=2, learning_rate=0.1)]
+    assert run_stages(model, stages, lambda _: pytest.fail("it trained")) == {}
+    said = "nothing is left to train: 2 epochs are finished, and training is to end after epoch 2"
+    assert [said in record.getMessage() for record in caplog.records] == [True, True]
+    for one, other in zip(before, model.weights(), strict=True):
+        np.testing.assert_array_equal(one, other)

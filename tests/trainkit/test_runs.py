@@ -1,4 +1,4 @@
-"""Which file is the checkpoint to go on from, among runs of several names and kinds of model."""
+"""The checkpoint that training resumes from, among runs of several names and kinds of model."""
 
 import subprocess
 import sys

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from nucleus.images.decoding.base import set_pixel_limit
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import ModelConfig, detection_config
 from nucleus.models.settings import PredictionSettings
-from nucleus.models.weights import choose_recipe, find_recipe, starting_weights, trained_weights
+from nucleus.models.weights import choose_recipe, find_recipe, trained_weights
 from nucleus.quiet import import_keras
 
 
@@ -41,8 +40,7 @@ def chosen_planes(args: argparse.Namespace, config: ModelConfig | None = None) -
     if args.max_pixels is not None:
         set_pixel_limit(args.max_pixels)
     planes = Planes(args.channel, args.plane, args.project, args.frame, args.scene)
-    own = config.planes() if isinstance(config, PredictionSettings) and args.channel is None else NO_CHOICE
-    return planes if own is NO_CHOICE else replace(planes, channel=own.channel, learned=True)
+    return planes.with_default(config.planes()) if isinstance(config, PredictionSettings) else planes
 
 
 def recorded_settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -68,11 +66,6 @@ def channel_setting(args: argparse.Namespace) -> dict[str, str]:
     if unfit is not None:
         raise ValueError(f"--channel: {unfit!r} cannot be recorded with a model. Give the channel's number.")
     return {"FILE_CHANNEL": "|".join(channels)} if channels else {}
-
-
-def first_weights(args: argparse.Namespace) -> Path | None:
-    """Returns the file of initial weights that --weights asks for; None for random or published weights."""
-    return starting_weights(args.weights, args.logs, args.model, _run_name(args))
 
 
 def base_recipe(args: argparse.Namespace, weights: Path | None) -> Recipe:

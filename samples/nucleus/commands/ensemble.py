@@ -11,6 +11,7 @@ from nucleus.commands import options
 from nucleus.commands.arguments import chosen_planes, image_source, new_folder
 from nucleus.commands.status import report_failures
 from nucleus.datasets.division import choose_folds
+from nucleus.models.weights import SHIPPED, existing_file
 from nucleus.quiet import import_keras
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def _fit(args: argparse.Namespace, members: Members) -> int:
     config = make_config("inference", settings=asked, model="ensemble")
     source = image_source(args, planes=chosen_planes(args), pixel_size=args.pixel_size)
     dataset = source.load(args.subset)
+    print(f"Fitting to {source.describe(args.subset, dataset.num_images)}")
     members.require_unseen([info["id"] for info in dataset.image_info])
     folds = choose_folds(source, args.subset, args.folds, args.seed)
     model = members.model(config=config, folds=folds)
@@ -145,6 +147,7 @@ def _predict(args: argparse.Namespace, members: Members) -> int:
     else:
         source = image_source(args, planes=chosen_planes(args), pixel_size=args.pixel_size)
         dataset = source.load(args.subset, require_masks=False, failures=failures)
+        print(f"Taking {source.describe(args.subset, dataset.num_images)}")
     if dataset.num_images == 0:
         return report_failures(failures)
     output = args.output or new_folder("ensemble")
@@ -169,9 +172,9 @@ def _add_members(command: argparse.ArgumentParser) -> None:
         "--member",
         _member,
         "NAME=PATH",
-        "a model and what it found: the folder that detect wrote, a folder of label images, or the weights "
-        "file of a model to run. Repeat for more models, and with the same NAME for more folders of one model, such "
-        "as those of its folds",
+        "a model and what it found: the folder that detect wrote, a folder of label images, the weights file "
+        "of a model to run, or shipped for the shipped weights. "
+        "Repeat for more models, and with the same NAME for more folders of one model, such as those of its folds",
         dest="members",
         required=True,
     )
@@ -186,4 +189,4 @@ def _member(text: str) -> tuple[str, Path]:
     name, path = options.setting(text)
     if not path:
         raise argparse.ArgumentTypeError(f"expected NAME=PATH, received {text!r}")
-    return name, Path(path)
+    return name, existing_file(path) if path == SHIPPED else Path(path)

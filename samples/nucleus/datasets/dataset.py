@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import copy
+import logging
 import os
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from tqdm import tqdm
 from mrcnn.dataset import Dataset
 from mrcnn.resizing import resize_image, resize_mask
 from nucleus.augmentation.mixing import Mixing
-from nucleus.datasets.cache import ArrayCache, LabelCache, label_cache_folder
+from nucleus.datasets.cache import ArrayCache, LabelCache, label_cache_folders
 from nucleus.datasets.layouts import read_samples
 from nucleus.datasets.layouts.base import EVERY_MODALITY, UNKNOWN_MODALITY, DatasetError, Sample, raise_error
 from nucleus.datasets.layouts.dsb2018 import TRAIN_FOLDER, VAL_IMAGE_IDS
@@ -42,8 +43,16 @@ SOURCE = "nucleus"
 
 
 def shipped_data() -> Path:
-    """Returns the folder of the 16 images that are installed with the package ("train": 10, "val": 6)."""
+    """Returns the folder of the 16 images that are installed with the package ("train": 10, "val": 6).
+
+    Examples:
+        >>> len(list(shipped_data().glob("stage1_train/*/images/*.png")))
+        16
+    """
     return Path(__file__).resolve().parents[1] / "data"
+
+
+_log = logging.getLogger(__name__)
 
 
 class NucleusDataset(Dataset):
@@ -58,7 +67,7 @@ class NucleusDataset(Dataset):
     Args:
         preprocessing: Function from image to image, both uint8 [H, W, 3] RGB of one shape, that is applied to every
             image, such as `nucleus.images.preprocess.Clahe`; None for none. It must be deterministic.
-        cache_dir: Folder of the cached label images; by default that of `nucleus.datasets.cache.label_cache_folder`.
+        cache_dir: Folder of the cached label images; by default those of `nucleus.datasets.cache.label_cache_folders`.
         memory_limit: Largest number of bytes of decoded images and label images in memory; 0 keeps none.
         fit: Side in pixels of a square that images and label images are scaled to, with their aspect ratio, and padded
             to with zeros (a nucleus left without a pixel is dropped). None leaves them as they are.
@@ -118,12 +127,12 @@ class NucleusDataset(Dataset):
             subset: "train", "val", "all" or the name of a part; see `nucleus.datasets.layouts.subsets` and the layout's
                 module. In the Data Science Bowl's layout "val" is the customary `VAL_IMAGE_IDS` in `stage1_train`,
                 "train" is the rest of it, and each folder is a part.
-            require_masks: Whether an image without labels is an error; False for detection.
+            require_masks: True to refuse an image without labels; False for detection.
             failures: List that the messages of unusable images are appended to; by default the first one is raised.
             layout: Key of `nucleus.datasets.layouts.LAYOUTS`; by default it is detected.
             classes: CSV file with the images' modalities (`nucleus.datasets.layouts.tables.read_modalities`), which
                 overrides the data set's own. By default `classes.csv` in the data set's folder fills the gaps.
-            require_classes: Whether it is an error that `classes` names none of the images.
+            require_classes: True to refuse `classes` if it names none of the images.
 
         Raises:
             DatasetError: The data set or the subset is missing, empty, or not in the layout; one of its files is
@@ -134,14 +143,14 @@ class NucleusDataset(Dataset):
         report = raise_error if failures is None else lambda error: failures.append(str(error))
         folder = root if root.is_dir() else root.parent
         samples = _with_modalities(read_samples(root, subset, layout, report), folder, classes, require_classes)
-        cache_folder = self.cache_dir or label_cache_folder(folder)
+        caches = label_cache_folders(folder) if self.cache_dir is None else (self.cache_dir,)
         if self.planes.several and require_masks:
             raise DatasetError(f"{root}: labels belong to one plane and frame; choose one, not all")
         for sample in samples:
             if require_masks and sample.truth is None:
                 report(DatasetError(f"{sample.image}: it has no mask file and no label image, which are needed here"))
             else:
-                self._add_sample(sample, LabelCache(cache_folder / sample.collection))
+                self._add_sample(sample, LabelCache(*(cache / sample.collection for cache in caches)))
 
     def _add_sample(self, sample: Sample, cache: LabelCache) -> None:
         self._add_file(
@@ -348,7 +357,7 @@ class NucleusDataset(Dataset):
 
         Args:
             workers: Number of threads that read masks.
-            progress: Whether a progress bar is shown.
+            progress: True to show a progress bar.
 
         Raises:
             DatasetError: Masks are malformed or of another shape than the image.
@@ -409,6 +418,11 @@ def _with_modalities(
         known = read_modalities(classes)
         if require_classes and samples and not any(sample.id in known for sample in samples):
             raise DatasetError(f"{classes}: names none of the images, such as {samples[0].id}")
+        unnamed = [sample.id for sample in samples if sample.id not in known]
+        if unnamed and len(unnamed) < len(samples):
+            _log.warning(
+                "%s: does not name %d of %d images, such as %s", classes, len(unnamed), len(samples), unnamed[0]
+            )
     samples = [replace(sample, modality=known.get(sample.id, sample.modality)) for sample in samples]
     mistaken = next((sample.id for sample in samples if sample.modality == EVERY_MODALITY), None)
     if mistaken is not None:

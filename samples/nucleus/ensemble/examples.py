@@ -47,14 +47,14 @@ def make_examples(
 ) -> list[Example]:
     """Collects the members' predictions for every image of a data set.
 
-    The members must not have been trained on these images: what they do on those tells nothing of what they do on
+    The members must not have been trained on these images: what they do on those says nothing about what they do on
     others.
 
     Args:
         dataset: Prepared, with masks and without preprocessing.
         members: By name, what finds the nuclei of an image.
         groups: Groups of features.
-        progress: Shows a progress bar.
+        progress: True to show a progress bar.
 
     Returns:
         One example an image.

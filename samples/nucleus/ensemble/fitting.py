@@ -49,7 +49,7 @@ class FitSettings:
     Attributes:
         groups: Groups of features that the examples have.
         rules: Rules for choosing masks.
-        choose_threshold: Whether the rules' threshold is replaced by that of TRIED_THRESHOLDS with the best mAP.
+        choose_threshold: True to replace the rules' threshold by that of TRIED_THRESHOLDS with the best mAP.
         boosting: Settings of the models that are averaged.
         seed: Seed of the random choices of the trees.
         threads: Number of LightGBM's threads; the result does not depend on it.
@@ -88,7 +88,7 @@ def fit(
         examples: Images with known nuclei, from `make_examples`.
         folds: Image ids of each fold, at least three folds, or two with a given threshold. Other ids are ignored.
         settings: Settings of fitting; by default `FitSettings()`.
-        progress: Whether a progress bar is shown.
+        progress: True to show a progress bar.
 
     Returns:
         The `Fitted`.

@@ -45,7 +45,7 @@ def evaluate(model: NucleusModel, dataset: NucleusDataset, progress: bool = True
     Args:
         model: The model.
         dataset: Prepared data set with masks, without preprocessing, since models preprocess images themselves.
-        progress: Shows a progress bar.
+        progress: True to show a progress bar.
 
     Returns:
         One row an image: ImageId, modality, and the columns of `nucleus.evaluation.scores.MainScores.values`, but
@@ -54,6 +54,17 @@ def evaluate(model: NucleusModel, dataset: NucleusDataset, progress: bool = True
 
     Raises:
         DatasetError: The data set preprocesses its images, or has none.
+
+    Examples:
+        >>> from nucleus import load_model, shipped_data
+        >>> dataset = NucleusDataset()
+        >>> dataset.load_nucleus(shipped_data(), "val")
+        >>> dataset.prepare()
+        >>> table = evaluate(load_model("classical/otsu"), dataset, progress=False)
+        >>> len(table), bool(0.2 < table["mAP"].mean() < 0.8)
+        (6, True)
+        >>> bool((table["matched"] + table["missed"] == table["true"]).all())
+        True
     """
     pairs = overlaps_by_image(ModelPredictions(model), dataset, progress)
     return _by_image((info, main_scores(pair)) for info, pair, _ in pairs)
@@ -112,7 +123,7 @@ def evaluate_fully(
             `nucleus.prediction.folders.PredictionFolder`.
         dataset: Prepared data set with masks.
         threshold: IoU above which a nucleus counts as found, 0.5..1, for precision, recall, F1, oseg and useg.
-        progress: Shows a progress bar.
+        progress: True to show a progress bar.
 
     Returns:
         The scores.

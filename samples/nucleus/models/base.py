@@ -232,6 +232,13 @@ def predict(model: NucleusModel, image: np.ndarray) -> Prediction:
 
     Raises:
         ValueError: The array is not an image.
+
+    Examples:
+        >>> from nucleus import load_model
+        >>> image = np.zeros((64, 64), np.uint8)
+        >>> image[10:30, 20:40] = 200
+        >>> predict(load_model("classical/otsu"), image).labels.max()
+        np.int32(1)
     """
     return model.predict(image)[0]
 

@@ -15,6 +15,7 @@ from nucleus.models.registry import MODELS, NETWORKS, ModelConfig, detection_con
 from nucleus.models.scale import with_scale
 from nucleus.models.unet import UNetModel
 from nucleus.models.weights import (
+    SHIPPED,
     WeightsNotFoundError,
     choose_recipe,
     existing_file,
@@ -36,11 +37,11 @@ def load_model(
     """Returns a model that finds nuclei.
 
     Args:
-        source: None for the shipped default; a name: "mask_rcnn" or "unet" for the shipped weights of that kind, the
-            name of a shipped file such as "nucleus_small", or "classical" or "ensemble", with or without "/PRESET"
-            behind it (an ensemble is then to be fitted); a file (`.h5` with its recipe beside it, `.keras` of a U-Net,
-            `.json` of a classical model or an ensemble); or the folder of a training run, whose best weights are taken,
-            else its last checkpoint. A name comes before a file or folder of the same name.
+        source: None or "shipped" for the shipped default; a name: "mask_rcnn" or "unet" for the shipped weights of that
+            kind, the name of a shipped file such as "nucleus_small", or "classical" or "ensemble", with or without
+            "/PRESET" behind it (an ensemble is then to be fitted); a file (`.h5` with its recipe beside it, `.keras` of
+            a U-Net, `.json` of a classical model or an ensemble); or the folder of a training run, whose best weights
+            are taken, else its last checkpoint. A name comes before a file or folder of the same name.
         config: Configuration of the detection; by default that of the recipe. Such a model cannot be fine-tuned unless
             a recipe is found too. Not allowed with preset or settings, nor for a `.keras` or `.json` file, which holds
             its own.
@@ -63,8 +64,8 @@ def load_model(
     if config is not None and (preset or settings):
         raise ValueError("A configuration excludes preset and settings. Received: both.")
     name = None if source is None else os.fspath(source)
-    if name is None or name in NETWORKS:
-        shipped = shipped_weights(name)
+    if name is None or name == SHIPPED or name in NETWORKS:
+        shipped = shipped_weights(name if name in NETWORKS else None)
         return load_model(shipped, config, preset=preset, settings=settings, model_dir=model_dir)
     kind, _, named_preset = name.partition("/")
     if kind in MODELS and kind not in NETWORKS:

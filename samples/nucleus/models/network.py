@@ -153,6 +153,31 @@ class NetworkModel(NucleusModel):
             return {}
         return {**cls.from_scratch, "STAGES": tuple(("all", *stage[1:]) for stage in config.STAGES)}
 
+    @classmethod
+    @abstractmethod
+    def fine_tuning_settings(cls, config: ApplicationSettings) -> dict[str, Any]:
+        """Returns the settings with which trained weights learn further from a few images and keep what they know.
+
+        Args:
+            config: Training configuration of the weights.
+
+        Returns:
+            Attribute name -> value: stages and learning rate, no validation while training, and no scores that could
+            choose an epoch.
+        """
+
+    @classmethod
+    @abstractmethod
+    def keeps_scale(cls, config: ApplicationSettings) -> bool:
+        """Returns True if training shows nuclei at the images' own scale, or at random ones around it.
+
+        Args:
+            config: Training configuration.
+
+        Returns:
+            False if every image is brought to one size.
+        """
+
     @property
     def training_config(self) -> ApplicationSettings:
         """Configuration of the training.

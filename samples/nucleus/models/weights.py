@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from importlib import resources
 from pathlib import Path
@@ -11,10 +10,12 @@ from nucleus.ensemble.combined import EnsembleModel
 from nucleus.ensemble.model import is_ensemble
 from nucleus.models.network import PUBLISHED_WEIGHTS, RANDOM
 from nucleus.models.recipe import RECIPE_FILE, Recipe, beside
-from nucleus.models.registry import DEFAULT_MODEL, MODELS, NETWORKS, last_checkpoint
+from nucleus.models.registry import DEFAULT_MODEL, MODELS, NETWORKS, detection_config, last_checkpoint
 from nucleus.models.settings import ApplicationSettings
+from trainkit.reading import read_json, reading
 
 LAST = "last"
+SHIPPED = "shipped"
 # Default weights of each kind, among the shipped ones, and the kind whose weights are taken where none is named.
 _SHIPPED = {"mask_rcnn": "nucleus_small.h5", "unet": "nucleus_light.h5"}
 _DEFAULT = "unet"
@@ -47,17 +48,24 @@ def read_recipe(path: str | os.PathLike) -> Recipe:
         path: JSON file of a recipe or of a fitted ensemble.
 
     Raises:
-        ValueError: The file holds no recipe of a known model; the message names it.
+        ValueError: The file holds no recipe of a known model and preset, or a setting that cannot be used; the message
+            names it.
     """
     if is_ensemble(path):
         return EnsembleModel.read_recipe(path)
-    try:
-        recipe = Recipe(**json.loads(Path(path).read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: no recipe of a training run ({error}).") from error
-    if recipe.model not in MODELS:
-        raise ValueError(f"{path}: no recipe of a training run (unknown model {recipe.model!r}).")
-    return recipe
+    what = "no recipe of a training run"
+    content = read_json(path, what)
+    with reading(path, what):
+        recipe = Recipe(**content)
+        if not isinstance(recipe.model, str) or recipe.model not in MODELS:
+            raise ValueError(f"unknown model {recipe.model!r}")
+        if not isinstance(recipe.settings, dict):
+            raise ValueError(f"its settings must be an object. Received: {recipe.settings!r}")
+        if not isinstance(recipe.preset, str):
+            raise ValueError(f"its preset must be a name. Received: {recipe.preset!r}")
+        # An unknown preset or setting, or a value out of its range, is the file's fault, and found before it is used.
+        detection_config(recipe)
+        return recipe
 
 
 def choose_recipe(found: Recipe | None, model: str | None = None, preset: str | None = None) -> Recipe:
@@ -105,21 +113,36 @@ def shipped_weights(model: str | None = None) -> Path:
     return path
 
 
-def existing_file(path: str | os.PathLike) -> Path:
+def existing_file(path: str | os.PathLike, model: str | None = None) -> Path:
     """Returns the path of a weights file, making sure that it exists.
 
     Args:
-        path: The weights file, or the name of a shipped one without its suffix, such as "nucleus_small".
+        path: The weights file; "shipped" for the shipped weights that are the default; or the name of a shipped file
+            without its suffix, such as "nucleus_small".
+        model: Name in `nucleus.models.registry.NETWORKS` of the kind whose shipped weights "shipped" means; None for
+            the default kind.
 
     Raises:
         WeightsNotFoundError: There is no such file.
     """
+    if str(path) == SHIPPED:
+        return shipped_weights(model if model in NETWORKS else None)
     if Path(path).is_file():
         return Path(path)
     shipped = {file.stem: file for file in _shipped_folder().glob("nucleus_*.h5")}
     if str(path) not in shipped:
-        raise WeightsNotFoundError(f"{path}: no such weights file. Shipped: {', '.join(sorted(shipped))}.")
+        known = ", ".join((SHIPPED, *sorted(shipped)))
+        raise WeightsNotFoundError(f"{path}: no such weights file. Shipped ones go by name: {known}.")
     return shipped[str(path)]
+
+
+def is_shipped(path: str | os.PathLike) -> bool:
+    """Returns True if a weights file is one of those that come with the project.
+
+    Args:
+        path: The weights file.
+    """
+    return Path(path).resolve().parent == _shipped_folder().resolve()
 
 
 def last_weights(model_dir: str | os.PathLike, model: str | None = None, name: str | None = None) -> Path:
@@ -142,7 +165,7 @@ def starting_weights(
     """Returns the file of a training's initial weights; None for random or published weights.
 
     Args:
-        weights: "none", "coco", "imagenet", "last" or a file.
+        weights: "none", "coco", "imagenet", "last", "shipped" or a file.
         model_dir: Folder of the runs.
         model: Name in `nucleus.models.registry.NETWORKS`; None for any.
         name: NAME of the run's configuration; None for the application's.
@@ -153,7 +176,7 @@ def starting_weights(
     """
     if weights in (*PUBLISHED_WEIGHTS, RANDOM):
         return None
-    return last_weights(model_dir, model, name) if weights == LAST else existing_file(weights)
+    return last_weights(model_dir, model, name) if weights == LAST else existing_file(weights, model)
 
 
 def trained_weights(
@@ -166,7 +189,8 @@ def trained_weights(
     """Returns the file of a trained model.
 
     Args:
-        weights: "last", a file (a model without weights may have one too, `.json`), or None for the shipped weights.
+        weights: "last"; a file (a model without weights may have one too, `.json`); or "shipped" or None for the
+            shipped weights.
         model_dir: Folder of the runs.
         model: Name of the requested model; None for any.
         preset: Name of the requested preset; None for any.
@@ -187,9 +211,10 @@ def trained_weights(
                 f"There is no shipped {chosen}. Name the file of a fitted one: --weights=FILE.json"
             )
         return None
-    if weights is None:
-        return shipped_weights(model)
-    return last_weights(model_dir, model, name) if weights == LAST else existing_file(weights)
+    if weights == LAST:
+        return last_weights(model_dir, model, name)
+    kind = model if preset is None else chosen
+    return existing_file(SHIPPED if weights is None else weights, kind)
 
 
 def _shipped_folder() -> Path:

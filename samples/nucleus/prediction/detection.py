@@ -59,7 +59,7 @@ def detect(
         dataset: Prepared data set without preprocessing, since models preprocess images themselves.
         output: Folder of the results; created with the first of them.
         formats: Names in `nucleus.prediction.writers.WRITERS`.
-        progress: Shows a progress bar.
+        progress: True to show a progress bar.
 
     Returns:
         Summary of the run.
@@ -68,6 +68,17 @@ def detect(
         DatasetError: The data set preprocesses its images.
         ValueError: There is no such format.
         OSError: A result cannot be written.
+
+    Examples:
+        >>> import tempfile
+        >>> from nucleus import load_model, shipped_data
+        >>> images = sorted(shipped_data().glob("stage1_train/*/images/*.png"))[:2]
+        >>> dataset, failures = collect_images(images)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     done = detect(load_model("classical/otsu"), dataset, folder, progress=False)
+        ...     labels = sorted(path.stem for path in Path(folder, "labels").iterdir())
+        >>> done.images, done.nuclei > 10, labels == [path.stem for path in images]
+        (2, True, True)
     """
     return write_detections(ModelPredictions(model).find, dataset, output, formats, progress)
 

@@ -1,7 +1,11 @@
 """Finding weights, and the configuration that goes with them."""
 
+from pathlib import Path
+
 import pytest
 
+from nucleus.commands.ensemble import _member
+from nucleus.experiments.comparison.members import Member
 from nucleus.models import weights
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import NETWORKS
@@ -82,8 +86,43 @@ def test_a_recipe_is_found_beside_the_weights(tmp_path):
     assert find_recipe(run / "nucleus_b.h5") is None
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"colour": 1}', '{"model": "segnet"}'])
-def test_a_damaged_recipe_is_named(tmp_path, text):
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("{", "property name"),
+        ("[]", "expected an object"),
+        ('{"colour": 1}', "colour"),
+        ('{"model": "segnet"}', "unknown model 'segnet'"),
+        ('{"model": ["unet"]}', "unknown model"),
+        ('{"preset": 3}', "its preset must be a name"),
+        ('{"preset": "fast"}', "Unknown preset 'fast'"),
+        ('{"settings": ["CLAHE"]}', "its settings must be an object"),
+        ('{"settings": {"CLAHE": "perhaps"}}', "CLAHE needs a value like"),
+        ('{"settings": {"DETECTION_MIN_CONFIDENCE": NaN}}', "DETECTION_MIN_CONFIDENCE must be"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_a_damaged_recipe_is_named(tmp_path, text, cause):
     (tmp_path / "recipe.json").write_text(text)
-    with pytest.raises(ValueError, match=r"recipe\.json"):
+    with pytest.raises(ValueError, match=rf"recipe\.json: no recipe of a training run \(.*{cause}"):
         find_recipe(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_shipped_is_a_name_wherever_a_weights_file_is_taken(tmp_path, kind):
+    path = weights.shipped_weights(kind)
+    assert weights.existing_file("shipped", kind) == path and weights.is_shipped(path)
+    assert weights.starting_weights("shipped", tmp_path, kind) == path
+    assert weights.trained_weights("shipped", tmp_path, kind) == path
+    preset = NETWORKS[kind].default_preset
+    assert weights.trained_weights("shipped", tmp_path, preset=preset) == path, "the preset is of this kind alone"
+    assert Member("one", kind, NETWORKS[kind].default_preset, weights="shipped").file == path
+
+
+def test_shipped_without_a_kind_is_the_default_also_for_members_of_an_ensemble(tmp_path):
+    default = weights.shipped_weights()
+    assert weights.existing_file("shipped") == default == weights.existing_file("shipped", "classical")
+    assert weights.starting_weights("shipped", tmp_path) == default
+    assert _member("a=shipped") == ("a", default) and _member("a=results/a") == ("a", Path("results/a"))
+    (tmp_path / "own.h5").touch()
+    assert not weights.is_shipped(tmp_path / "own.h5")

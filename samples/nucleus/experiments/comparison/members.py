@@ -29,7 +29,7 @@ class Member:
         model: A name in `nucleus.models.registry.MODELS`.
         preset: A name in the model's presets.
         settings: Settings on top of the preset, as `Settings.update` takes them.
-        weights: Initial weights of every training: "none" for random ones, "coco", "imagenet", or a file.
+        weights: Initial weights of every training: "none" for random ones, "coco", "imagenet", "shipped", or a file.
         epochs: Number of epochs of every training; None for those of STAGES.
     """
 
@@ -47,8 +47,12 @@ class Member:
 
     @property
     def file(self) -> Path | None:
-        """The file of the initial weights; None if they are not in a file."""
-        return None if self.weights in (*PUBLISHED_WEIGHTS, RANDOM) else Path(self.weights)
+        """The file of the initial weights; None if they are not in a file.
+
+        Raises:
+            WeightsNotFoundError: There is no such file.
+        """
+        return None if self.weights in (*PUBLISHED_WEIGHTS, RANDOM) else existing_file(self.weights, self.model)
 
     def check(self) -> None:
         """Checks the member, so that errors show before long work.
@@ -66,9 +70,8 @@ class Member:
                 raise ValueError(f"{self.name}: a {self.model} is not trained: it has no weights and no epochs.")
             return
         make_config("training", self.preset, self.settings, self.model)
-        if self.file is not None:
-            existing_file(self.file)
-        elif self.weights in PUBLISHED_WEIGHTS and self.weights not in NETWORKS[self.model].pretrained:
+        unknown = self.weights in PUBLISHED_WEIGHTS and self.weights not in NETWORKS[self.model].pretrained
+        if self.file is None and unknown:
             choices = ", ".join((*NETWORKS[self.model].pretrained, RANDOM))
             raise ValueError(f"{self.name}: a {self.model} cannot begin with {self.weights}, but {choices} or a file.")
 

@@ -114,6 +114,18 @@ class Planes:
         if self.plane is not None and self.project is not None:
             raise ValueError("either a plane or a projection of all planes can be read; received both")
 
+    def with_default(self, own: Planes) -> Planes:
+        """Returns the choice, with the channel that a model was trained on where none is chosen.
+
+        Args:
+            own: Choice of the model's channel.
+        """
+        return (
+            self
+            if own.channel is None or self.channel is not None
+            else replace(self, channel=own.channel, learned=True)
+        )
+
     def described(self) -> dict[str, object]:
         """Returns what is chosen, by name, as JSON can hold it."""
         chosen = {name: value for name, value in vars(self).items() if name != "learned" and value is not None}

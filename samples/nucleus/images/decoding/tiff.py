@@ -142,7 +142,7 @@ class TiffImage(OpenImage):
         return axes
 
     def _is_colour(self) -> bool:
-        """Tells whether the samples of a pixel are red, green and blue, whatever they are stored as.
+        """Returns True if the samples of a pixel are red, green and blue, whatever they are stored as.
 
         Several samples in a file that states to be grey are channels; of a mask or labels they are one thing.
         """
