@@ -111,7 +111,8 @@ class TableWriter(Writer):
         """Writes the file if there was an image; see `Writer.close`."""
         if not self._tables:
             return
-        columns = in_order(dict.fromkeys(name for table in self._tables for name in table.columns), self.columns)
+        order = (self.columns[0], "frame", "plane", *self.columns[1:])
+        columns = in_order(dict.fromkeys(name for table in self._tables for name in table.columns), order)
         filled = [table for table in self._tables if len(table)]
         joined = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
         with atomic_path(self.folder / self.name) as temporary:

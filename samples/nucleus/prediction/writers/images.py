@@ -13,7 +13,7 @@ class ImagesTable(TableWriter):
     """One row an image: ImageId, file, height and width in pixels, nuclei, and the columns of `summarise`."""
 
     name = "images.csv"
-    columns = ("ImageId", "frame", "plane", "file", "height", "width", "nuclei", *COLUMNS)
+    columns = ("ImageId", "file", "height", "width", "nuclei", *COLUMNS)
 
     def table(self, record: Record) -> pd.DataFrame:
         """Returns the row of one image."""

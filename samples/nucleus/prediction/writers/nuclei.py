@@ -15,7 +15,7 @@ class NucleiTable(TableWriter):
     """One row a nucleus."""
 
     name = NUCLEI_FILE
-    columns = ("ImageId", "frame", "plane", "label", "score", *COLUMNS[1:])
+    columns = ("ImageId", "label", "score", *COLUMNS[1:])
 
     def table(self, record: Record) -> pd.DataFrame:
         """Returns the measurements of an image's nuclei, see `nucleus.measurement.measure`, with image and scores."""
