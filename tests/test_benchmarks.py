@@ -84,6 +84,16 @@ def test_scales_are_scored_beside_the_images_own(run):
         assert row["true"] > 5 and 0 < row["as_it_is"] == row["found"] < 1, "a classical method keeps every size"
 
 
+def test_large_images_in_files_have_the_nuclei_of_those_in_memory(run, tmp_path):
+    arguments = ["--model", "classical", "--sizes", "700", "--set", "TILE_SIZE=256", "--set", "TILE_OVERLAP=64"]
+    (whole,) = run("large_images", arguments)["mosaics"]
+    report = run("large_images", [*arguments, "--file", "--output", str(tmp_path / "a.json")])
+    (mosaic,) = report["mosaics"]
+    assert (mosaic["nuclei"], mosaic["tiles"]) == (whole["nuclei"], whole["tiles"]) and mosaic["nuclei"] > 50
+    assert mosaic["file_mb"] > 1 and mosaic["write_seconds"] >= 0
+    assert json.loads((tmp_path / "a.json").read_text())["mosaics"] == report["mosaics"]
+
+
 def test_metrics_are_faster_than_boolean_masks(run):
     report = run("metrics", ["--size", "256", "--nuclei", "100", "--rows", "4", "--repeats", "7"])
     check_environment(report, precision="float64")

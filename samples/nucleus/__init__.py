@@ -29,6 +29,8 @@ _HOMES = {
     "History": "models.base",
     "Prediction": "models.base",
     "predict": "models.base",
+    "predict_large": "models.large",
+    "open_lazy": "images.lazy",
     "read_ensemble": "ensemble.model",
     "read_image": "images.reading",
     "read_raw": "images.reading",

@@ -7,6 +7,7 @@ import argparse
 from nucleus.commands import options
 from nucleus.commands.arguments import chosen_planes, new_folder, wanted_images, wanted_model
 from nucleus.commands.status import report_failures
+from nucleus.datasets.fingerprint import sha256
 from nucleus.prediction.formats import require_packages
 
 SUMMARY = "find nuclei, write label images, overlays and tables"
@@ -32,18 +33,19 @@ def run(args: argparse.Namespace) -> int:
     weights, config = wanted_model(args)
     from nucleus.models.loading import model_of
     from nucleus.prediction.detection import collect_images, detect
+    from nucleus.prediction.large import detect_large, split_large
     from nucleus.prediction.writers import default_formats
 
     failures: list[str] = []
     if args.images and args.fold is not None:
         raise ValueError("--fold takes images of the data set. Received: --fold and image files.")
     if args.images:
-        dataset, failures = collect_images(args.images, chosen_planes(args), args.pixel_size)
+        dataset, failures = collect_images(args.images, chosen_planes(args, config), args.pixel_size)
     else:
         dataset, _ = wanted_images(
             args,
             weights,
-            config.SEED,
+            config,
             pixel_size=args.pixel_size,
             default="stage1_test",
             own="none",
@@ -53,7 +55,13 @@ def run(args: argparse.Namespace) -> int:
     if dataset.num_images == 0:
         return report_failures(failures)
     model, output = model_of(weights, config), args.output or new_folder("detect")
+    dataset, large = split_large(dataset, config)
     done = detect(model, dataset, output, default_formats(args.label_format, args.write))
     done.failures[:0] = failures
+    if large.num_images:
+        identity = "" if weights is None else sha256(weights)
+        lines, failed = detect_large(model, large, output, identity)
+        print(*lines, sep="\n")
+        done.failures += failed
     print(done)
     return report_failures(done.failures)

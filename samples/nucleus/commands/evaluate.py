@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
     runs = not args.predictions or args.weights is not None or args.model is not None
     weights, config = wanted_model(args) if runs else (None, wanted_config(args, None))
-    dataset, which = wanted_images(args, weights, config.SEED)
+    dataset, which = wanted_images(args, weights, config)
     predictions: list[Predictions] = [PredictionFolder(folder, name) for name, folder in args.predictions]
     # Missing predictions are reported before a model is loaded.
     for folder in predictions:

@@ -11,7 +11,8 @@ from typing import Any
 from nucleus.commands.parsing import UsageError
 from nucleus.datasets.layouts import LAYOUTS
 from nucleus.datasets.source import DEFAULT_DATASET
-from nucleus.images.decoding import PROJECTIONS
+from nucleus.images.decoding import ALL, PROJECTIONS
+from nucleus.images.decoding.base import DEFAULT_LIMIT, LIMIT_VARIABLE
 from nucleus.models.network import PUBLISHED_WEIGHTS, RANDOM
 from nucleus.models.registry import MODELS, NETWORKS
 from nucleus.models.views import SYMMETRIES
@@ -221,20 +222,50 @@ def require_images(args: argparse.Namespace) -> None:
 
 
 def add_planes(command: argparse.ArgumentParser) -> None:
-    """Adds the options that choose what to read of files with several channels, planes or frames."""
-    command.add_argument(
+    """Adds the options that choose what to read of files with several channels, planes, frames or scenes."""
+    group = command.add_argument_group("image files of several channels, planes, frames or scenes")
+    group.add_argument(
         "--channel",
         action="append",
         metavar="NAME|N",
         help="channel to read of files with several, by its name in the file or its number from 1 on; given three "
-        "times, those for red, green and blue. Such files are refused without it, and the error lists their channels",
+        "times, those for red, green and blue. Such files are refused without it, and the error lists their channels. "
+        "A training records it with the model, which is then used with the same (default: the model's)",
     )
-    plane = command.add_mutually_exclusive_group()
-    plane.add_argument("--plane", type=positive, metavar="N", help="plane to read of z-stacks, from 1 on")
+    plane = group.add_mutually_exclusive_group()
+    plane.add_argument(
+        "--plane",
+        type=_number_or_all,
+        metavar="N|all",
+        help="plane to read of z-stacks, from 1 on; all: nuclei of every plane, a stack of label images and tables "
+        "with the plane's number (detect, measure)",
+    )
     plane.add_argument(
         "--project", choices=PROJECTIONS, help="projection of all planes of z-stacks, instead of one plane"
     )
-    command.add_argument("--frame", type=positive, metavar="N", help="frame to read of time series, from 1 on")
+    group.add_argument(
+        "--frame",
+        type=_number_or_all,
+        metavar="N|all",
+        help="frame to read of time series, from 1 on; all: as for planes",
+    )
+    group.add_argument(
+        "--scene",
+        metavar="NAME|N",
+        help="one of several separate images in a file, by its name or its number from 1 on",
+    )
+    group.add_argument(
+        "--max-pixels",
+        type=number,
+        metavar="N",
+        help=f"largest number of pixels of an image that is decoded whole; 0: no limit (default: {DEFAULT_LIMIT:,}, or "
+        f"the environment variable {LIMIT_VARIABLE})",
+    )
+
+
+def _number_or_all(text: str) -> int | str:
+    """Reads a whole number above 0, or "all"."""
+    return ALL if text == ALL else positive(text)
 
 
 def add_pixel_size(command: argparse.ArgumentParser) -> None:

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
             f"{weights}: {config.model_kind} has no thresholds to tune; tune is for U-Nets and classical methods."
         )
     grid = {name: parse_values(config, name, values) for name, values in args.grid}
-    dataset, _ = wanted_images(args, weights, config.SEED, default="train", own="learned")
+    dataset, _ = wanted_images(args, weights, config, default="train", own="learned")
     report = tune(model_of(weights, config), dataset, grid, args.search)
     output = args.output or new_folder("tune")
     write_text(output / "tuning.csv", pd.DataFrame(report.rows).to_csv(index=False, lineterminator="\n"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nucleus.datasets.layouts.base import DatasetError
 from nucleus.datasets.layouts.label_files import split_by_products
-from nucleus.images.reading import IMAGE_SUFFIXES, list_images
+from nucleus.images.reading import IMAGE_SUFFIXES, is_image_path, list_images
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def image_files(path: Path) -> list[Path]:
     Raises:
         DatasetError: The path is missing, or the folder holds no image file.
     """
-    if not path.is_dir():
+    if not path.is_dir() or is_image_path(path):
         if not path.exists():
             raise DatasetError(f"{path}: there is no such file or folder")
         return [path]

@@ -209,7 +209,7 @@ def _find_nuclei(
         height, width = image.shape[:2]
         raise ValueError(f"{path}: {width} x {height} pixels need more memory than there is; lower TILE_SIZE") from None
     try:
-        return Record(name, path, image, labels, scores, dataset.load_raw(index))
+        return Record(name, path, image, labels, scores, dataset.load_raw(index), dataset.image_info[index]["place"])
     except MemoryError:
         raise ValueError(f"{path}: its samples do not fit into memory beside its nuclei") from None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nucleus.images.decoding import RawImage
+from nucleus.images.decoding import Place, RawImage
 from nucleus.measurement import measure
 
 
@@ -26,6 +26,7 @@ class Record:
         scores: float32 `[N]` in 0..1; `scores[k]` belongs to label k + 1. None where they are not known; labels may
             have gaps then.
         raw: Samples of the file, with all its channels.
+        place: Place of the image among all planes and frames that are read of its file; None where only one is.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Record:
     labels: np.ndarray
     scores: np.ndarray | None
     raw: RawImage
+    place: Place | None = None
 
     @cached_property
     def nuclei(self) -> pd.DataFrame:
