@@ -81,5 +81,5 @@ setup(
             "optuna>=4",
         ],
     },
-    entry_points={"console_scripts": ["nucleus=nucleus.cli:main"]},
+    entry_points={"console_scripts": ["nucleus=nucleus.start:main"]},
 )

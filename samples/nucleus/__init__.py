@@ -9,8 +9,6 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from nucleus.version import __version__ as __version__
-
 _HOMES = {
     "NucleusConfig": "models.mask_rcnn",
     "NucleusInferenceConfig": "models.mask_rcnn",
@@ -25,6 +23,7 @@ _HOMES = {
     "NucleusModel": "models.base",
     "Prediction": "models.base",
     "predict": "models.base",
+    "detect_images": "prediction.image_detection",
     "read_ensemble": "ensemble.model",
     "read_image": "images.reading",
     "read_raw": "images.reading",
@@ -32,6 +31,8 @@ _HOMES = {
     "rle_decode": "images.labels",
 }
 __all__ = list(_HOMES)
+# Not at once: reading it takes longer than all else that happens before Ctrl-C is answered.
+_HOMES["__version__"] = "version"
 
 
 def __getattr__(name: str) -> Any:

@@ -90,7 +90,8 @@ def test_nothing_is_touched_if_no_image_could_be_used(tmp_path, weights, write_s
     assert run("detect", write_squares("in/a.png", (2, 2)), "--weights", weights, "--output", output) == 0
     before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
     empty(tmp_path / "bad.png")
-    assert run("detect", tmp_path / "bad.png", tmp_path / "gone.png", "--weights", weights, "--output", output) == 1
+    again = ("--weights", weights, "--output", output, "--overwrite")
+    assert run("detect", tmp_path / "bad.png", tmp_path / "gone.png", *again) == 1
     assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
     errors = capsys.readouterr().err
     assert "bad.png" in errors and "gone.png" in errors

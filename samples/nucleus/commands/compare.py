@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nucleus.commands import options
-from nucleus.commands.arguments import image_source, new_folder
+from nucleus.commands.arguments import image_source, output_folder
 from nucleus.datasets.division import DEFAULT_FOLDS, choose_folds
 from nucleus.models.registry import MODELS
 from nucleus.models.views import SYMMETRIES
@@ -87,14 +87,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compares models out of fold; see `nucleus compare --help`."""
-    members = _members(args)
+    members, output = _members(args), output_folder(args, "compare")
     import_keras()
     from nucleus.datasets.dataset import shipped_data
     from nucleus.experiments.comparison import ComparisonPlan, compare, quick_member
     from nucleus.experiments.publications.images import spread
     from nucleus.experiments.publications.quick import uncompiled
 
-    output = args.output or new_folder("compare")
     only = None
     if args.quick:
         args.dataset, args.layout, args.classes = shipped_data(), None, None

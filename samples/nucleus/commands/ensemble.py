@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nucleus.commands import options
-from nucleus.commands.arguments import chosen_planes, image_source, new_folder
+from nucleus.commands.arguments import chosen_planes, image_source, output_folder
 from nucleus.commands.status import report_failures
 from nucleus.datasets.division import choose_folds
 from nucleus.quiet import import_keras
@@ -73,12 +73,14 @@ def add_options(command: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="write the nuclei of these images too, as detect does, each by an ensemble that has not seen its fold",
     )
+    options.add_overwrite(fit)
 
     predict = _add_command(subparsers, "predict", _PREDICT, _predict)
     options.add_dataset(predict)
     options.add_planes(predict)
     options.add_pixel_size(predict)
     options.add_image_files(predict)
+    options.add_recursive(predict)
     predict.add_argument(
         "--subset", default="stage1_test", help="without IMAGE: images of the dataset (default: %(default)s)"
     )
@@ -87,6 +89,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--ensemble", type=Path, required=True, metavar="FILE.json", help="file that `nucleus ensemble fit` wrote"
     )
     options.add_output(predict, "folder of the results")
+    options.add_overwrite(predict)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -109,10 +112,15 @@ def _fit(args: argparse.Namespace, members: Members) -> int:
     from nucleus.ensemble.model import Rules
     from nucleus.ensemble.report import report
     from nucleus.ensemble.running import write_out_of_fold
+    from nucleus.prediction.results import Results
     from nucleus.prediction.writers import default_formats
+    from trainkit.files import require_writable
 
     # Missing packages and groups are reported before models run for hours.
     import_lightgbm()
+    require_writable(args.output.parent)
+    if args.overwrite and args.predictions is None:
+        raise ValueError("--overwrite is for the folder of --predictions. Received: --overwrite alone.")
     groups = tuple(args.features or GROUPS)
     feature_names(groups, [])
     given = {name: getattr(args, name) for name in ("threshold", "nms_threshold", "least_visible")}
@@ -130,7 +138,8 @@ def _fit(args: argparse.Namespace, members: Members) -> int:
     print(f"\nLeast predicted IoU {fitted.ensemble.rules.threshold:g}: {args.output}")
     if args.predictions is None:
         return 0
-    done, _ = write_out_of_fold(examples, fitted, dataset, args.predictions, default_formats(args.label_format))
+    with Results(args.predictions, args.overwrite, keep=False) as results:
+        done, _ = write_out_of_fold(examples, fitted, dataset, results, default_formats(args.label_format))
     print(done)
     return report_failures(done.failures)
 
@@ -138,7 +147,8 @@ def _fit(args: argparse.Namespace, members: Members) -> int:
 def _predict(args: argparse.Namespace, members: Members) -> int:
     from nucleus.ensemble.model import check_members, read_ensemble
     from nucleus.ensemble.running import run_ensemble
-    from nucleus.prediction.detection import collect_images
+    from nucleus.prediction.inputs import collect_images
+    from nucleus.prediction.results import Results
     from nucleus.prediction.writers import default_formats
 
     ensemble = read_ensemble(args.ensemble)
@@ -148,14 +158,14 @@ def _predict(args: argparse.Namespace, members: Members) -> int:
         _log.warning("%s: was fitted to what weights find with --tta=%s, not %s", args.ensemble, fitted, members.views)
     failures: list[str] = []
     if args.images:
-        dataset, failures = collect_images(args.images, chosen_planes(args), args.pixel_size)
+        dataset, failures = collect_images(args.images, chosen_planes(args), args.pixel_size, args.recursive)
     else:
         source = image_source(args, planes=chosen_planes(args), pixel_size=args.pixel_size)
         dataset = source.load(args.subset, require_masks=False, failures=failures)
     if dataset.num_images == 0:
         return report_failures(failures)
-    output = args.output or new_folder("ensemble")
-    done, picks = run_ensemble(ensemble, members.finders(), dataset, output, default_formats(args.label_format))
+    with Results(output_folder(args, "ensemble"), args.overwrite, keep=False) as results:
+        done, picks = run_ensemble(ensemble, members.finders(), dataset, results, default_formats(args.label_format))
     done.failures[:0] = failures
     print(done)
     print("Picked:", ", ".join(f"{row.Index} {row.nuclei} ({row.part:.0%})" for row in picks.itertuples()))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nucleus.commands import options
-from nucleus.commands.arguments import base_recipe, new_folder, wanted_config, wanted_images, wanted_model
+from nucleus.commands.arguments import base_recipe, output_folder, wanted_config, wanted_images, wanted_model
 from nucleus.datasets.layouts.base import UNKNOWN_MODALITY
 from nucleus.models.registry import ModelConfig
 
@@ -54,8 +54,10 @@ def run(args: argparse.Namespace) -> int:
     from nucleus.evaluation.report.tables import console_table
     from nucleus.prediction.folders import PredictionFolder
     from nucleus.prediction.predictions import require_distinct_names
-    from trainkit.files import write_text
+    from trainkit.files import require_writable, write_text
 
+    output = output_folder(args, "evaluate")
+    require_writable(args.report or output)
     runs = not args.predictions or args.weights is not None or args.model is not None
     weights, config = wanted_model(args) if runs else (None, wanted_config(args, None))
     dataset, which = wanted_images(args, weights, config.SEED)
@@ -69,7 +71,6 @@ def run(args: argparse.Namespace) -> int:
     evaluations = [evaluate_fully(each, dataset, args.iou) for each in predictions]
     ranks = rank_sums(evaluations)
 
-    output = args.output or new_folder("evaluate")
     for evaluation, name in zip(evaluations, _folder_names([each.name for each in evaluations]), strict=True):
         evaluation.save(output / name if len(evaluations) > 1 else output)
     print(console_table(evaluations))

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from nucleus.commands import options
-from nucleus.commands.arguments import chosen_planes, new_folder
+from nucleus.commands.arguments import chosen_planes, output_folder
 from nucleus.commands.status import report_failures
 
 SUMMARY = "measure the nuclei of label images, such as corrected ones, and write detect's tables"
@@ -22,6 +22,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "the folder that detect wrote; or the label image of one IMAGE",
     )
     command.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, and folders of them")
+    options.add_recursive(command)
     options.add_planes(command)
     options.add_pixel_size(command)
     options.add_output(command, "folder of nuclei.csv and images.csv")
@@ -29,13 +30,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measures label images; see `nucleus measure --help`."""
-    from nucleus.prediction.detection import collect_images
+    from nucleus.prediction.inputs import collect_images
     from nucleus.prediction.measuring import measure_labels
 
-    dataset, failures = collect_images(args.images, chosen_planes(args), args.pixel_size)
+    dataset, failures = collect_images(args.images, chosen_planes(args), args.pixel_size, args.recursive)
     if dataset.num_images == 0:
         return report_failures(failures)
-    done = measure_labels(args.labels, dataset, args.output or new_folder("measure"))
+    done = measure_labels(args.labels, dataset, output_folder(args, "measure"))
     done.failures[:0] = failures
     print(done)
     return report_failures(done.failures)

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict
 
 from nucleus.commands import options
-from nucleus.commands.arguments import base_recipe, first_weights, image_source, new_folder
+from nucleus.commands.arguments import base_recipe, first_weights, image_source, output_folder
 from nucleus.datasets.division import VALIDATION, warn_if_seen
 from nucleus.models.registry import NETWORKS, make_config
 from nucleus.quiet import import_keras
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         warn_if_seen(path, val_ids, VALIDATION)
     base = {"recipe": asdict(recipe), "weights": args.weights, "epochs": args.epochs}
     base |= {"dataset": str(args.dataset), "train": args.subset, "val": args.val_subset}
-    output = args.output or new_folder("search")
+    output = output_folder(args, "search")
     objective = TrainingObjective(recipe, args.weights, path, args.epochs, source, args.subset, args.val_subset)
     trials = search(SearchPlan(space, args.trials, args.narrow, args.seed, base), objective, output)
     print(as_table(trials[:10]).to_string(index=False, na_rep=""))

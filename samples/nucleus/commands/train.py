@@ -11,6 +11,7 @@ from nucleus.datasets.division import DEFAULT_FOLDS
 from nucleus.datasets.folds import FOLDS_FILE
 from nucleus.models.registry import NETWORKS, make_config
 from nucleus.quiet import import_keras
+from trainkit.files import require_writable
 
 SUMMARY = "train a model, or resume a training"
 
@@ -52,6 +53,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains a model; see `nucleus train --help`."""
+    require_writable(args.logs)
     import_keras()
     from nucleus.training.division import TrainingImages
     from nucleus.training.recipes import training_recipe

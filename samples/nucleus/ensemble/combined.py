@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ from nucleus.ensemble.examples import make_examples
 from nucleus.ensemble.fitting import FitSettings, Fitted, fit
 from nucleus.ensemble.model import Combination, Ensemble, check_members, read_ensemble
 from nucleus.models.base import NucleusModel, Prediction
+from nucleus.models.limits import limits_of
 from nucleus.models.settings import PredictionSettings
 from nucleus.prediction.predictions import ModelPredictions
 
@@ -126,7 +128,19 @@ class EnsembleModel(NucleusModel):
         return self._fitted().combine(image, {name: model.predict(image)[0] for name, model in self.members.items()})
 
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
-        return [Prediction(found.labels, found.scores) for found in map(self.combine, images)]
+        predictions = []
+        for index, image in enumerate(images):
+            with limits_of([index]):
+                found = self.combine(image)
+            predictions.append(Prediction(found.labels, found.scores))
+        return predictions
+
+    def describe(self) -> dict[str, Any]:
+        """Adds the members and the fitted trees and rules; see `NucleusModel.describe`."""
+        members = {name: model.describe() for name, model in self.members.items()}
+        # The same ensemble, whether its file names the members' weights or not.
+        digest = hashlib.sha256(replace(self._fitted(), weights={}).to_json().encode()).hexdigest()
+        return {**super().describe(), "members": members, "ensemble": f"sha256:{digest}"}
 
     def _fitted(self) -> Ensemble:
         if self.ensemble is None:

@@ -133,6 +133,10 @@ class Ensemble:
         Raises:
             OSError: The file cannot be written.
         """
+        write_text(path, self.to_json() + "\n")
+
+    def to_json(self) -> str:
+        """Returns the content of the ensemble's file."""
         content = {
             "format": _FORMAT,
             "version": _VERSION,
@@ -145,7 +149,7 @@ class Ensemble:
             **({"weights": dict(self.weights)} if self.weights else {}),
             "models": [[tree.to_json() for tree in trees] for trees in self.models],
         }
-        write_text(path, json.dumps(content) + "\n")
+        return json.dumps(content)
 
 
 def check_members(expected: tuple[str, ...], given: Mapping[str, Any]) -> None:

@@ -14,9 +14,11 @@ from nucleus.ensemble.examples import Example, Finder
 from nucleus.ensemble.fitting import Fitted
 from nucleus.ensemble.model import Combination, Ensemble, check_members
 from nucleus.ensemble.report import share
+from nucleus.models.base import Prediction
 from nucleus.prediction.detection import DetectionRun, write_detections
-from nucleus.prediction.writers import default_formats
-from trainkit.files import write_text
+from nucleus.prediction.results import Results
+from nucleus.prediction.writers import Record, default_formats
+from nucleus.prediction.writers.base import TableWriter
 
 PICKS_COLUMNS = ("ImageId", "label", "member")
 
@@ -25,7 +27,7 @@ def run_ensemble(
     ensemble: Ensemble,
     members: Mapping[str, Finder],
     dataset: NucleusDataset,
-    output: str | os.PathLike,
+    output: str | os.PathLike | Results,
     formats: Sequence[str] = default_formats(),
     progress: bool = True,
 ) -> tuple[DetectionRun, pd.DataFrame]:
@@ -60,7 +62,7 @@ def write_out_of_fold(
     examples: list[Example],
     fitted: Fitted,
     dataset: NucleusDataset,
-    output: str | os.PathLike,
+    output: str | os.PathLike | Results,
     formats: Sequence[str] = default_formats(),
     progress: bool = True,
 ) -> tuple[DetectionRun, pd.DataFrame]:
@@ -89,20 +91,47 @@ def _write(
     combine: Callable[[str, np.ndarray], Combination],
     members: tuple[str, ...],
     dataset: NucleusDataset,
-    output: str | os.PathLike,
+    output: str | os.PathLike | Results,
     formats: Sequence[str],
     progress: bool,
 ) -> tuple[DetectionRun, pd.DataFrame]:
-    picks: list[tuple[str, int, str]] = []
+    picked: dict[str, Sequence[str]] = {}
+    writers: list[_Picks] = []
 
-    def find(image_id: str, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def find(image_id: str, image: np.ndarray) -> Prediction:
         found = combine(image_id, image)
-        picks.extend((image_id, label, member) for label, member in enumerate(found.picked, start=1))
-        return found.labels, found.scores
+        picked[image_id] = found.picked
+        return Prediction(found.labels, found.scores)
 
-    run = write_detections(find, dataset, output, formats, progress)
-    table = pd.DataFrame(picks, columns=PICKS_COLUMNS)
-    if run.images:
-        write_text(Path(output) / "picks.csv", table.to_csv(index=False, lineterminator="\n"))
-    counts = table["member"].value_counts()
-    return run, share({member: int(counts.get(member, 0)) for member in members})
+    def write_picks(folder: Path) -> _Picks:
+        writers.append(_Picks(folder, picked))
+        return writers[0]
+
+    run = write_detections(find, dataset, output, formats, progress, [write_picks])
+    return run, share(writers[0].counts(members))
+
+
+class _Picks(TableWriter):
+    """The member that each nucleus is from, `picks.csv`.
+
+    Args:
+        folder: Folder to write into.
+        picked: By image id, the member of each nucleus in the order of the labels.
+    """
+
+    name = "picks.csv"
+    columns = PICKS_COLUMNS
+
+    def __init__(self, folder: Path, picked: Mapping[str, Sequence[str]]) -> None:
+        super().__init__(folder)
+        self._picked = picked
+
+    def table(self, record: Record) -> pd.DataFrame:
+        """Returns one row a nucleus of an image."""
+        rows = [(record.id, label, member) for label, member in enumerate(self._picked[record.id], start=1)]
+        return pd.DataFrame(rows, columns=PICKS_COLUMNS)
+
+    def counts(self, members: Sequence[str]) -> dict[str, int]:
+        """Returns the number of nuclei from each member."""
+        found = [name for rows in self._tables.values() for name in rows["member"]]
+        return {member: found.count(member) for member in members}

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.datasets.label_index import LabelIndex
 from nucleus.datasets.layouts.label_files import BinaryMaskWatch
 from nucleus.images.reading import read_labels
+from nucleus.models.base import Prediction
+from nucleus.prediction.chunks import Item
 from nucleus.prediction.detection import DetectionRun, write_records
 from nucleus.prediction.folders import label_folder
+from nucleus.prediction.results import Results
 from nucleus.prediction.writers import Record
-from nucleus.prediction.writers.nuclei import NUCLEI_FILE
 
 FORMATS = ("nuclei", "images")
 
@@ -37,26 +39,34 @@ def measure_labels(
         Summary of the run.
 
     Raises:
-        DatasetError: There is no such folder, one label image is given for several images, or the folder of the results
-            has a `nuclei.csv` already, with scores that may be needed.
+        DatasetError: There is no such folder, or one label image is given for several images.
+        ProvenanceError: The folder of the results holds results already, whose scores may be needed.
         OSError: A result cannot be written.
     """
-    if (Path(output) / NUCLEI_FILE).exists():
-        raise DatasetError(f"{output}: has a {NUCLEI_FILE} already; name another folder for the results")
     find = _finder(Path(labels), {info["id"] for info in dataset.image_info})
     masks = BinaryMaskWatch()
 
-    def read(index: int) -> Record:
-        info = dataset.image_info[index]
-        path = find(info["id"])
+    def read(chunk: Sequence[Item]) -> None:
+        for item in chunk:
+            if item.error is None:
+                try:
+                    item.prediction = _read(item)
+                except Exception as error:
+                    item.error = error
+
+    def _read(item: Item) -> Prediction:
+        path = find(item.id)
         numbers = read_labels(path)
         masks.look(path, numbers)
-        raw = dataset.load_raw(index)
-        if raw.pixels.shape[:2] != numbers.shape:
-            raise DatasetError(f"{path}: has {numbers.shape} pixels, its image {info['path']} {raw.pixels.shape[:2]}")
-        return Record(info["id"], info["path"], dataset.load_image(index), numbers, None, raw)
+        if item.image.shape[:2] != numbers.shape:
+            raise DatasetError(f"{path}: has {numbers.shape} pixels, its image {item.file} {item.image.shape[:2]}")
+        return Prediction(numbers, None)
 
-    return write_records(read, dataset, output, FORMATS, "measure", progress)
+    def make(item: Item) -> Record:
+        return Record(item.id, item.file, item.image, item.prediction.labels, None, dataset.load_raw(item.index))
+
+    with Results(output, keep=False) as results:
+        return write_records(read, make, dataset, results, FORMATS, "measure", progress)
 
 
 def _finder(labels: Path, ids: Collection[str]) -> Callable[[str], Path]:

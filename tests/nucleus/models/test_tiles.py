@@ -20,7 +20,8 @@ from nucleus.models.settings import PredictionSettings
 from nucleus.models.tiles import Tiles, divide, with_tiles
 from nucleus.models.tta import TestTimeAugmentation
 from nucleus.models.views import make_views
-from nucleus.prediction.detection import collect_images, detect
+from nucleus.prediction.detection import detect
+from nucleus.prediction.inputs import collect_images
 from trainkit.settings import SettingsError
 
 SIDE, OVERLAP = 48, 16

@@ -15,6 +15,7 @@ from nucleus.evaluation.scores.sums import Sums
 from nucleus.experiments.publications.experiment import GROUPS
 from nucleus.models.base import NucleusModel
 from nucleus.models.unet import mean_probabilities
+from nucleus.prediction.predictions import ModelPredictions
 
 # Probabilities are clipped to this distance from 0 and 1, where the logarithm is infinite.
 _EPSILON = 1e-7
@@ -56,11 +57,13 @@ def measure(
         Part -> `Scores`, and `CrossEntropy` where it is measured, of its images together.
     """
     totals: dict[str, list[Sums]] = {}
-    for index in tqdm(dataset.image_ids, desc="measure", unit="image"):
-        image, (truth, _) = dataset.load_image(index), dataset.load_labels(index)
-        measured: list[Sums] = [score(overlaps(truth, model.predict(image)[0].labels))]
+    indices = [int(index) for index in dataset.image_ids]
+    predictions = ModelPredictions(model).read_each(dataset, indices)
+    for index in tqdm(indices, desc="measure", unit="image"):
+        truth, _ = dataset.load_labels(index)
+        measured: list[Sums] = [score(overlaps(truth, next(predictions).labels))]
         if entropy:
-            (evidence,) = model.observe([model.prepare(image)])
+            (evidence,) = model.observe([model.prepare(dataset.load_image(index))])
             measured.append(_cross_entropy(truth > 0, mean_probabilities(evidence)[..., 0]))
         for part in parts(dataset.image_info[index]):
             totals[part] = add(totals.get(part), measured)

@@ -51,7 +51,8 @@ class Writer(ABC):
     it in `add`; one with a single file collects in `add` and writes in `close`. Without any image nothing is written.
 
     Args:
-        folder: Folder of the results; created when the first file is written.
+        folder: Folder to write into; created when the first file is written. Files are moved from there to the folder
+            of the results.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -66,6 +67,13 @@ class Writer(ABC):
 
         Raises:
             OSError: A file cannot be written.
+        """
+
+    def drop(self, record: Record) -> None:  # noqa: B027 - formats with a file an image collect nothing.
+        """Forgets an image that `add` may have taken, since another writer could not; its files are removed elsewhere.
+
+        Args:
+            record: Image and nuclei, as `add` was given them last.
         """
 
     def close(self) -> None:  # noqa: B027 - formats with a file an image have nothing left to do.
@@ -89,7 +97,7 @@ class TableWriter(Writer):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self._tables: list[pd.DataFrame] = []
+        self._tables: dict[str, pd.DataFrame] = {}
 
     @abstractmethod
     def table(self, record: Record) -> pd.DataFrame:
@@ -97,14 +105,19 @@ class TableWriter(Writer):
 
     def add(self, record: Record) -> None:
         """Keeps the rows of one image; see `Writer.add`."""
-        self._tables.append(self.table(record))
+        self._tables[record.id] = self.table(record)
+
+    def drop(self, record: Record) -> None:
+        """Drops the rows of one image; see `Writer.drop`."""
+        self._tables.pop(record.id, None)
 
     def close(self) -> None:
         """Writes the file if there was an image; see `Writer.close`."""
         if not self._tables:
             return
-        columns = in_order(dict.fromkeys(name for table in self._tables for name in table.columns), self.columns)
-        filled = [table for table in self._tables if len(table)]
+        tables = self._tables.values()
+        columns = in_order(dict.fromkeys(name for table in tables for name in table.columns), self.columns)
+        filled = [table for table in tables if len(table)]
         joined = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
         with atomic_path(self.folder / self.name) as temporary:
             joined.reindex(columns=columns).to_csv(temporary, index=False, float_format=_text, lineterminator="\n")

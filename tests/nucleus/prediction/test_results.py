@@ -1,0 +1,446 @@
+"""A folder of results is that of one run, whatever happens: killed, resumed, overwritten, shared with another process."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+import nucleus
+from nucleus import cli
+from nucleus.datasets.provenance import ProvenanceError
+from nucleus.images.reading import read_labels
+from nucleus.prediction import results as results_module
+from nucleus.prediction.folders import PredictionFolder
+from nucleus.prediction.manifest import COMPLETE, INTERRUPTED, RUNNING, read_manifest
+from nucleus.prediction.results import Results
+from trainkit.locks import exclusive
+
+TABLES = ("images.csv", "nuclei.csv", "submission.csv")
+CLASSICAL = "--preset=otsu"
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A folder of eight shipped images."""
+    folder = tmp_path / "plate"
+    folder.mkdir()
+    for path in sorted(nucleus.shipped_data().glob("stage1_train/*/images/*.png"), key=os.path.getsize)[:8]:
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+@pytest.fixture
+def output(images):
+    return images.with_name("plate_nuclei")
+
+
+def detect(*arguments):
+    return cli.main(["detect", CLASSICAL, *map(str, arguments)])
+
+
+def content(folder):
+    """All results by name, without what the program keeps for itself."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and ".nucleus" not in path.parts)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths if path.name != "manifest.json"}
+
+
+def recorded(folder):
+    return sorted(read_manifest(folder).every_file)
+
+
+# ---- Where results go --------------------------------------------------------------------------------------
+
+
+def test_results_stand_beside_the_images(images, tmp_path):
+    assert detect(images) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plate", "plate_nuclei"]
+    first, second, *_ = sorted(images.iterdir())
+    assert detect(first) == 0
+    assert (images / f"{first.stem}_nuclei" / "nuclei.csv").is_file()
+    assert detect(first, second, "--overwrite") == 0
+    assert pd.read_csv(tmp_path / "plate_nuclei" / "images.csv")["ImageId"].tolist() == [first.stem, second.stem]
+
+
+def test_a_folder_named_as_the_present_one_has_its_results_beside_it(images, monkeypatch):
+    monkeypatch.chdir(images)
+    assert detect(".") == 0
+    assert len(pd.read_csv(images.with_name("plate_nuclei") / "images.csv")) == 8
+
+
+def test_images_in_several_places_have_a_folder_of_their_own(images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    other = tmp_path / "other.png"
+    other.write_bytes(next(images.iterdir()).read_bytes())
+    assert detect(images, other) == 0
+    (folder,) = (tmp_path / "results" / "nucleus").iterdir()
+    assert len(pd.read_csv(folder / "images.csv")) == 9
+
+
+# ---- One run, one folder -----------------------------------------------------------------------------------
+
+
+def test_the_manifest_says_what_made_the_folder_and_which_files_are_its_own(images, output):
+    assert detect(images, "--set", "MIN_AREA=30") == 0
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert manifest["state"] == "complete"
+    assert manifest["facts"]["program"]["nucleus"] == nucleus.__version__
+    model = manifest["facts"]["model"]["model"]
+    assert model["kind"] == "ClassicalModel" and model["settings"]["MIN_AREA"] == 30
+    assert recorded(output) == sorted(content(output))
+    table = pd.read_csv(output / "images.csv").set_index("ImageId")
+    assert list(manifest["images"]) == table.index.tolist()
+    for name, image in manifest["images"].items():
+        assert (image["state"], image["nuclei"], image["file"]) == ("done", table["nuclei"][name], table["file"][name])
+        assert image["files"] == [f"labels/{name}.png", f"overlays/{name}.png"]
+
+
+def test_results_of_another_run_are_refused_and_replaced_only_when_asked(images, output, capsys):
+    assert detect(images) == 0
+    before = content(output)
+    for path in sorted(images.iterdir())[3:]:
+        path.unlink()
+    (output / "notes.txt").write_text("mine")
+    assert detect(images) == 1
+    message = capsys.readouterr().err
+    assert str(output) in message and "--resume" in message and "--overwrite" in message
+    assert {**before, "notes.txt": b"mine"} == content(output)
+    assert detect(images, "--overwrite", "--label-format=tif") == 0
+    left = sorted(path.stem for path in images.iterdir())
+    assert sorted(path.name for path in (output / "labels").iterdir()) == [f"{name}.tif" for name in left]
+    assert sorted(path.stem for path in (output / "overlays").iterdir()) == left
+    assert pd.read_csv(output / "images.csv")["ImageId"].tolist() == left
+    assert (output / "notes.txt").read_text() == "mine"
+
+
+def test_files_that_no_run_recorded_are_never_replaced(images, output, capsys):
+    (output / "labels").mkdir(parents=True)
+    for options in ((), ("--overwrite",), ("--resume",)):
+        assert detect(images, *options) == 1
+        assert "has labels, but no manifest.json" in capsys.readouterr().err
+    (output / "labels").rmdir()
+    (output / "overlays.txt").write_text("")
+    assert detect(images, "--overwrite") == 0
+
+
+def test_without_a_finished_image_older_results_and_an_empty_place_stay(images, output, tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"")
+    assert detect(images) == 0
+    before = content(output)
+    assert detect(bad, f"--output={output}", "--overwrite") == 1
+    assert content(output) == before and read_manifest(output).state == COMPLETE
+    assert detect(bad, f"--output={tmp_path / 'new' / 'deep'}") == 1
+    assert not (tmp_path / "new").exists()
+
+
+def test_two_processes_do_not_share_a_folder(images, output, capsys):
+    assert detect(images) == 0
+    with exclusive(output / ".nucleus" / "lock"):
+        assert detect(images, "--overwrite") == 1
+    assert "another process is writing" in capsys.readouterr().err
+
+
+def test_a_failed_image_is_in_the_manifest_and_not_in_the_tables(images, output, capsys):
+    broken = sorted(images.iterdir())[2]
+    broken.write_bytes(broken.read_bytes()[:500])
+    assert detect(images) == 1
+    assert str(broken) in capsys.readouterr().err
+    image = read_manifest(output).images[broken.stem]
+    assert image["state"] == "failed" and str(broken) in image["error"]
+    assert broken.stem not in pd.read_csv(output / "images.csv")["ImageId"].tolist()
+    assert len(list((output / "labels").iterdir())) == 7
+
+
+def test_an_image_that_one_format_cannot_hold_fails_alone_and_leaves_nothing(tmp_path, fake_model, write_squares):
+    """A PNG numbers at most 65,535 nuclei; the other formats have taken the image by then, or take it after."""
+    write_squares("in/a.png", (2, 2))
+    cv2.imwrite(str(tmp_path / "in" / "b.png"), np.full((300, 300), 90, np.uint8))
+    write_squares("in/c.png", (2, 2))
+
+    def find(image):
+        if image.shape[0] == 300:
+            return np.arange(1, 90001, dtype=np.int32).reshape(300, 300), np.ones(90000, np.float32)
+        return (image[..., 0] > 0).astype(np.int32), np.ones(1, np.float32)
+
+    formats = ("submission", "overlays", "png", "nuclei", "images")
+    run = nucleus.detect_images(tmp_path / "in", None, fake_model(find), formats=formats, progress=False)
+    (failure,) = run.failures
+    assert "65,535" in failure or "16-bit" in failure
+    assert ".nucleus" not in failure and str(tmp_path / "in" / "b.png") in failure
+    for table in TABLES:
+        assert pd.read_csv(run.output / table)["ImageId"].tolist() == ["a", "c"]
+    assert recorded(run.output) == sorted(content(run.output)) and len(content(run.output)) == 7
+
+
+# ---- Kills and resumption ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The results of an undisturbed run on the eight images, made in a folder of the same name."""
+    folder = tmp_path_factory.mktemp("whole") / "plate"
+    folder.mkdir()
+    for path in sorted(nucleus.shipped_data().glob("stage1_train/*/images/*.png"), key=os.path.getsize)[:8]:
+        (folder / path.name).write_bytes(path.read_bytes())
+    assert detect(folder) == 0
+    return folder.with_name("plate_nuclei")
+
+
+def require_equal(output, undisturbed):
+    """The same files, but for the images' folder in the table."""
+    found, expected = content(output), content(undisturbed)
+    place = (str(output.parent).encode(), str(undisturbed.parent).encode())
+    assert {name: data.replace(*place) for name, data in found.items()} == expected
+    assert recorded(output) == sorted(found) and read_manifest(output).state == COMPLETE
+
+
+STEPS = ("write_stored", "replace", "manifest")
+
+
+def kill_script(images, step, count, overwrite=False):
+    """A program that kills itself at the count-th time that it is about to do a step."""
+    target = {
+        "write_stored": "nucleus.prediction.results.write_stored",
+        "replace": "nucleus.prediction.results.os.replace",
+        "manifest": "nucleus.prediction.manifest.write_note",
+        "inside": "nucleus.images.writing.cv2.imwrite",
+    }[step]
+    module, _, name = target.rpartition(".")
+    return f"""
+import importlib, os, signal, sys
+import nucleus.prediction.results, nucleus.prediction.manifest, nucleus.images.writing
+from nucleus import cli
+parts = {module!r}.split(".")
+owner = sys.modules[".".join(parts[:3])]
+for part in parts[3:]:
+    owner = getattr(owner, part)
+do, left = getattr(owner, {name!r}), [{count}]
+def do_or_die(*arguments, **options):
+    if "step" != "replace" and not left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left[0] -= 1
+    return do(*arguments, **options)
+setattr(owner, {name!r}, do_or_die)
+cli.main(["detect", {CLASSICAL!r}, {str(images)!r}{', "--overwrite"' if overwrite else ""}])
+"""
+
+
+def kill(*arguments, **options):
+    done = subprocess.run([sys.executable, "-c", kill_script(*arguments, **options)], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("step", "count"),
+    [("write_stored", 3), ("replace", 0), ("replace", 7), ("replace", 17), ("manifest", 1), ("inside", 9)],
+)
+def test_a_killed_run_is_resumed_to_what_an_undisturbed_one_writes(images, output, undisturbed, step, count):
+    kill(images, step, count)
+    manifest = read_manifest(output)
+    assert manifest.state == RUNNING
+    assert detect(images) == 1, "a folder of a killed run is refused"
+    with pytest.raises(ProvenanceError, match="has not finished"):
+        PredictionFolder(output)
+    assert detect(images, "--resume") == 0
+    require_equal(output, undisturbed)
+    left = [path.name for path in output.rglob("*") if path.name.startswith(".") and path.name != ".nucleus"]
+    assert not left and not (output / ".nucleus" / "new").exists()
+
+
+@pytest.mark.parametrize(("step", "count"), [("replace", 7), ("replace", 17), ("write_stored", 0)])
+def test_a_killed_run_is_replaced_without_a_trace(images, output, undisturbed, step, count):
+    assert detect(images, "--label-format=tif") == 0
+    kill(images, step, count, overwrite=True)
+    assert detect(images, "--overwrite") == 0
+    require_equal(output, undisturbed)
+
+
+def test_finished_images_are_not_predicted_again(images, output, undisturbed, monkeypatch, capsys):
+    kill(images, "write_stored", 5)
+    seen = []
+    from nucleus.models.classical.model import ClassicalModel
+
+    monkeypatch.setattr(results_module, "read_stored", results_module.read_stored)
+    find = ClassicalModel._predict
+    monkeypatch.setattr(ClassicalModel, "_predict", lambda self, given: seen.extend(given) or find(self, given))
+    monkeypatch.setattr("nucleus.prediction.chunks.CHUNK_IMAGES", 2)
+    assert detect(images, "--resume") == 0
+    assert len(seen) == 4, "the chunk of two in which the run was killed, and the one after it"
+    assert "(5 done before)" in capsys.readouterr().out
+    require_equal(output, undisturbed)
+
+
+def test_a_finished_run_takes_more_images(images, output, undisturbed):
+    last = max(images.iterdir())
+    data = last.read_bytes()
+    last.unlink()
+    assert detect(images) == 0
+    last.write_bytes(data)
+    assert detect(images, "--resume") == 0
+    require_equal(output, undisturbed)
+
+
+def test_a_mended_image_is_added(images, output, undisturbed):
+    broken = sorted(images.iterdir())[1]
+    data = broken.read_bytes()
+    broken.write_bytes(b"")
+    assert detect(images) == 1
+    broken.write_bytes(data)
+    assert detect(images, "--resume") == 0
+    require_equal(output, undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("options", "cause"),
+    [
+        (("--set", "MIN_AREA=9"), "MIN_AREA"),
+        (("--preset=watershed",), "facts|settings|model"),
+        (("--pixel-size=0.5",), "pixel_size"),
+        (("--label-format=tif",), "formats"),
+    ],
+)
+def test_another_model_or_other_settings_are_not_resumed(images, output, capsys, options, cause):
+    assert detect(images) == 0
+    before = content(output)
+    assert detect(images, "--resume", *options) == 1
+    import re
+
+    assert re.search(cause, capsys.readouterr().err)
+    assert content(output) == before and read_manifest(output).state == COMPLETE
+
+
+def test_another_version_and_changed_images_are_not_resumed(images, output, capsys, monkeypatch):
+    assert detect(images) == 0
+    before = content(output)
+    monkeypatch.setattr("nucleus.prediction.manifest.__version__", "9")
+    assert detect(images, "--resume") == 1
+    assert "program.nucleus" in capsys.readouterr().err
+    monkeypatch.undo()
+    first, second, *_ = sorted(images.iterdir())
+    first.write_bytes(second.read_bytes())
+    assert detect(images, "--resume") == 1
+    assert f"{first}: has changed" in capsys.readouterr().err
+    first.unlink()
+    assert detect(images, "--resume") == 1
+    assert f"the image {first.stem} " in capsys.readouterr().err
+    assert content(output) == before
+
+
+def test_another_network_with_the_same_settings_is_not_resumed(tiny_weights, images, tmp_path, capsys):
+    model = nucleus.load_model(tiny_weights["unet"])
+    image = min(images.iterdir())
+    nucleus.detect_images(image, tmp_path / "out", model, progress=False)
+    model.network.keras_model.weights[0].assign_add(np.ones(model.network.keras_model.weights[0].shape) * 1e-3)
+    with pytest.raises(ProvenanceError, match=r"model\.weights|weights was"):
+        nucleus.detect_images(image, tmp_path / "out", model, resume=True, progress=False)
+
+
+def test_damaged_records_are_no_tracebacks(images, output, undisturbed, capsys):
+    kill(images, "write_stored", 5)
+    stored = sorted((output / ".nucleus" / "images").iterdir())
+    stored[0].write_bytes(b"PK\x03\x04 no archive")
+    stored[1].write_bytes(stored[1].read_bytes()[:-40])
+    assert detect(images, "--resume") == 0
+    require_equal(output, undisturbed)
+    for text in (
+        "{",
+        "[]",
+        '{"facts": {}, "state": "eaten"}',
+        '{"facts": {}, "files": ["../../precious"]}',
+        '{"a": 1}',
+    ):
+        (output / "manifest.json").write_text(text)
+        for option in ("--resume", "--overwrite"):
+            assert detect(images, option) == 1
+            assert str(output / "manifest.json") in capsys.readouterr().err
+
+
+def test_an_interrupted_run_has_tables_of_what_was_done_and_is_resumed(tmp_path, fake_model, write_squares):
+    for name in "abcd":
+        write_squares(f"in/{name}.png", (2, 2))
+    write_squares("in/c.png", (2, 2), (12, 12))
+
+    def find(image):
+        if find.interrupt and (image > 0).sum() > 48:
+            raise KeyboardInterrupt
+        return (image[..., 0] > 0).astype(np.int32), np.ones(1, np.float32)
+
+    import nucleus.prediction.chunks as chunks
+
+    find.interrupt = True
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunks, "CHUNK_IMAGES", 1)
+        with pytest.raises(KeyboardInterrupt):
+            nucleus.detect_images(tmp_path / "in", model=fake_model(find), progress=False)
+    output = tmp_path / "in_nuclei"
+    assert read_manifest(output).state == INTERRUPTED
+    assert {pd.read_csv(output / table)["ImageId"].nunique() for table in TABLES} == {2}
+    assert sorted(path.stem for path in (output / "labels").iterdir()) == ["a", "b"]
+    find.interrupt = False
+    run = nucleus.detect_images(tmp_path / "in", model=fake_model(find), resume=True, progress=False)
+    assert (run.images, run.resumed, read_manifest(output).state) == (4, 2, COMPLETE)
+    assert pd.read_csv(output / "images.csv")["ImageId"].tolist() == list("abcd")
+
+
+def test_resume_and_overwrite_exclude_each_other(tmp_path):
+    with pytest.raises(ValueError, match="both"):
+        Results(tmp_path, overwrite=True, resume=True)
+    with pytest.raises(SystemExit, match="2"):
+        detect(tmp_path, "--resume", "--overwrite")
+
+
+# ---- Disks and Ctrl-C --------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_the_model_is_built(images, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("nucleus.models.loading.model_of", lambda *_: pytest.fail("built"))
+    assert detect(images, f"--output={tmp_path / 'file' / 'out'}") == 1
+    assert str(tmp_path / "file" / "out") in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("step", ["labels", "nuclei.csv", "stored"])
+def test_a_full_disk_names_the_file_that_was_meant_and_the_run_is_resumed(
+    images, output, undisturbed, monkeypatch, capsys, step
+):
+    replace, count = os.replace, [0]
+
+    def full(source, target):
+        count[0] += step in str(target) or (step == "stored" and str(target).endswith(".npz"))
+        if count[0] and count[0] % 5 == (0 if step != "nuclei.csv" else 1):
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    assert detect(images) == 1
+    message = capsys.readouterr().err
+    monkeypatch.undo()
+    assert "No space left on device" in message and str(output) in message
+    assert ".nucleus/new" not in message and "Traceback" not in message
+    assert detect(images, "--resume") == 0
+    require_equal(output, undisturbed)
+
+
+@pytest.mark.parametrize("delay", [0.25, 0.6, 1.0, 1.6, 2.4])
+def test_ctrl_c_is_one_line_at_any_moment(images, output, undisturbed, delay):
+    command = [sys.executable, "-m", "nucleus", "detect", str(images), CLASSICAL]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=60)
+    lines = [line for line in errors.decode().splitlines() if "image/s" not in line and "it/s" not in line]
+    if process.returncode == 0:
+        assert b"8 images" in out, "it had finished before"
+        return
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors.decode() and errors.decode().count("nucleus: interrupted") == 1, lines
+    assert detect(images, "--resume") == 0
+    require_equal(output, undisturbed)
