@@ -24,7 +24,7 @@ def run(monkeypatch, capsys):
         return json.loads(capsys.readouterr().out)
 
     yield run_benchmark
-    for name in ("common", "data_loading", "training_step", "detection", "large_images", "metrics"):
+    for name in ("common", "data_loading", "training_step", "detection", "large_images", "many_images", "metrics"):
         sys.modules.pop(name, None)
 
 
@@ -74,6 +74,13 @@ def test_large_images_are_mosaics_each_in_its_own_process(run):
     assert (small["side"], small["tiles"], large["side"], large["tiles"]) == (300, 1, 600, 9)
     assert large["nuclei"] > 2 * small["nuclei"] > 0
     assert report["seconds_per_image"] == large["seconds"] > 0 and large["peak_above_model_mb"] >= 0
+
+
+def test_many_images_are_done_one_by_one_and_overlapped_alike(run):
+    report = run("many_images", ["--model", "classical", "--images", "4", "--size", "128", "--repeats", "1"])
+    check_environment(report)
+    assert report["same_files"] and report["images"] == 4
+    assert report["single"]["cpu_seconds"] > 0 and report["speedup"] > 0
 
 
 def test_metrics_are_faster_than_boolean_masks(run):

@@ -42,7 +42,7 @@ _COMMANDS = (
 )
 _EPILOG = """\
 examples:
-  nucleus detect my_images/ --output=results/mine
+  nucleus detect my_images/
   nucleus measure results/corrected my_images/ --output=results/measured
   nucleus train --weights=coco --preset=resnet101-two-stage --set IMAGES_PER_GPU=4
   nucleus train --model=unet --weights=imagenet

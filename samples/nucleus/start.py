@@ -1,4 +1,4 @@
-"""Start of the command line, which imports nothing large itself, so that Ctrl-C is answered from the first moment on."""
+"""Start of the command line, without large imports of its own, so that Ctrl-C is answered from the first moment on."""
 
 from __future__ import annotations
 

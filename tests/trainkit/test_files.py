@@ -92,7 +92,7 @@ def test_a_full_disk_names_the_file_that_was_meant(tmp_path, write):
 def test_errors_that_are_not_of_the_written_file_stay_what_they_are(tmp_path):
     with pytest.raises(FileNotFoundError, match="absent"), atomic_path(tmp_path / "a"):
         (tmp_path / "absent").read_text()
-    with pytest.raises(ValueError, match="^mine$"), atomic_path(tmp_path / "a"):
+    with pytest.raises(ValueError, match=r"^mine$"), atomic_path(tmp_path / "a"):
         raise ValueError("mine")
 
 

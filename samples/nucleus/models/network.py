@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
@@ -157,7 +158,7 @@ class NetworkModel(NucleusModel):
         return {**cls.from_scratch, "STAGES": tuple(("all", *stage[1:]) for stage in config.STAGES)}
 
     def describe(self) -> dict[str, Any]:
-        """Adds a SHA-256 of the weights' values, whatever file they are from; see `NucleusModel.describe`."""
+        """Adds a SHA-256 of the weights' values, and the versions of Keras and its backend; see the base class."""
         import keras
 
         digest = hashlib.sha256()
@@ -165,7 +166,9 @@ class NetworkModel(NucleusModel):
         for variable in self.network.keras_model.weights:
             values = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
             digest.update(f"{values.dtype.name} {values.shape} ".encode() + values.tobytes())
-        return {**super().describe(), "weights": f"sha256:{digest.hexdigest()}"}
+        backend = keras.backend.backend()
+        versions = {"keras": keras.__version__, backend: importlib.import_module(backend).__version__}
+        return {**super().describe(), "weights": f"sha256:{digest.hexdigest()}", "versions": versions}
 
     @property
     def training_config(self) -> ApplicationSettings:

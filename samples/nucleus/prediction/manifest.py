@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -105,17 +104,18 @@ def require_finished(folder: Path) -> None:
 
 
 def program() -> dict[str, str]:
-    """Returns the versions of the program and of the packages that its numbers depend on."""
-    versions = {"nucleus": __version__}
-    packages = list(_PACKAGES)
-    if "keras" in sys.modules:
-        packages += ["keras", sys.modules["keras"].backend.backend()]
-    for package in packages:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "unknown"
-    return versions
+    """Returns the versions of the program and of the packages that its numbers depend on.
+
+    A network's description has Keras and its backend, see `nucleus.models.network.NetworkModel.describe`.
+    """
+    return {"nucleus": __version__, **{package: _version(package) for package in _PACKAGES}}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def as_json(facts: dict[str, Any]) -> dict[str, Any]:

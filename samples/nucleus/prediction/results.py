@@ -1,9 +1,9 @@
 """The folder of results: files of one run, whatever happens to it, and a record from which it is resumed.
 
-Writers write into a hidden folder beside the results. When an image is finished, its files are recorded, then moved into
-place; when the last one is, the tables are. So every file in place is recorded, and a later run can remove or finish
-what a killed one left. The record is `manifest.json`; `.nucleus/images/<id>.npz` holds each image's nuclei and files at
-once, as the manifest, which names all images, is not written anew for each of many thousands.
+Writers write into a hidden folder beside the results. When an image is finished, its files are recorded, then moved
+into place; when the last one is, the tables are. So every file in place is recorded, and a later run can remove or
+finish what a killed one left. The record is `manifest.json`; `.nucleus/images/<id>.npz` holds each image's nuclei and
+files at once, as the manifest, which names all images, is not written anew for each of many thousands.
 """
 
 from __future__ import annotations
@@ -230,8 +230,8 @@ class Results:
             found = next((name for name in _UNRECORDED if (self.folder / name).exists()), None)
             if found is not None:
                 raise ProvenanceError(
-                    f"{self.folder}: has {found}, but no {MANIFEST_FILE} that tells which run it is from. Choose another "
-                    "folder, or remove this one."
+                    f"{self.folder}: has {found}, but no {MANIFEST_FILE} that tells which run it is from. Choose "
+                    "another folder, or remove this one."
                 )
         elif self._resume and old.state == CLEARING:
             raise ProvenanceError(f"{self.folder}: its results were being removed. Begin anew with --overwrite.")

@@ -1,12 +1,12 @@
-"""A folder of results is that of one run, whatever happens: killed, resumed, overwritten, shared with another process."""
+"""A folder of results is that of one run, whatever happens: killed, resumed, replaced, shared with another process."""
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,8 +16,7 @@ import pytest
 import nucleus
 from nucleus import cli
 from nucleus.datasets.provenance import ProvenanceError
-from nucleus.images.reading import read_labels
-from nucleus.prediction import results as results_module
+from nucleus.models.classical.model import ClassicalModel
 from nucleus.prediction.folders import PredictionFolder
 from nucleus.prediction.manifest import COMPLETE, INTERRUPTED, RUNNING, read_manifest
 from nucleus.prediction.results import Results
@@ -202,45 +201,43 @@ def require_equal(output, undisturbed):
     assert recorded(output) == sorted(found) and read_manifest(output).state == COMPLETE
 
 
-STEPS = ("write_stored", "replace", "manifest")
-
-
-def kill_script(images, step, count, overwrite=False):
-    """A program that kills itself at the count-th time that it is about to do a step."""
-    target = {
-        "write_stored": "nucleus.prediction.results.write_stored",
-        "replace": "nucleus.prediction.results.os.replace",
-        "manifest": "nucleus.prediction.manifest.write_note",
-        "inside": "nucleus.images.writing.cv2.imwrite",
-    }[step]
-    module, _, name = target.rpartition(".")
-    return f"""
-import importlib, os, signal, sys
-import nucleus.prediction.results, nucleus.prediction.manifest, nucleus.images.writing
+# Functions at whose n-th call a run kills itself, and their modules.
+STEPS = {
+    "record": ("nucleus.prediction.results", "write_stored"),
+    "move": ("nucleus.prediction.results.os", "replace"),
+    "manifest": ("nucleus.prediction.manifest", "write_note"),
+    "picture": ("nucleus.images.writing.cv2", "imwrite"),
+}
+SCRIPT = """
+import operator, os, signal, sys
+import nucleus.images.writing
+import nucleus.prediction.results
 from nucleus import cli
-parts = {module!r}.split(".")
-owner = sys.modules[".".join(parts[:3])]
-for part in parts[3:]:
-    owner = getattr(owner, part)
-do, left = getattr(owner, {name!r}), [{count}]
-def do_or_die(*arguments, **options):
-    if "step" != "replace" and not left[0]:
+
+place, name, count, *arguments = sys.argv[1:]
+owner, left = operator.attrgetter(place.removeprefix("nucleus."))(nucleus), [int(count)]
+do = getattr(owner, name)
+
+def do_or_die(*given, **options):
+    if not left[0]:
         os.kill(os.getpid(), signal.SIGKILL)
     left[0] -= 1
-    return do(*arguments, **options)
-setattr(owner, {name!r}, do_or_die)
-cli.main(["detect", {CLASSICAL!r}, {str(images)!r}{', "--overwrite"' if overwrite else ""}])
+    return do(*given, **options)
+
+setattr(owner, name, do_or_die)
+cli.main(arguments)
 """
 
 
-def kill(*arguments, **options):
-    done = subprocess.run([sys.executable, "-c", kill_script(*arguments, **options)], capture_output=True, check=False)
+def kill(images, step, count, *options):
+    """Runs the command until it is about to do a step for the (count + 1)-th time."""
+    arguments = [*STEPS[step], str(count), "detect", CLASSICAL, str(images), *options]
+    done = subprocess.run([sys.executable, "-c", SCRIPT, *arguments], capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
 
 
 @pytest.mark.parametrize(
-    ("step", "count"),
-    [("write_stored", 3), ("replace", 0), ("replace", 7), ("replace", 17), ("manifest", 1), ("inside", 9)],
+    ("step", "count"), [("record", 3), ("move", 11), ("move", 12), ("move", 43), ("manifest", 1), ("picture", 9)]
 )
 def test_a_killed_run_is_resumed_to_what_an_undisturbed_one_writes(images, output, undisturbed, step, count):
     kill(images, step, count)
@@ -255,20 +252,17 @@ def test_a_killed_run_is_resumed_to_what_an_undisturbed_one_writes(images, outpu
     assert not left and not (output / ".nucleus" / "new").exists()
 
 
-@pytest.mark.parametrize(("step", "count"), [("replace", 7), ("replace", 17), ("write_stored", 0)])
+@pytest.mark.parametrize(("step", "count"), [("move", 20), ("move", 43), ("record", 0)])
 def test_a_killed_run_is_replaced_without_a_trace(images, output, undisturbed, step, count):
     assert detect(images, "--label-format=tif") == 0
-    kill(images, step, count, overwrite=True)
+    kill(images, step, count, "--overwrite")
     assert detect(images, "--overwrite") == 0
     require_equal(output, undisturbed)
 
 
 def test_finished_images_are_not_predicted_again(images, output, undisturbed, monkeypatch, capsys):
-    kill(images, "write_stored", 5)
+    kill(images, "record", 5)
     seen = []
-    from nucleus.models.classical.model import ClassicalModel
-
-    monkeypatch.setattr(results_module, "read_stored", results_module.read_stored)
     find = ClassicalModel._predict
     monkeypatch.setattr(ClassicalModel, "_predict", lambda self, given: seen.extend(given) or find(self, given))
     monkeypatch.setattr("nucleus.prediction.chunks.CHUNK_IMAGES", 2)
@@ -311,8 +305,6 @@ def test_another_model_or_other_settings_are_not_resumed(images, output, capsys,
     assert detect(images) == 0
     before = content(output)
     assert detect(images, "--resume", *options) == 1
-    import re
-
     assert re.search(cause, capsys.readouterr().err)
     assert content(output) == before and read_manifest(output).state == COMPLETE
 
@@ -344,7 +336,7 @@ def test_another_network_with_the_same_settings_is_not_resumed(tiny_weights, ima
 
 
 def test_damaged_records_are_no_tracebacks(images, output, undisturbed, capsys):
-    kill(images, "write_stored", 5)
+    kill(images, "record", 5)
     stored = sorted((output / ".nucleus" / "images").iterdir())
     stored[0].write_bytes(b"PK\x03\x04 no archive")
     stored[1].write_bytes(stored[1].read_bytes()[:-40])
@@ -373,11 +365,9 @@ def test_an_interrupted_run_has_tables_of_what_was_done_and_is_resumed(tmp_path,
             raise KeyboardInterrupt
         return (image[..., 0] > 0).astype(np.int32), np.ones(1, np.float32)
 
-    import nucleus.prediction.chunks as chunks
-
     find.interrupt = True
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chunks, "CHUNK_IMAGES", 1)
+        patch.setattr("nucleus.prediction.chunks.CHUNK_IMAGES", 1)
         with pytest.raises(KeyboardInterrupt):
             nucleus.detect_images(tmp_path / "in", model=fake_model(find), progress=False)
     output = tmp_path / "in_nuclei"
