@@ -28,7 +28,7 @@ from nucleus.prediction.chunks import (
     read_chunks,
 )
 from nucleus.prediction.manifest import program
-from nucleus.prediction.results import Results
+from nucleus.prediction.results import Results, identify
 from nucleus.prediction.writers import Record, Writer, default_formats, open_writers
 
 # Errors of the system that are a single image's, such as a name that is too long for a file's.
@@ -224,6 +224,7 @@ class _Writing:
             record = self._make(item)
             # Measured before any writer has the image.
             nuclei = len(record.nuclei)
+            about = {} if item.done else {**identify(item.file), "nuclei": nuclei}
         except Exception as error:
             item.error = error
             return
@@ -238,7 +239,7 @@ class _Writing:
             for writer in taken:
                 writer.drop(record)
             return
-        self._results.commit(item.id, item.prediction, nuclei)
+        self._results.commit(item.id, item.prediction, about)
         self.done.images += 1
         self.done.nuclei += nuclei
         self.done.resumed += item.done

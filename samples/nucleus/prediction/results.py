@@ -8,6 +8,7 @@ files at once, as the manifest, which names all images, is not written anew for 
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import shutil
@@ -125,19 +126,26 @@ class Results:
             infos: Entries of `NucleusDataset.image_info`.
 
         Raises:
-            ProvenanceError: The folder's run had other facts, or an image that it finished is missing or has changed.
+            ProvenanceError: The folder's run had other facts, or an image that it finished is missing or has changed;
+                or an image to read is one of the files that are to be replaced.
         """
         self._manifest = Manifest(as_json(dict(facts)))
         for info in infos:
             self._manifest.images[info["id"]] = {"file": str(info["path"]), "state": WAITING}
-        if not self._resume or self._old is None:
+        if self._old is None:
+            return
+        known, self._own = self._recorded(self._old)
+        if not self._resume:
+            replaced = {(self.folder / file).resolve() for file in self._own}
+            read = next((info["path"] for info in infos if Path(info["path"]).resolve() in replaced), None)
+            if read is not None:
+                raise ProvenanceError(f"{read}: is an image to read, and would be removed. Choose another folder.")
             return
         require_same(self.folder / MANIFEST_FILE, "settings", self._old.facts, self._manifest.facts)
-        for path in sorted(self._images.glob(f"*{SUFFIX}")):
-            stored = read_stored(path, nuclei=False)
+        for image_id, stored in known.items():
             if stored is not None:
-                self._require_unchanged(path.name.removesuffix(SUFFIX), stored.about)
-                self._note_done(path.name.removesuffix(SUFFIX), stored.about, stored.files)
+                self._require_unchanged(image_id, stored.about)
+                self._note_done(image_id, stored.about, stored.files)
 
     def is_done(self, image_id: str) -> bool:
         """Returns whether an image was finished, in this run or in the one that it resumes."""
@@ -154,13 +162,14 @@ class Results:
         stored = read_stored(self._path(image_id))
         return None if stored is None else stored.prediction
 
-    def commit(self, image_id: str, prediction: Prediction | None, nuclei: int) -> None:
+    def commit(self, image_id: str, prediction: Prediction | None, about: Mapping[str, Any]) -> None:
         """Records an image as finished, and moves its staged files into place.
 
         Args:
             image_id: Name of the image.
             prediction: Its nuclei.
-            nuclei: Number of its nuclei.
+            about: What `identify` returned of its file, and the number of its `nuclei`; not used of an image that is
+                done.
 
         Raises:
             ProvenanceError: A file of another origin is in the way.
@@ -170,7 +179,6 @@ class Results:
         files = self._staged()
         image = self._manifest.images[image_id]
         if not self.is_done(image_id) or image["files"] != files:
-            about = {**_content(Path(image["file"])), "nuclei": nuclei}
             write_stored(self._path(image_id), Stored(about, files, prediction if self._keep else None))
             self._note_done(image_id, about, files)
         self._place(files)
@@ -250,7 +258,6 @@ class Results:
             self._clear(self._old)
         elif self._old is not None:
             self._manifest.files = self._old.files
-            self._own.update(self._old.files)
         self._write()
         # Tables of an interrupted run are those of fewer images.
         for file in self._manifest.files:
@@ -262,17 +269,34 @@ class Results:
         """Removes the results of another run; killed meanwhile, what is left still belongs to that run."""
         old.state = CLEARING
         old.write(self.folder)
-        stored = {path: read_stored(path, nuclei=False) for path in self._images.glob(f"*{SUFFIX}")}
-        files = [*old.every_file, *(file for known in stored.values() if known is not None for file in known.files)]
+        known, files = self._recorded(old)
         for file in files:
             path = self.folder / file
             if path.parent.resolve().is_relative_to(self.folder.resolve()):
                 path.unlink(missing_ok=True)
-        for folder in {self.folder / file for file in files for file in Path(file).parents[:-1]}:
+        for folder in sorted(
+            {self.folder / parent for file in files for parent in Path(file).parents[:-1]}, reverse=True
+        ):
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
-        for path in stored:
-            path.unlink(missing_ok=True)
+        for image_id in known:
+            self._path(image_id).unlink(missing_ok=True)
+        self._own = set()
+
+    def _recorded(self, old: Manifest) -> tuple[dict[str, Stored | None], set[str]]:
+        """Returns what is known of the images that a run finished, by their ids, and the names of all its files."""
+        known = {
+            path.name.removesuffix(SUFFIX): read_stored(path, nuclei=False)
+            for path in sorted(self._images.glob(f"*{SUFFIX}"))
+        }
+        files = {*old.every_file, *(file for stored in known.values() if stored is not None for file in stored.files)}
+        for image_id, stored in known.items():
+            if stored is None:
+                # Its record is damaged, and the manifest may be older.
+                for folder in {Path(file).parent for file in files} - {Path()}:
+                    found = (self.folder / folder).glob(f"{glob.escape(image_id)}.*")
+                    files.update(path.relative_to(self.folder).as_posix() for path in found)
+        return known, files
 
     def _staged(self) -> list[str]:
         """Returns the staged files, relative to the folder, and makes sure that they are in nobody's way."""
@@ -333,7 +357,16 @@ class Results:
         self._due = end + (end - start) / _MANIFEST_SHARE
 
 
-def _content(file: Path) -> dict[str, Any]:
+def identify(file: str | os.PathLike) -> dict[str, Any]:
+    """Returns what tells whether an image's file is the same later: its name, size, time of change and SHA-256.
+
+    Args:
+        file: The file.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    file = Path(file)
     status = file.stat()
     return {"file": str(file), "size": status.st_size, "modified": status.st_mtime_ns, "sha256": _digest(file)}
 

@@ -179,6 +179,14 @@ def test_an_image_that_one_format_cannot_hold_fails_alone_and_leaves_nothing(tmp
     assert recorded(run.output) == sorted(content(run.output)) and len(content(run.output)) == 7
 
 
+def test_results_are_not_replaced_by_those_of_their_own_pictures(images, output, capsys):
+    assert detect(images) == 0
+    before = content(output)
+    assert detect(output / "overlays", f"--output={output}", "--overwrite") == 1
+    assert "is an image to read, and would be removed" in capsys.readouterr().err
+    assert content(output) == before
+
+
 # ---- Kills and resumption ----------------------------------------------------------------------------------
 
 
@@ -419,18 +427,54 @@ def test_a_full_disk_names_the_file_that_was_meant_and_the_run_is_resumed(
     require_equal(output, undisturbed)
 
 
-@pytest.mark.parametrize("delay", [0.25, 0.6, 1.0, 1.6, 2.4])
+@pytest.mark.parametrize("delay", [0.05, 0.3, 0.7, 1.2, 2])
 def test_ctrl_c_is_one_line_at_any_moment(images, output, undisturbed, delay):
-    command = [sys.executable, "-m", "nucleus", "detect", str(images), CLASSICAL]
+    """While the program is imported, models are built, images predicted and tables written."""
+    script = "import sys; from nucleus.start import main; print('up', flush=True); sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", script, "detect", str(images), CLASSICAL]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"up\n"
         time.sleep(delay)
         process.send_signal(signal.SIGINT)
         out, errors = process.communicate(timeout=60)
-    lines = [line for line in errors.decode().splitlines() if "image/s" not in line and "it/s" not in line]
     if process.returncode == 0:
         assert b"8 images" in out, "it had finished before"
-        return
-    assert process.returncode == 130, errors
-    assert "Traceback" not in errors.decode() and errors.decode().count("nucleus: interrupted") == 1, lines
-    assert detect(images, "--resume") == 0
+    else:
+        assert process.returncode == 130, errors
+        assert b"Traceback" not in errors and errors.count(b"nucleus: interrupted") == 1, errors
+        assert detect(images, "--resume") == 0
     require_equal(output, undisturbed)
+
+
+def test_an_interruption_that_a_library_swallows_or_renames_still_ends_with_one_line(tmp_path):
+    """As when Ctrl-C comes in a destructor, or in code that turns every exception into its own."""
+    script = """
+import os, signal, sys
+from nucleus import cli, start
+
+class Left:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(9):
+            pass
+
+def swallow(_):
+    left = Left()
+    del left
+    import time
+    time.sleep(20)
+
+def rename(_):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(9):
+            pass
+    except BaseException as error:
+        raise ImportError("no such library") from error
+
+cli.main = {"swallow": swallow, "rename": rename}[sys.argv[1]]
+sys.exit(start.main([]))
+"""
+    for way in ("swallow", "rename"):
+        done = subprocess.run([sys.executable, "-c", script, way], capture_output=True, check=False, timeout=60)
+        assert (done.returncode, done.stderr) == (130, b"nucleus: interrupted\n"), way
