@@ -12,7 +12,7 @@ from nucleus.datasets.division import select_images
 from nucleus.datasets.source import ImageSource
 from nucleus.images.decoding import NO_CHOICE, Planes
 from nucleus.models.recipe import Recipe
-from nucleus.models.registry import DEFAULT_MODEL, ModelConfig, detection_config
+from nucleus.models.registry import ModelConfig, detection_config
 from nucleus.models.weights import choose_recipe, find_recipe, starting_weights, trained_weights
 from nucleus.quiet import import_keras
 from trainkit.files import require_writable
@@ -48,16 +48,15 @@ def wanted_config(args: argparse.Namespace, weights: Path | None) -> ModelConfig
     return detection_config(base_recipe(args, weights), dict(args.settings))
 
 
-def wanted_model(args: argparse.Namespace, default_model: str = DEFAULT_MODEL) -> tuple[Path | None, ModelConfig]:
+def wanted_model(args: argparse.Namespace) -> tuple[Path | None, ModelConfig]:
     """Returns the weights file of the model that is run, None where it has none, and its configuration.
 
     Keras is imported where the model needs it.
 
     Args:
         args: The parsed options of `options.add_configuration` and `options.add_trained`.
-        default_model: Kind of model if no option chooses one, a key of `NETWORKS`.
     """
-    weights = trained_weights(args.weights, args.logs, args.model, args.preset, _run_name(args), default_model)
+    weights = trained_weights(args.weights, args.logs, args.model, args.preset, _run_name(args))
     if weights is not None:
         import_keras()
     return weights, wanted_config(args, weights)

@@ -22,6 +22,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     options.add_planes(command)
     options.add_pixel_size(command)
     options.add_configuration(command)
+    options.add_scale(command)
     options.add_image_files(command)
     options.add_recursive(command)
     options.add_division(command, "without IMAGE: images of the dataset (default: stage1_test)", "without IMAGE:")

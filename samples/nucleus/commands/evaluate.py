@@ -24,6 +24,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     options.add_dataset(command)
     options.add_planes(command)
     options.add_configuration(command)
+    options.add_scale(command)
     options.add_division(
         command,
         "images to score on (default: val, or the images that the run of the weights held out as a fold)",

@@ -152,6 +152,46 @@ def add_configuration(command: argparse.ArgumentParser, models: Sequence[str] = 
     )
 
 
+def add_scale(command: argparse.ArgumentParser) -> None:
+    """Adds the options that choose how large images are shown to the model; they are added to those of --set."""
+    choice = command.add_mutually_exclusive_group()
+    choice.add_argument(
+        "--scale",
+        type=_scale,
+        action="append",
+        dest="settings",
+        metavar="F",
+        help="factor by which images are enlarged for the model, or below 1 reduced; auto finds it for every image "
+        "from the size of its nuclei (default: the model's, mostly auto)",
+    )
+    choice.add_argument(
+        "--diameter",
+        type=_diameter,
+        action="append",
+        dest="settings",
+        metavar="PX",
+        help="diameter of the nuclei in pixels, from which the factor follows (default: found for every image)",
+    )
+
+
+def _scale(text: str) -> tuple[str, float]:
+    return "SCALE", 0.0 if text == "auto" else _number_above_0(text)
+
+
+def _diameter(text: str) -> tuple[str, float]:
+    return "DIAMETER", _number_above_0(text)
+
+
+def _number_above_0(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"needs a number above 0. Received: {text!r}")
+    return number
+
+
 def add_image_files(command: argparse.ArgumentParser) -> None:
     """Adds positional arguments for image files outside of a data set."""
     command.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="image files, and folders of them")

@@ -15,6 +15,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     options.add_dataset(command)
     options.add_planes(command)
     options.add_configuration(command)
+    options.add_scale(command)
     options.add_division(
         command,
         "images with masks to score on (default: train, or the images that the run of the weights "
@@ -43,7 +44,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Searches the settings of a U-Net's post-processing or of a classical method; see `nucleus tune --help`."""
     output = output_folder(args, "tune")
-    weights, config = wanted_model(args, "unet")
+    weights, config = wanted_model(args)
     import pandas as pd
 
     from nucleus.models.loading import model_of

@@ -17,16 +17,34 @@ from nucleus.models.views import View
 from nucleus.models.voting import Found, merge_views
 
 
-class Prediction(NamedTuple):
-    """The nuclei of one image.
+class _Nuclei(NamedTuple):
+    labels: np.ndarray
+    scores: np.ndarray
+
+
+class Prediction(_Nuclei):
+    """The nuclei of one image: a tuple of labels and scores.
 
     Attributes:
         labels: int32 `[H, W]`, 0 background, 1..N one nucleus each.
         scores: float32 `[N]` in 0..1; `scores[k]` belongs to label k + 1.
+        scale: Factor of height and width at which the model was shown the image; see `nucleus.models.scale`.
+        diameter: Diameter in pixels of the image from which the scale was found; None where it was not looked for.
     """
 
-    labels: np.ndarray
-    scores: np.ndarray
+    scale: float = 1.0
+    diameter: float | None = None
+
+    def at_scale(self, scale: float, diameter: float | None) -> Prediction:
+        """Returns the same nuclei with the scale at which they were found.
+
+        Args:
+            scale: Factor of height and width at which the model was shown the image.
+            diameter: Diameter of the nuclei in pixels of the image; None if it is unknown.
+        """
+        noted = Prediction(*self)
+        noted.scale, noted.diameter = scale, diameter
+        return noted
 
 
 class NucleusModel(ABC):

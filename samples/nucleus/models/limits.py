@@ -1,4 +1,4 @@
-"""Limits on the number of nuclei: how a model reports that it may have found only part of them.
+"""Limits on the number and size of nuclei: how a model reports that it may have found only part of them.
 
 A model reports every limit that it reaches, whatever wraps the model, with the position of the image among those that
 it was given. The report goes to the innermost `watch_limits` around the call, such as that of the tiles, which then
@@ -39,10 +39,39 @@ class Limit(NamedTuple):
         )
 
 
-_reached: ContextVar[list[Limit] | None] = ContextVar("reached", default=None)
+class UnknownSize(NamedTuple):
+    """Nuclei of a size, at the scale at which the model was shown them, that it did not learn.
+
+    Attributes:
+        diameter: Diameter of the nuclei in pixels of the image; see `nucleus.models.scale.median_diameter`.
+        factor: Factor of height and width at which the model was shown the image.
+        known: Least and largest diameter in pixels of the nuclei that the model knows, at the scale it is shown.
+        index: Position of the image among those of the call.
+    """
+
+    diameter: float
+    factor: float
+    known: tuple[float, float]
+    index: int = 0
+
+    @property
+    def setting(self) -> str:
+        """Name of the setting."""
+        return "KNOWN_DIAMETERS"
+
+    def __str__(self) -> str:
+        least, largest = self.known
+        return (
+            f"nuclei of about {self.diameter:.1f} pixels across, shown to the model at {self.factor:g} times their "
+            f"size, are outside of what it learned ({least:g} to {largest:g} pixels). They may be missed or divided: "
+            "look at the overlay, and set the scale (--scale, --diameter) or take an image of another magnification."
+        )
 
 
-def report_limit(limit: Limit) -> None:
+_reached: ContextVar[list[Limit | UnknownSize] | None] = ContextVar("reached", default=None)
+
+
+def report_limit(limit: Limit | UnknownSize) -> None:
     """Reports a limit to the innermost `watch_limits`; outside of any, logs a warning.
 
     Args:
@@ -56,9 +85,9 @@ def report_limit(limit: Limit) -> None:
 
 
 @contextmanager
-def watch_limits() -> Iterator[list[Limit]]:
+def watch_limits() -> Iterator[list[Limit | UnknownSize]]:
     """Collects the limits that are reached inside a block, in a list that grows meanwhile."""
-    reached: list[Limit] = []
+    reached: list[Limit | UnknownSize] = []
     token = _reached.set(reached)
     try:
         yield reached
@@ -91,7 +120,7 @@ def warn_of_limits(*names: str) -> Iterator[None]:
     log_limits(reached, names)
 
 
-def log_limits(reached: Iterable[Limit], names: Sequence[str]) -> None:
+def log_limits(reached: Iterable[Limit | UnknownSize], names: Sequence[str]) -> None:
     """Logs one warning per image and setting.
 
     Args:

@@ -10,8 +10,8 @@ from typing import Any
 from nucleus.models.base import NucleusModel
 from nucleus.models.classical.model import ClassicalModel
 from nucleus.models.recipe import Recipe
-from nucleus.models.registry import DEFAULT_MODEL, MODELS, NETWORKS, ModelConfig, detection_config
-from nucleus.models.tiles import with_tiles
+from nucleus.models.registry import MODELS, NETWORKS, ModelConfig, detection_config
+from nucleus.models.scale import with_scale
 from nucleus.models.unet import UNetModel
 from nucleus.models.weights import (
     WeightsNotFoundError,
@@ -63,7 +63,7 @@ def load_model(
         raise ValueError("A configuration excludes preset and settings. Received: both.")
     name = None if source is None else os.fspath(source)
     if name is None or name in NETWORKS:
-        shipped = shipped_weights(name or DEFAULT_MODEL)
+        shipped = shipped_weights(name)
         return load_model(shipped, config, preset=preset, settings=settings, model_dir=model_dir)
     kind, _, named_preset = name.partition("/")
     if kind == ClassicalModel.kind:
@@ -79,7 +79,7 @@ def load_model(
     if path.suffix == ".keras":
         model = UNetModel.load_whole(path, model_dir)
         model.config.update(dict(settings or {}))
-        return with_tiles(model)
+        return with_scale(model)
     if config is None:
         recipe = choose_recipe(_require_recipe(path, preset), None, preset)
         config = detection_config(recipe, settings)
@@ -90,7 +90,7 @@ def load_model(
         raise ValueError(f"{path}: a {config.model_kind} has no weights.")
     if recipe is not None and recipe.model != config.model_kind:
         raise ValueError(f"{path}: the weights are those of a {recipe.model}, the configuration a {config.model_kind}.")
-    return with_tiles(NETWORKS[config.model_kind].load(path, recipe, config, model_dir))
+    return with_scale(NETWORKS[config.model_kind].load(path, recipe, config, model_dir))
 
 
 def model_of(weights: Path | None, config: ModelConfig) -> NucleusModel:
@@ -103,7 +103,7 @@ def model_of(weights: Path | None, config: ModelConfig) -> NucleusModel:
     Raises:
         ValueError: The file is another network's, or a network has no file.
     """
-    return with_tiles(bare_model(weights, config))
+    return with_scale(bare_model(weights, config))
 
 
 def bare_model(weights: Path | None, config: ModelConfig) -> NucleusModel:
@@ -134,7 +134,7 @@ def classical_model(
     preset = preset or ClassicalModel.default_preset
     if preset not in ClassicalModel.presets:
         raise ValueError(f"classical has no preset {preset!r}. Known: {', '.join(ClassicalModel.presets)}.")
-    return with_tiles(ClassicalModel(config, preset, settings))
+    return with_scale(ClassicalModel(config, preset, settings))
 
 
 def _weights_file(path: Path) -> Path:

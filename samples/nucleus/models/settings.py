@@ -66,7 +66,35 @@ class TileSettings(Settings):
             )
 
 
-class PredictionSettings(ViewSettings, TileSettings):
+class ScaleSettings(Settings):
+    """Scale: how large images are shown to a model; see `nucleus.models.scale` for how the scale is found."""
+
+    # Least, typical and largest diameter in pixels of the nuclei that the model knows. Empty: unknown, and images keep
+    # their size unless SCALE is set.
+    KNOWN_DIAMETERS = ()
+    # Factor of height and width at which the model is shown every image; 1 leaves images as they are. 0: found for
+    # every image from the diameter of its nuclei, or from DIAMETER.
+    SCALE = 0.0
+    # Diameter of the nuclei in pixels of the images, which are shown at the scale that brings it to the typical one of
+    # KNOWN_DIAMETERS. 0: unknown.
+    DIAMETER = 0.0
+
+    def validate(self) -> None:
+        """Checks the settings; see `Settings.validate`.
+
+        Raises:
+            SettingsError: A value is out of its range; the message names the attribute.
+        """
+        super().validate()
+        self.require_at_least(0, "SCALE", "DIAMETER")
+        if self.SCALE and self.DIAMETER:
+            raise SettingsError(f"SCALE and DIAMETER exclude each other. Received: {self.SCALE} and {self.DIAMETER}")
+        known = self.KNOWN_DIAMETERS
+        if len(known) and (len(known) != 3 or not 0 < known[0] <= known[1] <= known[2]):
+            raise SettingsError(f"KNOWN_DIAMETERS needs three rising numbers above 0, or none. Received: {known!r}")
+
+
+class PredictionSettings(ViewSettings, TileSettings, ScaleSettings):
     """Preprocessing of every image, its views and its tiles; in every configuration."""
 
     # Contrast limited adaptive histogram equalisation of the luminance, in training and in inference alike. Off

@@ -36,7 +36,6 @@ from tqdm import tqdm
 from nucleus.images.labels import bounding_boxes
 from nucleus.models.base import NucleusModel, Prediction
 from nucleus.models.limits import limits_of, report_limit, watch_limits
-from nucleus.models.tta import with_views
 from nucleus.models.wrapper import Wrapper
 
 # Steps from tile to tile are multiples of this where tiles are large enough, so that the cells of a network's feature
@@ -146,16 +145,6 @@ def tile_progress(show: bool = True) -> Iterator[None]:
         yield
     finally:
         _show_progress.reset(token)
-
-
-def with_tiles(model: NucleusModel) -> NucleusModel:
-    """Returns the model with the test-time augmentation and the tiles of its settings.
-
-    Args:
-        model: Any nucleus model.
-    """
-    augmented, config = with_views(model), model.config
-    return Tiles(augmented, config.TILE_SIZE, config.TILE_OVERLAP) if config.TILE_SIZE else augmented
 
 
 def divide(region: Region, side: int, overlap: int) -> list[Region]:

@@ -53,7 +53,7 @@ class View:
         Returns:
             `[h, w, C]` of the same type.
         """
-        height, width = self._scaled(image.shape[:2])
+        height, width = self.scaled(image.shape[:2])
         if (height, width) != image.shape[:2]:
             method = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR
             image = cv2.resize(image, (width, height), interpolation=method).reshape(height, width, -1)
@@ -91,7 +91,7 @@ class View:
                 image has a box without area.
             crops: N float32 arrays in 0..1 of the boxes' sizes, interpolated linearly if the view is scaled.
         """
-        scaled = self._scaled(shape)
+        scaled = self.scaled(shape)
         boxes = self._turn_boxes_back(np.asarray(boxes, np.int64).reshape(-1, 4), scaled)
         crops = [self._turn_back(np.asarray(crop, np.float32)) for crop in crops]
         if scaled != shape:
@@ -100,7 +100,8 @@ class View:
             crops = [crop for _, crop in restored]
         return boxes, crops
 
-    def _scaled(self, shape: tuple[int, ...]) -> tuple[int, int]:
+    def scaled(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Returns the (height, width) of the view, before rotation, of an image `[H, W, ...]` of some shape."""
         height, width = (max(1, round(side * self.scale)) for side in shape)
         return height, width
 

@@ -13,8 +13,9 @@ from nucleus.models.registry import DEFAULT_MODEL, MODELS, NETWORKS, last_checkp
 from nucleus.models.settings import ApplicationSettings
 
 LAST = "last"
-# Default weights of each kind, among the shipped ones.
-_SHIPPED = {"mask_rcnn": "nucleus_small.h5", "unet": "nucleus_unet.h5"}
+# Default weights of each kind, among the shipped ones, and the kind whose weights are taken where none is named.
+_SHIPPED = {"mask_rcnn": "nucleus_small.h5", "unet": "nucleus_light.h5"}
+_DEFAULT = "unet"
 
 
 class WeightsNotFoundError(ValueError):
@@ -81,18 +82,20 @@ def choose_recipe(found: Recipe | None, model: str | None = None, preset: str | 
     return Recipe(preset, model=wanted or candidates[0])
 
 
-def shipped_weights(model: str = DEFAULT_MODEL) -> Path:
+def shipped_weights(model: str | None = None) -> Path:
     """Returns the trained weights that come with the project, in the checkout or in the installed package.
 
     Args:
-        model: Name in `nucleus.models.registry.NETWORKS`, for the default weights of that kind.
+        model: Name in `nucleus.models.registry.NETWORKS`, for the default weights of that kind; by default the best.
 
     Raises:
         WeightsNotFoundError: The file is missing.
     """
-    path = _shipped_folder() / _SHIPPED[model]
+    path = _shipped_folder() / _SHIPPED[model or _DEFAULT]
     if not path.is_file():
-        raise WeightsNotFoundError(f"{path}: the shipped weights of a {model} are missing. Name yours: --weights=PATH.")
+        raise WeightsNotFoundError(
+            f"{path}: the shipped weights of a {model or _DEFAULT} are missing. Name yours: --weights=PATH."
+        )
     return path
 
 
@@ -153,7 +156,6 @@ def trained_weights(
     model: str | None = None,
     preset: str | None = None,
     name: str | None = None,
-    default_model: str = DEFAULT_MODEL,
 ) -> Path | None:
     """Returns the file of a trained model.
 
@@ -163,7 +165,6 @@ def trained_weights(
         model: Name of the requested model; None for any.
         preset: Name of the requested preset; None for any.
         name: NAME of the run's configuration; None for the application's.
-        default_model: Model whose shipped weights are the default.
 
     Returns:
         The file; None if the requested model or preset has no weights.
@@ -177,7 +178,7 @@ def trained_weights(
             raise ValueError(f"{chosen} has no weights. Received: --weights={weights}")
         return None
     if weights is None:
-        return shipped_weights(model or default_model)
+        return shipped_weights(model)
     return last_weights(model_dir, model, name) if weights == LAST else existing_file(weights)
 
 

@@ -165,7 +165,7 @@ def predict_singly(find: Callable[[str, np.ndarray], Prediction]) -> Predict:
                 continue
             try:
                 with warn_of_limits(item.file):
-                    item.prediction = Prediction(*find(item.id, item.image))
+                    item.prediction = find(item.id, item.image)
             except Exception as error:
                 _log.debug("%s", item.file, exc_info=error)
                 item.error = error

@@ -48,8 +48,10 @@ def write_stored(path: Path, stored: Stored) -> None:
     Raises:
         OSError: The file cannot be written.
     """
-    arrays = {} if stored.prediction is None else stored.prediction._asdict()
-    known = json.dumps({"about": dict(stored.about), "files": list(stored.files)})
+    found, arrays, scale = stored.prediction, {}, None
+    if found is not None:
+        arrays, scale = {"labels": found.labels, "scores": found.scores}, [found.scale, found.diameter]
+    known = json.dumps({"about": dict(stored.about), "files": list(stored.files), "scale": scale})
     with atomic_path(path) as temporary:
         np.savez_compressed(temporary, about=np.frombuffer(known.encode(), np.uint8), **arrays)
 
@@ -68,7 +70,11 @@ def read_stored(path: Path, nuclei: bool = True) -> Stored | None:
         with np.load(path, allow_pickle=False) as arrays:
             known = json.loads(arrays["about"].tobytes())
             about, files = dict(known["about"]), list(known["files"])
-            prediction = Prediction(arrays["labels"], arrays["scores"]) if nuclei and "labels" in arrays else None
+            prediction = None
+            if nuclei and "labels" in arrays:
+                factor, diameter = known["scale"]
+                prediction = Prediction(arrays["labels"], arrays["scores"])
+                prediction = prediction.at_scale(float(factor), None if diameter is None else float(diameter))
     except _DAMAGED:
         return None
     if not all(map(is_inside, files)) or (prediction is not None and not _fits(prediction)):

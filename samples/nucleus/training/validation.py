@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.evaluation.evaluation import evaluate
 from nucleus.models.network import NetworkModel
-from nucleus.models.tiles import with_tiles
+from nucleus.models.scale import with_scale
 
 if TYPE_CHECKING:
     import keras
@@ -30,7 +30,7 @@ def validation_callbacks(model: NetworkModel, val: NucleusDataset) -> list[keras
     every = model.training_config.EVALUATE_EVERY
     if not every:
         return []
-    watched = with_tiles(model)
+    watched = with_scale(model)
 
     def score() -> dict[str, float]:
         return evaluate(watched, val, progress=False)[_WATCHED].mean().to_dict()

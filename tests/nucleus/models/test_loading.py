@@ -47,7 +47,7 @@ def shipped(tiny_weights, tmp_path, monkeypatch):
     monkeypatch.setattr(weights_module, "_shipped_folder", lambda: tmp_path)
 
 
-@pytest.mark.parametrize(("source", "kind"), [(None, "mask_rcnn"), ("mask_rcnn", "mask_rcnn"), ("unet", "unet")])
+@pytest.mark.parametrize(("source", "kind"), [(None, "unet"), ("mask_rcnn", "mask_rcnn"), ("unet", "unet")])
 def test_nothing_and_the_name_of_a_network_mean_what_is_shipped(tiny_weights, shipped, source, kind):
     model = load_model(source)
     assert type(bare(model)) is KINDS[kind] and bare(model).recipe == Recipe("tiny", {"CLAHE": True, "SEED": 3}, kind)

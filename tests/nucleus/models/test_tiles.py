@@ -16,8 +16,9 @@ from nucleus.images.reading import read_image
 from nucleus.models.limits import Limit, report_limit, warn_of_limits, watch_limits
 from nucleus.models.loading import classical_model, load_model
 from nucleus.models.registry import make_config
+from nucleus.models.scale import with_scale
 from nucleus.models.settings import PredictionSettings
-from nucleus.models.tiles import Tiles, divide, with_tiles
+from nucleus.models.tiles import Tiles, divide
 from nucleus.models.tta import TestTimeAugmentation
 from nucleus.models.views import make_views
 from nucleus.prediction.detection import detect
@@ -220,7 +221,7 @@ def test_views_are_taken_of_every_tile(fake_model, blobs):
         return read_code(image)
 
     settings = PredictionSettings().update({"TEST_TIME_AUGMENTATION": "flips", "TILE_SIZE": 64, "TILE_OVERLAP": 30})
-    model = with_tiles(fake_model(find, settings))
+    model = with_scale(fake_model(find, settings))
     assert type(model) is Tiles and type(model.model) is TestTimeAugmentation
     (found,) = model.predict(coded(truth))
     assert same_nuclei(found.labels, truth) and max(shapes) <= (64, 64)

@@ -11,6 +11,7 @@ import pytest
 from nucleus.images.decoding import RawImage
 from nucleus.images.labels import rle_decode
 from nucleus.measurement import measure
+from nucleus.models.base import Prediction
 from nucleus.prediction.detection import detect, write_detections
 from nucleus.prediction.inputs import collect_images
 from nucleus.prediction.writers import Record, open_writers
@@ -135,7 +136,7 @@ def test_an_interrupted_run_leaves_the_tables_of_what_was_done(tmp_path, write_s
             raise ValueError("too dark")
         if name == "c":
             raise KeyboardInterrupt
-        return (image[..., 0] > 0).astype(np.int32), np.ones(1, np.float32)
+        return Prediction((image[..., 0] > 0).astype(np.int32), np.ones(1, np.float32))
 
     with pytest.raises(KeyboardInterrupt):
         write_detections(find, dataset, tmp_path / "out", progress=False)

@@ -29,7 +29,7 @@ from nucleus.experiments.comparison.summary import about, notes, title
 from nucleus.experiments.comparison.table import CSV_FILE, MARKDOWN_FILE, write_table
 from nucleus.models.base import NucleusModel
 from nucleus.models.loading import bare_model
-from nucleus.models.tiles import with_tiles
+from nucleus.models.scale import with_scale
 from nucleus.prediction.detection import DetectionRun, detect, write_detections
 from nucleus.prediction.folders import PredictionFolder
 from nucleus.prediction.results import Results
@@ -263,7 +263,7 @@ class _Model:
     def in_views(self, views: str) -> NucleusModel:
         """Returns the model with these views of each image."""
         self._bare.config.update({"TEST_TIME_AUGMENTATION": views})
-        return with_tiles(self._bare)
+        return with_scale(self._bare)
 
     @cached_property
     def _bare(self) -> NucleusModel:

@@ -12,7 +12,7 @@ from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.evaluation.scores import average_precision
 from nucleus.models.base import NucleusModel
 from nucleus.models.classical.config import ClassicalConfig
-from nucleus.models.tiles import with_tiles
+from nucleus.models.scale import with_scale
 from trainkit.search import TuningReport, search_settings
 from trainkit.settings import SettingsError
 
@@ -69,7 +69,7 @@ def tune(
     with tqdm(desc="tune", unit="image", disable=not progress) as bar:
 
         def score(settings: dict[str, Any]) -> list[float]:
-            model = with_tiles(make_model(_changed(config, settings)))
+            model = with_scale(make_model(_changed(config, settings)))
             scores = []
             for image, truth in images:
                 scores.append(float(average_precision(truth, model.predict(image)[0].labels)))
