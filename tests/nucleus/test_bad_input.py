@@ -104,6 +104,7 @@ def test_an_interrupted_run_keeps_the_tables_of_what_was_done(tmp_path, monkeypa
         return (image[..., 0] > 0).astype(np.int32), np.ones(1, np.float32)
 
     monkeypatch.setattr(MaskRCNNModel, "load", lambda *_: fake_model(interrupt))
+    monkeypatch.setattr("nucleus.prediction.chunks.CHUNK_IMAGES", 1)
     weights = tmp_path / "model.h5"
     weights.touch()
     write_squares("in/a.png", (2, 2))

@@ -14,8 +14,9 @@ from nucleus.models.limits import log_limits, warn_of_limits, watch_limits
 
 _log = logging.getLogger(__name__)
 
-# Most images of a chunk, and pixels in them: enough for a network's batches of several sizes. A larger image is alone.
-CHUNK_IMAGES = 16
+# Most images of a chunk, and pixels in them: enough for a network's batches, and little to lose where a run is killed.
+# A larger image is alone.
+CHUNK_IMAGES = 8
 CHUNK_PIXELS = 4 * 2**20
 
 
@@ -88,6 +89,11 @@ def read_chunks(items: Iterable[Item], load: Callable[[int], np.ndarray]) -> Ite
             chunk, held = [], 0
         chunk.append(item)
         held += item.pixels
+        # A full chunk does not wait for the next image, beside which it would be in memory.
+        del item
+        if held >= CHUNK_PIXELS:
+            yield chunk
+            chunk, held = [], 0
     if chunk:
         yield chunk
 

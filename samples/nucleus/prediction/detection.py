@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -174,6 +175,8 @@ class _Writing:
     def __init__(self, results: Results, writers: Sequence[Writer], make: Callable[[Item], Record], bar: tqdm) -> None:
         self.done = DetectionRun(results.folder)
         self._results, self._writers, self._make, self._bar = results, writers, make, bar
+        # A second Ctrl-C may end the wait for the thread that writes: it must do nothing more then.
+        self._lock, self._ended = threading.Lock(), False
 
     def run(self, predict: Predict, dataset: NucleusDataset) -> DetectionRun:
         """Predicts and writes all images; see `write_records`."""
@@ -182,7 +185,13 @@ class _Writing:
             with ThreadPoolExecutor(1, "write") as pool:
                 written: Future[None] | None = None
                 for chunk in read_ahead(read_chunks(self._items(dataset), dataset.load_image)):
-                    predict(chunk)
+                    try:
+                        predict(chunk)
+                    except BaseException:
+                        # Those of its images that are predicted need not be predicted again.
+                        chunk[:] = [item for item in chunk if item.prediction is not None]
+                        pool.submit(self._write, chunk)
+                        raise
                     if written is not None:
                         written.result()
                     written = pool.submit(self._write, chunk)
@@ -192,7 +201,7 @@ class _Writing:
                     written.result()
         except BaseException:
             # An error in writing the tables is not what ended the run.
-            with suppress(OSError):
+            with suppress(OSError, ValueError):
                 self._finish(complete=False)
             raise
         self._finish(complete=True)
@@ -209,12 +218,15 @@ class _Writing:
         """Writes the images of a chunk, and lets go of each when it is written."""
         while chunk:
             item = chunk.pop(0)
-            if item.error is None:
-                self._record(item)
-            if item.error is not None:
-                message = self._results.named(item.explain())
-                self._results.fail(item.id, message)
-                self.done.failures.append(message)
+            with self._lock:
+                if self._ended:
+                    return
+                if item.error is None:
+                    self._record(item)
+                if item.error is not None:
+                    message = self._results.named(item.explain())
+                    self._results.fail(item.id, message)
+                    self.done.failures.append(message)
             self._bar.update()
 
     def _record(self, item: Item) -> None:
@@ -245,12 +257,14 @@ class _Writing:
         self.done.resumed += item.done
 
     def _finish(self, complete: bool) -> None:
-        try:
-            for writer in self._writers:
-                writer.close()
-        except OSError as error:
-            raise self._named(error) from error
-        self._results.finish(complete)
+        with self._lock:
+            self._ended = True
+            try:
+                for writer in self._writers:
+                    writer.close()
+            except OSError as error:
+                raise self._named(error) from error
+            self._results.finish(complete)
 
     def _named(self, error: OSError) -> OSError:
         """Returns an error of a staged file as one of the file that was meant."""

@@ -77,6 +77,8 @@ class Results:
         self._old: Manifest | None = None
         self._manifest = Manifest({})
         self._own: set[str] = set()
+        # Images of the run that is resumed whose rows are not in this run's tables yet.
+        self._missing: set[str] = set()
         self._begun = False
         self._due = 0.0
 
@@ -146,6 +148,7 @@ class Results:
             if stored is not None:
                 self._require_unchanged(image_id, stored.about)
                 self._note_done(image_id, stored.about, stored.files)
+                self._missing.add(image_id)
 
     def is_done(self, image_id: str) -> bool:
         """Returns whether an image was finished, in this run or in the one that it resumes."""
@@ -182,6 +185,7 @@ class Results:
             write_stored(self._path(image_id), Stored(about, files, prediction if self._keep else None))
             self._note_done(image_id, about, files)
         self._place(files)
+        self._missing.discard(image_id)
         self._write(force=False)
 
     def fail(self, image_id: str, error: str) -> None:
@@ -198,10 +202,14 @@ class Results:
             self._begin()
             for path in (*(self.folder / file for file in image["files"]), self._path(image_id)):
                 path.unlink(missing_ok=True)
+            self._missing.discard(image_id)
         self._manifest.images[image_id] = {"file": image["file"], "state": FAILED, "error": self.named(error)}
 
     def finish(self, complete: bool) -> None:
         """Moves the staged tables into place and records the run as finished.
+
+        Where a resumed run is stopped before it has come to all images that were finished before, the tables would lack
+        them: there are none then, as after a kill, until it is resumed again.
 
         Args:
             complete: False for a run that was stopped before its last image.
@@ -211,6 +219,9 @@ class Results:
             OSError: A file cannot be written or moved.
         """
         if not self._begun:
+            return
+        if self._missing:
+            self._write()
             return
         self._manifest.files = self._staged()
         self._write()

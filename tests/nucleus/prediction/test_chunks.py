@@ -60,13 +60,14 @@ class Counting:
 
 def test_images_go_through_the_model_in_bounded_chunks(crops, threshold_model, tmp_path, monkeypatch):
     counting = Counting(threshold_model, monkeypatch)
+    monkeypatch.setattr(chunks, "CHUNK_IMAGES", 16)
     nucleus.detect_images(crops, tmp_path / "a", threshold_model, progress=False)
     monkeypatch.setattr(chunks, "CHUNK_IMAGES", 5)
     nucleus.detect_images(crops, tmp_path / "b", threshold_model, progress=False)
     monkeypatch.setattr(chunks, "CHUNK_PIXELS", 128 * 128 * 2)
     nucleus.detect_images(crops, tmp_path / "c", threshold_model, progress=False)
     assert counting.calls[:4] == [12, 5, 4, 3], "the broken image is one of its chunk"
-    assert sum(counting.calls[4:]) == 12 and max(counting.calls[4:]) <= 3
+    assert sum(counting.calls[4:]) == 12 and max(counting.calls[4:]) <= 4
 
 
 def test_the_division_into_chunks_does_not_depend_on_what_is_done():

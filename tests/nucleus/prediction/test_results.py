@@ -17,6 +17,7 @@ import nucleus
 from nucleus import cli
 from nucleus.datasets.provenance import ProvenanceError
 from nucleus.models.classical.model import ClassicalModel
+from nucleus.models.wrapper import Wrapper
 from nucleus.prediction.folders import PredictionFolder
 from nucleus.prediction.manifest import COMPLETE, INTERRUPTED, RUNNING, read_manifest
 from nucleus.prediction.results import Results
@@ -244,9 +245,7 @@ def kill(images, step, count, *options):
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
 
 
-@pytest.mark.parametrize(
-    ("step", "count"), [("record", 3), ("move", 11), ("move", 12), ("move", 43), ("manifest", 1), ("picture", 9)]
-)
+@pytest.mark.parametrize(("step", "count"), [("move", 11), ("move", 43), ("manifest", 1), ("picture", 9)])
 def test_a_killed_run_is_resumed_to_what_an_undisturbed_one_writes(images, output, undisturbed, step, count):
     kill(images, step, count)
     manifest = read_manifest(output)
@@ -260,7 +259,7 @@ def test_a_killed_run_is_resumed_to_what_an_undisturbed_one_writes(images, outpu
     assert not left and not (output / ".nucleus" / "new").exists()
 
 
-@pytest.mark.parametrize(("step", "count"), [("move", 20), ("move", 43), ("record", 0)])
+@pytest.mark.parametrize(("step", "count"), [("move", 20), ("move", 43)])
 def test_a_killed_run_is_replaced_without_a_trace(images, output, undisturbed, step, count):
     assert detect(images, "--label-format=tif") == 0
     kill(images, step, count, "--overwrite")
@@ -338,7 +337,11 @@ def test_another_network_with_the_same_settings_is_not_resumed(tiny_weights, ima
     model = nucleus.load_model(tiny_weights["unet"])
     image = min(images.iterdir())
     nucleus.detect_images(image, tmp_path / "out", model, progress=False)
-    model.network.keras_model.weights[0].assign_add(np.ones(model.network.keras_model.weights[0].shape) * 1e-3)
+    network = model
+    while isinstance(network, Wrapper):
+        network = network.model
+    kernel = network.network.keras_model.weights[0]
+    kernel.assign_add(np.full(kernel.shape, 1e-3))
     with pytest.raises(ProvenanceError, match=r"model\.weights|weights was"):
         nucleus.detect_images(image, tmp_path / "out", model, resume=True, progress=False)
 
@@ -388,6 +391,26 @@ def test_an_interrupted_run_has_tables_of_what_was_done_and_is_resumed(tmp_path,
     assert pd.read_csv(output / "images.csv")["ImageId"].tolist() == list("abcd")
 
 
+def test_a_resumed_run_that_is_interrupted_has_no_tables_of_a_part(images, output, undisturbed, monkeypatch):
+    kill(images, "record", 6)
+    monkeypatch.setattr("nucleus.prediction.chunks.CHUNK_IMAGES", 2)
+    commit, count = Results.commit, []
+
+    def interrupt(*arguments):
+        if len(count) == 3:
+            raise KeyboardInterrupt
+        count.append(commit(*arguments))
+
+    monkeypatch.setattr(Results, "commit", interrupt)
+    assert detect(images, "--resume") == 130
+    assert read_manifest(output).state == RUNNING
+    assert not any((output / table).exists() for table in TABLES)
+    assert len(list((output / "labels").iterdir())) == 6
+    monkeypatch.setattr(Results, "commit", commit)
+    assert detect(images, "--resume") == 0
+    require_equal(output, undisturbed)
+
+
 def test_resume_and_overwrite_exclude_each_other(tmp_path):
     with pytest.raises(ValueError, match="both"):
         Results(tmp_path, overwrite=True, resume=True)
@@ -427,7 +450,7 @@ def test_a_full_disk_names_the_file_that_was_meant_and_the_run_is_resumed(
     require_equal(output, undisturbed)
 
 
-@pytest.mark.parametrize("delay", [0.05, 0.3, 0.7, 1.2, 2])
+@pytest.mark.parametrize("delay", [0.1, 0.7, 1.5])
 def test_ctrl_c_is_one_line_at_any_moment(images, output, undisturbed, delay):
     """While the program is imported, models are built, images predicted and tables written."""
     script = "import sys; from nucleus.start import main; print('up', flush=True); sys.exit(main(sys.argv[1:]))"
