@@ -178,14 +178,15 @@ def test_only_crowded_images_of_a_batch_are_predicted_again(fake_model, monkeypa
     assert counting.calls == [6, 1]
 
 
-def test_scores_are_those_of_single_images(tiny_weights, monkeypatch):
+def test_scores_are_those_of_single_images(threshold_model, add_sample, rectangle, tmp_path, monkeypatch):
+    for number, name in enumerate("abcde"):
+        add_sample(name, [rectangle(1, 1, 5 + number, 5), rectangle(1, 7, 9, 12)])
     dataset = NucleusDataset()
-    dataset.load_nucleus(shipped_data(), "val")
+    dataset.load_nucleus(tmp_path, "all")
     dataset.prepare()
-    model = nucleus.load_model(tiny_weights["unet"])
-    together = evaluate_fully(KeptPredictions(ModelPredictions(model)), dataset, progress=False)
+    together = evaluate_fully(KeptPredictions(ModelPredictions(threshold_model)), dataset, progress=False)
     monkeypatch.setattr(chunks, "CHUNK_IMAGES", 1)
-    single = evaluate_fully(ModelPredictions(model), dataset, progress=False)
+    single = evaluate_fully(ModelPredictions(threshold_model), dataset, progress=False)
     assert together.images.equals(single.images) and together.summary.equals(single.summary)
 
 

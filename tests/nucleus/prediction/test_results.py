@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -159,21 +158,18 @@ def test_a_failed_image_is_in_the_manifest_and_not_in_the_tables(images, output,
     assert len(list((output / "labels").iterdir())) == 7
 
 
-def test_an_image_that_one_format_cannot_hold_fails_alone_and_leaves_nothing(tmp_path, fake_model, write_squares):
-    """A PNG numbers at most 65,535 nuclei; the other formats have taken the image by then, or take it after."""
+def test_an_image_that_one_format_cannot_hold_fails_alone_and_leaves_nothing(
+    tmp_path, threshold_model, write_squares, monkeypatch
+):
+    """A PNG numbers a limited number of nuclei; other formats have taken the image by then, or take it after."""
+    monkeypatch.setattr("nucleus.images.writing.HIGHEST_IN_16_BITS", 2)
     write_squares("in/a.png", (2, 2))
-    cv2.imwrite(str(tmp_path / "in" / "b.png"), np.full((300, 300), 90, np.uint8))
+    write_squares("in/b.png", (2, 2), (10, 10), (18, 18))
     write_squares("in/c.png", (2, 2))
-
-    def find(image):
-        if image.shape[0] == 300:
-            return np.arange(1, 90001, dtype=np.int32).reshape(300, 300), np.ones(90000, np.float32)
-        return (image[..., 0] > 0).astype(np.int32), np.ones(1, np.float32)
-
     formats = ("submission", "overlays", "png", "nuclei", "images")
-    run = nucleus.detect_images(tmp_path / "in", None, fake_model(find), formats=formats, progress=False)
+    run = nucleus.detect_images(tmp_path / "in", None, threshold_model, formats=formats, progress=False)
     (failure,) = run.failures
-    assert "65,535" in failure or "16-bit" in failure
+    assert "label 3 does not fit into a 16-bit PNG" in failure
     assert ".nucleus" not in failure and str(tmp_path / "in" / "b.png") in failure
     for table in TABLES:
         assert pd.read_csv(run.output / table)["ImageId"].tolist() == ["a", "c"]
