@@ -93,7 +93,7 @@ def measure(args: argparse.Namespace, side: int) -> dict[str, Any]:
 
 
 def _resident_mb() -> float:
-    """Returns the resident set of this process; where the system does not tell, the largest so far."""
+    """Returns the resident set of this process; the largest so far where the system does not report it."""
     status = Path("/proc/self/status")
     if not status.is_file():
         return peak_memory_mb()

@@ -12,8 +12,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from mrcnn import boxes
 from mrcnn.config import Config
+
+# Image shapes whose anchors are kept: those of training and of a detection in between. An image of 8000 x 8000 pixels
+# has 16 million anchors.
+_KEPT_SHAPES = 2
 
 
 def generate_anchors(
@@ -40,13 +43,50 @@ def generate_anchors(
         >>> generate_anchors(8, [1], shape=(1, 2), feature_stride=4, anchor_stride=1).tolist()
         [[-4.0, -4.0, 4.0, 4.0], [-4.0, 0.0, 4.0, 8.0]]
     """
+    anchors = np.empty((_count(scales, ratios, shape, anchor_stride), 4))
+    _fill(anchors, scales, ratios, shape, feature_stride, anchor_stride)
+    return anchors
+
+
+def _count(scales: float | Sequence[float], ratios: Sequence[float], shape: Sequence[int], anchor_stride: int) -> int:
+    """Counts the anchors of a feature map."""
+    rows, columns = (-(-int(side) // anchor_stride) for side in shape)
+    return rows * columns * len(ratios) * np.size(scales)
+
+
+def _fill(
+    anchors: np.ndarray,
+    scales: float | Sequence[float],
+    ratios: Sequence[float],
+    shape: Sequence[int],
+    feature_stride: int,
+    anchor_stride: int,
+    image_shape: tuple[int, int] | None = None,
+) -> None:
+    """Writes the anchors of a feature map, without intermediate arrays of their size.
+
+    Args:
+        anchors: `[rows * columns * ratios * scales, 4]` of any float dtype, to be written; edges are computed in
+            float64.
+        scales: Argument of `generate_anchors`.
+        ratios: Argument of `generate_anchors`.
+        shape: Argument of `generate_anchors`.
+        feature_stride: Argument of `generate_anchors`.
+        anchor_stride: Argument of `generate_anchors`.
+        image_shape: (height, width) of the image by which the anchors are normalised as `boxes.normalize` does it; None
+            leaves them in pixels.
+    """
     scales = np.atleast_1d(np.asarray(scales, dtype=np.float64))
     roots = np.sqrt(np.asarray(ratios, dtype=np.float64))[:, None]
-    half_sizes = 0.5 * np.stack([scales / roots, scales * roots], axis=-1).reshape(-1, 2)
-    rows = np.arange(0, shape[0], anchor_stride) * feature_stride
-    columns = np.arange(0, shape[1], anchor_stride) * feature_stride
-    centers = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)[:, :, None, :]
-    return np.concatenate([centers - half_sizes, centers + half_sizes], axis=-1).reshape(-1, 4)
+    half_heights, half_widths = (0.5 * sizes.ravel() for sizes in (scales / roots, scales * roots))
+    rows = np.arange(0, shape[0], anchor_stride) * float(feature_stride)
+    columns = np.arange(0, shape[1], anchor_stride) * float(feature_stride)
+    shift, height, width = (0.0, 1.0, 1.0) if image_shape is None else (1.0, *(side - 1.0 for side in image_shape))
+    grid = anchors.reshape(len(rows), len(columns), len(half_heights), 4)
+    grid[..., 0] = ((rows[:, None] - half_heights) / height)[:, None]
+    grid[..., 1] = ((columns[:, None] - half_widths) / width)[None]
+    grid[..., 2] = ((rows[:, None] + half_heights - shift) / height)[:, None]
+    grid[..., 3] = ((columns[:, None] + half_widths - shift) / width)[None]
 
 
 def generate_pyramid_anchors(
@@ -68,10 +108,27 @@ def generate_pyramid_anchors(
     Returns:
         float64 `[anchors, 4]` in pixels, level by level.
     """
-    levels = zip(scales, feature_shapes, feature_strides, strict=True)
-    return np.concatenate(
-        [generate_anchors(scale, ratios, shape, stride, anchor_stride) for scale, shape, stride in levels]
-    )
+    return _pyramid(None, np.float64, scales, ratios, feature_shapes, feature_strides, anchor_stride)
+
+
+def _pyramid(
+    image_shape: tuple[int, int] | None,
+    dtype: type,
+    scales: Sequence[float],
+    ratios: Sequence[float],
+    feature_shapes: Sequence[Sequence[int]],
+    feature_strides: Sequence[int],
+    anchor_stride: int,
+) -> np.ndarray:
+    """Generates the anchors of all pyramid levels in a dtype, in pixels or normalised by an image's shape."""
+    levels = list(zip(scales, feature_shapes, feature_strides, strict=True))
+    counts = [_count(scale, ratios, shape, anchor_stride) for scale, shape, _ in levels]
+    anchors = np.empty((sum(counts), 4), dtype)
+    start = 0
+    for count, (scale, shape, stride) in zip(counts, levels, strict=True):
+        _fill(anchors[start : start + count], scale, ratios, shape, stride, anchor_stride, image_shape)
+        start += count
+    return anchors
 
 
 def compute_backbone_shapes(config: Config, image_shape: Sequence[int]) -> np.ndarray:
@@ -110,7 +167,9 @@ def anchor_grid_shapes(config: Config, image_shape: Sequence[int]) -> list[tuple
 
 
 def pyramid_anchors(config: Config, image_shape: Sequence[int]) -> np.ndarray:
-    """Returns all anchors of an image in pixels.
+    """Returns all anchors of an image in pixels, for training.
+
+    The rules of training compare IoUs for equality, which needs float64; detection takes `normalized_anchors`.
 
     Args:
         config: Uses the RPN_ANCHOR_* settings, BACKBONE_STRIDES and those of the level sizes.
@@ -151,10 +210,9 @@ def _nested_tuple(values: Sequence | np.ndarray) -> tuple:
     return tuple(_nested_tuple(v) if np.ndim(v) else v for v in values)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=_KEPT_SHAPES)
 def _cached_anchors(shape: tuple[int, int] | None, *key: tuple) -> np.ndarray:
     """Returns the anchors in pixels, or normalised by an image's (height, width)."""
-    anchors = generate_pyramid_anchors(*key)
-    anchors = anchors if shape is None else boxes.normalize(anchors, shape)
+    anchors = _pyramid(shape, np.float64 if shape is None else np.float32, *key)
     anchors.flags.writeable = False
     return anchors

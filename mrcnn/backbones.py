@@ -20,8 +20,8 @@ class Backbone:
         build: Function `(image, stage5=True, train_bn=False) -> [C1, C2, C3, C4, C5]` in symbols of Keras. The image is
             `[B, H, W, C]`, H and W multiples of 64; the stages have strides 4, 4, 8, 16 and 32, sizes rounded up.
             `train_bn` is the configuration's TRAIN_BN.
-        imagenet: Name of its published weights in `trainkit.imagenet.NETWORKS`, None if there are none. Its layers are
-            then named as those of `resnet_graph` or as those in the file.
+        imagenet: Name of its published weights in `trainkit.imagenet.IMAGENET_NETWORKS`, None if there are none. Its
+            layers are then named as those of `resnet_graph` or as those in the file.
         stage_layers: Regular expressions over the names of the layers of stage 3, stage 4 and stage 5; by default the
             lineage's names, `res3a_branch2a`, `bn3a_branch2a`, …
     """

@@ -116,6 +116,7 @@ class Config(Settings):
     # Instance masks are stored as crops of MINI_MASK_SHAPE (height, width) rather than at image size.
     USE_MINI_MASK = True
     MINI_MASK_SHAPE = (56, 56)
+    # Training needs images of one size, IMAGE_SHAPE: "square" and "crop" make them so.
     # none:   images are used as they are (height and width must be multiples of 64).
     # square: scaled so that the short side is IMAGE_MIN_DIM while the long one stays within IMAGE_MAX_DIM, then
     #         padded with zeros to IMAGE_MAX_DIM x IMAGE_MAX_DIM.

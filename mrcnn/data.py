@@ -10,7 +10,7 @@ import numpy as np
 from mrcnn.anchors import pyramid_anchors
 from mrcnn.config import Config
 from mrcnn.dataset import Dataset
-from mrcnn.ground_truth import load_ground_truth
+from mrcnn.ground_truth import describe_image, load_ground_truth
 from mrcnn.image_meta import mold_image
 from mrcnn.roi_heads.debug_targets import build_detection_targets, generate_random_rois
 from mrcnn.rpn.targets import build_rpn_targets
@@ -121,7 +121,8 @@ class DataGenerator(Batches):
         workers: Number of threads; 0 prepares each batch on demand.
 
     Raises:
-        ValueError: The data set is empty, or has another number of classes than the configuration.
+        ValueError: The data set is empty, or has another number of classes than the configuration, or `augmentation` is
+            no augmenter. A batch raises it where an image has another size than IMAGE_SHAPE after resizing.
     """
 
     def __init__(
@@ -137,6 +138,11 @@ class DataGenerator(Batches):
         workers: int | None = None,
     ):
         _check(dataset, config)
+        if augmentation is not None:
+            # imgaug takes a second to import and is needed for augmentation only.
+            from trainkit.augmentation import check_augmenter
+
+            check_augmenter(augmentation)
         super().__init__(
             Shuffled(dataset.image_ids, seed) if shuffle else InOrder(dataset.image_ids),
             batch_size=batch_size or config.BATCH_SIZE,
@@ -153,7 +159,7 @@ class DataGenerator(Batches):
         """Prepares the inputs of image `item`; see `training_inputs`."""
         image_id = int(item)
         source = self.dataset.image_info[image_id]["source"]
-        return training_inputs(
+        inputs = training_inputs(
             self.dataset,
             self.config,
             image_id,
@@ -161,6 +167,14 @@ class DataGenerator(Batches):
             random_rois=0 if self.config.USE_RPN_ROIS else self.config.POST_NMS_ROIS_TRAINING,
             rng=rng,
         )
+        shape, expected = inputs["input_image"].shape, tuple(int(side) for side in self.config.IMAGE_SHAPE)
+        if shape != expected:
+            raise ValueError(
+                f"{describe_image(self.dataset, image_id)}: the network trains on images of one size, IMAGE_SHAPE "
+                f"{expected}. Received: {shape} after IMAGE_RESIZE_MODE {self.config.IMAGE_RESIZE_MODE!r}; 'square' "
+                "and 'crop' bring any image to that size."
+            )
+        return inputs
 
     def collate(self, samples: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """Stacks the inputs of several images to a batch."""

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import skimage.io
-import skimage.util
+import tifffile
+
+from trainkit.pixels import to_uint8
+
+# Kinds of extra samples in a TIFF that are alpha: associated and unassociated (TIFF 6.0, section 18).
+_ALPHA = (1, 2)
 
 
 class Dataset:
@@ -139,7 +146,9 @@ class Dataset:
     def load_image(self, image_id: int) -> np.ndarray:
         """Reads an image from its file.
 
-        Grayscale becomes RGB, an alpha channel is dropped, and other depths are scaled to 8 bits.
+        Greyscale becomes RGB, and an alpha channel is dropped. 8-bit samples are kept; all others are scaled from the
+        image's own brightness, see `trainkit.pixels.to_uint8`. Images of other channels, or whose intensities are to be
+        compared, need a `load_image` of their own.
 
         Args:
             image_id: Internal identifier.
@@ -148,19 +157,22 @@ class Dataset:
             uint8 `[H, W, 3]`.
 
         Raises:
-            ValueError: The file does not hold one image of 1 to 4 channels.
+            ValueError: The file does not hold one image that is grey or RGB, each with or without alpha.
         """
         path = self.image_info[image_id]["path"]
         image = skimage.io.imread(path)
         if image.ndim == 2:
             image = image[..., None]
-        if image.ndim != 3 or image.shape[-1] > 4:
-            raise ValueError(f"{path}: expected one image of 1 to 4 channels. Received: shape {image.shape}")
+        if image.ndim != 3 or image.shape[-1] > 4 or (image.shape[-1] in (2, 4) and not _has_alpha(path)):
+            raise ValueError(
+                f"{path}: expected one image that is grey or RGB, each with or without alpha. Received: shape "
+                f"{image.shape}. Override load_image to choose among other channels or planes."
+            )
         image = image[..., :3] if image.shape[-1] > 2 else image[..., :1].repeat(3, axis=-1)
         try:
-            return skimage.util.img_as_ubyte(image)
+            return to_uint8(image)
         except ValueError as error:
-            raise ValueError(f"{path}: the pixels cannot be scaled to 8 bits ({error})") from error
+            raise ValueError(f"{path}: {error}") from error
 
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """Loads the instances of an image as masks; for subclasses to override.
@@ -191,6 +203,15 @@ class Dataset:
 
 def _source_key(info: dict[str, Any]) -> str:
     return f"{info['source']}.{info['id']}"
+
+
+def _has_alpha(path: str | os.PathLike) -> bool:
+    """Returns whether the last of an image file's 2 or 4 channels is alpha, which only TIFF leaves open."""
+    if Path(path).suffix.lower() not in (".tif", ".tiff"):
+        return True
+    with tifffile.TiffFile(path) as file:
+        extra = file.pages.first.extrasamples
+    return bool(extra) and int(extra[-1]) in _ALPHA
 
 
 def _refuse_class_map(class_map: None) -> None:

@@ -8,12 +8,11 @@ import keras
 import numpy as np
 
 from mrcnn.anchors import normalized_anchors
+from mrcnn.compiled import compile_inference
 from mrcnn.config import Config
-from mrcnn.folding import fold_batch_norm
 from mrcnn.graph import InferenceGraph
 from mrcnn.image_meta import mold_inputs
 from mrcnn.results import Instances, detection_count, unmold_detections
-from trainkit.compiled import compile_inference
 
 # Masks are predicted for this many boxes, or twice as many, and so on, so that few graphs are compiled.
 SMALLEST_MASK_BATCH = 16
@@ -29,8 +28,8 @@ class Detector:
 
     def __init__(self, graph: InferenceGraph, config: Config):
         self.config = config
-        self._find_boxes = compile_inference(fold_batch_norm(graph.detector, training=False))
-        self._predict_masks = compile_inference(fold_batch_norm(graph.masks, training=False))
+        self._find_boxes = compile_inference(graph.detector, fold=True)
+        self._predict_masks = compile_inference(graph.masks, fold=True)
 
     def detect(self, images: Sequence[np.ndarray], batch_size: int | None = None) -> list[Instances]:
         """Finds objects in images; those of one size after resizing go through the network together.

@@ -19,6 +19,7 @@ from mrcnn.dataset import Dataset
 from mrcnn.image_meta import compose_image_meta, resize_for_network
 from mrcnn.masks import extract_bboxes, resize_mask_probabilities
 from mrcnn.resizing import resize_mask
+from trainkit.sample_checks import check_class_ids, check_image, check_labels, check_masks, check_pair
 from trainkit.samples import draw_sample
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ def load_ground_truth(
     Instances of which no pixel is left are dropped.
 
     Args:
-        dataset: Prepared data set; one with a method `draw_sample` chooses the sample itself, see `trainkit.samples`.
+        dataset: Prepared data set; a `trainkit.samples.VariedSource` draws the sample itself.
         config: Uses the IMAGE_* settings.
         image_id: Index of the image in the dataset.
         augment: True mirrors half of the images left to right (deprecated: use `augmentation`).
@@ -100,12 +101,13 @@ def load_ground_truth(
         The ground truth; it may hold no instance.
 
     Raises:
-        ValueError: Masks and image of the dataset do not fit together, or the augmentation changes the size of
-            the image; the message names the image.
+        ValueError: Image, masks or class ids of the dataset cannot be used or do not fit together, or the augmentation
+            changes the size of the image; the message names the image.
     """
     rng = np.random.default_rng() if rng is None else rng
     image, loaded = draw_sample(dataset, image_id, rng)
-    labels, class_ids = _complete_labels(dataset, image_id, image.shape, loaded)
+    image = check_image(image, config.IMAGE_CHANNEL_COUNT, describe_image(dataset, image_id))
+    labels, class_ids = _complete_labels(dataset, image_id, image.shape, loaded, config.NUM_CLASSES)
     original_shape = image.shape
     image, window, scale, padding, crop = resize_for_network(image, config, rng)
     labels = resize_mask(labels, scale, padding[: labels.ndim], crop)
@@ -114,7 +116,7 @@ def load_ground_truth(
         if rng.random() < 0.5:
             image, labels = np.fliplr(image), np.fliplr(labels)
     if augmentation is not None:
-        image, labels = _augment(augmentation, image, labels, rng, _describe(dataset, image_id))
+        image, labels = _augment(augmentation, image, labels, rng, describe_image(dataset, image_id))
 
     meta = compose_image_meta(image_id, original_shape, image.shape, window, scale, _active_classes(dataset, image_id))
     ids, layers, boxes = _find_instances(labels, len(class_ids))
@@ -149,8 +151,8 @@ def load_image_gt(
         mask: bool `[h, w, N]`, or `[*MINI_MASK_SHAPE, N]`.
 
     Raises:
-        ValueError: Masks and image of the dataset do not fit together, or the augmentation changes the size of
-            the image; the message names the image.
+        ValueError: Image, masks or class ids of the dataset cannot be used or do not fit together, or the augmentation
+            changes the size of the image; the message names the image.
     """
     truth = load_ground_truth(dataset, config, image_id, augment=augment, augmentation=augmentation, rng=rng)
     masks = truth.mini_masks(config.MINI_MASK_SHAPE) if use_mini_mask else truth.masks()
@@ -187,27 +189,28 @@ def _label_images(labels: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _complete_labels(
-    dataset: Dataset, image_id: int, image_shape: Sequence[int], loaded: tuple[np.ndarray, np.ndarray] | None
+    dataset: Dataset,
+    image_id: int,
+    image_shape: Sequence[int],
+    loaded: tuple[np.ndarray, np.ndarray] | None,
+    class_count: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the loaded label image or the label images of the masks, and int32 class ids, after checking both."""
+    name = describe_image(dataset, image_id)
     if loaded is not None:
-        labels, class_ids = loaded
+        labels, class_ids = check_pair(loaded, name)
+        labels = check_labels(labels, image_shape, name)
         found = int(labels.max(initial=0))
     else:
-        masks, class_ids = dataset.load_mask(image_id)
+        masks, class_ids = check_pair(dataset.load_mask(image_id), name)
+        masks = check_masks(masks, image_shape, name)
         found = masks.shape[-1]
-        # A dataset without masks may return an empty array of any height and width.
         labels = labels_from_masks(masks) if found else np.zeros(image_shape[:2], dtype=np.int32)
-    class_ids = np.asarray(class_ids, dtype=np.int32)
-    if labels.shape[:2] != tuple(image_shape[:2]):
+    class_ids = check_class_ids(class_ids, class_count, name)
+    # Labels may be fewer, where the last instances are hidden by others: each keeps its own class.
+    if found > len(class_ids) or (loaded is None and found < len(class_ids)):
         raise ValueError(
-            f"{_describe(dataset, image_id)}: masks and image must have the same height and width. "
-            f"Received: masks {labels.shape[:2]}, image {tuple(image_shape[:2])}"
-        )
-    if found > len(class_ids):
-        raise ValueError(
-            f"{_describe(dataset, image_id)}: every instance needs a class id. "
-            f"Received: {found} instances and {len(class_ids)} class ids"
+            f"{name}: every instance needs a class id. Received: {found} instances and {len(class_ids)} class ids"
         )
     return labels, class_ids
 
@@ -246,7 +249,7 @@ def _active_classes(dataset: Dataset, image_id: int) -> np.ndarray:
     return flags
 
 
-def _describe(dataset: Dataset, image_id: int) -> str:
+def describe_image(dataset: Dataset, image_id: int) -> str:
     """Names an image in an error message."""
     info = dataset.image_info[image_id]
     return f"Image {info['id']} ({info['path']})" if info.get("path") else f"Image {info['id']}"

@@ -30,7 +30,7 @@ class Introspection:
     Attributes:
         config: Configuration of the network.
         keras_model: The Keras model.
-        anchors: Anchors in pixels of the image shape that `get_anchors` was last called with, float32 `[A, 4]`.
+        anchors: Anchors in pixels of the image shape that `get_anchors` was last called with, float64 `[A, 4]`.
     """
 
     config: Config
@@ -83,7 +83,7 @@ class Introspection:
             molded, metas, _ = mold_inputs(images, self.config)
         else:
             molded, metas = np.asarray(images, np.float32), np.asarray(image_metas, np.float32)
-        anchors = self.get_anchors(molded.shape[1:])
+        anchors = normalized_anchors(self.config, molded.shape[1:])
         anchors = np.broadcast_to(anchors, (len(molded), *anchors.shape))
         arrays = compute_tensors(self.keras_model, (molded, metas, anchors), outputs)
         for name, array in arrays.items():

@@ -42,7 +42,7 @@ from mrcnn.weights import download_imagenet, is_imagenet_file, load_imagenet
 from trainkit.fitting import fit, set_trainable
 from trainkit.hdf5 import LoadReport
 from trainkit.optimizers import make_optimizer
-from trainkit.stages import Stage, lay_out_stages, run_stages
+from trainkit.stages import Stage, lay_out_stages, run_stages, warn_if_finished
 from trainkit.trainee import Trainee
 
 __all__ = [
@@ -84,8 +84,6 @@ class MaskRCNN(Introspection, Trainee):
         mode: "training" or "inference".
         config: Configuration.
         epoch: Finished epochs, also of the run that loaded weights come from.
-        log_dir: Folder of this run's logs and checkpoints.
-        checkpoint_path: Path of the checkpoints, with `{epoch:04d}` in it.
 
     Args:
         mode: "training" or "inference".
@@ -95,6 +93,19 @@ class MaskRCNN(Introspection, Trainee):
     Raises:
         ValueError: The mode is unknown.
         ConfigError: The configuration cannot be built.
+
+    Examples:
+        >>> class CellConfig(Config):
+        ...     NAME = "cells"
+        ...     NUM_CLASSES = 2  # background and cell
+        ...     GPU_COUNT = IMAGES_PER_GPU = 1
+        ...     IMAGE_MIN_DIM = IMAGE_MAX_DIM = 64
+        >>> model = MaskRCNN("inference", CellConfig(), "logs")
+        >>> model.config.IMAGE_SHAPE.tolist(), model.epoch
+        ([64, 64, 3], 0)
+        >>> classifier = model.keras_model.get_layer("mrcnn_class_logits")
+        >>> classifier.weights[0].shape[-1] == CellConfig.NUM_CLASSES
+        True
     """
 
     run_files = RUN_FILES
@@ -194,19 +205,19 @@ class MaskRCNN(Introspection, Trainee):
             layers: Trainable layers: "heads" (all but the backbone), "3+", "4+", "5+" (heads and the backbone from
                 that stage on), "all", or a regular expression over layer names.
             augmentation: imgaug augmenter, applied to image and masks together.
-            custom_callbacks: Keras callbacks. They are called before the logs are written, so what they add to
-                the logs is logged.
+            custom_callbacks: Keras callbacks. At the end of an epoch they are called after its checkpoint is written,
+                which `find_last` names then, and before the logs are, so what they add to the logs is logged.
             no_augmentation_sources: Names of the data sets' sources whose images are not augmented.
 
         Returns:
-            The history of `fit`, or None if nothing was left to do.
+            The history of `fit`, or None, after a warning, if nothing was left to do.
 
         Raises:
             ValueError: The model was built for inference, or no layer matches `layers`.
             TrainingDivergedError: The loss became infinite or NaN.
         """
         self._require("training")
-        if self.epoch >= epochs:
+        if warn_if_finished(self, epochs):
             return None
         config = self.config
         names = set_trainable(layers, self.keras_model, self._layer_sets)
@@ -253,7 +264,7 @@ class MaskRCNN(Introspection, Trainee):
             epochs: Total epochs instead of the sum of STAGES: later stages are dropped, the last one left is cut or
                 prolonged.
             augmentation: imgaug augmenter, applied to image and masks together.
-            custom_callbacks: Keras callbacks, called before the logs are written.
+            custom_callbacks: Keras callbacks, called as in `train`.
 
         Returns:
             The logs by name, one value for each epoch of this call.
@@ -323,10 +334,11 @@ class MaskRCNN(Introspection, Trainee):
             batch_size: Largest number of images of one size in a batch; by default BATCH_SIZE.
 
         Returns:
-            The objects of each image; `limit_reached` tells where there may be more, without a warning.
+            The objects of each image; `limit_reached` is True where there may be more, without a warning.
         """
         self._require("inference")
-        return self._detector.detect([self._check_image(image) for image in images], batch_size)
+        checked = [self._check_image(image, f"Image {index} of {len(images)}") for index, image in enumerate(images, 1)]
+        return self._detector.detect(checked, batch_size)
 
     def detect_molded(
         self, molded_images: np.ndarray, image_metas: np.ndarray, verbose: int = 0
@@ -363,11 +375,11 @@ class MaskRCNN(Introspection, Trainee):
                 )
         return [_as_dict(instances) for instances in found]
 
-    def _check_image(self, image: np.ndarray) -> np.ndarray:
+    def _check_image(self, image: np.ndarray, name: str) -> np.ndarray:
         image = np.asarray(image)
         channels = self.config.IMAGE_CHANNEL_COUNT
         if image.ndim != 3 or image.shape[2] != channels or image.size == 0:
-            raise ValueError(f"Expected an image [H, W, {channels}] with pixels. Received: shape {image.shape}")
+            raise ValueError(f"{name}: Expected an image [H, W, {channels}] with pixels. Received: shape {image.shape}")
         return image
 
     def _require(self, mode: str) -> None:

@@ -35,10 +35,12 @@ def display_weight_stats(model: Any) -> None:
     values beyond 1000 is marked as overflowing.
 
     Args:
-        model: A `MaskRCNN`, or any Keras model.
+        model: A Keras model, or an object with one as `keras_model`: a `MaskRCNN` or a `UNet`.
     """
+    import keras
+
     rows = [["WEIGHT NAME", "SHAPE", "MIN", "MAX", "STD"]]
-    for layer in layers_with_weights(getattr(model, "keras_model", model)):
+    for layer in layers_with_weights(model if isinstance(model, keras.Model) else model.keras_model):
         for variable, values in zip(layer.weights, layer.get_weights(), strict=True):
             alert = ""
             if values.size > 1 and values.min() == values.max() and variable.name != "bias":
@@ -63,8 +65,10 @@ def layers_with_weights(model: Any) -> Iterator[Any]:
     Args:
         model: Keras model.
     """
+    import keras
+
     for layer in model.layers:
-        if hasattr(layer, "layers"):
+        if isinstance(layer, keras.Model):
             yield from layers_with_weights(layer)
         elif layer.weights:
             yield layer
@@ -77,7 +81,8 @@ def _notebook_display() -> Any | None:
     except ImportError:
         return None
     shell = get_ipython()
-    return display if shell is not None and hasattr(shell, "kernel") else None
+    # A notebook's shell has the trait `kernel`, a terminal's has not.
+    return display if shell is not None and shell.has_trait("kernel") else None
 
 
 def _as_text(rows: list[list[str]]) -> str:

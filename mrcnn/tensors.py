@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from trainkit.compiled import compile_inference
+from mrcnn.compiled import compile_inference
 
 
 def find_ancestor(tensor: Any, name: str) -> Any:

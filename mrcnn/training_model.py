@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from typing import Any, NoReturn
 
 import keras
 from keras import ops
@@ -12,6 +13,11 @@ from mrcnn.folding import fold_batch_norm
 from mrcnn.image_meta import parse_image_meta_graph
 from trainkit.legacy_model import LegacyModel
 
+# Its losses follow from a configuration with functions, such as a callable BACKBONE, which no model file can hold.
+_NOT_SAVED_WHOLE = (
+    "A Mask R-CNN built for training cannot be saved as a whole model. Save its weights (save_weights), load them into "
+    'MaskRCNN("inference", config, model_dir), and save the keras_model of that.'
+)
 LOSS_NAMES = ("rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss", "mrcnn_mask_loss")
 
 
@@ -34,6 +40,22 @@ class TrainingModel(LegacyModel):
 
     def call(self, inputs, training=None, mask=None):
         return self._run(inputs, training) if training else super().call(inputs, training=training, mask=mask)
+
+    def save(self, filepath: str | os.PathLike, *args: Any, **options: Any) -> NoReturn:
+        """Refuses to save the training graph as a whole, before anything is written.
+
+        Raises:
+            NotImplementedError: Always; the message says what can be saved.
+        """
+        raise NotImplementedError(f"{filepath}: {_NOT_SAVED_WHOLE}")
+
+    def get_config(self) -> NoReturn:
+        """Refuses to describe the training graph, for instance for `keras.saving.save_model`.
+
+        Raises:
+            NotImplementedError: Always; the message says what can be saved.
+        """
+        raise NotImplementedError(_NOT_SAVED_WHOLE)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Computes the weighted sum of the losses plus weight decay, and logs each loss."""

@@ -6,23 +6,20 @@ stays open for `plt.savefig` instead.
 
 from __future__ import annotations
 
-import colorsys
 import math
-import random
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import lines, patches
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from skimage.measure import find_contours
 
 from mrcnn import evaluation
 from mrcnn.masks import extract_bboxes, unmold_mask
+from mrcnn.painting import Color, apply_mask, displayable, draw_box, random_colors
 from mrcnn.plots import plot_overlaps, plot_precision_recall
 from mrcnn.tables import display_table, display_weight_stats
 
@@ -44,8 +41,6 @@ __all__ = [
 
 _FILE_BACKENDS = frozenset({"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"})
 
-Color = Any  # Colour of matplotlib: a name, or red, green, blue (and alpha) in 0..1.
-
 
 def display_images(
     images: Sequence[np.ndarray],
@@ -58,7 +53,7 @@ def display_images(
     """Shows images in a grid.
 
     Args:
-        images: Each `[H, W]` or `[H, W, 3]`, values 0 to 255.
+        images: Each `[H, W]` or `[H, W, C]` with 1, 3 or 4 channels (grey, RGB, RGBA), values 0 to 255.
         titles: One title per image.
         cols: Images per row.
         cmap: Colour map of images without channels, e.g. "Blues".
@@ -74,38 +69,6 @@ def display_images(
         plt.axis("off")
         plt.imshow(np.asarray(image).astype(np.uint8), cmap=cmap, norm=norm, interpolation=interpolation)
     _show()
-
-
-def random_colors(N: int, bright: bool = True) -> list[tuple[float, float, float]]:
-    """Returns distinct colours of evenly spaced hues in random order.
-
-    Args:
-        N: Number of colours.
-        bright: False darkens them.
-
-    Returns:
-        N tuples (red, green, blue) in 0..1, in an order drawn from Python's global `random`.
-    """
-    colors = [colorsys.hsv_to_rgb(i / N, 1, 1.0 if bright else 0.7) for i in range(N)]
-    random.shuffle(colors)
-    return colors
-
-
-def apply_mask(image: np.ndarray, mask: np.ndarray, color: Color, alpha: float = 0.5) -> np.ndarray:
-    """Tints the pixels of a mask, in place.
-
-    Args:
-        image: `[H, W, 3]`, values 0 to 255; changed.
-        mask: `[H, W]`, 1 or True for pixels to tint.
-        color: matplotlib colour; its alpha is ignored.
-        alpha: Weight of the colour in 0..1.
-
-    Returns:
-        The changed `image`.
-    """
-    inside = np.asarray(mask) == 1
-    image[inside] = image[inside] * (1 - alpha) + alpha * 255 * np.array(to_rgb(color))
-    return image
 
 
 def display_instances(
@@ -126,7 +89,7 @@ def display_instances(
     """Shows an image with its instances: tinted masks, outlines, boxes, captions.
 
     Args:
-        image: `[H, W, 3]`, values 0 to 255.
+        image: `[H, W]` or `[H, W, C]` with 1, 3 or 4 channels (grey, RGB, RGBA), values 0 to 255.
         boxes: int `[N, 4]` in pixels, (y1, x1, y2, x2); an instance with a box of zeros is left out.
         masks: `[H, W, N]`.
         class_ids: int `[N]`.
@@ -157,7 +120,7 @@ def display_instances(
     colors = random_colors(count) if colors is None else colors
     _frame(ax, image.shape, 10, 10, title)
 
-    canvas = image.astype(np.float32)
+    canvas = displayable(image)
     mask_boxes = extract_bboxes(masks)
     for i in range(count):
         if not np.any(boxes[i]):
@@ -199,7 +162,7 @@ def display_differences(
     Rows of zeros at the end of the boxes are padding and are ignored.
 
     Args:
-        image: `[H, W, 3]`, values 0 to 255.
+        image: `[H, W]` or `[H, W, C]` with 1, 3 or 4 channels (grey, RGB, RGBA), values 0 to 255.
         gt_box: int `[M, 4]` in pixels.
         gt_class_id: int `[M]`.
         gt_mask: `[H, W, M]`.
@@ -254,7 +217,7 @@ def draw_rois(
     """Draws RoIs dashed and, for positive ones, the refined RoI solid with mask and class name.
 
     Args:
-        image: `[H, W, 3]`, values 0 to 255.
+        image: `[H, W]` or `[H, W, C]` with 1, 3 or 4 channels (grey, RGB, RGBA), values 0 to 255.
         rois: `[N, 4]` in pixels.
         refined_rois: `[N, 4]` in pixels.
         mask: float `[N, h, w]` in 0..1, target of the mask head in each RoI.
@@ -268,7 +231,7 @@ def draw_rois(
     title = f"Showing {limit} random ROIs out of {count}" if count > limit else f"{count} ROIs"
     _frame(ax, image.shape, 20, 50, title)
 
-    canvas = image.astype(np.float32)
+    canvas = displayable(image)
     for i in chosen:
         color = np.random.rand(3)
         _add_box(ax, rois[i], edgecolor=color if class_ids[i] else "gray", linestyle="dashed")
@@ -286,32 +249,13 @@ def draw_rois(
     print(f"Positive Ratio: {positive / max(count, 1):.2f}")
 
 
-def draw_box(image: np.ndarray, box: Sequence[int], color: Sequence[int]) -> np.ndarray:
-    """Draws a box into an image, in place, with lines two pixels wide.
-
-    Args:
-        image: uint8 `[H, W, 3]`; changed.
-        box: (y1, x1, y2, x2) in pixels.
-        color: (red, green, blue) in 0..255.
-
-    Returns:
-        The changed `image`.
-    """
-    y1, x1, y2, x2 = (int(side) for side in box)
-    drawn = image if image.flags.c_contiguous else np.ascontiguousarray(image)
-    cv2.rectangle(drawn, (x1, y1), (x2, y2), color=[int(value) for value in color], thickness=2)
-    if drawn is not image:
-        image[...] = drawn
-    return image
-
-
 def display_top_masks(
     image: np.ndarray, mask: np.ndarray, class_ids: np.ndarray, class_names: Sequence[str], limit: int = 4
 ) -> None:
     """Shows an image beside the masks of the classes that cover most of it.
 
     Args:
-        image: `[H, W, 3]`, values 0 to 255.
+        image: `[H, W]` or `[H, W, C]` with 1, 3 or 4 channels (grey, RGB, RGBA), values 0 to 255.
         mask: `[H, W, N]`.
         class_ids: int `[N]`.
         class_names: Names of the classes by class id.
@@ -346,7 +290,7 @@ def draw_boxes(
     """Draws boxes dotted and refined boxes solid, with masks and captions if given.
 
     Args:
-        image: `[H, W, 3]`, values 0 to 255.
+        image: `[H, W]` or `[H, W, C]` with 1, 3 or 4 channels (grey, RGB, RGBA), values 0 to 255.
         boxes: `[N, 4]` in pixels; a box of zeros is left out with its refined box, mask and caption.
         refined_boxes: `[N, 4]` in pixels, the boxes after refinement.
         masks: `[H, W, N]`.
@@ -367,7 +311,7 @@ def draw_boxes(
     margin = image.shape[0] // 10
     _frame(ax, image.shape, margin, margin, title)
 
-    canvas = image.astype(np.float32)
+    canvas = displayable(image)
     mask_boxes = None if masks is None else extract_bboxes(masks)
     for i in range(count):
         if boxes is not None and not np.any(boxes[i]):

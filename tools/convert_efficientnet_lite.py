@@ -166,7 +166,7 @@ def main() -> None:
     if args.features is not None:
         half_state = {name: tensor.half().float() for name, tensor in state.items()}
         kept = compare(halved, half_state)
-        # The wide maps would be most of the file: every fourth row and column of the finer ones tells as much.
+        # The wide maps would be most of the file: every fourth row and column of the finer ones shows as much.
         small = {name: a if a.shape[1] <= 8 or name == "image" else a[:, ::4, ::4] for name, a in kept.items()}
         np.savez_compressed(args.features, **small)
 

@@ -7,7 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from trainkit.imgaug_compat import ia
+from trainkit.imgaug_compat import ia, iaa
+
+
+def check_augmenter(augmenter: Any) -> None:
+    """Checks that an augmentation is an imgaug augmenter.
+
+    Args:
+        augmenter: Argument `augmentation` of a training.
+
+    Raises:
+        ValueError: It is something else, such as a list of augmenters.
+    """
+    if not isinstance(augmenter, iaa.Augmenter):
+        raise ValueError(
+            "augmentation must be one imgaug augmenter; several are joined by iaa.Sequential([...]). "
+            f"Received: {type(augmenter).__name__}"
+        )
 
 
 def augment_pair(augmenter: Any, image: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -28,8 +44,9 @@ def augment_pair(augmenter: Any, image: np.ndarray, labels: np.ndarray, seed: in
         augmenter changes an image's size.
 
     Raises:
-        ValueError: Image and labels differ in height or width.
+        ValueError: Image and labels differ in height or width, or `augmenter` is no augmenter.
     """
+    check_augmenter(augmenter)
     if image.shape[:2] != labels.shape[:2]:
         raise ValueError(f"image and labels must have one height and width; received {image.shape}, {labels.shape}")
     drawn = copy.deepcopy(augmenter)

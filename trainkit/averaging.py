@@ -14,6 +14,11 @@ import keras
 import numpy as np
 
 
+def compiled_optimizer(model: keras.Model) -> keras.Optimizer | None:
+    """Returns the optimizer that a model is compiled with; None if it is not compiled."""
+    return model.optimizer if model.compiled else None
+
+
 @contextmanager
 def averaged_weights(model: keras.Model, optimizer: keras.Optimizer | None = None) -> Iterator[list[np.ndarray]]:
     """Replaces a model's trainable weights by their averages inside a block, and restores them at the end.
@@ -26,7 +31,7 @@ def averaged_weights(model: keras.Model, optimizer: keras.Optimizer | None = Non
         The weights themselves, in the order of `model.trainable_variables`; empty, and the model untouched, where the
         optimizer keeps no averages or has not made a step yet.
     """
-    optimizer = optimizer or getattr(model, "optimizer", None)
+    optimizer = optimizer or compiled_optimizer(model)
     if optimizer is None or not optimizer.use_ema or not int(keras.ops.convert_to_numpy(optimizer.iterations)):
         yield []
         return

@@ -1,7 +1,7 @@
 """Callbacks at the end of an epoch: checkpoint, log, evaluation.
 
-A callback that adds to the logs is seen by those after it in the list: PeriodicEvaluation goes before
-ResumableCSVLogger and TensorBoard, and EpochCheckpoint last, so that an epoch with a checkpoint is fully logged.
+A callback that adds to the logs is seen by those after it in the list. EpochCheckpoint goes first, so that others find
+the checkpoint of their epoch; then PeriodicEvaluation; then the loggers, ResumableCSVLogger and TensorBoard.
 """
 
 import csv
@@ -38,7 +38,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
             `logs/run/mask_rcnn_{epoch:04d}.h5`.
         seed: Seed of the run, kept in the checkpoint.
         stage: Description of the training stage, kept in the checkpoint; anything that JSON can hold.
-        keep_state_only_in_last: Whether the checkpoints of earlier epochs are reduced to their weights.
+        keep_state_only_in_last: True to reduce the checkpoints of earlier epochs to their weights.
 
     Raises:
         ValueError: The file name has no field for the epoch.
@@ -89,7 +89,7 @@ class ResumableCSVLogger(keras.callbacks.Callback):
 
     The column `epoch` counts finished epochs, as the names of the checkpoints do. A run that resumes from an earlier
     epoch drops the rows after it, and quantities that appear later get a column of their own. The file is rewritten
-    atomically after every epoch.
+    atomically after every epoch; a second call for an epoch replaces its row.
 
     Args:
         path: CSV file to write.
@@ -109,7 +109,8 @@ class ResumableCSVLogger(keras.callbacks.Callback):
             self._rows = [row for row in self._read() if int(row["epoch"]) <= epoch]
 
     def on_epoch_end(self, epoch, logs=None):
-        self._rows.append({"epoch": epoch + 1, **(logs or {})})
+        earlier = [row for row in self._rows if int(row["epoch"]) <= epoch]
+        self._rows = [*earlier, {"epoch": epoch + 1, **(logs or {})}]
         columns = list(dict.fromkeys(name for row in self._rows for name in row))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")

@@ -18,7 +18,7 @@ import h5py
 import keras
 import numpy as np
 
-from trainkit.averaging import averaged_weights
+from trainkit.averaging import averaged_weights, compiled_optimizer
 from trainkit.files import atomic_path
 from trainkit.hdf5 import write_weights
 from trainkit.hdf5_layout import WeightsFileError, open_for_reading
@@ -79,7 +79,7 @@ def save_checkpoint(
         OSError: The file cannot be written.
     """
     synchronise(model)
-    optimizer = optimizer or getattr(model, "optimizer", None)
+    optimizer = optimizer or compiled_optimizer(model)
     described = json.dumps(stage, sort_keys=True)
     with (
         averaged_weights(model, optimizer) as weights,
@@ -177,7 +177,7 @@ def synchronise(model: keras.Model) -> None:
     Args:
         model: Model, in training or not.
     """
-    if hasattr(model, "jax_state_sync"):
+    if keras.backend.backend() == "jax":
         model.jax_state_sync()
 
 

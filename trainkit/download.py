@@ -63,7 +63,7 @@ def download(
         problem = _checksum_problem(part, md5, sha256)
         if problem:
             part.unlink()
-            raise DownloadError(f"What came from {url} is not {what}: {problem}; it was removed. {by_hand}.")
+            raise DownloadError(f"{url}: the downloaded file is not {what}: {problem}; it was removed. {by_hand}.")
         os.replace(part, path)
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise DownloadError(f"Could not download {what} from {url}: {error}. {by_hand}.") from error

@@ -14,6 +14,7 @@ import numpy as np
 from trainkit.batches import Batches
 from trainkit.callbacks import EpochCheckpoint, ResumableCSVLogger, tensorboard_callback
 from trainkit.checkpoint import read_training_state, restore_training_state
+from trainkit.stages import warn_if_finished
 from trainkit.trainee import Trainee
 
 
@@ -94,7 +95,7 @@ def fit(
     seed: int,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> keras.callbacks.History:
-    """Trains a compiled model until `epochs` epochs are finished in total.
+    """Trains a compiled model until `epochs` epochs are finished in total; a warning says if they are already.
 
     Every finished epoch leaves a checkpoint with the optimizer's state, a line in `training.csv` and an entry for
     TensorBoard in the run's folder.
@@ -106,7 +107,8 @@ def fit(
         epochs: Total epochs after which to stop, including those before this call.
         stage: Description of the stage for the checkpoints; anything that JSON can hold.
         seed: Seed of the run for the checkpoints, 0 or more.
-        callbacks: Keras callbacks, called before the logs are written, so that they can add to the logs.
+        callbacks: Keras callbacks, called at the end of an epoch after its checkpoint is written, so that they can
+            read it, and before the logs are, so that they can add to them.
 
     Returns:
         Keras's record of the epochs.
@@ -115,6 +117,7 @@ def fit(
         TrainingDivergedError: The loss became infinite or NaN; the epoch is not written.
         Exception: An error in preparing a batch, as it was raised.
     """
+    warn_if_finished(trainee, epochs)
     resume(trainee, stage)
     for batches in (training, validation):
         if batches is not None:
@@ -122,14 +125,17 @@ def fit(
     log_dir = Path(trainee.log_dir)
     log_dir.mkdir(parents=True, exist_ok=True)
     print(f"Checkpoint path: {trainee.checkpoint_path}")
+    log = ResumableCSVLogger(log_dir / "training.csv")
     every = [
-        *callbacks,
         EpochSeed(seed),
-        ResumableCSVLogger(log_dir / "training.csv"),
-        tensorboard_callback(log_dir),
         DivergenceGuard(trainee),
         EpochCounter(trainee),
+        # Twice: a run that is killed in a callback has its epoch in the log, and what callbacks add joins it.
+        log,
         EpochCheckpoint(trainee.checkpoint_path, seed=seed, stage=stage),
+        *callbacks,
+        log,
+        tensorboard_callback(log_dir),
     ]
     try:
         return trainee.keras_model.fit(

@@ -80,7 +80,7 @@ def save_weights(
         model: Model whose layers are built.
         path: File to write.
         dtype: Floating-point type to store, such as "float16"; by default that of each variable.
-        compress: Whether to store the arrays with gzip.
+        compress: True to store the arrays with gzip.
 
     Raises:
         WeightsFileError: Two layers in one nested model share a name, the model itself (not one of its layers) owns
@@ -98,7 +98,7 @@ def write_weights(file: h5py.File, model: keras.Model, *, dtype: str | None = No
         file: Open, empty file.
         model: Model whose layers are built.
         dtype: Floating-point type to store, such as "float16"; by default that of each variable.
-        compress: Whether to store the arrays with gzip.
+        compress: True to store the arrays with gzip.
 
     Raises:
         WeightsFileError: The layout cannot hold the model, see `save_weights`.
@@ -119,7 +119,7 @@ def repack_weights(
         source: Checkpoint or weights file in the legacy layout.
         target: File to write.
         dtype: Floating-point type to store; None keeps that of each array.
-        compress: Whether to store the arrays with gzip.
+        compress: True to store the arrays with gzip.
 
     Raises:
         WeightsFileError: The file cannot be read or has another layout, or a value is too large for `dtype`.
@@ -228,7 +228,7 @@ class _Mismatch(Exception):
     Args:
         layer: Name of the layer.
         text: Description of the difference.
-        classes: Whether only the last dimension, the number of outputs, differs.
+        classes: True if only the last dimension, the number of outputs, differs.
     """
 
     def __init__(self, layer: str, text: str, classes: bool = False):

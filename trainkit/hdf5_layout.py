@@ -128,7 +128,7 @@ def write_groups(
     Args:
         file: Open HDF5 file.
         groups: Pairs of a layer name and its weights: pairs of a name such as `conv1/kernel:0` and an array.
-        compress: Whether to store the arrays with gzip.
+        compress: True to store the arrays with gzip.
     """
     names = []
     for name, weights in groups:

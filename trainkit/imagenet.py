@@ -19,7 +19,7 @@ _PUBLISHED = {
 }
 # Network -> its file among the shipped weights.
 SHIPPED = {"efficientnet-lite0": "efficientnet_lite0_imagenet.h5"}
-NETWORKS = (*_PUBLISHED, *SHIPPED)
+IMAGENET_NETWORKS = (*_PUBLISHED, *SHIPPED)
 _CHECKOUT = Path(__file__).resolve().parents[1] / "weights"
 
 
@@ -35,7 +35,8 @@ def download_imagenet(network: str, weights_dir: str | os.PathLike | None = None
     """Returns the file of a network's ImageNet weights without its classifier, downloaded if missing.
 
     Args:
-        network: Name of the network, one of `NETWORKS`. Weights of "efficientnet-lite0" are shipped, not downloaded.
+        network: Name of the network, one of `IMAGENET_NETWORKS`. Weights of "efficientnet-lite0" are shipped, not
+            downloaded.
         weights_dir: Folder of downloads; by default `default_weights_dir()`.
 
     Raises:
@@ -46,7 +47,7 @@ def download_imagenet(network: str, weights_dir: str | os.PathLike | None = None
         folder = _CHECKOUT if _CHECKOUT.is_dir() else Path(str(resources.files("nucleus_weights")))
         return folder / SHIPPED[network]
     if network not in _PUBLISHED:
-        raise ValueError(f"ImageNet weights exist for {list(NETWORKS)}. Received: {network!r}")
+        raise ValueError(f"ImageNet weights exist for {list(IMAGENET_NETWORKS)}. Received: {network!r}")
     folder, md5 = _PUBLISHED[network]
     name = f"{network}_weights_tf_dim_ordering_tf_kernels_notop.h5"
     path = Path(weights_dir or default_weights_dir()) / name

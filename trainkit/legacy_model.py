@@ -13,6 +13,7 @@ from trainkit.hdf5 import load_weights, save_weights
 _KERAS_3 = (".weights.h5", ".weights.json")
 
 
+@keras.saving.register_keras_serializable("trainkit")
 class LegacyModel(keras.Model):
     """Functional model for scripts that call `model.save_weights("x.h5")`, which Keras 3 refuses."""
 
@@ -21,7 +22,7 @@ class LegacyModel(keras.Model):
 
         Args:
             filepath: File to write.
-            overwrite: Whether an existing file may be replaced.
+            overwrite: True to replace an existing file.
             options: Arguments of `keras.Model.save_weights`, for Keras 3's own layout.
 
         Raises:
@@ -39,7 +40,7 @@ class LegacyModel(keras.Model):
 
         Args:
             filepath: File to read.
-            by_name: Whether layers that the file lacks keep their weights; legacy layout only.
+            by_name: True to let layers that the file lacks keep their weights; legacy layout only.
             options: Arguments of `keras.Model.load_weights`, for Keras 3's own layout.
 
         Raises:
@@ -49,3 +50,7 @@ class LegacyModel(keras.Model):
             super().load_weights(filepath, **options)
         else:
             load_weights(self, filepath, by_name=by_name)
+
+
+# Keras's HDF5 files of whole models name the class of the model without its package.
+keras.saving.get_custom_objects()[LegacyModel.__name__] = LegacyModel

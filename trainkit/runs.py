@@ -26,19 +26,27 @@ class Run:
 
 
 def new_run(model_dir: str | os.PathLike, name: str) -> Run:
-    """Returns a run that begins now; its folder is not created yet.
+    """Creates the folder of a run that begins now.
 
-    The folder's date is the first minute from now on that no other run of this name has, so that two runs that begin
-    together do not overwrite each other's checkpoints.
+    The folder's date is the first minute from now on that no other run of this name has. Creating the folder is what
+    claims the name, so that of two processes that begin together each gets its own.
 
     Args:
         model_dir: Folder of the runs.
         name: Name of the configuration.
+
+    Raises:
+        OSError: The folder cannot be created.
     """
     began = datetime.datetime.now()
-    while (folder := Path(model_dir) / f"{name.lower()}{began:{_DATE_FORMAT}}").exists():
-        began += datetime.timedelta(minutes=1)
-    return Run(folder)
+    while True:
+        folder = Path(model_dir) / f"{name.lower()}{began:{_DATE_FORMAT}}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            began += datetime.timedelta(minutes=1)
+        else:
+            return Run(folder)
 
 
 @dataclass(frozen=True)

@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 
-def draw_sample(dataset: Any, image_id: int, rng: np.random.Generator) -> tuple[np.ndarray, Any]:
-    """Returns an image with its labels, varied at random if the data set does that.
+class SampleSource(Protocol):
+    """Data set of images with labels."""
 
-    A data set may have a method `draw_sample(image_id, rng)` for augmentation beyond single images, such as mixing
-    images; it is called in training only, from several threads at once. Every random choice in it must come from `rng`.
+    def load_image(self, image_id: int) -> np.ndarray:
+        """Returns the image at an index."""
+
+    def load_labels(self, image_id: int) -> Any:
+        """Returns the labels of the image at an index."""
+
+
+@runtime_checkable
+class VariedSource(Protocol):
+    """Data set that varies its images in training beyond what augments a single image, such as by mixing images."""
+
+    def draw_sample(self, image_id: int, rng: np.random.Generator) -> tuple[np.ndarray, Any]:
+        """Returns an image with its labels, as `load_image` and `load_labels` do.
+
+        Called in training only, from several threads at once.
+
+        Args:
+            image_id: Index of the image.
+            rng: Generator of every random choice.
+        """
+
+
+def draw_sample(
+    dataset: SampleSource | VariedSource, image_id: int, rng: np.random.Generator
+) -> tuple[np.ndarray, Any]:
+    """Returns an image with its labels, varied at random if the data set is a `VariedSource`.
 
     Args:
-        dataset: Data set with `draw_sample`, or with `load_image` and `load_labels`.
+        dataset: The data set.
         image_id: Index of the image.
         rng: Generator of every random choice.
 
     Returns:
         (result of `load_image`, result of `load_labels`).
     """
-    draw = getattr(dataset, "draw_sample", None)
-    if draw is not None:
-        return draw(image_id, rng)
+    if isinstance(dataset, VariedSource):
+        return dataset.draw_sample(image_id, rng)
     return dataset.load_image(image_id), dataset.load_labels(image_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,6 +10,8 @@ if TYPE_CHECKING:
     import keras
 
     from trainkit.trainee import Trainee
+
+_log = logging.getLogger(__name__)
 
 
 class Stage(NamedTuple):
@@ -54,12 +57,17 @@ def lay_out_stages(stages: Sequence[Sequence[Any]], learning_rate: float, epochs
     Returns:
         The stages in order.
 
+    Raises:
+        ValueError: `epochs` is below 1.
+
     Examples:
         >>> for stage in lay_out_stages([("heads", 2, 0.01), ("all", 3)], learning_rate=0.001, epochs=4):
         ...     print(stage)
         Stage(layers='heads', until=2, learning_rate=0.01, begin=0)
         Stage(layers='all', until=4, learning_rate=0.001, begin=2)
     """
+    if epochs is not None and epochs < 1:
+        raise ValueError(f"epochs must be at least 1. Received: epochs={epochs}")
     laid, done = [], 0
     for layers, count, *rate in stages:
         laid.append(Stage(layers, done + count, rate[0] if rate else learning_rate, done))
@@ -74,7 +82,7 @@ def lay_out_stages(stages: Sequence[Sequence[Any]], learning_rate: float, epochs
 def run_stages(
     trainee: Trainee, stages: Sequence[Stage], train_stage: Callable[[Stage], keras.callbacks.History]
 ) -> dict[str, list[float]]:
-    """Trains every stage that the trainee has not passed yet.
+    """Trains every stage that the trainee has not passed yet; a warning says if none is left.
 
     Args:
         trainee: Model in training; its `epoch` counts the epochs that are finished.
@@ -85,9 +93,32 @@ def run_stages(
         Logs by name, one value for each epoch of this call.
     """
     logs: dict[str, list[float]] = {}
+    warn_if_finished(trainee, stages[-1].until)
     for stage in stages:
         if stage.until <= trainee.epoch:
             continue
         for name, values in train_stage(stage).history.items():
             logs.setdefault(name, []).extend(values)
     return logs
+
+
+def warn_if_finished(trainee: Trainee, epochs: int) -> bool:
+    """Logs a warning if a training has already finished the epochs that are asked for, so that nothing is left.
+
+    Args:
+        trainee: Model to train; its `epoch` counts the epochs that are finished.
+        epochs: Total epochs asked for.
+
+    Returns:
+        True if nothing is left to train.
+    """
+    if trainee.epoch < epochs:
+        return False
+    _log.warning(
+        "%s: nothing is left to train: %d epochs are finished, and training is to end after epoch %d. Ask for more "
+        "epochs in total, or begin a new training",
+        trainee.log_dir,
+        trainee.epoch,
+        epochs,
+    )
+    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import keras
 
 from trainkit.checkpoint import synchronise
 from trainkit.hdf5 import LoadReport, load_weights, save_weights
-from trainkit.runs import RunFiles, new_run
+from trainkit.runs import Run, RunFiles, new_run
 
 
 class Trainee:
@@ -25,8 +26,6 @@ class Trainee:
         config: Configuration of the model; its NAME is part of the names of runs and checkpoints.
         model_dir: Folder of the training runs, one folder each.
         epoch: Number of finished epochs, including those of the run whose checkpoint was loaded.
-        log_dir: Folder of this run's logs and checkpoints, `<model_dir>/<name><date>`.
-        checkpoint_path: Path of the checkpoints, with `{epoch:04d}` in it.
         checkpoint: Checkpoint that was loaded and from which training resumes, or None.
 
     Args:
@@ -41,11 +40,32 @@ class Trainee:
         self.config = config
         self.model_dir = str(model_dir)
         self.checkpoint: Path | None = None
-        self.set_log_dir()
+        self.epoch = 0
+        self._resumed: Run | None = None
+        self._new: Run | None = None
 
     @property
     def _name(self) -> str:
         return self.config.NAME or self.run_files.prefix
+
+    @property
+    def _training_run(self) -> Run:
+        """Training run; the first access to a new one creates its folder, so that no other process takes the name."""
+        if self._resumed is not None:
+            return self._resumed
+        if self._new is None:
+            self._new = new_run(self.model_dir, self._name)
+        return self._new
+
+    @property
+    def log_dir(self) -> str:
+        """Folder of this run's logs and checkpoints, `<model_dir>/<name><date>`; the first access creates it."""
+        return str(self._training_run.folder)
+
+    @property
+    def checkpoint_path(self) -> str:
+        """Path of the checkpoints, with `{epoch:04d}` in it."""
+        return self.run_files.checkpoint_template(self._training_run, self._name)
 
     @property
     def best_path(self) -> Path:
@@ -61,19 +81,29 @@ class Trainee:
         return str(self.run_files.last_checkpoint(self.model_dir, self._name))
 
     def set_log_dir(self, model_path: str | os.PathLike | None = None) -> None:
-        """Sets `log_dir`, `checkpoint_path` and `epoch`.
+        """Chooses the run of `log_dir` and `checkpoint_path`, and sets `epoch`.
 
         Args:
             model_path: Checkpoint `…/<name><date>/<prefix>_<name>_<epoch>.h5`, whose run is resumed. By default, and
                 for any other file, a new run begins.
         """
-        run = model_path and self.run_files.run_of(model_path)
-        if run:
+        run = self.run_files.run_of(model_path) if model_path else None
+        if run is not None:
             print(f"Weights of epoch {run.epoch} of {run.folder}")
-        run = run or new_run(self.model_dir, self._name)
-        self.epoch = run.epoch
-        self.log_dir = str(run.folder)
-        self.checkpoint_path = self.run_files.checkpoint_template(run, self._name)
+        if self._new is not None:
+            # Files of a training stay; a folder in which nothing was written is removed.
+            with suppress(OSError):
+                self._new.folder.rmdir()
+        self._resumed, self._new = run, None
+        self.epoch = 0 if run is None else run.epoch
+
+    def continue_run_of(self, other: Trainee) -> None:
+        """Takes over the run of another model: its folder, checkpoints and finished epochs.
+
+        Args:
+            other: Model of the same kind and name.
+        """
+        self.log_dir, self.checkpoint_path, self.epoch = other.log_dir, other.checkpoint_path, other.epoch
 
     def load_weights(
         self, filepath: str | os.PathLike, by_name: bool = False, exclude: Sequence[str] | None = None
@@ -82,7 +112,7 @@ class Trainee:
 
         Args:
             filepath: Weights file in HDF5.
-            by_name: Whether layers that the file lacks may keep their weights.
+            by_name: True to let layers that the file lacks keep their weights.
             exclude: Names of layers that keep their weights; implies `by_name`.
 
         Returns:

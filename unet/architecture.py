@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from pkgutil import resolve_name
 
 import keras
 
 from trainkit.compiled import precision_scope
 from trainkit.precision import resolve_precision
-from unet.config import DECODERS, ENCODERS, UNetConfig
+from unet.config import UNetConfig
 from unet.encoders import image_skip
+from unet.parts import DECODERS, ENCODERS
 
 # Regular expression that matches the whole names of the layers behind the encoder.
 DECODER_LAYERS = r"decoder_.*|logits"
 # Named sets of layers that a stage of training may name.
-LAYER_REGEX = {"decoder": DECODER_LAYERS, "all": ".*"}
+LAYER_REGEX = {"decoder": DECODER_LAYERS, "convolutions": r"(?!.*_bn$).*", "all": ".*"}
 # Weights that L2 applies to: the kernels of convolutions, not biases or batch normalisation.
 _DECAYED = ("kernel", "depthwise_kernel", "pointwise_kernel")
 
@@ -36,10 +36,10 @@ def build_unet(config: UNetConfig) -> keras.Model:
     config.validate()
     with precision_scope(resolve_precision(config.PRECISION)):
         image = keras.Input((None, None, config.IMAGE_CHANNEL_COUNT), name="image")
-        skips = resolve_name(ENCODERS[config.ENCODER])(image, config)
+        skips = ENCODERS[config.ENCODER](image, config)
         if config.IMAGE_SKIP_FILTERS:
             skips = [image_skip(image, config), *skips]
-        logits = resolve_name(DECODERS[config.DECODER])(skips, config)
+        logits = DECODERS[config.DECODER](skips, config)
         probabilities = keras.layers.Activation("sigmoid", dtype="float32", name="probabilities")(logits)
     return keras.Model(image, probabilities, name=config.NAME)
 

@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from trainkit.imagenet import NETWORKS
+from trainkit.imagenet import IMAGENET_NETWORKS
 from trainkit.optimizers import OPTIMIZERS
 from trainkit.precision import PRECISIONS
 from trainkit.runs import RunFiles
 from trainkit.settings import Settings, SettingsError, parse_stages, wrong_type
+from unet.parts import DECODERS, ENCODERS, LOSSES
 from unet.postprocess import METHODS, PostprocessSettings
 from unet.presets import PRESETS
 from unet.targets import CHANNELS
 
-# Parts of a network by name: the function that each is, for `pkgutil.resolve_name`. Here they can be listed and checked
-# without importing Keras. A new part is a function and an entry.
-# Encoder: (image [B, H, W, C] in 0..255, UNetConfig) -> list[Skip] of rising stride, the bottleneck last.
-ENCODERS = {
-    "plain": "unet.encoders:plain_encoder",
-    "xception": "unet.encoders:xception_encoder",
-    "resnet50": "unet.encoders:resnet50_encoder",
-    "resnet101": "unet.encoders:resnet101_encoder",
-    "resnet152": "unet.encoders:resnet152_encoder",
-    "vgg16": "unet.encoders:vgg16_encoder",
-    "efficientnet-lite0": "unet.encoders:efficientnet_lite0_encoder",
-}
-# Decoder: (list[Skip], UNetConfig) -> logits [B, H, W, output channels].
-DECODERS = {
-    "plain": "unet.decoders:plain_decoder",
-    "inception-se": "unet.decoders:inception_se_decoder",
-    "fpn": "unet.decoders:fpn_decoder",
-    "fcn8s": "unet.fcn:fcn8s_decoder",
-}
-# Loss: (y_true [B, H, W, C], y_pred [B, H, W, C], channel weights [C] or None) -> float32 scalar.
-LOSSES = {
-    "bce": "unet.losses:bce",
-    "dice": "unet.losses:soft_dice",
-    "bce-dice": "unet.losses:bce_dice",
-    "weighted-bce": "unet.losses:weighted_bce",
-}
 ACTIVATIONS = ("relu", "elu", "selu")
 INITIALIZERS = ("glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal")
 SCHEDULES = ("step", "cosine")
@@ -72,14 +48,15 @@ class UNetConfig(Settings):
     NAME = "unet"
 
     # ---- Network -------------------------------------------------------------------------------------------
-    # Encoder, a key of ENCODERS. A pretrained one learns from few images; "plain" is small and fast with few filters.
+    # Encoder, a key of unet.parts.ENCODERS. A pretrained one learns from few images; "plain" is small and fast with few
+    # filters.
     ENCODER = "xception"
     # Filters of each level of "plain", from full resolution to the bottleneck; each level halves the resolution.
     ENCODER_FILTERS = (64, 128, 256, 512, 1024)
     # Initial weights of the encoder. None: random. "imagenet": the published ones, downloaded if missing (not for
     # "plain"). Else the path of a file with the encoder's layers: the published file or the weights of another U-Net.
     ENCODER_WEIGHTS = None
-    # Decoder, a key of DECODERS.
+    # Decoder, a key of unet.parts.DECODERS.
     DECODER = "inception-se"
     # Filters of each decoder level, from the lowest resolution up. None: ENCODER_FILTERS in reverse behind "plain",
     # and 256, 128, 96, 64, 32 behind the other encoders. For "fcn8s" the filters of its two fully convolutional
@@ -111,7 +88,7 @@ class UNetConfig(Settings):
     EROSION_WIDTH = 2
 
     # ---- Loss ----------------------------------------------------------------------------------------------
-    # Loss, a key of LOSSES. "weighted-bce" weighs the pixels between neighbouring nuclei more.
+    # Loss, a key of unet.parts.LOSSES. "weighted-bce" weighs the pixels between neighbouring nuclei more.
     LOSS = "bce-dice"
     # Relative weight of each channel of the targets; None weighs them alike.
     CHANNEL_WEIGHTS = None
@@ -124,7 +101,8 @@ class UNetConfig(Settings):
 
     # ---- Training ------------------------------------------------------------------------------------------
     # (layers, epochs) or (layers, epochs, learning rate) of each stage, in order. Without a rate a stage takes
-    # LEARNING_RATE. `layers`: "decoder" freezes the encoder, "all", or a regular expression over layer names.
+    # LEARNING_RATE. `layers`: "decoder" freezes the encoder, "convolutions" the batch normalisation, which then runs
+    # with its stored statistics; "all"; or a regular expression over layer names.
     STAGES = (("decoder", 5, 0.001), ("all", 15, 0.0001))
     # Optimizer, a key of trainkit.optimizers.OPTIMIZERS.
     OPTIMIZER = "Adam"
@@ -160,7 +138,7 @@ class UNetConfig(Settings):
     SEED = 0
     # Threads that prepare training batches; 0 prepares them in the main thread.
     DATA_WORKERS = 2
-    # Whether every imaging modality is drawn equally often, however many images it has.
+    # True: every imaging modality is drawn equally often, however many images it has.
     BALANCE_MODALITIES = False
     # Otherwise: images of each data set and modality are drawn in proportion to their number to this power. 1 draws all
     # images equally often, 0.5 gives small sets more, 0 gives all sets the same.
@@ -191,6 +169,33 @@ class UNetConfig(Settings):
     MIN_AREA = 0
     FILL_HOLES = True
     KEEP_UNMARKED = True
+
+    @classmethod
+    def from_preset(cls, preset: str | None = None, settings: Mapping[str, Any] | None = None) -> UNetConfig:
+        """Makes a configuration of the defaults, a named preset and single settings, in this order.
+
+        Args:
+            preset: Key of `unet.presets.PRESETS`; None for the defaults alone.
+            settings: Attribute name -> value or text, see `Settings.update`.
+
+        Returns:
+            The configuration, validated.
+
+        Raises:
+            SettingsError: The preset or an attribute is unknown, or a value cannot be used.
+
+        Examples:
+            >>> config = UNetConfig.from_preset("small", {"BATCH_SIZE": "4", "DROPOUT": 0.2})
+            >>> config.ENCODER, config.ENCODER_FILTERS, config.BATCH_SIZE, config.stride
+            ('plain', (16, 32, 64, 128, 256), 4, 16)
+            >>> UNetConfig.from_preset("smal")
+            Traceback (most recent call last):
+            trainkit.settings.SettingsError: Unknown preset 'smal'. Known: small, original, ...
+        """
+        if preset is not None and preset not in PRESETS:
+            raise SettingsError(f"Unknown preset {preset!r}. Known: {', '.join(PRESETS)}.")
+        chosen = PRESETS[preset].settings if preset else {}
+        return cls().update({**chosen, **(settings or {})})
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -277,9 +282,9 @@ class UNetConfig(Settings):
                 f"IMAGE_CHANNEL_COUNT must be 3 for ENCODER={self.ENCODER!r}, which was made for RGB. "
                 f"Received: {self.IMAGE_CHANNEL_COUNT!r}"
             )
-        if self.ENCODER_WEIGHTS == "imagenet" and self.ENCODER not in NETWORKS:
+        if self.ENCODER_WEIGHTS == "imagenet" and self.ENCODER not in IMAGENET_NETWORKS:
             raise SettingsError(
-                f"ENCODER_WEIGHTS 'imagenet' exist for ENCODER {', '.join(NETWORKS)}. "
+                f"ENCODER_WEIGHTS 'imagenet' exist for ENCODER {', '.join(IMAGENET_NETWORKS)}. "
                 f"Received: ENCODER={self.ENCODER!r}"
             )
 
@@ -374,31 +379,18 @@ class UNetConfig(Settings):
 def make_config(
     preset: str | None = None, settings: Mapping[str, Any] | None = None, base: type[UNetConfig] = UNetConfig
 ) -> UNetConfig:
-    """Makes a configuration of the defaults, a named preset and single settings, in this order.
+    """Makes a configuration, under a name that `nucleus.make_config` has too; use `UNetConfig.from_preset`.
 
     Args:
         preset: Key of `unet.presets.PRESETS`; None for the defaults alone.
-        settings: Attribute name -> value or text, see `Settings.update`.
+        settings: Attribute name -> value or text.
         base: Class of the configuration.
-
-    Returns:
-        A validated `base`.
 
     Raises:
         SettingsError: The preset or an attribute is unknown, or a value cannot be used.
-
-    Examples:
-        >>> config = make_config("small", {"BATCH_SIZE": "4", "DROPOUT": 0.2})
-        >>> config.ENCODER, config.ENCODER_FILTERS, config.BATCH_SIZE, config.stride
-        ('plain', (16, 32, 64, 128, 256), 4, 16)
-        >>> make_config("smal")
-        Traceback (most recent call last):
-        trainkit.settings.SettingsError: Unknown preset 'smal'. Known: small, original, ...
     """
-    if preset is not None and preset not in PRESETS:
-        raise SettingsError(f"Unknown preset {preset!r}. Known: {', '.join(PRESETS)}.")
-    chosen = PRESETS[preset].settings if preset else {}
-    return base().update({**chosen, **(settings or {})})
+    warnings.warn(f"unet.config.make_config is {base.__name__}.from_preset", DeprecationWarning, stacklevel=2)
+    return base.from_preset(preset, settings)
 
 
 def _require_filters(name: str, filters: Any) -> None:

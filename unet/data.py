@@ -9,8 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 from skimage import measure
 
-from trainkit.augmentation import augment_pair
+from trainkit.augmentation import augment_pair, check_augmenter
 from trainkit.batches import Balanced, Batches, Order, Shuffled, Weighted
+from trainkit.sample_checks import check_image, check_labels, check_pair
 from trainkit.samples import draw_sample
 from unet.config import UNetConfig
 from unet.resize import resize_image, resize_labels
@@ -21,7 +22,7 @@ UNKNOWN = "unknown"
 
 
 class Dataset(Protocol):
-    """Data set for training; one that varies its images may have `draw_sample`, see `trainkit.samples`.
+    """Data set for training; one that varies its images is a `trainkit.samples.VariedSource` too.
 
     Attributes:
         image_ids: Indices of the images.
@@ -67,17 +68,14 @@ def training_sample(
         uint8, 0 or 1; with LOSS "weighted-bce" they are float32 and the last channel is the weight of every pixel.
 
     Raises:
-        ValueError: Image and label image do not fit together, the image has another number of channels, or the
-            augmentation changes its size; the message names the image.
+        ValueError: Image or label image cannot be used or do not fit together, or the augmentation changes the image's
+            size; the message names the image.
     """
     rng = np.random.default_rng() if rng is None else rng
-    image, (labels, _) = draw_sample(dataset, image_id, rng)
+    image, loaded = draw_sample(dataset, image_id, rng)
     name = dataset.image_info[image_id].get("path") or dataset.image_info[image_id]["id"]
-    if image.ndim != 3 or image.shape[2] != config.IMAGE_CHANNEL_COUNT or image.shape[:2] != labels.shape:
-        raise ValueError(
-            f"{name}: expected an image [H, W, {config.IMAGE_CHANNEL_COUNT}] and a label image [H, W]. "
-            f"Received: shapes {image.shape} and {labels.shape}"
-        )
+    image = check_image(image, config.IMAGE_CHANNEL_COUNT, name)
+    labels = check_labels(check_pair(loaded, name)[0], image.shape, name)
     if config.IMAGE_MODE == "crop" and warped and config.warps_windows:
         scales, rotation = config.CROP_SCALES, config.CROP_ROTATION
         image, labels = random_warped_window(image, labels, config.IMAGE_SIZE, scales, rotation, rng)
@@ -108,13 +106,15 @@ class SegmentationBatches(Batches):
         augmentation: imgaug augmenter, or None.
     """
 
-    # Whether windows are magnified and turned.
+    # True if windows are magnified and turned.
     warped = True
 
     def __init__(self, dataset: Dataset, config: UNetConfig, order: Order, steps: int, augmentation: Any = None):
         super().__init__(
             order, batch_size=config.BATCH_SIZE, steps=steps, seed=config.SEED, workers=config.DATA_WORKERS
         )
+        if augmentation is not None:
+            check_augmenter(augmentation)
         self.dataset = dataset
         self.config = config
         self.augmentation = augmentation
@@ -140,7 +140,7 @@ class TrainingBatches(SegmentationBatches):
         augmentation: imgaug augmenter, or None.
 
     Raises:
-        ValueError: The data set is empty.
+        ValueError: The data set is empty, or `augmentation` is no augmenter.
     """
 
     def __init__(self, dataset: Dataset, config: UNetConfig, augmentation: Any = None):

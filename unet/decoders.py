@@ -1,7 +1,7 @@
 """Decoders: from the encoder's features back to one value for each pixel and channel.
 
 A decoder is a function of the list of `Skip` and the configuration to logits `[B, H, W, output channels]`, entered in
-`unet.config.DECODERS`. The names of its layers begin with `decoder_`, and its last layer is called `logits`.
+`unet.parts.DECODERS`. The names of its layers begin with `decoder_`, and its last layer is called `logits`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Encoders: from an image to features at falling resolution.
 
 An encoder is a function of the image `[B, H, W, C]` in 0..255 and the configuration, entered in
-`unet.config.ENCODERS`. Its list of `Skip`, one for each stride in rising order, is all that a decoder sees of it.
+`unet.parts.ENCODERS`. Its list of `Skip`, one for each stride in rising order, is all that a decoder sees of it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Losses of a segmenter on probabilities: binary cross-entropy, soft Dice, their sum, and weighted cross-entropy.
 
-A loss is a function of targets, probabilities and channel weights, entered in `unet.config.LOSSES`. All are float32
+A loss is a function of targets, probabilities and channel weights, entered in `unet.parts.LOSSES`. All are float32
 scalars and finite everywhere: Keras clips the probabilities in the cross-entropy to 1e-7..1 - 1e-7, and the Dice loss
 is smoothed. The channels' losses are averaged with one weight for each channel: weights shift the attention between
 channels and keep the size of the loss, and with it the learning rate.
@@ -9,13 +9,12 @@ channels and keep the size of the loss, and with it the learning rate.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pkgutil import resolve_name
 from typing import Any
 
 import keras
 from keras import ops
 
-from unet.config import LOSSES
+from unet.parts import LOSSES
 
 # Pixels added to both sides of the Dice coefficient, which is then 1 where there are no nuclei and none are predicted.
 _DICE_SMOOTHING = 1.0
@@ -122,7 +121,7 @@ class SegmentationLoss(keras.losses.Loss):
         super().__init__(name=name or kind.replace("-", "_"))
         self.kind = kind
         self.channel_weights = channel_weights
-        self._function = resolve_name(LOSSES[kind])
+        self._function = LOSSES[kind]
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Returns the loss, a float32 scalar, of targets and probabilities, both `[B, H, W, channels]`."""

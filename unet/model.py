@@ -38,13 +38,13 @@ _SETTINGS_MEMBER = "unet_settings.json"
 class UNet(Trainee):
     """Encoder-decoder network with a probability for each pixel and channel, and the nuclei that follow from them.
 
-        model = UNet(make_config("xception-inceptionse"))
+        model = UNet(UNetConfig.from_preset("xception-inceptionse"))
         model.train(train_dataset, val_dataset)
         labels, scores = model.predict_labels(image)
 
     Attributes:
         keras_model: The Keras model, from images `[B, H, W, C]` in 0..255 to probabilities `[B, H, W, channels]`.
-        config, epoch, log_dir, checkpoint_path: Attributes of `Trainee`.
+        config, epoch: Attributes of `Trainee`.
 
     Args:
         config: Configuration of the network. Its SEED seeds Keras, NumPy and Python, so that the same initial weights
@@ -56,6 +56,17 @@ class UNet(Trainee):
         SettingsError: The configuration cannot be built.
         DownloadError: ENCODER_WEIGHTS could not be fetched.
         WeightsFileError: ENCODER_WEIGHTS are another encoder's.
+
+    Examples:
+        >>> from unet.config import make_config
+        >>> settings = {"ENCODER": "plain", "ENCODER_FILTERS": (4, 8), "DECODER": "plain"}
+        >>> model = UNet(make_config(settings=settings))
+        >>> (probabilities,) = model.predict([np.zeros((50, 70, 3), np.uint8)])
+        >>> probabilities.shape == (50, 70, len(model.config.channels))
+        True
+        >>> labels, scores = model.predict_labels(np.zeros((50, 70, 3), np.uint8))
+        >>> labels.shape, len(scores) == labels.max()
+        ((50, 70), True)
     """
 
     run_files = RUN_FILES
@@ -121,11 +132,11 @@ class UNet(Trainee):
     ) -> dict[str, list[float]]:
         """Trains through STAGES; epochs that a loaded checkpoint has behind it are skipped.
 
-        In each stage the layers learn that it names ("decoder": all but the encoder, whose batch normalisation then
-        runs with its stored statistics), with a fresh optimizer and a rate that falls within the stage as
-        SCHEDULE says. With AVERAGE_MOMENTUM, the moving average of the weights is handed over. Every finished epoch
-        leaves a checkpoint, from which a stopped training goes on exactly, a line in `training.csv` and an entry for
-        TensorBoard in `log_dir`.
+        In each stage the layers learn that it names ("decoder": all but the encoder; "convolutions": all but batch
+        normalisation, and where that does not learn, it runs with its stored statistics), with a fresh optimizer and a
+        rate that falls within the stage as SCHEDULE says. With AVERAGE_MOMENTUM, the moving average of the weights is
+        handed over. Every finished epoch leaves a checkpoint, from which a stopped training goes on exactly, a line in
+        `training.csv` and an entry for TensorBoard in `log_dir`.
 
         Args:
             train_dataset: Data set to learn from, see `unet.data.Dataset`.
@@ -133,8 +144,8 @@ class UNet(Trainee):
             epochs: Total epochs instead of the sum of STAGES: later stages are dropped, the last one left is cut or
                 prolonged.
             augmentation: imgaug augmenter that keeps an image's size, applied to image and labels together.
-            custom_callbacks: Keras callbacks. They are called before the logs are written, so what they add to the
-                logs is logged.
+            custom_callbacks: Keras callbacks. At the end of an epoch they are called after its checkpoint is written,
+                which `find_last` names then, and before the logs are, so what they add to the logs is logged.
 
         Returns:
             The logs by name, one value for each epoch of this call: loss, iou_<channel>, the same with val_ in front,
@@ -203,7 +214,7 @@ class UNet(Trainee):
         Raises:
             ValueError: An image has no pixels or the wrong channels.
         """
-        checked = [self._check_image(image) for image in images]
+        checked = [self._check_image(image, f"Image {index} of {len(images)}") for index, image in enumerate(images, 1)]
         synchronise(self.keras_model)
         if self.config.INFERENCE_MODE == "resize":
             return predict_resized(self._run, checked, self.config.IMAGE_SIZE)
@@ -224,11 +235,11 @@ class UNet(Trainee):
         (probabilities,) = self.predict([image])
         return postprocess(probabilities, PostprocessSettings.from_config(self.config))
 
-    def _check_image(self, image: np.ndarray) -> np.ndarray:
+    def _check_image(self, image: np.ndarray, name: str) -> np.ndarray:
         image = np.asarray(image)
         channels = self.config.IMAGE_CHANNEL_COUNT
         if image.ndim != 3 or image.shape[2] != channels or image.size == 0:
-            raise ValueError(f"Expected an image [H, W, {channels}] with pixels. Received: shape {image.shape}")
+            raise ValueError(f"{name}: Expected an image [H, W, {channels}] with pixels. Received: shape {image.shape}")
         return image
 
     # ---- Files ---------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ class Method:
         markers: Function of the probabilities `[H, W, C]` and the settings to the markers, bool `[H, W]` inside the
             mask, of which each 4-connected component is one; None: every component of the mask is a nucleus.
         grow: Function that shares a component with several markers among them.
-        needs_borders: Whether the markers come from the channels beside the mask.
+        needs_borders: True if the markers come from the channels beside the mask.
     """
 
     markers: Callable[[np.ndarray, PostprocessSettings], np.ndarray] | None = None
@@ -63,8 +63,8 @@ class PostprocessSettings:
         border_threshold: Probability of `touching` or `border`, 0 to 1, above which a pixel belongs to no marker.
         opening_radius: Radius in pixels, 1 or more, of the disk that erodes the mask; "opening" only.
         min_area: Area in pixels below which a nucleus is dropped.
-        fill_holes: Whether holes that lie inside a single nucleus are filled.
-        keep_unmarked: Whether components of the mask without a marker become nuclei.
+        fill_holes: True to fill holes that lie inside a single nucleus.
+        keep_unmarked: True to make nuclei of the components of the mask without a marker.
     """
 
     targets: str = "mask-borderless-touching"
@@ -209,7 +209,7 @@ def grow_markers(
         markers: bool `[H, W]`, inside the mask; each 4-connected component is one marker.
         mask: bool `[H, W]`, pixels of nuclei.
         grow: Function that shares the components with several markers, such as `grow_watershed`.
-        keep_unmarked: Whether a component without a marker becomes a nucleus.
+        keep_unmarked: True to make a nucleus of a component without a marker.
 
     Returns:
         (labels int32 `[H, W]`, the highest label).

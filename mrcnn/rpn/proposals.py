@@ -86,7 +86,9 @@ class TopAnchors(Float32Layer):
         # No gradient leaves through the proposals.
         probabilities, deltas, anchors = (ops.stop_gradient(tensor) for tensor in inputs)
         scores = probabilities[:, :, 1]
-        count = self.limit if scores.shape[1] is None else min(self.limit, scores.shape[1])
+        available = ops.shape(scores)[1]
+        # One graph of TensorFlow for all sizes of images knows the number of anchors only when it runs.
+        count = min(self.limit, available) if isinstance(available, int) else ops.minimum(self.limit, available)
         scores, order = top_k(scores, count)
         deltas = gather_rows(deltas, order) * ops.convert_to_tensor(self.deviation, "float32")
         return gather_rows(anchors, order), scores, deltas

@@ -1,7 +1,8 @@
 """Finding and outlining nuclei in microscopy images.
 
-The names below are what most users need: `from nucleus import load_model, read_image`. They are
-imported when first used, since Keras takes seconds to load.
+The names below are what most users need: `from nucleus import load_model, read_image`. Each is imported when it is
+first used (PEP 562), from the module named here and nowhere else: any import of a part of the package, such as that of
+the command line for `nucleus --help`, runs this file first, and all names together would add more than a second to it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+# Name -> the module that defines it.
 _HOMES = {
     "NucleusConfig": "models.mask_rcnn",
     "NucleusInferenceConfig": "models.mask_rcnn",
@@ -18,9 +20,11 @@ _HOMES = {
     "VAL_IMAGE_IDS": "datasets.dataset",
     "shipped_data": "datasets.dataset",
     "evaluate": "evaluation.evaluation",
+    "finetune": "training.finetuning",
     "measure": "measurement",
     "load_model": "models.loading",
     "NucleusModel": "models.base",
+    "History": "models.base",
     "Prediction": "models.base",
     "predict": "models.base",
     "detect_images": "prediction.image_detection",
@@ -29,6 +33,7 @@ _HOMES = {
     "read_raw": "images.reading",
     "rle_encode": "images.labels",
     "rle_decode": "images.labels",
+    "train": "training.train",
 }
 __all__ = list(_HOMES)
 # Not at once: reading it takes longer than all else that happens before Ctrl-C is answered.

@@ -1,6 +1,7 @@
 """Anchors of one level and of the pyramid, their order, and the shapes that they depend on."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -86,3 +87,12 @@ def test_normalized_anchors():
     expected = np.stack([y1 / 63, x1 / 127, (y2 - 1) / 63, (x2 - 1) / 127], axis=1)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_anchors_of_a_large_image_take_the_memory_of_the_result():
+    tracemalloc.start()
+    found = anchors.normalized_anchors(SmallConfig(), (4096, 2048))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.dtype == np.float32 and len(found) == 3 * sum(2048 * 4096 // 4**level for level in range(2, 7))
+    assert peak < 1.1 * found.nbytes

@@ -113,8 +113,8 @@ def test_each_mode_refuses_the_work_of_the_other(model, shapes):
     "image", [np.zeros((64, 64), np.uint8), np.zeros((64, 64, 4), np.uint8), np.zeros((0, 64, 3), np.uint8)]
 )
 def test_detect_refuses_images_of_another_form(model, image):
-    with pytest.raises(ValueError, match=r"Expected an image \[H, W, 3\] with pixels\. Received: shape"):
-        model.detect([image])
+    with pytest.raises(ValueError, match=r"Image 2 of 2: Expected an image \[H, W, 3\] with pixels\. Received: shape"):
+        model.detect([IMAGE, image])
 
 
 def test_run_graph_names_the_missing_output(model):

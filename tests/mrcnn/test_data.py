@@ -214,10 +214,31 @@ def test_images_of_different_sizes_make_no_batch():
         def load_labels(self, image_id):
             return np.zeros((64, 64 * (1 + image_id)), np.int32), np.zeros(0, np.int32)
 
+    class Lively(Mixed):
+        def load_labels(self, image_id):
+            labels, _ = super().load_labels(image_id)
+            labels[8:20, 8:20] = 1
+            return labels, np.ones(1, np.int32)
+
     config = SmallConfig()
     config.IMAGE_RESIZE_MODE = "none"
     with pytest.raises(ValueError, match=r"one size.*\(64, 64, 3\), \(64, 128, 3\)"):
+        next(data.data_generator(Lively(2), config, batch_size=2))
+    cause = r"Image image-1: .*IMAGE_SHAPE \(64, 64, 3\).*Received: \(64, 128, 3\).*'none'.*'square' and 'crop'"
+    with pytest.raises(ValueError, match=cause):
         data.DataGenerator(Mixed(2), config, workers=0)[0]
+
+
+def test_rectangles_of_pad64_are_refused_with_the_modes_that_train():
+    config = SmallConfig()
+    config.IMAGE_RESIZE_MODE = "pad64"
+    with pytest.raises(ValueError, match=r"Received: \(64, 128, 3\).*'pad64'.*'square' and 'crop'"):
+        data.DataGenerator(Squares(2), config, workers=0)[0]
+
+
+def test_a_list_of_augmenters_is_refused_before_training_begins():
+    with pytest.raises(ValueError, match=r"imgaug augmenter.*Received: list"):
+        data.DataGenerator(Squares(2), SmallConfig(), augmentation=[iaa.Fliplr(0.5)])
 
 
 @pytest.mark.backend

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import skimage.io
+import tifffile
 
 from mrcnn.dataset import Dataset
 
@@ -40,14 +41,14 @@ def test_dataset_refuses_what_it_cannot_do():
         dataset.prepare(class_map={})
 
 
-@pytest.mark.parametrize("kind", ["gray", "gray16", "rgb", "rgba"])
+@pytest.mark.parametrize("kind", ["gray", "rgb", "rgba", "gray with alpha"])
 def test_dataset_reads_any_png_as_rgb(tmp_path, kind):
     rng = np.random.default_rng(13)
     gray = rng.integers(0, 256, (9, 11), dtype=np.uint8)
     rgba = rng.integers(0, 256, (9, 11, 4), dtype=np.uint8)
     stored, expected = {
         "gray": (gray, np.stack([gray] * 3, axis=-1)),
-        "gray16": (gray.astype(np.uint16) * 257, np.stack([gray] * 3, axis=-1)),
+        "gray with alpha": (rgba[..., :2], np.stack([rgba[..., 0]] * 3, axis=-1)),
         "rgb": (rgba[..., :3], rgba[..., :3]),
         "rgba": (rgba, rgba[..., :3]),
     }[kind]
@@ -67,3 +68,29 @@ def test_dataset_names_the_file_it_cannot_read(tmp_path):
     dataset.add_image("x", 0, str(path))
     with pytest.raises(ValueError, match=r"stack\.tif: expected one image"):
         dataset.load_image(0)
+
+
+def read(path):
+    dataset = Dataset()
+    dataset.add_image("x", 0, str(path))
+    return dataset.load_image(0)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_dataset_reads_12_bits_in_a_larger_type_as_bright_as_they_are(tmp_path, dtype):
+    scene = np.random.default_rng(1).integers(0, 4096, (30, 40)).astype(dtype)
+    tifffile.imwrite(tmp_path / "scene.tif", scene)
+    image = read(tmp_path / "scene.tif")
+    assert image.dtype == np.uint8 and image.shape == (30, 40, 3)
+    assert image.min() == 0 and image.max() == 255
+    assert np.abs(image[..., 0] - scene / 4095 * 255).max() < 2
+
+
+def test_dataset_drops_alpha_from_a_tiff_and_refuses_channels_of_other_meaning(tmp_path):
+    rgba = np.random.default_rng(1).integers(0, 256, (30, 40, 4), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "rgba.tif", rgba, photometric="rgb", extrasamples=["unassalpha"])
+    np.testing.assert_array_equal(read(tmp_path / "rgba.tif"), rgba[..., :3])
+    for name, stack in (("four", rgba), ("two", rgba[..., :2]), ("five", np.repeat(rgba[..., :1], 5, axis=-1))):
+        tifffile.imwrite(tmp_path / f"{name}.tif", stack, photometric="minisblack", planarconfig="contig")
+        with pytest.raises(ValueError, match=rf"{name}\.tif: expected one image.*Override load_image"):
+            read(tmp_path / f"{name}.tif")

@@ -192,3 +192,29 @@ def test_inconsistent_data_are_refused_by_name():
         ground_truth.load_image_gt(fast, SmallConfig(), 0)
     with pytest.raises(ValueError, match=r"slide-7.*must not change the size"):
         ground_truth.load_image_gt(pair(disks())[0], SmallConfig(), 0, augmentation=iaa.Crop(px=4, keep_size=False))
+
+
+@pytest.mark.parametrize(
+    ("image", "masks", "class_ids", "cause"),
+    [
+        (np.zeros((70, 90), np.uint8), np.ones((70, 90, 1), bool), [1], r"expected an image \[H, W, 3\]"),
+        (np.zeros((70, 90, 4), np.uint8), np.ones((70, 90, 1), bool), [1], r"Received: shape \(70, 90, 4\)"),
+        (np.zeros((70, 90, 3), np.uint8), np.ones((70, 90), bool), [1], r"expected masks \[H, W, N\]"),
+        (np.zeros((70, 90, 3), np.uint8), np.ones((70, 90, 2), bool), [[1], [2]], r"expected class ids \[N\]"),
+        (np.zeros((70, 90, 3), np.uint8), np.ones((70, 90, 2), bool), [1, 3], r"1 to 2.*Received: \[3\]"),
+        (np.zeros((70, 90, 3), np.uint8), np.ones((70, 90, 2), bool), [1, 0], r"1 to 2.*Received: \[0\]"),
+        (np.zeros((70, 90, 3), np.uint8), np.ones((70, 90, 1), bool), [1, 2], "1 instances and 2 class ids"),
+    ],
+)
+def test_values_that_would_train_something_else_are_refused_by_name(image, masks, class_ids, cause):
+    with pytest.raises(ValueError, match=rf"slide-7 \(/data/slide-7\.png\): .*{cause}"):
+        ground_truth.load_ground_truth(StackDataset(image, masks, class_ids), SmallConfig(), 0)
+
+
+def test_a_hidden_instance_keeps_the_classes_of_the_others():
+    """The last of the label image's instances has no pixel left; its class id stays."""
+    labels = disks()
+    labels[labels == labels.max()] = 0
+    fast, _ = pair(labels, class_ids=np.arange(labels.max() + 1) % 2 + 1)
+    truth = ground_truth.load_ground_truth(fast, SmallConfig(), 0)
+    np.testing.assert_array_equal(truth.class_ids, (truth.ids - 1) % 2 + 1)

@@ -1,5 +1,6 @@
 """Protects the pictures of the network's inside: what is drawn, and where."""
 
+import keras
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -58,24 +59,17 @@ def test_constant_channel_is_black():
     np.testing.assert_array_equal(plt.gca().images[0].get_array(), np.zeros((4, 40)))
 
 
-class FakeLayer:
-    def __init__(self, name, *values):
-        self.name = name
-        self.weights = list(values)
-
-    def get_weights(self):
-        return self.weights
-
-
-class FakeModel:
-    def __init__(self, *layers):
-        self.layers = layers
+@pytest.fixture
+def network():
+    """A network with a layer without weights, a kernel of zeros, and a nested network with 600 evenly spread values."""
+    rpn = keras.Sequential([keras.Input((2,)), keras.layers.Dense(300, name="rpn")], name="nested")
+    rpn.get_layer("rpn").set_weights([np.linspace(-1, 1, 600).reshape(2, 300), np.full(300, 9.0)])
+    conv = keras.layers.Dense(2, kernel_initializer="zeros", name="conv")
+    return keras.Sequential([keras.Input((3,)), keras.layers.ReLU(name="relu"), conv, rpn])
 
 
-def test_weight_histograms_count_every_value_of_the_kernel():
-    nested = FakeModel(FakeLayer("rpn", np.linspace(-1, 1, 600).reshape(2, 300), np.full(5, 9.0)))
-    model = FakeModel(FakeLayer("relu"), FakeLayer("conv", np.zeros((3, 3))), nested)
-    plot_weight_histograms(model, ["conv", "rpn"], columns=2)
+def test_weight_histograms_count_every_value_of_the_kernel(network):
+    plot_weight_histograms(network, ["conv", "rpn"], columns=2)
     first, second = plt.gcf().axes
     assert first.get_title().startswith("conv\nmean +0.000, std 0.000")
     outline = second.patches[0].get_xy()
@@ -83,6 +77,6 @@ def test_weight_histograms_count_every_value_of_the_kernel():
     np.testing.assert_allclose(outline[:, 1].max(), 10, atol=1)  # 600 values in 60 bins.
 
 
-def test_weight_histograms_name_a_missing_layer():
+def test_weight_histograms_name_a_missing_layer(network):
     with pytest.raises(ValueError, match="no_such"):
-        plot_weight_histograms(FakeModel(FakeLayer("conv", np.zeros(3))), ["conv", "no_such"])
+        plot_weight_histograms(network, ["conv", "no_such"])

@@ -130,6 +130,23 @@ def test_images_of_their_own_sizes(detector, tiny_config, tmp_path, eager, mode,
         assert_same(found, alone)
 
 
+def test_sizes_that_share_a_graph_find_what_they_find_step_by_step(
+    detector, tiny_config, tmp_path, only_tensorflow, request
+):
+    """Two sizes besides the first, which has a graph of its own; one has fewer anchors than PRE_NMS_LIMIT."""
+    config = tiny_config(IMAGE_RESIZE_MODE="pad64", IMAGE_MIN_DIM=64, PRE_NMS_LIMIT=1100)
+    model = sibling(detector, config, tmp_path)
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 255, (*size, 3), np.uint8) for size in [(64, 140), (64, 64), (100, 64)]]
+    together = model.detect(images)
+    request.getfixturevalue("eager")
+    for image, found in zip(images, together, strict=True):
+        (expected,) = model.detect([image])
+        assert len(found["scores"]) > 0
+        assert_same(found, expected)
+        np.testing.assert_array_equal(found["masks"], expected["masks"])
+
+
 def test_images_of_one_size_share_batches_wherever_they_stand(detector, monkeypatch):
     runner, batches = detector._detector, []
 

@@ -39,6 +39,14 @@ def test_outside_a_notebook_nothing_is_displayed_as_html(capsys):
     assert capsys.readouterr().out == "a\n"
 
 
+def test_a_notebook_is_told_by_the_kernel_of_its_shell(monkeypatch):
+    shell = pytest.importorskip("IPython.core.interactiveshell").InteractiveShell
+    kernels = pytest.importorskip("ipykernel.zmqshell").ZMQInteractiveShell
+    for running, expected in ((None, False), (shell, False), (kernels, True)):
+        monkeypatch.setattr("IPython.get_ipython", lambda running=running: running and running.__new__(running))
+        assert (tables._notebook_display() is not None) == expected
+
+
 def test_weight_stats_show_every_layer_and_mark_suspects(terminal, capsys):
     inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="inside")], name="nested")
     outer = keras.Sequential(

@@ -269,3 +269,44 @@ def test_draw_boxes_needs_boxes():
     assert [extent(box) for box in drawn(plt.gca(), Rectangle)] == [[1, 2, 3, 4]]
     with pytest.raises(ValueError, match="neither"):
         visualize.draw_boxes(np.zeros((9, 9, 3), np.uint8))
+
+
+@pytest.mark.parametrize("channels", [0, 1, 4])
+def test_images_that_are_not_rgb_are_drawn(scene, channels):
+    """Grey images, with and without an axis of channels, and RGBA."""
+    _, boxes, masks, class_ids = scene
+    image = np.full((60, 80, channels) if channels else (60, 80), 100, np.uint8)
+    before = image.copy()
+    visualize.display_instances(image, boxes, masks, class_ids, NAMES, colors=["red", "lime"])
+    shown = plt.gca().images[0].get_array()
+    assert shown[15, 40].tolist() == [177, 50, 50, 100][: max(3, channels)]
+    visualize.draw_boxes(image, boxes, masks=masks)
+    scores = np.array([0.9, 0.8])
+    truth = boxes, class_ids, masks
+    visualize.display_differences(image, *truth, boxes, class_ids, scores, masks, NAMES, ax=plt.gca())
+    visualize.display_top_masks(image, masks, class_ids, NAMES)
+    visualize.draw_rois(image, boxes, boxes, np.ones((2, 28, 28)), class_ids, NAMES)
+    np.testing.assert_array_equal(image, before)
+
+
+def test_images_of_other_channels_are_refused_by_their_shape(scene):
+    _, boxes, masks, class_ids = scene
+    with pytest.raises(ValueError, match=r"1 \(grey\), 3 \(RGB\) or 4 \(RGBA\).*Received: shape \(60, 80, 2\)"):
+        visualize.display_instances(np.zeros((60, 80, 2)), boxes, masks, class_ids, NAMES)
+    with pytest.raises(ValueError, match=r"Received: shape \(60, 80\)"):
+        visualize.apply_mask(np.zeros((60, 80)), masks[..., 0], "red")
+
+
+def test_apply_mask_tints_what_channels_there_are():
+    mask = np.ones((1, 1), bool)
+    grey, five = np.full((1, 1, 1), 100, np.uint8), np.full((1, 1, 5), 100, np.uint8)
+    assert visualize.apply_mask(grey, mask, "red")[0, 0].tolist() == [int(50 + 0.5 * 0.299 * 255)]
+    assert visualize.apply_mask(five, mask, "red")[0, 0].tolist() == [177, 50, 50, 100, 100]
+
+
+@pytest.mark.parametrize(("channels", "expected"), [(0, 76), (1, [76]), (4, [255, 0, 0, 9]), (6, [255, 0, 0, 9, 9, 9])])
+def test_draw_box_leaves_other_channels_alone(channels, expected):
+    image = np.full((20, 20, channels) if channels else (20, 20), 9, np.uint8)
+    assert visualize.draw_box(image, (5, 5, 12, 12), (255, 0, 0)) is image
+    assert image[5, 8].tolist() == expected
+    assert (image[9, 9] == 9).all()

@@ -44,7 +44,7 @@ def add_sample(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def rectangle() -> Callable[..., np.ndarray]:
-    """Returns a function that makes a mask, bool [12, 16] unless told, of one filled rectangle."""
+    """Returns a function that makes a mask, bool [12, 16] by default, of one filled rectangle."""
 
     def make(y1: int, x1: int, y2: int, x2: int, shape: tuple[int, int] = (12, 16)) -> np.ndarray:
         mask = np.zeros(shape, bool)

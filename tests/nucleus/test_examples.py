@@ -2,10 +2,35 @@
 
 import doctest
 import importlib
+import inspect
+import pkgutil
 from pathlib import Path
 
 import pytest
 
+# Functions and methods that users call most, beside those that train for minutes: each shows how, and is run below.
+SHOWN = (
+    "nucleus:load_model",
+    "nucleus:NucleusModel.predict",
+    "nucleus:predict",
+    "nucleus:evaluate",
+    "nucleus:measure",
+    "nucleus:read_image",
+    "nucleus:read_raw",
+    "nucleus:read_ensemble",
+    "nucleus.datasets.folds:make_folds",
+    "nucleus:make_config",
+    "nucleus:shipped_data",
+    "nucleus:NucleusDataset.load_nucleus",
+    "nucleus:rle_encode",
+    "nucleus:rle_decode",
+    "nucleus.prediction.detection:detect",
+    "nucleus.evaluation.scores:average_precision",
+    "mrcnn.model:MaskRCNN",
+    "mrcnn.utils:compute_iou",
+    "unet.model:UNet",
+    "unet.postprocess:postprocess",
+)
 PACKAGES = ("nucleus", "unet", "mrcnn", "trainkit")
 
 
@@ -15,6 +40,11 @@ def modules_with_examples():
         for path in sorted(root.rglob("*.py")):
             if ">>> " in path.read_text(encoding="utf-8"):
                 yield ".".join((package, *path.relative_to(root).with_suffix("").parts)).removesuffix(".__init__")
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_what_users_call_most_has_an_example(name):
+    assert ">>> " in (inspect.getdoc(pkgutil.resolve_name(name)) or "")
 
 
 @pytest.mark.parametrize("name", modules_with_examples())

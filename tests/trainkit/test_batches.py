@@ -1,4 +1,4 @@
-"""Which item comes when, and batches that threads, order of asking and resuming do not change."""
+"""The order of items, and batches that threads, order of requests and resuming do not change."""
 
 import collections
 import gc

@@ -13,6 +13,7 @@ from trainkit.checkpoint import CheckpointError, synchronise
 from trainkit.fitting import TrainingDivergedError, fit, set_trainable
 from trainkit.optimizers import make_optimizer
 from trainkit.runs import RunFiles
+from trainkit.stages import Stage, run_stages
 from trainkit.trainee import Trainee
 
 STAGE = {"layers": "all", "learning_rate": 0.05}
@@ -188,3 +189,69 @@ def test_adamw_decays_kernels_and_not_normalisation_or_biases():
     # Without a gradient, the decay is all that a step does: the share of the kernels times the rate.
     assert left == pytest.approx({"kernel": 1 - 0.1 * 0.5, "bias": 1.0, "gamma": 1.0, "beta": 1.0})
     assert (optimizer.use_ema, optimizer.ema_momentum) == (True, 0.9)
+
+
+def test_a_callback_finds_the_checkpoint_of_its_epoch_and_adds_to_the_logs(tmp_path):
+    """Also in the first epoch, beside an earlier run, whose checkpoint a score would else be given to."""
+    Tiny(tmp_path).train(1)
+    model = Tiny(tmp_path, seed=5)
+
+    class Score(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.found, self.equal = [], []
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.found.append(Path(model.find_last()))
+            other = Tiny(tmp_path / "other", seed=9)
+            other.load_weights(self.found[-1])
+            kernels = [weights.keras_model.get_layer("outer").kernel for weights in (model, other)]
+            synchronise(model.keras_model)
+            self.equal.append(np.array_equal(*(keras.ops.convert_to_numpy(kernel) for kernel in kernels)))
+            logs["scored"] = 0.25 + epoch
+
+    score = Score()
+    model.train(2, callbacks=[score])
+    assert score.found == [Path(model.log_dir) / f"tiny_points_000{epoch}.h5" for epoch in (1, 2)]
+    assert score.equal == [True, True], "the file holds the weights that are scored"
+    assert [float(row["scored"]) for row in read_log(model)] == [0.25, 1.25]
+
+
+def test_an_epoch_whose_callback_is_stopped_is_in_the_log(tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    model = Tiny(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        model.train(3, callbacks=[Stop()])
+    assert [row["epoch"] for row in read_log(model)] == ["1", "2"]
+    assert Path(model.find_last()).name == "tiny_points_0002.h5"
+
+
+def test_a_folder_is_taken_by_the_training_that_needs_it_and_by_no_other_model(tmp_path):
+    ours, theirs, detecting = Tiny(tmp_path), Tiny(tmp_path), Tiny(tmp_path)
+    assert not list(tmp_path.iterdir()), "a model that only predicts leaves no folder"
+    assert ours.log_dir != theirs.log_dir and Path(ours.log_dir).is_dir()
+    assert ours.log_dir == ours.log_dir and ours.checkpoint_path.startswith(ours.log_dir)
+    ours.train(1)
+    detecting.load_weights(ours.find_last())
+    assert detecting.log_dir == ours.log_dir and detecting.epoch == 1
+    assert len(list(tmp_path.iterdir())) == 2
+    theirs.load_weights(ours.find_last())
+    assert theirs.log_dir == ours.log_dir
+    assert [path.name for path in tmp_path.iterdir()] == [Path(ours.log_dir).name], "the unused one is gone"
+
+
+def test_a_training_with_nothing_left_says_so(tmp_path, caplog):
+    model = Tiny(tmp_path)
+    model.epoch = 2
+    before = model.weights()
+    assert model.train(2).history == {}
+    stages = [Stage("all", until=2, learning_rate=0.1)]
+    assert run_stages(model, stages, lambda _: pytest.fail("it trained")) == {}
+    said = "nothing is left to train: 2 epochs are finished, and training is to end after epoch 2"
+    assert [said in record.getMessage() for record in caplog.records] == [True, True]
+    for one, other in zip(before, model.weights(), strict=True):
+        np.testing.assert_array_equal(one, other)

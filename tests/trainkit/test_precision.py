@@ -6,7 +6,7 @@ import pytest
 from trainkit import precision
 from trainkit.precision import multiplies_bfloat16, resolve_precision
 from unet.architecture import build_unet
-from unet.config import make_config
+from unet.config import UNetConfig
 
 INFO = "processor\t: 0\nmodel name\t: X\nflags\t\t: fpu sse2 {}\n\nprocessor\t: 1\nflags\t\t: fpu sse2 {}\n"
 
@@ -29,7 +29,7 @@ def test_auto_asks_the_processor(tmp_path, monkeypatch, flag, expected):
     assert resolve_precision("float32") == "float32"
     assert resolve_precision("mixed_float16") == "mixed_float16"
     if expected == "mixed_bfloat16":
-        network = build_unet(make_config("small", {"PRECISION": "auto"}))
+        network = build_unet(UNetConfig.from_preset("small", {"PRECISION": "auto"}))
         assert {layer.compute_dtype for layer in network.layers if isinstance(layer, keras.layers.Conv2D)} == {
             "bfloat16"
         }

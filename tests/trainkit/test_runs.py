@@ -1,4 +1,8 @@
-"""Which file is the checkpoint to go on from, among runs of several names and kinds of model."""
+"""The checkpoint that training resumes from, among runs of several names and kinds of model."""
+
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -64,10 +68,29 @@ def test_a_folder_without_runs_is_named(tmp_path):
 
 def test_runs_that_begin_together_get_folders_of_their_own(tmp_path):
     first = new_run(tmp_path, "Nucleus")
-    first.folder.mkdir()
     second = new_run(tmp_path, "Nucleus")
     assert second.folder != first.folder and second.folder.name > first.folder.name
     for run in (first, second):
         checkpoint = UNET.checkpoint_template(run, "Nucleus").format(epoch=12)
         assert UNET.run_of(checkpoint) == Run(run.folder, 12)
     assert UNET.best_path(first.folder, "Nucleus") == first.folder / "unet_nucleus_best.h5"
+
+
+def test_processes_that_begin_together_get_folders_of_their_own(tmp_path):
+    code = (
+        "import sys, time\n"
+        "from trainkit.runs import new_run\n"
+        "time.sleep(max(0, float(sys.argv[2]) - time.time()))\n"
+        "print(*(new_run(sys.argv[1], 'nucleus').folder for _ in range(5)), sep='\\n')"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "logs"), str(time.time() + 0.7)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    folders = [line for process in processes for line in process.communicate()[0].split()]
+    assert len(folders) == len(set(folders)) == 20
+    assert all(process.returncode == 0 for process in processes)
+
+
+def test_a_folder_of_runs_that_cannot_be_made_is_an_error(tmp_path):
+    touch(tmp_path / "logs")
+    with pytest.raises(OSError, match="logs"):
+        new_run(tmp_path / "logs", "nucleus")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from unet.config import UNetConfig, make_config
+from unet.config import UNetConfig
 
 TINY = {
     "ENCODER": "plain",
@@ -23,7 +23,7 @@ TINY = {
 @pytest.fixture(scope="session")
 def tiny_config() -> Callable[..., UNetConfig]:
     """Returns a function that makes the configuration of a tiny network, attributes by keyword."""
-    return lambda **settings: make_config(settings={**TINY, **settings})
+    return lambda **settings: UNetConfig.from_preset(settings={**TINY, **settings})
 
 
 class Discs:

@@ -1,14 +1,14 @@
 """The networks of the presets: their published sizes, the shapes they give, and what a stage freezes."""
 
-from pkgutil import resolve_name
-
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
+from trainkit.settings import SettingsError
 from unet.architecture import build_unet, encoder_layer_names
-from unet.config import DECODERS, ENCODERS, UNetConfig, make_config
+from unet.config import UNetConfig
+from unet.parts import DECODERS, ENCODERS
 from unet.presets import PRESETS
 
 pytestmark = pytest.mark.backend
@@ -44,7 +44,7 @@ def encoder_size(model):
     ("preset", "parameters"), [("small", 1_941_105), ("original", 31_031_745), ("original-tuned", 31_031_745)]
 )
 def test_published_numbers_of_parameters(preset, parameters):
-    config = make_config(preset)
+    config = UNetConfig.from_preset(preset)
     model = build_unet(config)
     assert model.count_params() == parameters
     assert output_shape(model, config) == expected_shape(config)
@@ -54,13 +54,13 @@ def test_published_numbers_of_parameters(preset, parameters):
 
 @pytest.mark.parametrize("preset", sorted(PRESETS.keys() - {"small", "original", "original-tuned"}))
 def test_every_pixel_gets_every_channel(preset, resnets):
-    config = make_config(preset)
+    config = UNetConfig.from_preset(preset)
     if preset == "fcn8s":
         # Its two fully convolutional layers have 120 million weights, which say nothing about shapes.
         config.update({"DECODER_FILTERS": (16, 16)})
     if preset in RESNETS:
         image, skips = resnets(config)
-        model = keras.Model(image, resolve_name(DECODERS[config.DECODER])(skips, config))
+        model = keras.Model(image, DECODERS[config.DECODER](skips, config))
     else:
         model = build_unet(config)
     assert output_shape(model, config) == expected_shape(config)
@@ -77,15 +77,15 @@ def resnets():
         if config.ENCODER not in built:
             built.clear()
             image = keras.Input((None, None, 3))
-            built[config.ENCODER] = image, resolve_name(ENCODERS[config.ENCODER])(image, config)
+            built[config.ENCODER] = image, ENCODERS[config.ENCODER](image, config)
         return built[config.ENCODER]
 
     return build
 
 
 def test_features_of_the_image_stand_beside_the_last_level_and_belong_to_the_decoder():
-    with_skip = make_config("efficientnet-lite0")
-    without = make_config("efficientnet-lite0", {"IMAGE_SKIP_FILTERS": 0})
+    with_skip = UNetConfig.from_preset("efficientnet-lite0")
+    without = UNetConfig.from_preset("efficientnet-lite0", {"IMAGE_SKIP_FILTERS": 0})
     ours, theirs = build_unet(with_skip), build_unet(without)
     assert encoder_layer_names(ours) == encoder_layer_names(theirs)
     widths = [model.get_layer("decoder_1_conv1").kernel.shape[2] for model in (ours, theirs)]
@@ -127,3 +127,19 @@ def test_probabilities_are_float32_and_differ_from_image_to_image(settings, comp
     assert (probabilities > 0).all()
     assert (probabilities < 1).all()
     assert np.abs(probabilities[0] - probabilities[1]).max() > 1e-4
+
+
+def test_a_function_of_a_program_is_a_part_of_the_network(monkeypatch):
+    """Entered under a name of its own, it is accepted by the settings and built into the network."""
+    called = []
+
+    def decode(skips, config):
+        called.append(config.DECODER)
+        return DECODERS["plain"](skips, config)
+
+    monkeypatch.setitem(DECODERS, "mine", decode)
+    build_unet(UNetConfig().update({"ENCODER": "plain", "ENCODER_FILTERS": (4, 6), "DECODER": "mine"}))
+    assert called == ["mine"]
+    monkeypatch.delitem(DECODERS, "mine")
+    with pytest.raises(SettingsError, match="DECODER must be one of"):
+        UNetConfig().update({"DECODER": "mine"})

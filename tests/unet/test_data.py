@@ -23,7 +23,7 @@ class Fixed:
         return self.image
 
     def load_labels(self, image_id):
-        return self.labels, np.ones(self.labels.max(initial=0), np.int32)
+        return self.labels, np.ones(int(self.labels.max(initial=0)), np.int32)
 
 
 def painted(labels):
@@ -225,6 +225,7 @@ def test_only_the_images_of_the_batches_in_flight_are_in_memory(discs, tiny_conf
         (np.zeros((40, 40, 1), np.uint8), np.zeros((40, 40), np.int32), r"\[H, W, 3\].*\(40, 40, 1\)"),
         (np.zeros((40, 40), np.uint8), np.zeros((40, 40), np.int32), r"\[H, W, 3\].*\(40, 40\)"),
         (np.zeros((40, 40, 3), np.uint8), np.zeros((40, 41), np.int32), r"\(40, 40, 3\) and \(40, 41\)"),
+        (np.zeros((40, 40, 3), np.uint8), np.zeros((40, 40)), r"label image \[H, W\] of integers.*float64"),
     ],
 )
 def test_images_that_cannot_be_used_are_named(tiny_config, image, labels, cause):
@@ -248,3 +249,19 @@ def test_an_image_without_nuclei_is_background(tiny_config):
     dataset = Fixed(np.zeros((40, 40, 3), np.uint8), np.zeros((40, 40), np.int32))
     _, targets = training_sample(dataset, tiny_config(), 0)
     assert not targets.any()
+
+
+def test_a_data_set_of_masks_alone_is_refused(tiny_config):
+    """One written for Mask R-CNN may have no label images."""
+
+    class Masks(Fixed):
+        def load_labels(self, image_id):
+            return None
+
+    with pytest.raises(ValueError, match=r"folder/one\.png: expected two values.*label image.*NoneType"):
+        training_sample(Masks(np.zeros((40, 40, 3), np.uint8), None), tiny_config(), 0)
+
+
+def test_a_list_of_augmenters_is_refused_before_training_begins(discs, tiny_config):
+    with pytest.raises(ValueError, match=r"imgaug augmenter.*Received: list"):
+        TrainingBatches(discs(), tiny_config(), [iaa.Fliplr(0.5)])

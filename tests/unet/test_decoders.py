@@ -1,7 +1,5 @@
 """Decoders: they need no more of an encoder than its features, and their blocks are what their sources draw."""
 
-from pkgutil import resolve_name
-
 import cv2
 import keras
 import numpy as np
@@ -9,11 +7,12 @@ import pytest
 from keras import layers, ops
 
 from unet.architecture import build_unet
-from unet.config import DECODERS, UNetConfig, make_config
+from unet.config import UNetConfig
 from unet.decoders import inception_se_block, squeeze_and_excite
 from unet.encoders import Skip
 from unet.fcn import Bilinear, fcn8s_decoder
 from unet.layers import convolution
+from unet.parts import DECODERS
 
 CONVOLUTIONS = (layers.Conv2D, layers.Conv2DTranspose)
 
@@ -28,7 +27,7 @@ def make_skips(channels, size=16, first_stride=1):
 
 
 def decode(skips, config):
-    output = resolve_name(DECODERS[config.DECODER])(skips, config)
+    output = DECODERS[config.DECODER](skips, config)
     # FCN-8s uses three, and some versions of Keras refuse inputs that lead nowhere.
     used = skips[-3:] if config.DECODER == "fcn8s" else skips
     return keras.Model([skip.tensor for skip in used], output)
@@ -120,7 +119,7 @@ def test_the_activation_can_be_chosen(activation):
 
 
 def test_the_fcn_scores_the_last_three_poolings_behind_two_layers_with_dropout():
-    config = make_config("fcn8s", {"DECODER_FILTERS": (12, 10)})
+    config = UNetConfig.from_preset("fcn8s", {"DECODER_FILTERS": (12, 10)})
     skips = make_skips((2, 3, 4, 5, 6), size=64, first_stride=2)
     model = keras.Model([skip.tensor for skip in skips[2:]], fcn8s_decoder(skips, config))
     fc6, fc7 = (model.get_layer(name) for name in ("decoder_fc6", "decoder_fc7"))

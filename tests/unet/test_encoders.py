@@ -1,15 +1,14 @@
 """Encoders: features at every stride, and the published networks on the pixels that those expect."""
 
-from pkgutil import resolve_name
-
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from unet.config import ENCODERS, UNetConfig
+from unet.config import UNetConfig
 from unet.encoders import plain_encoder
 from unet.layers import ScalePixels
+from unet.parts import ENCODERS
 
 CHANNELS = {
     "xception": (64, 128, 256, 728, 2048),
@@ -22,7 +21,7 @@ CHANNELS = {
 @pytest.mark.parametrize("encoder", CHANNELS)
 def test_published_encoders_give_features_at_five_strides(encoder):
     image = keras.Input((None, None, 3))
-    skips = resolve_name(ENCODERS[encoder])(image, UNetConfig())
+    skips = ENCODERS[encoder](image, UNetConfig())
     assert [skip.stride for skip in skips] == [2, 4, 8, 16, 32]
     shapes = keras.Model(image, [skip.tensor for skip in skips]).compute_output_shape((1, 64, 96, 3))
     expected = zip((2, 4, 8, 16, 32), CHANNELS[encoder], strict=True)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from unet.architecture import build_unet
-from unet.config import make_config
+from unet.config import UNetConfig
 from unet.inspection import (
     CHANNEL_COLOURS,
     DISAGREEMENT_COLOURS,
@@ -80,7 +80,7 @@ def strides_of(model, found, side=64):
     ],
 )
 def test_levels_are_those_of_the_architecture(settings, encoder, decoder):
-    config = make_config(
+    config = UNetConfig.from_preset(
         settings={
             "ENCODER": "plain",
             "ENCODER_FILTERS": (8, 8, 8, 8),

@@ -37,7 +37,7 @@ def nuclei_of(labels):
 
 
 def claims(labels, width):
-    """How many nuclei reach each pixel once each is dilated."""
+    """Returns the number of nuclei that reach each pixel once each is dilated."""
     count = np.zeros(labels.shape, int)
     for nucleus in nuclei_of(labels):
         count += ndimage.binary_dilation(nucleus, disk(width))

@@ -235,6 +235,15 @@ def test_layers_by_regular_expression_and_none_at_all(tiny_config, discs, tmp_pa
         UNet(tiny_config(STAGES=(("heads", 1),)), tmp_path).train(discs(), discs())
 
 
+def test_convolutions_learn_while_batch_normalisation_stays_as_it_is(tiny_config, discs, tmp_path, eager):
+    model = UNet(tiny_config(STAGES=(("convolutions", 1),)), tmp_path)
+    before = weights_of(model)
+    norms = {layer.name for layer in model.keras_model.layers if isinstance(layer, keras.layers.BatchNormalization)}
+    assert norms and all(name.endswith("_bn") for name in norms)
+    model.train(discs(), discs())
+    assert changed_layers(before, weights_of(model)) == before.keys() - norms
+
+
 def test_a_diverged_training_is_stopped(tiny_config, discs, tmp_path, eager):
     model = UNet(tiny_config(BATCH_NORM=False), tmp_path)
     kernel = model.keras_model.get_layer("logits").kernel

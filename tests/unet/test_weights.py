@@ -14,7 +14,7 @@ from trainkit import imagenet
 from trainkit.hdf5 import WeightsFileError, save_weights
 from trainkit.hdf5_layout import read_layers, write_groups
 from unet.architecture import build_unet, encoder_layer_names
-from unet.config import UNetConfig, make_config
+from unet.config import UNetConfig
 from unet.encoders import resnet50_encoder, xception_encoder
 from unet.weights import encoder_weights_path, holds_an_encoder_alone, load_encoder_weights
 
@@ -215,16 +215,16 @@ def test_imagenet_weights_are_fetched_on_demand_only(monkeypatch, tmp_path):
 
     monkeypatch.setattr("trainkit.imagenet.download", note)
     assert encoder_weights_path(UNetConfig()) is None
-    assert encoder_weights_path(make_config("xception", {"ENCODER_WEIGHTS": "own.h5"})) == Path("own.h5")
+    assert encoder_weights_path(UNetConfig.from_preset("xception", {"ENCODER_WEIGHTS": "own.h5"})) == Path("own.h5")
     assert not requests
     name = "xception_weights_tf_dim_ordering_tf_kernels_notop.h5"
-    assert encoder_weights_path(make_config("xception"), tmp_path) == tmp_path / name
+    assert encoder_weights_path(UNetConfig.from_preset("xception"), tmp_path) == tmp_path / name
     ((url, md5),) = requests
     assert url == f"https://storage.googleapis.com/tensorflow/keras-applications/xception/{name}"
     assert len(md5) == 32
 
 
-@pytest.mark.parametrize("network", [name for name in imagenet.NETWORKS if name not in imagenet.SHIPPED])
+@pytest.mark.parametrize("network", [name for name in imagenet.IMAGENET_NETWORKS if name not in imagenet.SHIPPED])
 def test_addresses_and_checksums_are_those_of_keras_applications(network, monkeypatch, tmp_path):
     requests = []
     monkeypatch.setattr("trainkit.imagenet.download", lambda url, path, **options: requests.append((url, options)))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unet.config import make_config
+from unet.config import UNetConfig
 from unet.data import training_sample
 from unet.windows import random_warped_window, warped_window
 
@@ -98,7 +98,7 @@ class OneImage:
 
 @pytest.mark.parametrize("warped", [True, False])
 def test_training_magnifies_windows_and_validation_does_not(warped):
-    config = make_config("efficientnet-lite0", {"IMAGE_SIZE": 64, "CROP_SCALES": (2.0, 2.0)})
+    config = UNetConfig.from_preset("efficientnet-lite0", {"IMAGE_SIZE": 64, "CROP_SCALES": (2.0, 2.0)})
     areas = []
     for seed in range(12):
         _, targets = training_sample(OneImage(), config, 0, rng=np.random.default_rng(seed), warped=warped)

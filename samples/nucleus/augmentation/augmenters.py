@@ -50,7 +50,7 @@ def strong_augmentation(mirror: bool = False) -> iaa.Augmenter:
     elastically; contrast, brightness and the order of the colour channels vary; some images are blurred or get noise.
 
     Args:
-        mirror: Whether the area outside the original image is filled with its mirror image, in the label image too,
+        mirror: True to fill the area outside the original image with its mirror image, in the label image too,
             where a mirrored nucleus bears the number of the original: for models that take every connected region for
             a nucleus. By default it is one random colour, without labels.
 
@@ -90,7 +90,7 @@ def gentle_augmentation(mirror: bool = False) -> iaa.Augmenter:
     angles, and for half of the images any angle up to 45 degrees, a shift of up to a tenth and a zoom of 0.8 to 1.25.
 
     Args:
-        mirror: Whether the area outside the original image is its mirror image; see `strong_augmentation`.
+        mirror: True to fill the area outside the original image with its mirror image; see `strong_augmentation`.
 
     Returns:
         An augmenter for uint8 `[H, W, 3]` RGB images that keeps an image's size.
@@ -111,7 +111,7 @@ def channel_augmentation(mirror: bool = False) -> iaa.Augmenter:
     and a shear of up to 12 degrees; and for half of them another order of the colour channels.
 
     Args:
-        mirror: Whether the area outside the original image is its mirror image; see `strong_augmentation`.
+        mirror: True to fill the area outside the original image with its mirror image; see `strong_augmentation`.
 
     Returns:
         An augmenter for uint8 `[H, W, 3]` RGB images that keeps an image's size.
@@ -229,7 +229,7 @@ def make_augmentation(name: str, mirror: bool = False) -> iaa.Augmenter | None:
             report), "flips-brightness" (Zhang, Wei and Yue, section 3.1), "gentle" (Vuola), "flips-crops" (Lehmann,
             Agarwal and Lund), "affine-channels" (Rocha de Andrade), "microscopy" (several kinds of images at once), or
             "none".
-        mirror: Whether the area outside the original image is its mirror image; see `strong_augmentation`.
+        mirror: True to fill the area outside the original image with its mirror image; see `strong_augmentation`.
 
     Returns:
         An imgaug augmenter, or None for "none".

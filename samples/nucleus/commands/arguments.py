@@ -13,7 +13,7 @@ from nucleus.datasets.source import ImageSource
 from nucleus.images.decoding import NO_CHOICE, Planes
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import ModelConfig, detection_config
-from nucleus.models.weights import choose_recipe, find_recipe, starting_weights, trained_weights
+from nucleus.models.weights import choose_recipe, find_recipe, trained_weights
 from nucleus.quiet import import_keras
 from trainkit.files import require_writable
 
@@ -31,11 +31,6 @@ def image_source(
 def chosen_planes(args: argparse.Namespace) -> Planes:
     """Returns the choice of --channel, --plane, --project and --frame."""
     return Planes(args.channel, args.plane, args.project, args.frame)
-
-
-def first_weights(args: argparse.Namespace) -> Path | None:
-    """Returns the file of initial weights that --weights asks for; None for random or published weights."""
-    return starting_weights(args.weights, args.logs, args.model, _run_name(args))
 
 
 def base_recipe(args: argparse.Namespace, weights: Path | None) -> Recipe:
@@ -57,7 +52,7 @@ def wanted_model(args: argparse.Namespace) -> tuple[Path | None, ModelConfig]:
         args: The parsed options of `options.add_configuration` and `options.add_trained`.
     """
     weights = trained_weights(args.weights, args.logs, args.model, args.preset, _run_name(args))
-    if weights is not None:
+    if weights is not None and weights.suffix != ".json":
         import_keras()
     return weights, wanted_config(args, weights)
 

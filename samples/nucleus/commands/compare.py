@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nucleus.commands import options
 from nucleus.commands.arguments import image_source, output_folder
-from nucleus.datasets.division import DEFAULT_FOLDS, choose_folds
+from nucleus.commands.parsing import UsageError
+from nucleus.datasets.division import DEFAULT_FOLDS
 from nucleus.models.registry import MODELS
 from nucleus.models.views import SYMMETRIES
 from nucleus.quiet import import_keras
@@ -26,8 +25,6 @@ examples:
   nucleus compare --dataset=datasets/nucleus --output=results/comparison --epochs unet=20 --epochs mask_rcnn=20
   nucleus compare --member unet=unet/xception --weights unet=imagenet --set unet.BATCH_SIZE=4 \\
     --member mask_rcnn=mask_rcnn/lineage --weights mask_rcnn=coco --folds=10 --output=results/pretrained"""
-# Number of shipped images with --quick, of as many modalities as possible.
-_QUICK_IMAGES, _QUICK_FOLDS = 3, 2
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -42,7 +39,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         type=options.folds,
         metavar="{N,FILE}",
         help="number of folds, stratified by modality, or the folds.json of a run, to take its images "
-        f"(default: {DEFAULT_FOLDS}, with --quick {_QUICK_FOLDS})",
+        f"(default: {DEFAULT_FOLDS}, with --quick 2)",
     )
     command.add_argument(
         "--seed", type=options.number, default=0, help="seed of folds, trainings and ensemble (default: %(default)s)"
@@ -56,7 +53,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "mask_rcnn=mask_rcnn/small). Two or more that learn are also combined into an ensemble",
         dest="members",
     )
-    _add_for_member(command, "--weights", str, "initial weights of its trainings: none, coco, imagenet or a file")
+    _add_for_member(
+        command, "--weights", str, "initial weights of its trainings: none, coco, imagenet, shipped or a file"
+    )
     _add_for_member(command, "--epochs", options.positive, "epochs of each training (default: those of STAGES)")
     _add_for_member(command, "--steps", options.positive, "training steps per epoch, as NAME.STEPS_PER_EPOCH")
     options.add_repeated(
@@ -77,7 +76,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--quick",
         action="store_true",
-        help=f"tiny networks, a few steps, {_QUICK_IMAGES} shipped images, {_QUICK_FOLDS} folds: checks within two "
+        help="tiny networks, a few steps, three shipped images, two folds: checks within two "
         "minutes that everything runs; its scores are meaningless",
     )
     options.add_output(
@@ -89,28 +88,19 @@ def run(args: argparse.Namespace) -> int:
     """Compares models out of fold; see `nucleus compare --help`."""
     members, output = _members(args), output_folder(args, "compare")
     import_keras()
-    from nucleus.datasets.dataset import shipped_data
-    from nucleus.experiments.comparison import ComparisonPlan, compare, quick_member
-    from nucleus.experiments.publications.images import spread
-    from nucleus.experiments.publications.quick import uncompiled
+    from nucleus.experiments.comparison.data import compare_on
 
-    only = None
-    if args.quick:
-        args.dataset, args.layout, args.classes = shipped_data(), None, None
-        args.folds = args.folds or _QUICK_FOLDS
-        only = {info["id"] for info in spread(image_source(args).load(args.subset).image_info, _QUICK_IMAGES)}
-        members = [quick_member(member) for member in members]
-    source = image_source(args)
-    plan = ComparisonPlan(
-        members=members,
-        folds=choose_folds(source, args.subset, args.folds, args.seed, only),
+    table = compare_on(
+        image_source(args),
+        members,
+        output,
+        subset=args.subset,
+        folds=args.folds,
         views=args.tta,
         seed=args.seed,
         iou=args.iou,
-        about={"dataset": str(args.dataset), "subset": args.subset, "quick": args.quick},
+        quick=args.quick,
     )
-    with uncompiled() if args.quick else nullcontext():
-        table = compare(plan, partial(source.load, args.subset), output)
     print(f"\n{table}\nTables, report and predictions: {output}")
     return 0
 
@@ -126,6 +116,10 @@ def _members(args: argparse.Namespace) -> list[Member]:
     for name, _ in [*args.weights, *args.epochs, *steps, *args.settings]:
         if name not in members:
             raise ValueError(f"Unknown member {name!r}. Known: {', '.join(members)}.")
+    for option, values in (("--weights", args.weights), ("--epochs", args.epochs), ("--steps", args.steps)):
+        names = [name for name, _ in values]
+        if len(set(names)) < len(names):
+            raise UsageError(f"argument {option}: given twice for {max(names, key=names.count)}")
     weights, epochs = dict(args.weights), dict(args.epochs)
     return [
         replace(

@@ -33,6 +33,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Finds nuclei in images; see `nucleus detect --help`."""
+    options.require_images(args)
     weights, config = wanted_model(args)
     from nucleus.models.loading import model_of
     from nucleus.prediction.image_detection import detect_into

@@ -5,27 +5,23 @@ from __future__ import annotations
 import argparse
 
 from mrcnn.backbones import BACKBONES
-from nucleus.models.network import PUBLISHED
-from trainkit.imagenet import NETWORKS
+from nucleus.datasets.source import HOW_TO_OBTAIN
+from nucleus.models.network import PUBLISHED_WEIGHTS
+from trainkit.imagenet import IMAGENET_NETWORKS
 
 SUMMARY = "fetch pretrained weights"
-_DATASET_HELP = """\
-The images of the 2018 Data Science Bowl are not downloaded by this command. Get stage1_train.zip (and stage1_test.zip)
-  from https://www.kaggle.com/c/data-science-bowl-2018/data (an account is needed), or
-  from https://bbbc.broadinstitute.org/BBBC038 (BBBC038v1, CC0, no account),
-and unpack each into a folder of its name: datasets/nucleus/stage1_train/<ImageId>/{images,masks}/*.png"""
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options."""
-    command.epilog = _DATASET_HELP
+    command.epilog = HOW_TO_OBTAIN
     command.add_argument(
         "what",
         nargs="*",
         type=_downloadable,
         default=["coco"],
-        help=f"coco (default), imagenet (ResNet-50 and -101), one of {', '.join(NETWORKS)} (ImageNet), or dataset to "
-        "show where to get the images",
+        help=f"coco (default), imagenet (ResNet-50 and -101), one of {', '.join(IMAGENET_NETWORKS)} (ImageNet), or "
+        "dataset to show where to get the images",
     )
 
 
@@ -36,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
     for what in args.what:
         if what == "dataset":
-            print(_DATASET_HELP)
+            print(HOW_TO_OBTAIN)
         elif what == "coco":
             print(download_coco())
         else:
@@ -47,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _downloadable(text: str) -> str:
-    choices = (*PUBLISHED, *NETWORKS, "dataset")
+    choices = (*PUBLISHED_WEIGHTS, *IMAGENET_NETWORKS, "dataset")
     if text not in choices:
         raise argparse.ArgumentTypeError(f"expected one of {', '.join(choices)}, received {text!r}")
     return text

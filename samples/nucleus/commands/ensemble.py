@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nucleus.commands import options
 from nucleus.commands.arguments import chosen_planes, image_source, output_folder
 from nucleus.commands.status import report_failures
-from nucleus.datasets.division import choose_folds
+from nucleus.models.weights import SHIPPED, existing_file
 from nucleus.quiet import import_keras
 
 if TYPE_CHECKING:
@@ -48,7 +47,6 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     fit.add_argument(
         "--features",
-        type=_names,
         metavar="GROUP,…",
         help="groups of features to learn from: shape,member,score,intensity,neighbours,agreement (default: all)",
     )
@@ -105,48 +103,45 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _fit(args: argparse.Namespace, members: Members) -> int:
+    from nucleus.datasets.division import choose_folds
     from nucleus.ensemble.boosting import import_lightgbm
-    from nucleus.ensemble.examples import make_examples
-    from nucleus.ensemble.features import GROUPS, feature_names
-    from nucleus.ensemble.fitting import FitSettings, fit
-    from nucleus.ensemble.model import Rules
-    from nucleus.ensemble.report import report
-    from nucleus.ensemble.running import write_out_of_fold
+    from nucleus.ensemble.running import EnsemblePredictions, run_ensemble
+    from nucleus.models.registry import make_config
     from nucleus.prediction.results import Results
     from nucleus.prediction.writers import default_formats
     from trainkit.files import require_writable
 
-    # Missing packages and groups are reported before models run for hours.
+    # A missing package and unknown groups are reported before models run for hours.
     import_lightgbm()
     require_writable(args.output.parent)
     if args.overwrite and args.predictions is None:
         raise ValueError("--overwrite is for the folder of --predictions. Received: --overwrite alone.")
-    groups = tuple(args.features or GROUPS)
-    feature_names(groups, [])
-    given = {name: getattr(args, name) for name in ("threshold", "nms_threshold", "least_visible")}
-    rules = Rules(**{name: value for name, value in given.items() if value is not None})
-    settings = FitSettings(groups, rules, choose_threshold=args.threshold is None, seed=args.seed, threads=args.threads)
+    given = {"FEATURES": args.features, "THRESHOLD": args.threshold, "NMS_THRESHOLD": args.nms_threshold}
+    given |= {"LEAST_VISIBLE": args.least_visible, "SEED": args.seed, "THREADS": args.threads}
+    asked = {name: value for name, value in given.items() if value is not None}
+    config = make_config("inference", settings=asked, model="ensemble")
     source = image_source(args, planes=chosen_planes(args), pixel_size=args.pixel_size)
     dataset = source.load(args.subset)
+    print(f"Fitting to {source.describe(args.subset, dataset.num_images)}")
     members.require_unseen([info["id"] for info in dataset.image_info])
     folds = choose_folds(source, args.subset, args.folds, args.seed)
-    examples = make_examples(dataset, members.finders(), groups)
-    fitted = fit(examples, folds.ids, settings)
-    summary = report(examples, fitted)
-    replace(fitted.ensemble, about={**fitted.ensemble.about, **summary.values(), **members.about()}).save(args.output)
-    print(summary)
-    print(f"\nLeast predicted IoU {fitted.ensemble.rules.threshold:g}: {args.output}")
+    model = members.model(config=config, folds=folds)
+    model.fit(dataset, None)
+    model.save(args.output)
+    print(model.cross_validation.report)
+    print(f"\nLeast predicted IoU {model.ensemble.rules.threshold:g}: {args.output}")
     if args.predictions is None:
         return 0
+    predictions = EnsemblePredictions(model, out_of_fold=True)
     with Results(args.predictions, args.overwrite, keep=False) as results:
-        done, _ = write_out_of_fold(examples, fitted, dataset, results, default_formats(args.label_format))
+        done, _ = run_ensemble(predictions, dataset, results, default_formats(args.label_format))
     print(done)
     return report_failures(done.failures)
 
 
 def _predict(args: argparse.Namespace, members: Members) -> int:
     from nucleus.ensemble.model import check_members, read_ensemble
-    from nucleus.ensemble.running import run_ensemble
+    from nucleus.ensemble.running import EnsemblePredictions, run_ensemble
     from nucleus.prediction.inputs import collect_images
     from nucleus.prediction.results import Results
     from nucleus.prediction.writers import default_formats
@@ -162,10 +157,12 @@ def _predict(args: argparse.Namespace, members: Members) -> int:
     else:
         source = image_source(args, planes=chosen_planes(args), pixel_size=args.pixel_size)
         dataset = source.load(args.subset, require_masks=False, failures=failures)
+        print(f"Taking {source.describe(args.subset, dataset.num_images)}")
     if dataset.num_images == 0:
         return report_failures(failures)
     with Results(output_folder(args, "ensemble"), args.overwrite, keep=False) as results:
-        done, picks = run_ensemble(ensemble, members.finders(), dataset, results, default_formats(args.label_format))
+        predictions = EnsemblePredictions(members.model(ensemble))
+        done, picks = run_ensemble(predictions, dataset, results, default_formats(args.label_format))
     done.failures[:0] = failures
     print(done)
     print("Picked:", ", ".join(f"{row.Index} {row.nuclei} ({row.part:.0%})" for row in picks.itertuples()))
@@ -185,9 +182,9 @@ def _add_members(command: argparse.ArgumentParser) -> None:
         "--member",
         _member,
         "NAME=PATH",
-        "a model and what it found: the folder that detect wrote, a folder of label images, or the weights "
-        "file of a model to run. Repeat for more models, and with the same NAME for more folders of one model, such "
-        "as those of its folds",
+        "a model and what it found: the folder that detect wrote, a folder of label images, the weights file "
+        "of a model to run, or shipped for the shipped weights. "
+        "Repeat for more models, and with the same NAME for more folders of one model, such as those of its folds",
         dest="members",
         required=True,
     )
@@ -202,8 +199,4 @@ def _member(text: str) -> tuple[str, Path]:
     name, path = options.setting(text)
     if not path:
         raise argparse.ArgumentTypeError(f"expected NAME=PATH, received {text!r}")
-    return name, Path(path)
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",")]
+    return name, existing_file(path) if path == SHIPPED else Path(path)

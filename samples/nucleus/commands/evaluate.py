@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,12 +48,11 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Scores models on images with masks; see `nucleus evaluate --help`."""
-    from nucleus.evaluation.evaluation import evaluate_fully
-    from nucleus.evaluation.report.ranking import CSV_FILE, rank_sum_csv, rank_sum_text, rank_sums
+    from nucleus.evaluation.report.ranking import rank_sum_text
     from nucleus.evaluation.report.tables import console_table
+    from nucleus.evaluation.saving import evaluate_all
     from nucleus.prediction.folders import PredictionFolder
-    from nucleus.prediction.predictions import require_distinct_names
-    from trainkit.files import require_writable, write_text
+    from trainkit.files import require_writable
 
     output = output_folder(args, "evaluate")
     require_writable(args.report or output)
@@ -63,41 +60,37 @@ def run(args: argparse.Namespace) -> int:
     weights, config = wanted_model(args) if runs else (None, wanted_config(args, None))
     dataset, which = wanted_images(args, weights, config.SEED)
     predictions: list[Predictions] = [PredictionFolder(folder, name) for name, folder in args.predictions]
-    # Missing predictions are reported before a model runs for long.
+    # Missing predictions are reported before a model is loaded.
     for folder in predictions:
         folder.require(dataset)
     if runs:
         predictions.append(_running(weights, config, args))
-    require_distinct_names([each.name for each in predictions])
-    evaluations = [evaluate_fully(each, dataset, args.iou) for each in predictions]
-    ranks = rank_sums(evaluations)
-
-    for evaluation, name in zip(evaluations, _folder_names([each.name for each in evaluations]), strict=True):
-        evaluation.save(output / name if len(evaluations) > 1 else output)
-    print(console_table(evaluations))
+    scored = evaluate_all(
+        predictions,
+        dataset,
+        output,
+        threshold=args.iou,
+        report=args.report,
+        description=f"{which} of {args.dataset}",
+    )
+    print(console_table(scored.evaluations))
     if dataset.num_images > 1 and {info["modality"] for info in dataset.image_info} == {UNKNOWN_MODALITY}:
         print(f"No image's modality is known: `nucleus modality --dataset={args.dataset}` estimates them.")
-    if ranks is not None:
-        print(f"\nAmong the published entries of the GlaS challenge:\n{rank_sum_text(ranks)}\n")
-        write_text(output / CSV_FILE, rank_sum_csv(ranks))
+    if scored.ranks is not None:
+        print(f"\nAmong the published entries of the GlaS challenge:\n{rank_sum_text(scored.ranks)}\n")
     print(f"Scores: {output}")
-    if args.report is not None:
-        from nucleus.evaluation.report.writing import write_report
-
-        description = f"{which} of {args.dataset}"
-        print(f"Report: {write_report(args.report, dataset, evaluations, predictions, description)}")
+    if scored.report is not None:
+        print(f"Report: {scored.report}")
     return 0
 
 
 def _running(weights: Path | None, config: ModelConfig, args: argparse.Namespace) -> Predictions:
     """Loads a model, and names it after its weights or, where it has none, after its preset."""
     from nucleus.models.loading import model_of
-    from nucleus.prediction.predictions import KeptPredictions, ModelPredictions
+    from nucleus.prediction.predictions import ModelPredictions
 
     name = base_recipe(args, None).preset if weights is None else weights.stem
-    model = ModelPredictions(model_of(weights, config), name, weights or "")
-    # The report's pictures show them once more.
-    return model if args.report is None else KeptPredictions(model)
+    return ModelPredictions(model_of(weights, config), name, weights or "")
 
 
 def _named_folder(text: str) -> tuple[str | None, Path]:
@@ -108,13 +101,3 @@ def _named_folder(text: str) -> tuple[str | None, Path]:
     if not name.strip() or not folder:
         raise argparse.ArgumentTypeError(f"expected FOLDER or NAME=FOLDER, received {text!r}")
     return name.strip(), Path(folder)
-
-
-def _folder_names(names: Sequence[str]) -> list[str]:
-    """Returns a folder's name for each model: letters, digits, "_", "-" and "." of its own, and none twice."""
-    taken: list[str] = []
-    for name in names:
-        plain = re.sub(r"[^\w.-]+", "_", name)[:80].strip("._") or "model"
-        same = sum(other.lower() == plain.lower() or other.lower().startswith(f"{plain.lower()}~") for other in taken)
-        taken.append(f"{plain}~{same + 1}" if same else plain)
-    return taken

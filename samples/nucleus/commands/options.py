@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from nucleus.commands.parsing import UsageError
 from nucleus.datasets.layouts import LAYOUTS
+from nucleus.datasets.source import DEFAULT_DATASET
 from nucleus.images.decoding import PROJECTIONS
-from nucleus.models.network import PUBLISHED, RANDOM
+from nucleus.models.network import PUBLISHED_WEIGHTS, RANDOM
 from nucleus.models.registry import MODELS, NETWORKS
 from nucleus.models.views import SYMMETRIES
 
@@ -63,7 +65,7 @@ def add_dataset(command: argparse.ArgumentParser) -> None:
     """Adds the options that name a data set, which is datasets/nucleus by default."""
     add_source(
         command,
-        Path("datasets/nucleus"),
+        DEFAULT_DATASET,
         "folder of a data set, its CSV or JSON file, or a file *.sets.json that lists several data sets (default: "
         "%(default)s). For stage1_train, --subset=val means "
         "the 25 customary validation images and train the rest; elsewhere val is a fifth of the images unless the data "
@@ -80,6 +82,11 @@ def add_source(command: argparse.ArgumentParser, default: Path | None, summary: 
         summary: Help text of --dataset.
     """
     command.add_argument("--dataset", type=Path, default=default, metavar="PATH", help=summary)
+    add_reading(command)
+
+
+def add_reading(command: argparse.ArgumentParser) -> None:
+    """Adds the options that say how a data set is laid out, and of which modality its images are."""
     command.add_argument(
         "--layout",
         choices=LAYOUTS,
@@ -142,6 +149,11 @@ def add_configuration(command: argparse.ArgumentParser, models: Sequence[str] = 
         metavar="NAME",
         help="named settings, see below (default: the weights' own)",
     )
+    add_settings(command)
+
+
+def add_settings(command: argparse.ArgumentParser) -> None:
+    """Adds the option for single settings."""
     add_repeated(
         command,
         "--set",
@@ -158,7 +170,8 @@ def add_scale(command: argparse.ArgumentParser) -> None:
     choice.add_argument(
         "--scale",
         type=_scale,
-        action="append",
+        action="append_once",
+        default=[],
         dest="settings",
         metavar="F",
         help="factor by which images are enlarged for the model, or below 1 reduced; auto finds it for every image "
@@ -167,7 +180,8 @@ def add_scale(command: argparse.ArgumentParser) -> None:
     choice.add_argument(
         "--diameter",
         type=_diameter,
-        action="append",
+        action="append_once",
+        default=[],
         dest="settings",
         metavar="PX",
         help="diameter of the nuclei in pixels, from which the factor follows (default: found for every image)",
@@ -219,6 +233,19 @@ def add_overwrite(command: argparse.ArgumentParser, resume: bool = False) -> Non
         )
 
 
+def require_images(args: argparse.Namespace) -> None:
+    """Makes sure that images are named, as files or folders or as a part of a data set.
+
+    Args:
+        args: Parsed options of `add_dataset`, `add_image_files` and `add_division`.
+
+    Raises:
+        UsageError: Neither is.
+    """
+    if not args.images and args.dataset == DEFAULT_DATASET and args.subset is None and args.fold is None:
+        raise UsageError("name images: files or folders (IMAGE ...), or a data set (--dataset=PATH --subset=NAME)")
+
+
 def add_planes(command: argparse.ArgumentParser) -> None:
     """Adds the options that choose what to read of files with several channels, planes or frames."""
     command.add_argument(
@@ -261,8 +288,8 @@ def add_trained(command: argparse.ArgumentParser, output: str | None = None) -> 
     command.add_argument(
         "--weights",
         type=trained,
-        metavar="{last,PATH}",
-        help="the last checkpoint in --logs, or a file (default: the shipped weights; classical has none)",
+        metavar="{shipped,last,PATH}",
+        help="the shipped weights, the last checkpoint in --logs, or a file (default: shipped; classical has none)",
     )
     add_views(command, ", as --set TEST_TIME_AUGMENTATION=...; --set 'TEST_TIME_SCALES=(0.8,1)' adds sizes")
     add_output(command, "folder of the results", output)
@@ -270,12 +297,13 @@ def add_trained(command: argparse.ArgumentParser, output: str | None = None) -> 
 
 def add_views(command: argparse.ArgumentParser, remark: str = "") -> None:
     """Adds the option for test-time augmentation, one of the settings; `remark` ends its help."""
-    add_repeated(
-        command,
+    command.add_argument(
         "--tta",
-        _symmetries,
-        f"{{{','.join(SYMMETRIES)}}}",
-        "test-time augmentation: predict every image in 1, 4 or 8 flipped and turned views and merge the "
+        action="append_once",
+        type=_symmetries,
+        default=[],
+        metavar=f"{{{','.join(SYMMETRIES)}}}",
+        help="test-time augmentation: predict every image in 1, 4 or 8 flipped and turned views and merge the "
         f"results{remark}",
         dest="settings",
     )
@@ -347,7 +375,7 @@ def folds(text: str) -> int | Path:
 
 def trained(text: str) -> str:
     """Reads `last` or the name of a file: weights trained on nuclei."""
-    if text in (*PUBLISHED, RANDOM):
+    if text in (*PUBLISHED_WEIGHTS, RANDOM):
         raise argparse.ArgumentTypeError(f"{text!r} has not learned nuclei; give 'last' or the file of a trained model")
     return text
 
@@ -355,7 +383,7 @@ def trained(text: str) -> str:
 def _learning(text: str) -> str:
     """Reads the name of a model that is trained."""
     if text in MODELS and text not in NETWORKS:
-        raise argparse.ArgumentTypeError(f"{text} has no weights to train; it detects as it is")
+        raise argparse.ArgumentTypeError(f"{text} has no weights to train, as {' and '.join(NETWORKS)} have")
     return text
 
 

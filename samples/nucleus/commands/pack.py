@@ -7,7 +7,6 @@ from pathlib import Path
 
 from nucleus.commands import options
 from nucleus.commands.arguments import base_recipe, wanted_model
-from nucleus.datasets.folds import find_folds, folds_beside
 from nucleus.models.registry import NETWORKS
 
 SUMMARY = "write trained weights as a small file with its settings, --set included, beside it"
@@ -17,7 +16,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options."""
     options.add_configuration(command, tuple(NETWORKS))
     command.add_argument(
-        "--weights", type=options.trained, required=True, metavar="{last,PATH}", help="weights to pack"
+        "--weights", type=options.trained, required=True, metavar="{shipped,last,PATH}", help="weights to pack"
     )
     command.add_argument("--output", type=Path, required=True, metavar="FILE.h5", help="the file to write")
     command.add_argument("--full-precision", action="store_true", help="keep float32 (default: half precision)")
@@ -26,13 +25,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Makes a small file of trained weights; see `nucleus pack --help`."""
     weights, _ = wanted_model(args)
-    from trainkit.hdf5 import repack_weights
+    from nucleus.training.packing import pack
 
     recipe = base_recipe(args, weights).with_settings(dict(args.settings))
-    repack_weights(weights, args.output, dtype=None if args.full_precision else "float16")
-    recipe.save_beside(args.output)
-    folds = find_folds(weights)
-    if folds is not None:
-        folds.save(folds_beside(args.output))
-    print(f"{args.output}: {args.output.stat().st_size / 2**20:.1f} MB")
+    packed = pack(weights, args.output, recipe, args.full_precision)
+    print(f"{packed}: {packed.stat().st_size / 2**20:.1f} MB")
     return 0

@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
         test=args.test,
         test_subset=args.test_subset,
         test_layout=args.test_layout,
-        weights=None if args.weights is None else existing_file(args.weights),
+        weights=None if args.weights is None else existing_file(args.weights, experiments[0].model),
         held_out=tuple(args.folds),
         settings=dict(args.settings),
         quick=args.quick,

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 
 from nucleus.commands import options
-from nucleus.commands.arguments import base_recipe, first_weights, image_source, output_folder
-from nucleus.datasets.division import VALIDATION, warn_if_seen
-from nucleus.models.registry import NETWORKS, make_config
+from nucleus.commands.arguments import image_source, output_folder
+from nucleus.models.registry import NETWORKS
 from nucleus.quiet import import_keras
 
 SUMMARY = "search for settings by short trainings: at random, then in the most promising part of the space"
@@ -53,7 +51,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--weights",
         default="none",
         type=_begin,
-        metavar="{coco,imagenet,none,PATH}",
+        metavar="{shipped,coco,imagenet,none,PATH}",
         help="initial weights of each training (default: %(default)s)",
     )
     command.add_argument("--subset", default="train", help="images to train on (default: %(default)s)")
@@ -71,36 +69,31 @@ def add_options(command: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Searches for settings of a training; see `nucleus search --help`."""
     import_keras()
-    from nucleus.experiments.search.objective import TrainingObjective, searchable
-    from nucleus.experiments.search.space import as_table, parse_dimension
-    from nucleus.experiments.search.studies import TRIALS_FILE, SearchPlan, search
-    from nucleus.training.recipes import training_recipe
+    from nucleus.experiments.search.space import as_table
+    from nucleus.experiments.search.studies import TRIALS_FILE
+    from nucleus.experiments.search.trainings import search_trainings
 
-    names = [name for name, _ in args.space]
-    path = first_weights(args)
-    asked = training_recipe(base_recipe(args, path), args.weights, dict(args.settings), args.steps)
-    recipe = searchable(asked, names)
-    config = make_config("training", recipe.preset, recipe.settings, recipe.model)
-    space = tuple(parse_dimension(config, name, text) for name, text in args.space)
-    if len(set(names)) != len(names):
-        raise ValueError(f"--try {max(names, key=names.count)} is given twice.")
-    source = image_source(args)
-    source.load(args.subset)
-    val_ids = [info["id"] for info in source.load(args.val_subset).image_info]
-    if path is not None:
-        warn_if_seen(path, val_ids, VALIDATION)
-    base = {"recipe": asdict(recipe), "weights": args.weights, "epochs": args.epochs}
-    base |= {"dataset": str(args.dataset), "train": args.subset, "val": args.val_subset}
     output = output_folder(args, "search")
-    objective = TrainingObjective(recipe, args.weights, path, args.epochs, source, args.subset, args.val_subset)
-    trials = search(SearchPlan(space, args.trials, args.narrow, args.seed, base), objective, output)
-    print(as_table(trials[:10]).to_string(index=False, na_rep=""))
-    print(f"{len(trials)} tried; all: {output / TRIALS_FILE}")
-    best = trials[0]
-    if best.value is None:
-        raise ValueError(f"Every trial failed, the last with: {trials[-1].error}")
-    chosen = {**{name: recipe.settings[name] for name in ("STAGES",) if name in recipe.settings}, **best.settings}
-    print("Best:", *(f'--set "{name}={value}"' for name, value in chosen.items()))
+    result = search_trainings(
+        image_source(args),
+        args.space,
+        output,
+        weights=args.weights,
+        model=args.model,
+        preset=args.preset,
+        settings=dict(args.settings),
+        steps=args.steps,
+        epochs=args.epochs,
+        subset=args.subset,
+        val_subset=args.val_subset,
+        trials=args.trials,
+        narrow=args.narrow,
+        seed=args.seed,
+        model_dir=args.logs,
+    )
+    print(as_table(result.trials[:10]).to_string(index=False, na_rep=""))
+    print(f"{len(result.trials)} tried; all: {output / TRIALS_FILE}")
+    print("Best:", *(f'--set "{name}={value}"' for name, value in result.best.items()))
     return 0
 
 

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from nucleus.commands import options
-from nucleus.commands.arguments import base_recipe, chosen_planes, first_weights, image_source
+from nucleus.commands.arguments import chosen_planes, image_source
 from nucleus.datasets.division import DEFAULT_FOLDS
-from nucleus.datasets.folds import FOLDS_FILE
-from nucleus.models.registry import NETWORKS, make_config
-from nucleus.quiet import import_keras
-from trainkit.files import require_writable
+from nucleus.models.registry import NETWORKS
 
 SUMMARY = "train a model, or resume a training"
 
@@ -24,9 +20,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--weights",
         required=True,
-        metavar="{coco,imagenet,last,none,PATH}",
-        help="start from COCO (mask_rcnn only) or ImageNet weights (downloaded if needed), from the last checkpoint in "
-        "--logs (resumes that run), from random weights (trains all layers and batch normalisation), or from a file "
+        metavar="{shipped,coco,imagenet,last,none,PATH}",
+        help="start from the shipped weights, from COCO (mask_rcnn only) or ImageNet weights (downloaded if needed), "
+        "from the last checkpoint in --logs (resumes that run), from random weights (trains all layers and batch "
+        "normalisation), or from a file "
         "(of a U-Net, also of its encoder alone; the checkpoint of a run's epoch resumes that run)",
     )
     command.add_argument("--subset", default="train", help="images to train on (default: %(default)s)")
@@ -53,25 +50,21 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains a model; see `nucleus train --help`."""
-    require_writable(args.logs)
-    import_keras()
-    from nucleus.training.division import TrainingImages
-    from nucleus.training.recipes import training_recipe
-    from nucleus.training.validation import validation_callbacks
+    from nucleus.training.train import train
 
-    weights = first_weights(args)
-    recipe = training_recipe(base_recipe(args, weights), args.weights, dict(args.settings), args.steps)
-    config = make_config("training", recipe.preset, recipe.settings, recipe.model)
-    source = image_source(args, memory_limit=config.IMAGE_CACHE_MB * 2**20, planes=chosen_planes(args))
-    images = TrainingImages(source, args.subset, args.val_subset, args.fold, args.folds)
-    folds = images.divide(weights, recipe.model, config.SEED)
-    train, val = images.load(folds, weights)
-
-    config.display()
-    model = NETWORKS[recipe.model].begin(recipe, args.logs, args.weights, weights)
-    recipe.save(model.log_dir)
-    if folds is not None:
-        folds.save(Path(model.log_dir) / FOLDS_FILE)
-    model.fit(train, val, epochs=args.epochs, callbacks=validation_callbacks(model, val))
-    print(f"Trained {model.epoch} epochs: {model.log_dir}")
+    model = train(
+        image_source(args, planes=chosen_planes(args)),
+        args.weights,
+        model=args.model,
+        preset=args.preset,
+        settings=dict(args.settings),
+        subset=args.subset,
+        val_subset=args.val_subset,
+        fold=args.fold,
+        folds=args.folds,
+        steps=args.steps,
+        epochs=args.epochs,
+        model_dir=args.logs,
+    )
+    print(f"Finished epochs: {model.epoch}, in {model.log_dir}")
     return 0

@@ -51,8 +51,10 @@ def run(args: argparse.Namespace) -> int:
     from nucleus.training.tuning import parse_values, tune
     from trainkit.files import write_text
 
-    if config.model_kind == "mask_rcnn":
-        raise ValueError(f"{weights}: mask_rcnn has no thresholds to tune; tune is for U-Nets and classical methods.")
+    if config.model_kind not in ("unet", "classical"):
+        raise ValueError(
+            f"{weights}: {config.model_kind} has no thresholds to tune; tune is for U-Nets and classical methods."
+        )
     grid = {name: parse_values(config, name, values) for name, values in args.grid}
     dataset, _ = wanted_images(args, weights, config.SEED, default="train", own="learned")
     report = tune(model_of(weights, config), dataset, grid, args.search)

@@ -49,7 +49,7 @@ def convert(dataset: NucleusDataset, target: str, output: str | os.PathLike, pro
         dataset: Prepared data set with labels.
         target: Key of `TARGETS`: "labels" or "coco".
         output: New or empty folder. It is created when everything has been written; an error leaves nothing behind.
-        progress: Whether a progress bar is shown.
+        progress: True to show a progress bar.
 
     Raises:
         ValueError: The target is unknown.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import collections
 import copy
-import itertools
-import logging
 import os
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,11 +20,12 @@ from nucleus.datasets.cache import ArrayCache, LabelCache, label_cache_folder
 from nucleus.datasets.layouts import read_samples
 from nucleus.datasets.layouts.base import EVERY_MODALITY, UNKNOWN_MODALITY, DatasetError, Sample, raise_error
 from nucleus.datasets.layouts.dsb2018 import TRAIN_FOLDER, VAL_IMAGE_IDS
-from nucleus.datasets.layouts.label_files import BinaryMaskWatch, LabelFile, split_by_products
+from nucleus.datasets.layouts.label_files import BinaryMaskWatch, LabelFile
 from nucleus.datasets.layouts.tables import CLASSES_FILE, MODALITIES, read_modalities
+from nucleus.datasets.plain_files import image_files, unused_name
 from nucleus.images.decoding import NO_CHOICE, Planes, RawImage
 from nucleus.images.labels import labels_to_masks, relabel_sequential
-from nucleus.images.reading import IMAGE_SUFFIXES, list_images, read_image, read_raw
+from nucleus.images.reading import read_image, read_raw
 
 __all__ = [
     "MODALITIES",
@@ -38,11 +37,15 @@ __all__ = [
     "shipped_data",
 ]
 SOURCE = "nucleus"
-_log = logging.getLogger(__name__)
 
 
 def shipped_data() -> Path:
-    """Returns the folder of the 16 images that are installed with the package ("train": 10, "val": 6)."""
+    """Returns the folder of the 16 images that are installed with the package ("train": 10, "val": 6).
+
+    Examples:
+        >>> len(list(shipped_data().glob("stage1_train/*/images/*.png")))
+        16
+    """
     return Path(__file__).resolve().parents[1] / "data"
 
 
@@ -116,12 +119,12 @@ class NucleusDataset(Dataset):
             subset: "train", "val", "all" or the name of a part; see `nucleus.datasets.layouts.subsets` and the layout's
                 module. In the Data Science Bowl's layout "val" is the customary `VAL_IMAGE_IDS` in `stage1_train`,
                 "train" is the rest of it, and each folder is a part.
-            require_masks: Whether an image without labels is an error; False for detection.
+            require_masks: True to refuse an image without labels; False for detection.
             failures: List that the messages of unusable images are appended to; by default the first one is raised.
             layout: Key of `nucleus.datasets.layouts.LAYOUTS`; by default it is detected.
             classes: CSV file with the images' modalities (`nucleus.datasets.layouts.tables.read_modalities`), which
                 overrides the data set's own. By default `classes.csv` in the data set's folder fills the gaps.
-            require_classes: Whether it is an error that `classes` names none of the images.
+            require_classes: True to refuse `classes` if it names none of the images.
 
         Raises:
             DatasetError: The data set or the subset is missing, empty, or not in the layout; one of its files is
@@ -201,13 +204,13 @@ class NucleusDataset(Dataset):
         taken = {info["id"] for info in self.image_info}
         known = {Path(info["path"]).resolve() for info in self.image_info}
         for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
-            for file in _image_files(Path(path)):
+            for file in image_files(Path(path)):
                 if file.resolve() in known:
                     continue
                 known.add(file.resolve())
                 self.add_image(
                     SOURCE,
-                    image_id=_unused(file.stem, taken),
+                    image_id=unused_name(file.stem, taken),
                     path=str(file),
                     masks=None,
                     truth=None,
@@ -314,7 +317,7 @@ class NucleusDataset(Dataset):
 
         Args:
             workers: Number of threads that read masks.
-            progress: Whether a progress bar is shown.
+            progress: True to show a progress bar.
 
         Raises:
             DatasetError: Masks are malformed or of another shape than the image.
@@ -383,29 +386,3 @@ def _with_modalities(
             "images are; give it another name"
         )
     return samples
-
-
-def _image_files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        if not path.exists():
-            raise DatasetError(f"{path}: there is no such file or folder")
-        return [path]
-    found, by_products = split_by_products(list_images(path))
-    left_out = ""
-    if by_products:
-        files = "file" if len(by_products) == 1 else "files"
-        left_out = f"left out {len(by_products)} {files} that programs write beside images ({by_products[0].name}"
-        left_out += ")" if len(by_products) == 1 else ", ...)"
-    if not found:
-        what = f"no image file ({', '.join(IMAGE_SUFFIXES)}) is directly in this folder"
-        raise DatasetError(f"{path}: {what}{left_out and '; ' + left_out}")
-    if left_out:
-        _log.warning("%s: %s; a file that is named itself is taken", path, left_out)
-    return found
-
-
-def _unused(name: str, taken: set[str]) -> str:
-    candidates = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-    free = next(candidate for candidate in candidates if candidate not in taken)
-    taken.add(free)
-    return free

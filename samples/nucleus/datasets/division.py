@@ -105,13 +105,18 @@ def select_images(
         return source.load(pool, only=chosen, **options), f"fold {fold} of {len(whole.ids)}"
     refuse_folds_alone(fold, folds)
     if divided is None:
-        return source.load(subset or default, **options), subset or default
+        dataset = source.load(subset or default, **options)
+        if subset is None:
+            print(f"Taking {source.describe(default, dataset.num_images)}; --subset chooses others, --subset=all all")
+        return dataset, subset or default
     name = f"fold {divided.held_out} of {len(divided.ids)}"
     learned, held_out = divided.split(divided.held_out)
     if subset is None and own == "none":
         print(f"The training of {weights} held out {name}: --fold={divided.held_out} takes its images")
     if subset is not None or own == "none":
         dataset = source.load(subset or default, **options)
+        if subset is None:
+            print(f"Taking {source.describe(default, dataset.num_images)}")
         warn_if_seen(weights, [info["id"] for info in dataset.image_info])
         return dataset, subset or default
     dataset = source.load(POOL, only=held_out if own == "held out" else learned, **options)

@@ -81,7 +81,7 @@ def estimate_modalities(
         dataset: Prepared data set without preprocessing. Known modalities are ignored.
         count: Number of clusters.
         seed: Seed of the clustering.
-        progress: Whether a progress bar is shown.
+        progress: True to show a progress bar.
 
     Returns:
         Image id -> name of its cluster: the most frequent of `nucleus.images.appearance.LOOKS` among its images, with a

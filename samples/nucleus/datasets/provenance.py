@@ -39,18 +39,23 @@ def differences(noted: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]
     ]
 
 
-def require_same(where: str | Path, what: str, noted: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Raises an error if a folder was made from other facts than those given now.
+def require_same(where: str | Path, what: str, noted: Mapping[str, Any] | None, given: Mapping[str, Any]) -> None:
+    """Raises an error if a folder was made from other facts than those given now, or from unknown ones.
 
     Args:
         where: The note or the folder, for the message.
         what: The kind of facts, in the plural, for the message: "images", "settings".
-        noted: Content of the note.
+        noted: Content of the note; None where there is none.
         given: The same facts now, as JSON-compatible values.
 
     Raises:
-        ProvenanceError: The two differ; the message names the first difference.
+        ProvenanceError: There is no note, or the two differ; the message names the first difference.
     """
+    if noted is None:
+        raise ProvenanceError(
+            f"{where}: has no note of the {what} that it was made with, so it cannot be continued. Choose another "
+            "output folder."
+        )
     found = differences(noted, given)
     if found:
         more = f"; and {len(found) - 1} more" if len(found) > 1 else ""

@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from nucleus.datasets.dataset import NucleusDataset
+from nucleus.datasets.layouts import count_images, explain_subset
+from nucleus.datasets.layouts.base import DatasetError
 from nucleus.images.decoding import NO_CHOICE, Planes
+
+# Data set of commands that name none, and how to obtain it.
+DEFAULT_DATASET = Path("datasets/nucleus")
+HOW_TO_OBTAIN = f"""\
+The images of the 2018 Data Science Bowl do not come with this project. Get stage1_train.zip (and stage1_test.zip)
+  from https://bbbc.broadinstitute.org/BBBC038 (BBBC038v1, CC0, no account), or
+  from https://www.kaggle.com/c/data-science-bowl-2018/data (an account is needed),
+and unpack each into a folder of its name: {DEFAULT_DATASET}/stage1_train/<ImageId>/{{images,masks}}/*.png"""
 
 
 @dataclass(frozen=True)
@@ -48,8 +58,12 @@ class ImageSource:
             The prepared data set.
 
         Raises:
-            DatasetError: An image, or an id of `only`, is missing.
+            DatasetError: The data set, an image, or an id of `only`, is missing.
         """
+        if self.path == DEFAULT_DATASET and not self.path.exists():
+            raise DatasetError(
+                f"{self.path}: there is no such folder, and no data set is named (--dataset=PATH).\n{HOW_TO_OBTAIN}"
+            )
         limit = {} if self.memory_limit is None else {"memory_limit": self.memory_limit}
         dataset = NucleusDataset(fit=fit, planes=self.planes, pixel_size=self.pixel_size, **limit)
         dataset.load_nucleus(self.path, subset, layout=self.layout, classes=self.classes, **options)
@@ -57,3 +71,20 @@ class ImageSource:
             dataset.keep_images(only, f"{self.path}, {subset}")
         dataset.prepare()
         return dataset
+
+    def describe(self, subset: str, count: int) -> str:
+        """Describes how a subset was chosen, and how much of the data set it is.
+
+        Args:
+            subset: Name of the subset, as `load` takes it.
+            count: Number of images of the subset.
+
+        Returns:
+            Such as "4 of 20 images (val: a fifth, set aside by a hash of the ids, since no part is called val)"; "20
+            images (train+val)" where these are all.
+        """
+        total = count_images(self.path, self.layout)
+        if count >= total:
+            return f"{count} images ({subset})"
+        why = explain_subset(self.path, subset, self.layout)
+        return f"{count} of {total} images ({why})"

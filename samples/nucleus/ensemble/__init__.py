@@ -2,9 +2,8 @@
 
 After "Nuclei segmentation using computer vision", Vuola, 2019, section 4.3.
 
-    files = {"unet": "unet.h5", "mask_rcnn": "mask_rcnn.h5"}
-    model = EnsembleModel({name: load_model(file) for name, file in files.items()}, files=files)
-    fitted = model.fit(dataset)       # images with masks that no member was trained on
+    model = load_model("ensemble", settings={"MEMBERS": "unet.h5,mask_rcnn.h5"})
+    history = model.fit(dataset, None)    # images with masks that no member was trained on
     model.save("ensemble.json")
     labels, scores = load_model("ensemble.json").predict(image)[0]
 """

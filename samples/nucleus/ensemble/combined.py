@@ -1,4 +1,4 @@
-"""A fitted ensemble with its members' models, as a nucleus model."""
+"""The ensemble as a nucleus model: its members, building, fitting, saving and prediction."""
 
 from __future__ import annotations
 
@@ -7,104 +7,187 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from nucleus.datasets.folds import divide_images
-from nucleus.ensemble.examples import make_examples
-from nucleus.ensemble.fitting import FitSettings, Fitted, fit
+from nucleus.datasets.folds import Folds, divide_images
+from nucleus.ensemble.boosting import import_lightgbm
+from nucleus.ensemble.config import PRESETS, EnsembleConfig, split
+from nucleus.ensemble.examples import Finder, make_examples
+from nucleus.ensemble.fitting import FitSettings, fit
 from nucleus.ensemble.model import Combination, Ensemble, check_members, read_ensemble
-from nucleus.models.base import NucleusModel, Prediction
+from nucleus.ensemble.validation import CrossValidation
+from nucleus.models.base import History, NucleusModel, Prediction
 from nucleus.models.limits import limits_of
-from nucleus.models.settings import PredictionSettings
+from nucleus.models.recipe import Recipe, changed_settings
+from nucleus.prediction.folders import PredictionFolder
 from nucleus.prediction.predictions import ModelPredictions
 
 if TYPE_CHECKING:
+    import keras
+
     from nucleus.datasets.dataset import NucleusDataset
 
-# Default number of folds of a fit.
-_FOLDS = 4
+# Before the source of a member that is a name, not a file.
+_NAMED = "model:"
+# Settings that the file of an ensemble has elsewhere.
+_ELSEWHERE = ("MEMBERS", "FEATURES", "NMS_THRESHOLD", "LEAST_VISIBLE")
 
 
 class EnsembleModel(NucleusModel):
     """An ensemble that runs its members and keeps, of overlapping nuclei, those with the highest predicted IoU.
 
     Args:
-        members: Name -> model of each member.
+        members: Name -> model, or folders of its predictions, of each member.
         ensemble: Ensemble fitted to these members; None before `fit`.
-        files: Name -> weights file of each member, for `save`; None where the members come from elsewhere.
+        files: Name -> file of each member, or "model:" and a name that `load_model` knows, for `save`; None where the
+            members come from elsewhere.
+        config: Settings; by default those of `ensemble`.
+        folds: Division for the cross-validation of `fit`; by default FOLDS folds stratified by modality.
+        notes: Facts on the members that `fit` notes in the ensemble, JSON-compatible.
+
+    Attributes:
+        cross_validation: Images of the last `fit` with what is found in them out of fold; None before.
 
     Raises:
         ValueError: The members are not the ensemble's.
     """
 
+    kind = EnsembleConfig.model_kind
+    summary = "trees that choose among the nuclei of other models"
+    presets = PRESETS
+    default_preset = "all-features"
+
+    config: EnsembleConfig
+
     def __init__(
         self,
-        members: Mapping[str, NucleusModel],
+        members: Mapping[str, NucleusModel | PredictionFolder],
         ensemble: Ensemble | None = None,
         files: Mapping[str, str | os.PathLike] | None = None,
+        config: EnsembleConfig | None = None,
+        folds: Folds | None = None,
+        notes: Mapping[str, Any] | None = None,
     ):
         if ensemble is not None:
             check_members(ensemble.members, members)
+        if config is None:
+            config = EnsembleConfig() if ensemble is None else EnsembleConfig.of(ensemble)
         self.members, self.ensemble, self.files = dict(members), ensemble, dict(files or {})
-        # Members preprocess images and have test-time augmentation of their own.
-        self.config = PredictionSettings()
+        self.config, self.folds, self.notes = config, folds, dict(notes or {})
+        self.cross_validation: CrossValidation | None = None
 
     @classmethod
-    def load(cls, path: str | os.PathLike, load_member: Callable[[Path], NucleusModel]) -> EnsembleModel:
-        """Returns the ensemble of a file that names the weights of its members.
+    def make_config(
+        cls, mode: Literal["training", "inference"], preset: str, settings: Mapping[str, Any]
+    ) -> EnsembleConfig:
+        """Returns a configuration, the same in both modes; see `nucleus.models.registry.make_config`."""
+        return EnsembleConfig().update({**PRESETS[preset].settings, **settings})
+
+    @classmethod
+    def begin(cls, config: EnsembleConfig, load_member: Callable[[str | Path], NucleusModel]) -> EnsembleModel:
+        """Returns an ensemble of the configuration's MEMBERS, to be fitted.
+
+        Args:
+            config: Settings.
+            load_member: Function from a name or a file to its model.
+
+        Raises:
+            ValueError: A member cannot be loaded, or two have one name.
+        """
+        files: dict[str, str | Path] = {}
+        for source in split(config.MEMBERS):
+            is_file = Path(source).is_file()
+            name = Path(source).stem if is_file else source
+            if name in files:
+                raise ValueError(f"MEMBERS: two are called {name!r}. Received: {config.MEMBERS!r}")
+            files[name] = Path(source) if is_file else f"{_NAMED}{source}"
+        return cls({name: load_member(_unnamed(file)) for name, file in files.items()}, files=files, config=config)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike,
+        load_member: Callable[[str | Path], NucleusModel],
+        config: EnsembleConfig | None = None,
+    ) -> EnsembleModel:
+        """Returns the ensemble of a file that names its members.
 
         Args:
             path: File that `save` wrote.
-            load_member: Returns the model of a weights file.
+            load_member: Function from a name or a file to its model.
+            config: Settings; by default those of the file.
 
         Raises:
-            ValueError: The file is damaged or names no weights, or a member cannot be loaded.
+            ValueError: The file is damaged or names no files of its members, MEMBERS are others, or a member cannot be
+                loaded.
         """
         ensemble = read_ensemble(path)
+        if config is not None and config.MEMBERS != EnsembleConfig.MEMBERS:
+            raise ValueError(f"{path}: has members of its own. Received: MEMBERS={config.MEMBERS}")
         if not ensemble.weights:
             raise ValueError(
                 f"{path}: names no weights of its members ({', '.join(ensemble.members)}): give their models, "
                 "EnsembleModel(members, read_ensemble(path)), or use `nucleus ensemble predict --member`"
             )
-        files = {name: Path(path).parent / file for name, file in ensemble.weights.items()}
-        return cls({name: load_member(file) for name, file in files.items()}, ensemble, files)
+        folder = Path(path).parent
+        files = {
+            name: source if source.startswith(_NAMED) else folder / source for name, source in ensemble.weights.items()
+        }
+        return cls({name: load_member(_unnamed(file)) for name, file in files.items()}, ensemble, files, config)
+
+    @classmethod
+    def read_recipe(cls, path: str | os.PathLike) -> Recipe:
+        """Returns the recipe of an ensemble's file: its settings, without its members and trees.
+
+        Args:
+            path: File that `save` wrote.
+
+        Raises:
+            ValueError: The file is damaged.
+        """
+        config = EnsembleConfig.of(read_ensemble(path))
+        return Recipe(cls.default_preset, changed_settings(config, EnsembleConfig()), cls.kind)
 
     def fit(
         self,
         train: NucleusDataset,
-        val: Any = None,
+        val: NucleusDataset | None,
         *,
         epochs: int | None = None,
-        callbacks: Sequence[Any] = (),
-        settings: FitSettings | None = None,
-    ) -> Fitted:
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+    ) -> History:
         """Learns to predict the quality of the members' nuclei, on images that no member was trained on.
+
+        The scores out of fold, of the ensemble and its members, are then in `cross_validation.report`.
 
         Args:
             train: Prepared data set with masks, without preprocessing.
             val: Not used: scores are cross-validated over the folds of `train`.
-            epochs: Not used: the number of trees is a setting.
+            epochs: Not used: the number of trees is fixed.
             callbacks: Not used.
-            settings: Features, rules and trees; by default `FitSettings()`.
 
         Returns:
-            The fitted ensemble with its predictions out of fold, for `nucleus.ensemble.report.report`.
+            A step for every fold: its number of `images`, the `threshold` chosen on the other folds, and the `mAP` of
+            an ensemble fitted to these.
 
         Raises:
             NothingToLearnError: The members found nothing in the images of a fold.
             ValueError: LightGBM is missing, or a prediction does not fit its image.
         """
-        settings = settings or FitSettings()
-        finders = {name: ModelPredictions(model, name).find for name, model in self.members.items()}
-        examples = make_examples(train, finders, settings.groups)
-        fitted = fit(examples, divide_images(train.image_info, _FOLDS, settings.seed).ids, settings)
-        self.ensemble = fitted.ensemble
-        return fitted
+        import_lightgbm()
+        settings = FitSettings.from_config(self.config)
+        folds = self.folds or divide_images(train.image_info, self.config.FOLDS, self.config.SEED)
+        examples = make_examples(train, {name: self._finder(name) for name in self.members}, settings.groups)
+        fitted = fit(examples, folds.ids, settings)
+        validation = CrossValidation(examples, fitted)
+        about = {**fitted.ensemble.about, **validation.report.values(), **self.notes}
+        self.ensemble, self.cross_validation = replace(fitted.ensemble, about=about), validation
+        return validation.history()
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes the ensemble as JSON, with the paths of its members' weights relative to it where they are known.
+        """Writes the ensemble as JSON, with the files of its members relative to it where they are known.
 
         Args:
             path: File to write, ending in `.json`.
@@ -113,19 +196,29 @@ class EnsembleModel(NucleusModel):
             ValueError: Nothing has been fitted.
             OSError: The file cannot be written.
         """
-        folder = Path(path).resolve().parent
-        weights = {
-            name: Path(os.path.relpath(Path(file).resolve(), folder)).as_posix() for name, file in self.files.items()
-        }
-        replace(self._fitted(), weights=weights).save(path)
+        ensemble, folder = self._fitted(), Path(path).resolve().parent
+        weights = {name: _source(file, folder) for name, file in self.files.items()}
+        changed = changed_settings(self.config, EnsembleConfig())
+        settings = {name: value for name, value in changed.items() if name not in _ELSEWHERE}
+        replace(ensemble, weights=weights, settings=settings).save(path)
 
-    def combine(self, image: np.ndarray) -> Combination:
+    def combine(self, image: np.ndarray, image_id: str | None = None) -> Combination:
         """Finds nuclei, with the member that each is from.
 
         Args:
             image: uint8 `[H, W, 3]` RGB, as read.
+            image_id: Name of the image in its data set, by which members that are folders know it.
+
+        Raises:
+            ValueError: Nothing has been fitted, or a member that is a folder lacks the image.
         """
-        return self._fitted().combine(image, {name: model.predict(image)[0] for name, model in self.members.items()})
+        ensemble, folders = self._fitted(), [name for name in self.members if self._is_folder(name)]
+        if folders and image_id is None:
+            raise ValueError(
+                f"{', '.join(folders)}: predictions in folders belong to images of a data set. Give combine() the "
+                "image's id, or the ensemble models as members."
+            )
+        return ensemble.combine(image, {name: self._finder(name)(image_id or "", image) for name in self.members})
 
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         predictions = []
@@ -137,12 +230,37 @@ class EnsembleModel(NucleusModel):
 
     def describe(self) -> dict[str, Any]:
         """Adds the members and the fitted trees and rules; see `NucleusModel.describe`."""
-        members = {name: model.describe() for name, model in self.members.items()}
+        members = {name: _described(member) for name, member in self.members.items()}
         # The same ensemble, whether its file names the members' weights or not.
         digest = hashlib.sha256(replace(self._fitted(), weights={}).to_json().encode()).hexdigest()
         return {**super().describe(), "members": members, "ensemble": f"sha256:{digest}"}
 
+    def _is_folder(self, name: str) -> bool:
+        return isinstance(self.members[name], PredictionFolder)
+
+    def _finder(self, name: str) -> Finder:
+        member = self.members[name]
+        return member.find if isinstance(member, PredictionFolder) else ModelPredictions(member, name).find
+
     def _fitted(self) -> Ensemble:
+        """Returns the fitted ensemble with the rules of the settings."""
         if self.ensemble is None:
-            raise ValueError("The ensemble is not fitted yet: call fit(train).")
-        return self.ensemble
+            raise ValueError("The ensemble is not fitted yet: call fit(train, None).")
+        return replace(self.ensemble, rules=self.config.rules(self.ensemble.rules.threshold))
+
+
+def _source(file: str | os.PathLike, folder: Path) -> str:
+    """Returns a member's source as the ensemble's file names it."""
+    text = os.fspath(file)
+    return text if text.startswith(_NAMED) else Path(os.path.relpath(Path(text).resolve(), folder)).as_posix()
+
+
+def _unnamed(file: str | os.PathLike) -> str | Path:
+    """Returns a member's source as `load_model` takes it."""
+    text = os.fspath(file)
+    return text.removeprefix(_NAMED) if text.startswith(_NAMED) else Path(text)
+
+
+def _described(member: NucleusModel | PredictionFolder) -> dict[str, Any]:
+    """Describes a member, or names the folder that its predictions are in."""
+    return {"folder": member.source} if isinstance(member, PredictionFolder) else member.describe()

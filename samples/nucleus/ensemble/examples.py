@@ -12,6 +12,7 @@ from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.ensemble.candidates import Candidates, gather, true_iou
 from nucleus.ensemble.features import GROUPS, describe, feature_names
 from nucleus.models.base import Prediction
+from nucleus.models.limits import warn_of_limits
 
 # Finds the nuclei of an image, given its id and its pixels, uint8 [H, W, 3] RGB.
 Finder = Callable[[str, np.ndarray], Prediction]
@@ -46,14 +47,14 @@ def make_examples(
 ) -> list[Example]:
     """Collects the members' predictions for every image of a data set.
 
-    The members must not have been trained on these images: what they do on those tells nothing of what they do on
+    The members must not have been trained on these images: what they do on those says nothing about what they do on
     others.
 
     Args:
         dataset: Prepared, with masks and without preprocessing.
         members: By name, what finds the nuclei of an image.
         groups: Groups of features.
-        progress: Shows a progress bar.
+        progress: True to show a progress bar.
 
     Returns:
         One example an image.
@@ -72,7 +73,8 @@ def make_examples(
         info = dataset.image_info[index]
         image, (truth, _) = dataset.load_image(index), dataset.load_labels(index)
         try:
-            candidates = gather({name: find(info["id"], image) for name, find in members.items()})
+            with warn_of_limits(info["path"]):
+                candidates = gather({name: find(info["id"], image) for name, find in members.items()})
             columns = describe(candidates, image)
             iou = true_iou(candidates, truth)
         except ValueError as error:

@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nucleus.ensemble.boosting import SETTINGS, BoostingSettings, grow
+from nucleus.ensemble.config import EnsembleConfig
 from nucleus.ensemble.examples import Example
 from nucleus.ensemble.features import GROUPS
 from nucleus.ensemble.model import Ensemble, Rules
@@ -32,11 +33,13 @@ class Fitted:
         ensemble: Ensemble fitted to all images.
         quality: Out-of-fold predicted IoU of each image's masks, float64 `[N]`.
         rules: Out-of-fold rules of each image, with the threshold chosen on the other folds.
+        folds: Number of each image's fold, from 0 on.
     """
 
     ensemble: Ensemble
     quality: list[np.ndarray]
     rules: list[Rules]
+    folds: list[int]
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class FitSettings:
     Attributes:
         groups: Groups of features that the examples have.
         rules: Rules for choosing masks.
-        choose_threshold: Whether the rules' threshold is replaced by that of TRIED_THRESHOLDS with the best mAP.
+        choose_threshold: True to replace the rules' threshold by that of TRIED_THRESHOLDS with the best mAP.
         boosting: Settings of the models that are averaged.
         seed: Seed of the random choices of the trees.
         threads: Number of LightGBM's threads; the result does not depend on it.
@@ -58,6 +61,16 @@ class FitSettings:
     boosting: tuple[BoostingSettings, ...] = SETTINGS
     seed: int = 0
     threads: int = 1
+
+    @classmethod
+    def from_config(cls, config: EnsembleConfig) -> FitSettings:
+        """Returns the settings of a fit that a configuration asks for.
+
+        Args:
+            config: Settings of the ensemble.
+        """
+        choose = config.THRESHOLD is None
+        return cls(config.groups, config.rules(), choose_threshold=choose, seed=config.SEED, threads=config.THREADS)
 
 
 def fit(
@@ -75,7 +88,7 @@ def fit(
         examples: Images with known nuclei, from `make_examples`.
         folds: Image ids of each fold, at least three folds, or two with a given threshold. Other ids are ignored.
         settings: Settings of fitting; by default `FitSettings()`.
-        progress: Whether a progress bar is shown.
+        progress: True to show a progress bar.
 
     Returns:
         The `Fitted`.
@@ -112,7 +125,7 @@ def fit(
             "boosting": [asdict(one) for one in settings.boosting],
         },
     )
-    return Fitted(ensemble, quality, [rules_of_folds[fold] for fold in fold_of])
+    return Fitted(ensemble, quality, [rules_of_folds[fold] for fold in fold_of], fold_of)
 
 
 def best_rules(examples: Sequence[Example], quality: Sequence[np.ndarray], rules: Rules) -> Rules:

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from nucleus.datasets.division import require_unseen
-from nucleus.ensemble.examples import Finder
+from nucleus.datasets.folds import Folds
+from nucleus.ensemble.combined import EnsembleModel
+from nucleus.ensemble.config import EnsembleConfig
+from nucleus.ensemble.model import Ensemble, check_members
+from nucleus.models.base import NucleusModel
 from nucleus.models.loading import load_model
 from nucleus.prediction.folders import PredictionFolder
-from nucleus.prediction.predictions import ModelPredictions
 
 _VIEWS = "TEST_TIME_AUGMENTATION"
 _EACH_FOLD = (
@@ -82,17 +85,31 @@ class Members:
         for name in self.run:
             require_unseen(self.paths[name][0], ids, _EACH_FOLD)
 
-    def finders(self) -> dict[str, Finder]:
-        """Returns, by name, the functions that find the nuclei of an image.
+    def model(
+        self, ensemble: Ensemble | None = None, config: EnsembleConfig | None = None, folds: Folds | None = None
+    ) -> EnsembleModel:
+        """Returns an ensemble of these members.
+
+        Its file names the members where all are weights files in the settings of their recipes.
+
+        Args:
+            ensemble: Ensemble fitted to these members; None for one to fit.
+            config: Settings of the ensemble; by default those of `ensemble`.
+            folds: Division for the cross-validation of a fit.
 
         Raises:
-            ValueError: Weights or a folder cannot be used.
+            ValueError: Weights or a folder cannot be used, or the members are not the ensemble's.
         """
-        return {name: self._finder(name) for name in self.paths}
-
-    def about(self) -> dict[str, str | None]:
-        """Returns a note of how the members were run, for the file of an ensemble fitted to them."""
-        return {_VIEWS: self.views}
+        if ensemble is not None:
+            check_members(ensemble.members, self.paths)
+        return EnsembleModel(
+            {name: self._member(name) for name in self.paths},
+            ensemble,
+            {name: paths[0] for name, paths in self.paths.items()} if self._run_as_they_are else None,
+            config,
+            folds,
+            notes={_VIEWS: self.views},
+        )
 
     def differing_views(self, about: Mapping[str, Any]) -> str | None:
         """Returns the test-time augmentation that an ensemble was fitted with if it differs from the members'.
@@ -103,8 +120,11 @@ class Members:
         fitted = about.get(_VIEWS)
         return fitted if None not in (fitted, self.views) and fitted != self.views else None
 
-    def _finder(self, name: str) -> Finder:
+    @property
+    def _run_as_they_are(self) -> bool:
+        return not self.settings and len(self.run) == len(self.paths)
+
+    def _member(self, name: str) -> NucleusModel | PredictionFolder:
         if name not in self.run:
-            return PredictionFolder(self.paths[name], name).find
-        (weights,) = self.paths[name]
-        return ModelPredictions(load_model(weights, settings=self.settings), name, weights).find
+            return PredictionFolder(self.paths[name], name)
+        return load_model(self.paths[name][0], settings=self.settings)

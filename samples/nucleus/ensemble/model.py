@@ -83,7 +83,9 @@ class Ensemble:
         models: Trees of each of the averaged models.
         rules: Rules by which masks are chosen.
         about: Notes on the fit and its scores, JSON-compatible.
-        weights: Weights file of each member, relative to the ensemble's file; empty where members are given by name.
+        weights: Source of each member: its file relative to the ensemble's file, or "model:" and a name that
+            `nucleus.load_model` knows; empty where that is not known.
+        settings: Settings that differ from the defaults and that the other attributes do not hold.
     """
 
     members: tuple[str, ...]
@@ -92,6 +94,7 @@ class Ensemble:
     rules: Rules = field(default_factory=Rules)
     about: Mapping[str, Any] = field(default_factory=dict)
     weights: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def quality(self, candidates: Candidates, image: np.ndarray) -> np.ndarray:
         """Predicts the IoU of each mask with the nucleus that it fits best.
@@ -147,6 +150,7 @@ class Ensemble:
             "rules": asdict(self.rules),
             "about": dict(self.about),
             **({"weights": dict(self.weights)} if self.weights else {}),
+            **({"settings": dict(self.settings)} if self.settings else {}),
             "models": [[tree.to_json() for tree in trees] for trees in self.models],
         }
         return json.dumps(content)
@@ -187,6 +191,22 @@ def read_ensemble(path: str | os.PathLike) -> Ensemble:
     Raises:
         ValueError: The file holds no ensemble, is damaged, or needs features that this version does not compute.
         OSError: The file cannot be read.
+
+    Examples:
+        An ensemble that gives every nucleus of its two members a predicted IoU of 0.8, written and read again:
+
+        >>> import tempfile
+        >>> no_split = np.zeros(0, np.int64)
+        >>> tree = Tree(no_split, np.zeros(0), no_split, no_split, value=np.array([0.8]))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Ensemble(("unet", "otsu"), ("shape",), ((tree,),)).save(Path(folder, "ensemble.json"))
+        ...     ensemble = read_ensemble(Path(folder, "ensemble.json"))
+        >>> labels = np.zeros((64, 64), np.int32)
+        >>> labels[10:30, 10:30] = 1
+        >>> found = {"unet": Prediction(labels, np.array([0.9])), "otsu": Prediction(0 * labels, np.zeros(0))}
+        >>> combined = ensemble.combine(np.zeros((64, 64, 3), np.uint8), found)
+        >>> combined.picked, combined.scores.round(2), int(combined.labels.max())
+        (('unet',), array([0.8], dtype=float32), 1)
     """
     try:
         return _parse(json.loads(Path(path).read_bytes()))
@@ -209,8 +229,9 @@ def _parse(content: Any) -> Ensemble:
     models = content["models"]
     if not isinstance(models, list) or not models or not all(isinstance(trees, list) for trees in models):
         raise ValueError('"models" must be a list of lists of trees, one at least')
-    if not isinstance(content["about"], dict) or not isinstance(content["rules"], dict):
-        raise ValueError('"about" and "rules" must be objects')
+    settings = content.get("settings", {})
+    if not all(isinstance(each, dict) for each in (content["about"], content["rules"], settings)):
+        raise ValueError('"about", "rules" and "settings" must be objects')
     return Ensemble(
         members=members,
         groups=groups,
@@ -218,6 +239,7 @@ def _parse(content: Any) -> Ensemble:
         rules=Rules(**content["rules"]),
         about=content["about"],
         weights=_weights(content.get("weights", {}), members),
+        settings=settings,
     )
 
 

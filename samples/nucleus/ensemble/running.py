@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from nucleus.datasets.dataset import NucleusDataset
-from nucleus.ensemble.examples import Example, Finder
-from nucleus.ensemble.fitting import Fitted
-from nucleus.ensemble.model import Combination, Ensemble, check_members
+from nucleus.ensemble.combined import EnsembleModel
 from nucleus.ensemble.report import share
 from nucleus.models.base import Prediction
+from nucleus.models.limits import warn_of_limits
 from nucleus.prediction.detection import DetectionRun, write_detections
+from nucleus.prediction.predictions import ModelPredictions
 from nucleus.prediction.results import Results
 from nucleus.prediction.writers import Record, default_formats
 from nucleus.prediction.writers.base import TableWriter
@@ -23,19 +24,70 @@ from nucleus.prediction.writers.base import TableWriter
 PICKS_COLUMNS = ("ImageId", "label", "member")
 
 
+class EnsemblePredictions(ModelPredictions):
+    """Nuclei that an ensemble chooses when they are asked for, and the member that each is from.
+
+    Args:
+        model: The fitted ensemble.
+        out_of_fold: True for the images of its fit, each by an ensemble that has not seen the image's fold.
+        name: Name of the model in tables and pictures.
+
+    Attributes:
+        picks: By image id, the member that each nucleus is from, in the order of the labels.
+
+    Raises:
+        ValueError: The ensemble was not fitted in this process, so nothing out of fold is known.
+    """
+
+    def __init__(self, model: EnsembleModel, out_of_fold: bool = False, name: str = EnsembleModel.kind) -> None:
+        super().__init__(model, name)
+        self.picks: dict[str, Sequence[str]] = {}
+        self._ensemble, self._validation = model, model.cross_validation if out_of_fold else None
+        if out_of_fold and self._validation is None:
+            raise ValueError("Predictions out of fold are known after fit() alone.")
+
+    def find(self, image_id: str, image: np.ndarray) -> Prediction:
+        """Finds the nuclei of one image; see `ModelPredictions.find`.
+
+        Args:
+            image_id: Name of the image in its data set.
+            image: uint8 `[H, W, 3]` RGB, as read.
+
+        Raises:
+            ValueError: A member that is a folder lacks the image, or the image was not among those of the fit.
+        """
+        if self._validation is None:
+            found = self._ensemble.combine(image, image_id)
+        else:
+            found = self._validation.combine(image_id)
+        self.picks[image_id] = found.picked
+        return Prediction(found.labels, found.scores)
+
+    def read_each(self, dataset: NucleusDataset, indices: Sequence[int]) -> Iterator[Prediction]:
+        """Finds the nuclei of one image after the other; see `ModelPredictions.read_each`."""
+        for index in indices:
+            info = dataset.image_info[index]
+            with warn_of_limits(info["path"]):
+                found = self.find(info["id"], dataset.load_image(index))
+            yield found
+
+    def shares(self) -> pd.DataFrame:
+        """Returns the number and the share of each member's nuclei so far; see `nucleus.ensemble.report.share`."""
+        counts = pd.Series([member for picked in self.picks.values() for member in picked], dtype=object).value_counts()
+        return share({member: int(counts.get(member, 0)) for member in self._ensemble.members})
+
+
 def run_ensemble(
-    ensemble: Ensemble,
-    members: Mapping[str, Finder],
+    predictions: EnsemblePredictions,
     dataset: NucleusDataset,
     output: str | os.PathLike | Results,
     formats: Sequence[str] = default_formats(),
     progress: bool = True,
 ) -> tuple[DetectionRun, pd.DataFrame]:
-    """Finds the nuclei in every image of a dataset and writes the results.
+    """Finds the nuclei in every image of a data set and writes the results.
 
     Args:
-        ensemble: Ensemble fitted with these members.
-        members: Name -> function that finds the nuclei of an image.
+        predictions: Predictions of the ensemble.
         dataset: Prepared data set without preprocessing.
         output: Folder of the results of `nucleus.prediction.detection.write_detections`, with predicted IoU
             as scores, and `picks.csv`: ImageId, label and member of each nucleus.
@@ -46,69 +98,12 @@ def run_ensemble(
         The run, and for each member the number and the share of its nuclei, see `nucleus.ensemble.report.share`.
 
     Raises:
-        ValueError: The members are not the ensemble's.
-        DatasetError: The dataset preprocesses its images.
+        DatasetError: The data set preprocesses its images.
         OSError: A result cannot be written.
     """
-    check_members(ensemble.members, members)
-
-    def combine(image_id: str, image: np.ndarray) -> Combination:
-        return ensemble.combine(image, {name: find(image_id, image) for name, find in members.items()})
-
-    return _write(combine, ensemble.members, dataset, output, formats, progress)
-
-
-def write_out_of_fold(
-    examples: list[Example],
-    fitted: Fitted,
-    dataset: NucleusDataset,
-    output: str | os.PathLike | Results,
-    formats: Sequence[str] = default_formats(),
-    progress: bool = True,
-) -> tuple[DetectionRun, pd.DataFrame]:
-    """Writes out-of-fold predictions, for scores and reports of the images that an ensemble was fitted to.
-
-    Args:
-        examples: Examples that the ensemble was fitted to.
-        fitted: Result of the fit.
-        dataset: Data set that the examples were made from.
-        output: Folder of the results.
-        formats: Names in `nucleus.prediction.writers.WRITERS`.
-        progress: True to show a progress bar.
-
-    Returns:
-        The run, and for each member the number and the share of its nuclei, see `nucleus.ensemble.report.share`.
-
-    Raises:
-        OSError: A result cannot be written.
-    """
-    rows = zip(examples, fitted.quality, fitted.rules, strict=True)
-    found = {example.id: rules.combine(example.candidates, quality) for example, quality, rules in rows}
-    return _write(lambda image_id, _: found[image_id], fitted.ensemble.members, dataset, output, formats, progress)
-
-
-def _write(
-    combine: Callable[[str, np.ndarray], Combination],
-    members: tuple[str, ...],
-    dataset: NucleusDataset,
-    output: str | os.PathLike | Results,
-    formats: Sequence[str],
-    progress: bool,
-) -> tuple[DetectionRun, pd.DataFrame]:
-    picked: dict[str, Sequence[str]] = {}
-    writers: list[_Picks] = []
-
-    def find(image_id: str, image: np.ndarray) -> Prediction:
-        found = combine(image_id, image)
-        picked[image_id] = found.picked
-        return Prediction(found.labels, found.scores)
-
-    def write_picks(folder: Path) -> _Picks:
-        writers.append(_Picks(folder, picked))
-        return writers[0]
-
-    run = write_detections(find, dataset, output, formats, progress, [write_picks])
-    return run, share(writers[0].counts(members))
+    picks = functools.partial(_Picks, picked=predictions.picks)
+    run = write_detections(predictions.find, dataset, output, formats, progress, [picks])
+    return run, predictions.shares()
 
 
 class _Picks(TableWriter):
@@ -130,8 +125,3 @@ class _Picks(TableWriter):
         """Returns one row a nucleus of an image."""
         rows = [(record.id, label, member) for label, member in enumerate(self._picked[record.id], start=1)]
         return pd.DataFrame(rows, columns=PICKS_COLUMNS)
-
-    def counts(self, members: Sequence[str]) -> dict[str, int]:
-        """Returns the number of nuclei from each member."""
-        found = [name for rows in self._tables.values() for name in rows["member"]]
-        return {member: found.count(member) for member in members}

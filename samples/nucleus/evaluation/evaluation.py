@@ -45,7 +45,7 @@ def evaluate(model: NucleusModel, dataset: NucleusDataset, progress: bool = True
     Args:
         model: The model.
         dataset: Prepared data set with masks, without preprocessing, since models preprocess images themselves.
-        progress: Shows a progress bar.
+        progress: True to show a progress bar.
 
     Returns:
         One row an image: ImageId, modality, and the columns of `nucleus.evaluation.scores.MainScores.values`, but
@@ -54,8 +54,19 @@ def evaluate(model: NucleusModel, dataset: NucleusDataset, progress: bool = True
 
     Raises:
         DatasetError: The data set preprocesses its images, or has none.
+
+    Examples:
+        >>> from nucleus import load_model, shipped_data
+        >>> dataset = NucleusDataset()
+        >>> dataset.load_nucleus(shipped_data(), "val")
+        >>> dataset.prepare()
+        >>> table = evaluate(load_model("classical/otsu"), dataset, progress=False)
+        >>> len(table), bool(0.2 < table["mAP"].mean() < 0.8)
+        (6, True)
+        >>> bool((table["matched"] + table["missed"] == table["true"]).all())
+        True
     """
-    pairs = _pairs(ModelPredictions(model), dataset, progress)
+    pairs = overlaps_by_image(ModelPredictions(model), dataset, progress)
     return _by_image((info, main_scores(pair)) for info, pair, _ in pairs)
 
 
@@ -112,7 +123,7 @@ def evaluate_fully(
             `nucleus.prediction.folders.PredictionFolder`.
         dataset: Prepared data set with masks.
         threshold: IoU above which a nucleus counts as found, 0.5..1, for precision, recall, F1, oseg and useg.
-        progress: Shows a progress bar.
+        progress: True to show a progress bar.
 
     Returns:
         The scores.
@@ -123,7 +134,7 @@ def evaluate_fully(
         ValueError: A prediction cannot be read, or the threshold is not in 0.5..1.
     """
     scored, nuclei, ranked = [], [], []
-    for info, pair, confidences in _pairs(predictions, dataset, progress):
+    for info, pair, confidences in overlaps_by_image(predictions, dataset, progress):
         scored.append((info, score(pair, threshold)))
         nuclei.append(nucleus_table(pair).assign(ImageId=info["id"], modality=info["modality"]))
         # COCO's score is one of all images together, and neither it nor the lineage's takes pixels.
@@ -147,10 +158,24 @@ def evaluate_fully(
     )
 
 
-def _pairs(
-    predictions: Predictions, dataset: NucleusDataset, progress: bool
+def overlaps_by_image(
+    predictions: Predictions, dataset: NucleusDataset, progress: bool = True
 ) -> Iterator[tuple[dict[str, Any], Overlaps, np.ndarray | None]]:
-    """Yields each image's entry in `image_info`, the overlaps of truth and prediction, and the latter's scores."""
+    """Yields what every score is computed from, image by image.
+
+    Args:
+        predictions: Predictions of every image.
+        dataset: Prepared data set with masks.
+        progress: Shows a progress bar.
+
+    Yields:
+        The image's entry in `image_info`, the overlaps of truth and prediction, and the scores of the predicted nuclei,
+        float32 `[N]`, None where they are not known.
+
+    Raises:
+        DatasetError: An image has no prediction or one of another size, or the data set has no image.
+        ValueError: A prediction cannot be read.
+    """
     predictions.require(dataset)
     if len(dataset.image_ids) == 0:
         raise DatasetError("There is no image to evaluate on.")

@@ -81,6 +81,14 @@ def read_raw(path: str | os.PathLike, planes: Planes = NO_CHOICE) -> RawImage:
 
     Raises:
         ImageFileError: The file cannot be read, or the choice does not fit it; see `read_image`.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = cv2.imwrite(f"{folder}/a.png", np.full((20, 30), 4000, np.uint16))
+        ...     raw = read_raw(f"{folder}/a.png")
+        >>> raw.pixels.dtype, raw.pixels.shape[:2], int(raw.pixels.max())
+        (dtype('uint16'), (20, 30), 4000)
     """
     return decode(Path(path), "image", planes, every_channel=True)
 

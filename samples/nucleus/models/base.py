@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -12,9 +13,16 @@ from nucleus.images.arrays import as_images
 from nucleus.images.labels import bounding_boxes, paint
 from nucleus.images.preprocess import Clahe
 from nucleus.images.stretch import Stretch
-from nucleus.models.settings import PredictionSettings
+from nucleus.models.settings import PredictionSettings, ViewSettings
 from nucleus.models.views import View
 from nucleus.models.voting import Found, merge_views
+
+if TYPE_CHECKING:
+    import os
+
+    import keras
+
+    from nucleus.datasets.dataset import NucleusDataset
 
 
 class _Nuclei(NamedTuple):
@@ -47,6 +55,27 @@ class Prediction(_Nuclei):
         return noted
 
 
+@dataclass(frozen=True)
+class History:
+    """Record of a fit, alike for every kind of model: a number of steps, and values for each of them.
+
+    Attributes:
+        step: Meaning of a step: "epoch" of a network, "trial" of a classical method's settings, "fold" of an ensemble's
+            images.
+        logs: Name -> one value for each step, so that `pandas.DataFrame(history.logs)` is a table with a row a step.
+            A network's are the losses and scores of this call's epochs, in order, under the names of `training.csv`. A
+            classical method's are the settings that were tried and `mAP`, the best first. An ensemble's are `images`,
+            `threshold` and `mAP`, out of fold.
+    """
+
+    step: str
+    logs: Mapping[str, Sequence[Any]]
+
+    def __len__(self) -> int:
+        """Returns the number of steps."""
+        return max(map(len, self.logs.values()), default=0)
+
+
 class NucleusModel(ABC):
     """Base class of models that find nuclei.
 
@@ -58,10 +87,11 @@ class NucleusModel(ABC):
     scaled view back to the image, and `conclude` merges all evidence of one image into a prediction.
 
     Attributes:
-        config: Settings of preprocessing, prediction and test-time augmentation.
+        config: Settings of the model: `PredictionSettings` where it preprocesses images, `ViewSettings` alone where it
+            leaves that to other models.
     """
 
-    config: PredictionSettings
+    config: ViewSettings
 
     def predict(self, images: np.ndarray | Sequence[np.ndarray]) -> list[Prediction]:
         """Finds the nuclei of one image or of many.
@@ -89,24 +119,31 @@ class NucleusModel(ABC):
         return self._predict([self.prepare(image) for image in as_images(images)])
 
     @abstractmethod
-    def fit(self, train: Any, val: Any, *, epochs: int | None = None, callbacks: Sequence[Any] = ()) -> Any:
+    def fit(
+        self,
+        train: NucleusDataset,
+        val: NucleusDataset | None,
+        *,
+        epochs: int | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+    ) -> History:
         """Fits the model to images with masks.
 
         Args:
-            train: Prepared `NucleusDataset` with masks and without preprocessing, to train on.
-            val: Prepared `NucleusDataset` of other images, to validate on.
+            train: Prepared data set with masks and without preprocessing, to train on.
+            val: Prepared data set of other images, to validate on; None for a model that is not a network.
             epochs: Total number of epochs of a network; by default that of its settings.
             callbacks: Keras callbacks of a network.
 
         Returns:
-            The history of a network's training, or the report of a fit without epochs.
+            The losses and scores of every step.
 
         Raises:
             ValueError: An image or a setting cannot be used.
         """
 
     @abstractmethod
-    def save(self, path: Any) -> None:
+    def save(self, path: str | os.PathLike) -> None:
         """Writes the model so that `load_model(path)` returns it.
 
         Args:
@@ -125,7 +162,7 @@ class NucleusModel(ABC):
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """Preprocesses an image, uint8 `[H, W, 3]` RGB, as the settings say: contrast equalisation, or nothing."""
-        return preprocess(image, self.config)
+        return preprocess(image, self.config) if isinstance(self.config, PredictionSettings) else image
 
     def calibrate(self, image: np.ndarray) -> NucleusModel:
         """Returns the model for the tiles of an image, with image-wide values (such as a threshold) taken from it.
@@ -185,6 +222,13 @@ def predict(model: NucleusModel, image: np.ndarray) -> Prediction:
 
     Raises:
         ValueError: The array is not an image.
+
+    Examples:
+        >>> from nucleus import load_model
+        >>> image = np.zeros((64, 64), np.uint8)
+        >>> image[10:30, 20:40] = 200
+        >>> predict(load_model("classical/otsu"), image).labels.max()
+        np.int32(1)
     """
     return model.predict(image)[0]
 

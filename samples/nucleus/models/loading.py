@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nucleus.ensemble.combined import EnsembleModel
 from nucleus.models.base import NucleusModel
 from nucleus.models.classical.model import ClassicalModel
 from nucleus.models.recipe import Recipe
-from nucleus.models.registry import MODELS, NETWORKS, ModelConfig, detection_config
+from nucleus.models.registry import MODELS, NETWORKS, ModelConfig, detection_config, make_config
 from nucleus.models.scale import with_scale
 from nucleus.models.unet import UNetModel
 from nucleus.models.weights import (
+    SHIPPED,
     WeightsNotFoundError,
     choose_recipe,
     existing_file,
@@ -35,11 +37,11 @@ def load_model(
     """Returns a model that finds nuclei.
 
     Args:
-        source: None for the shipped default; a name: "mask_rcnn" or "unet" for the shipped weights of that kind, the
-            name of a shipped file such as "nucleus_small", "classical" or "classical/PRESET"; a file (`.h5` with its
-            recipe beside it, `.keras` of a U-Net, `.json` of a classical model or an ensemble); or the folder of a
-            training run, whose best weights are taken, else its last checkpoint. A name comes before a file or folder
-            of the same name.
+        source: None or "shipped" for the shipped default; a name: "mask_rcnn" or "unet" for the shipped weights of that
+            kind, the name of a shipped file such as "nucleus_small", or "classical" or "ensemble", with or without
+            "/PRESET" behind it (an ensemble is then to be fitted); a file (`.h5` with its recipe beside it, `.keras` of
+            a U-Net, `.json` of a classical model or an ensemble); or the folder of a training run, whose best weights
+            are taken, else its last checkpoint. A name comes before a file or folder of the same name.
         config: Configuration of the detection; by default that of the recipe. Such a model cannot be fine-tuned unless
             a recipe is found too. Not allowed with preset or settings, nor for a `.keras` or `.json` file, which holds
             its own.
@@ -62,19 +64,19 @@ def load_model(
     if config is not None and (preset or settings):
         raise ValueError("A configuration excludes preset and settings. Received: both.")
     name = None if source is None else os.fspath(source)
-    if name is None or name in NETWORKS:
-        shipped = shipped_weights(name)
+    if name is None or name == SHIPPED or name in NETWORKS:
+        shipped = shipped_weights(name if name in NETWORKS else None)
         return load_model(shipped, config, preset=preset, settings=settings, model_dir=model_dir)
     kind, _, named_preset = name.partition("/")
-    if kind == ClassicalModel.kind:
+    if kind in MODELS and kind not in NETWORKS:
         if named_preset and (preset or config is not None):
             raise ValueError(f"{name} names the preset. Received: preset=... or config=... too.")
-        return classical_model(named_preset or preset, config, settings)
+        return _new_model(kind, named_preset or preset, config, settings)
     path = _weights_file(Path(name))
     if path.suffix in (".json", ".keras") and (preset or config is not None):
         raise ValueError(f"{path}: holds its configuration: change it with settings=... Received: preset or config.")
     if path.suffix == ".json":
-        return _read_json(path, settings)
+        return _read_json(path, read_recipe(path).with_settings(settings or {}))
     import_keras()
     if path.suffix == ".keras":
         model = UNetModel.load_whole(path, model_dir)
@@ -97,44 +99,43 @@ def model_of(weights: Path | None, config: ModelConfig) -> NucleusModel:
     """Returns the model of a configuration, with the test-time augmentation and the tiles that it asks for.
 
     Args:
-        weights: Weights file of a network; None for a classical model.
+        weights: Weights file of a network, or file of an ensemble; of a classical model None, or its file.
         config: Configuration of the detection.
 
     Raises:
-        ValueError: The file is another network's, or a network has no file.
+        ValueError: The file is another model's, or a network or an ensemble has no file.
     """
     return with_scale(bare_model(weights, config))
 
 
 def bare_model(weights: Path | None, config: ModelConfig) -> NucleusModel:
     """Returns the model of a configuration without test-time augmentation and tiles; see `model_of`."""
-    if config.model_kind in NETWORKS:
-        if weights is None:
-            raise ValueError(f"{config.model_kind} needs weights. Received: None")
-        recipe = find_recipe(weights)
-        return NETWORKS[config.model_kind].load(weights, recipe, config)
-    if weights is not None:
-        raise ValueError(f"{config.model_kind} has no weights. Received: {weights}")
-    return ClassicalModel(config)
+    kind = config.model_kind
+    if weights is None and kind != ClassicalModel.kind:
+        raise ValueError(
+            f"{kind} needs {'weights' if kind in NETWORKS else 'the file of a fitted one'}. Received: None"
+        )
+    if kind in NETWORKS:
+        return NETWORKS[kind].load(weights, find_recipe(weights), config)
+    if weights is not None and weights.suffix != ".json":
+        raise ValueError(f"{kind} has no weights. Received: {weights}")
+    return EnsembleModel.load(weights, load_model, config) if kind == EnsembleModel.kind else ClassicalModel(config)
 
 
-def classical_model(
-    preset: str | None = None, config: ModelConfig | None = None, settings: Mapping[str, Any] | None = None
+def _new_model(
+    kind: str, preset: str | None, config: ModelConfig | None, settings: Mapping[str, Any] | None
 ) -> NucleusModel:
-    """Returns a classical model, with the test-time augmentation and the tiles of its settings.
-
-    Args:
-        preset: Name in `nucleus.models.classical.presets.PRESETS`; by default "watershed".
-        config: Configuration that replaces preset and settings.
-        settings: Attribute name -> value, on top of the preset.
-
-    Raises:
-        SettingsError: The preset or a setting is unknown.
-    """
-    preset = preset or ClassicalModel.default_preset
-    if preset not in ClassicalModel.presets:
-        raise ValueError(f"classical has no preset {preset!r}. Known: {', '.join(ClassicalModel.presets)}.")
-    return with_scale(ClassicalModel(config, preset, settings))
+    """Returns a classical model, or an ensemble that is not fitted, in its views and tiles."""
+    preset = preset or MODELS[kind].default_preset
+    if preset not in MODELS[kind].presets:
+        raise ValueError(f"{kind} has no preset {preset!r}. Known: {', '.join(MODELS[kind].presets)}.")
+    if config is None:
+        config = make_config("inference", preset, settings, kind)
+    elif config.model_kind != kind:
+        raise ValueError(f"{kind} has other settings than {config.model_kind}. Received: config=... of that.")
+    if kind == EnsembleModel.kind:
+        return with_scale(EnsembleModel.begin(config, load_model))
+    return with_scale(ClassicalModel(config, preset))
 
 
 def _weights_file(path: Path) -> Path:
@@ -149,22 +150,18 @@ def _weights_file(path: Path) -> Path:
     try:
         return existing_file(path)
     except WeightsNotFoundError as error:
-        known = ", ".join((*MODELS, f"{ClassicalModel.kind}/PRESET"))
+        known = ", ".join((*MODELS, *(f"{kind}/PRESET" for kind in MODELS if kind not in NETWORKS)))
         raise WeightsNotFoundError(f"{error} It is no run's folder and no model either: {known}.") from None
 
 
-def _read_json(path: Path, settings: Mapping[str, Any] | None) -> NucleusModel:
-    from nucleus.ensemble.combined import EnsembleModel
-    from nucleus.ensemble.model import is_ensemble
-
-    if is_ensemble(path):
-        if settings:
-            raise ValueError(f"{path}: an ensemble has no settings of its own; its members' weights have.")
-        return EnsembleModel.load(path, load_model)
-    recipe = read_recipe(path)
-    if recipe.model != ClassicalModel.kind:
+def _read_json(path: Path, recipe: Recipe) -> NucleusModel:
+    """Returns the model of a JSON file, given its recipe with the wanted settings."""
+    if recipe.model in NETWORKS:
         raise ValueError(f"{path}: the recipe of a {recipe.model}; name its weights file.")
-    return classical_model(recipe.preset, settings={**recipe.settings, **(settings or {})})
+    config = detection_config(recipe)
+    if recipe.model == EnsembleModel.kind:
+        return with_scale(EnsembleModel.load(path, load_model, config))
+    return with_scale(ClassicalModel(config, recipe.preset))
 
 
 def _require_recipe(path: Path, preset: str | None) -> Recipe | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from nucleus.augmentation.mixing import Mixing
-from nucleus.models.base import NucleusModel, preprocess
+from nucleus.models.base import History, NucleusModel, preprocess
 from nucleus.models.recipe import Recipe, changed_settings
 from nucleus.models.settings import ApplicationSettings, inference_settings
 from trainkit.presets import Preset
@@ -135,7 +135,7 @@ class NetworkModel(NucleusModel):
     @classmethod
     def require_pretrained(cls, weights: str) -> None:
         """Raises ValueError if `weights` names published weights that do not exist for this kind."""
-        if weights in PUBLISHED and weights not in cls.pretrained:
+        if weights in PUBLISHED_WEIGHTS and weights not in cls.pretrained:
             choices = ", ".join((*cls.pretrained, RANDOM, "last or a file"))
             raise ValueError(f"A {cls.kind} cannot begin with --weights={weights}, but {choices}.")
 
@@ -170,6 +170,19 @@ class NetworkModel(NucleusModel):
         versions = {"keras": keras.__version__, backend: importlib.import_module(backend).__version__}
         return {**super().describe(), "weights": f"sha256:{digest.hexdigest()}", "versions": versions}
 
+    @classmethod
+    @abstractmethod
+    def fine_tuning_settings(cls, config: ApplicationSettings) -> dict[str, Any]:
+        """Returns the settings with which trained weights learn further from a few images and keep what they know.
+
+        Args:
+            config: Training configuration of the weights.
+
+        Returns:
+            Attribute name -> value: stages and learning rate, no validation while training, and no scores that could
+            choose an epoch.
+        """
+
     @property
     def training_config(self) -> ApplicationSettings:
         """Configuration of the training.
@@ -201,11 +214,11 @@ class NetworkModel(NucleusModel):
     def fit(
         self,
         train: NucleusDataset,
-        val: NucleusDataset,
+        val: NucleusDataset | None,
         *,
         epochs: int | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
-    ) -> dict[str, list[float]]:
+    ) -> History:
         """Trains through the stages of the configuration.
 
         Epochs that a checkpoint has completed are skipped, so a resumed run continues in the stage where it stopped.
@@ -219,13 +232,15 @@ class NetworkModel(NucleusModel):
             callbacks: Keras callbacks; their additions to an epoch's logs are written too.
 
         Returns:
-            The logs by name, one value for each epoch of this call.
+            The losses and scores of this call's epochs.
 
         Raises:
-            ValueError: An image or a setting cannot be used.
+            ValueError: An image or a setting cannot be used, or there is no validation set.
             TrainingDivergedError: The loss became infinite or NaN.
         """
         config = self.training_config
+        if val is None:
+            raise ValueError("A network needs images to validate on. Received: val=None")
 
         def prepare(image: Any) -> Any:
             return preprocess(image, config)
@@ -233,7 +248,8 @@ class NetworkModel(NucleusModel):
         preprocessing = prepare if config.CLAHE or config.STRETCH else None
         learning = train.for_training(preprocessing, Mixing.of(config))
         try:
-            return self._train(learning, val.for_training(preprocessing), epochs, [_learning_flag(self), *callbacks])
+            flagged = [_learning_flag(self), *callbacks]
+            return History("epoch", self._train(learning, val.for_training(preprocessing), epochs, flagged))
         finally:
             # Callbacks may change the weights at the end, such as to those of the best epoch.
             self._learned = True
@@ -270,7 +286,7 @@ class NetworkModel(NucleusModel):
         """Trains on preprocessed images; see `fit`."""
 
 
-PUBLISHED = ("coco", "imagenet")
+PUBLISHED_WEIGHTS = ("coco", "imagenet")
 
 
 def _learning_flag(model: NetworkModel) -> keras.callbacks.Callback:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from nucleus.ensemble.combined import EnsembleModel
+from nucleus.ensemble.config import EnsembleConfig
 from nucleus.models.classical.config import ClassicalConfig
 from nucleus.models.classical.model import ClassicalModel
 from nucleus.models.mask_rcnn import MaskRCNNModel, NucleusConfig
@@ -15,11 +17,14 @@ from nucleus.models.settings import inference_settings
 from nucleus.models.unet import NucleusUNetConfig, UNetModel
 from trainkit.settings import SettingsError
 
-ModelConfig = NucleusConfig | NucleusUNetConfig | ClassicalConfig
+ModelConfig = NucleusConfig | NucleusUNetConfig | ClassicalConfig | EnsembleConfig
 # Networks by name, and all models that commands offer. An entry is a class with its name, summary, presets and default
 # preset, and for networks their checkpoints' names and published weights.
 NETWORKS: dict[str, type[NetworkModel]] = {model.kind: model for model in (MaskRCNNModel, UNetModel)}
-MODELS: dict[str, type[NetworkModel] | type[ClassicalModel]] = {**NETWORKS, ClassicalModel.kind: ClassicalModel}
+MODELS: dict[str, type[NetworkModel] | type[ClassicalModel] | type[EnsembleModel]] = {
+    **NETWORKS,
+    **{model.kind: model for model in (ClassicalModel, EnsembleModel)},
+}
 DEFAULT_MODEL = MaskRCNNModel.kind
 
 
@@ -42,7 +47,8 @@ def make_config(
         model: Name in `MODELS`.
 
     Returns:
-        A validated `NucleusConfig`, `NucleusInferenceConfig`, `NucleusUNetConfig` or `ClassicalConfig`.
+        A validated `NucleusConfig`, `NucleusInferenceConfig`, `NucleusUNetConfig`, `ClassicalConfig` or
+        `EnsembleConfig`.
 
     Raises:
         SettingsError: The model, the preset or an attribute is unknown, a value cannot be used, or the model has

@@ -27,6 +27,7 @@ import numpy as np
 from nucleus.images.labels import bounding_boxes, paint
 from nucleus.models.base import NucleusModel, Prediction
 from nucleus.models.limits import UnknownSize, limits_of, report_limit, watch_limits
+from nucleus.models.settings import PredictionSettings
 from nucleus.models.tiles import Tiles
 from nucleus.models.tta import with_views
 from nucleus.models.views import View
@@ -74,7 +75,7 @@ class Scaled(Wrapper):
         """Returns the scaled image; enlarged by cubic interpolation, which blurs less than the linear one of views."""
         if self.view.scale <= 1:
             return self.view.apply(image)
-        return cv2.resize(image, self.view.scaled(image.shape)[::-1], interpolation=cv2.INTER_CUBIC)
+        return cv2.resize(image, self.view.scaled(image.shape[:2])[::-1], interpolation=cv2.INTER_CUBIC)
 
     def calibrate(self, image: np.ndarray) -> NucleusModel:
         """Calibrates the wrapped model on the scaled image; see `NucleusModel.calibrate`."""
@@ -182,7 +183,7 @@ def with_scale(model: NucleusModel) -> NucleusModel:
     """Returns the model with the test-time augmentation, the scale and the tiles of its settings.
 
     Args:
-        model: Any nucleus model.
+        model: Any nucleus model. An ensemble, whose settings have neither scale nor tiles, leaves both to its members.
 
     Returns:
         A model that finds the scale of every image if SCALE and DIAMETER are 0 and KNOWN_DIAMETERS says which nuclei it
@@ -192,6 +193,8 @@ def with_scale(model: NucleusModel) -> NucleusModel:
         ValueError: DIAMETER is set, but the model does not say which nuclei it knows.
     """
     config, augmented = model.config, with_views(model)
+    if not isinstance(config, PredictionSettings):
+        return augmented
     if config.SCALE:
         return FixedScale(augmented, config.SCALE)
     if config.DIAMETER:

@@ -29,7 +29,7 @@ class View:
     nothing shifts when a side is odd or not divisible.
 
     Attributes:
-        mirrored: Whether left and right are exchanged, before rotation.
+        mirrored: True if left and right are exchanged, before rotation.
         quarter_turns: Number of counter-clockwise quarter turns, 0 to 3.
         scale: Factor of height and width, above 0; the sides are rounded to at least 1 pixel.
     """

@@ -7,12 +7,15 @@ import os
 from importlib import resources
 from pathlib import Path
 
-from nucleus.models.network import PUBLISHED, RANDOM
+from nucleus.ensemble.combined import EnsembleModel
+from nucleus.ensemble.model import is_ensemble
+from nucleus.models.network import PUBLISHED_WEIGHTS, RANDOM
 from nucleus.models.recipe import RECIPE_FILE, Recipe, beside
 from nucleus.models.registry import DEFAULT_MODEL, MODELS, NETWORKS, last_checkpoint
 from nucleus.models.settings import ApplicationSettings
 
 LAST = "last"
+SHIPPED = "shipped"
 # Default weights of each kind, among the shipped ones, and the kind whose weights are taken where none is named.
 _SHIPPED = {"mask_rcnn": "nucleus_small.h5", "unet": "nucleus_light.h5"}
 _DEFAULT = "unet"
@@ -26,11 +29,13 @@ def find_recipe(weights: str | os.PathLike) -> Recipe | None:
     """Returns the recipe that stands beside a weights file or in its run's folder; None where there is none.
 
     Args:
-        weights: The weights file.
+        weights: The weights file; of a model without weights its `.json` file, which holds the recipe itself.
 
     Raises:
         ValueError: The recipe cannot be read; the message names the file.
     """
+    if Path(weights).suffix == ".json":
+        return read_recipe(weights)
     candidates = (beside(weights), Path(weights).parent / RECIPE_FILE)
     path = next((path for path in candidates if path.is_file()), None)
     return None if path is None else read_recipe(path)
@@ -40,11 +45,13 @@ def read_recipe(path: str | os.PathLike) -> Recipe:
     """Reads a recipe.
 
     Args:
-        path: JSON file.
+        path: JSON file of a recipe or of a fitted ensemble.
 
     Raises:
         ValueError: The file holds no recipe of a known model; the message names it.
     """
+    if is_ensemble(path):
+        return EnsembleModel.read_recipe(path)
     try:
         recipe = Recipe(**json.loads(Path(path).read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
@@ -99,21 +106,36 @@ def shipped_weights(model: str | None = None) -> Path:
     return path
 
 
-def existing_file(path: str | os.PathLike) -> Path:
+def existing_file(path: str | os.PathLike, model: str | None = None) -> Path:
     """Returns the path of a weights file, making sure that it exists.
 
     Args:
-        path: The weights file, or the name of a shipped one without its suffix, such as "nucleus_small".
+        path: The weights file; "shipped" for the shipped weights that are the default; or the name of a shipped file
+            without its suffix, such as "nucleus_small".
+        model: Name in `nucleus.models.registry.NETWORKS` of the kind whose shipped weights "shipped" means; None for
+            the default kind.
 
     Raises:
         WeightsNotFoundError: There is no such file.
     """
+    if str(path) == SHIPPED:
+        return shipped_weights(model if model in NETWORKS else None)
     if Path(path).is_file():
         return Path(path)
     shipped = {file.stem: file for file in _shipped_folder().glob("nucleus_*.h5")}
     if str(path) not in shipped:
-        raise WeightsNotFoundError(f"{path}: no such weights file. Shipped: {', '.join(sorted(shipped))}.")
+        known = ", ".join((SHIPPED, *sorted(shipped)))
+        raise WeightsNotFoundError(f"{path}: no such weights file. Shipped ones go by name: {known}.")
     return shipped[str(path)]
+
+
+def is_shipped(path: str | os.PathLike) -> bool:
+    """Returns True if a weights file is one of those that come with the project.
+
+    Args:
+        path: The weights file.
+    """
+    return Path(path).resolve().parent == _shipped_folder().resolve()
 
 
 def last_weights(model_dir: str | os.PathLike, model: str | None = None, name: str | None = None) -> Path:
@@ -136,7 +158,7 @@ def starting_weights(
     """Returns the file of a training's initial weights; None for random or published weights.
 
     Args:
-        weights: "none", "coco", "imagenet", "last" or a file.
+        weights: "none", "coco", "imagenet", "last", "shipped" or a file.
         model_dir: Folder of the runs.
         model: Name in `nucleus.models.registry.NETWORKS`; None for any.
         name: NAME of the run's configuration; None for the application's.
@@ -145,9 +167,9 @@ def starting_weights(
         FileNotFoundError: There is no run to resume.
         WeightsNotFoundError: There is no such file.
     """
-    if weights in (*PUBLISHED, RANDOM):
+    if weights in (*PUBLISHED_WEIGHTS, RANDOM):
         return None
-    return last_weights(model_dir, model, name) if weights == LAST else existing_file(weights)
+    return last_weights(model_dir, model, name) if weights == LAST else existing_file(weights, model)
 
 
 def trained_weights(
@@ -160,7 +182,8 @@ def trained_weights(
     """Returns the file of a trained model.
 
     Args:
-        weights: "last", a file, or None for the shipped weights.
+        weights: "last", a file (a model without weights may have one too, `.json`), or "shipped" or None for the
+            shipped weights.
         model_dir: Folder of the runs.
         model: Name of the requested model; None for any.
         preset: Name of the requested preset; None for any.
@@ -173,13 +196,18 @@ def trained_weights(
         ValueError: There is no such file, or the model has no weights and some are given.
     """
     chosen = choose_recipe(None, model, preset).model
-    if chosen not in NETWORKS:
+    if chosen not in NETWORKS and Path(weights or "").suffix != ".json":
         if weights is not None:
             raise ValueError(f"{chosen} has no weights. Received: --weights={weights}")
+        if chosen == EnsembleModel.kind:
+            raise WeightsNotFoundError(
+                f"There is no shipped {chosen}. Name the file of a fitted one: --weights=FILE.json"
+            )
         return None
-    if weights is None:
-        return shipped_weights(model)
-    return last_weights(model_dir, model, name) if weights == LAST else existing_file(weights)
+    if weights == LAST:
+        return last_weights(model_dir, model, name)
+    kind = model if preset is None else chosen
+    return existing_file(SHIPPED if weights is None else weights, kind)
 
 
 def _shipped_folder() -> Path:

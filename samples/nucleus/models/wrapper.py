@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nucleus.models.base import NucleusModel, Prediction
+from nucleus.models.base import History, NucleusModel, Prediction
 from nucleus.models.views import View
+
+if TYPE_CHECKING:
+    import keras
+
+    from nucleus.datasets.dataset import NucleusDataset
 
 
 class Wrapper(NucleusModel):
@@ -23,7 +28,14 @@ class Wrapper(NucleusModel):
         self.model = model
         self.config = model.config
 
-    def fit(self, train: Any, val: Any, *, epochs: int | None = None, callbacks: Sequence[Any] = ()) -> Any:
+    def fit(
+        self,
+        train: NucleusDataset,
+        val: NucleusDataset | None,
+        *,
+        epochs: int | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+    ) -> History:
         """Fits the wrapped model, on unchanged images; see `NucleusModel.fit`."""
         return self.model.fit(train, val, epochs=epochs, callbacks=callbacks)
 

@@ -80,7 +80,7 @@ def detect(
         output: Folder of the results, which must not hold any yet; or `Results` that are entered, to replace or to
             resume others.
         formats: Names in `nucleus.prediction.writers.WRITERS`.
-        progress: Shows a progress bar.
+        progress: True to show a progress bar.
 
     Returns:
         Summary of the run.
@@ -89,6 +89,18 @@ def detect(
         DatasetError: The data set preprocesses its images.
         ValueError: There is no such format, or the folder holds results of another run.
         OSError: A result cannot be written.
+
+    Examples:
+        >>> import tempfile
+        >>> from nucleus import load_model, shipped_data
+        >>> from nucleus.prediction.inputs import collect_images
+        >>> images = sorted(shipped_data().glob("stage1_train/*/images/*.png"))[:2]
+        >>> dataset, failures = collect_images(images)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     done = detect(load_model("classical/otsu"), dataset, folder, progress=False)
+        ...     labels = sorted(path.stem for path in Path(folder, "labels").iterdir())
+        >>> done.images, done.nuclei > 10, labels == [path.stem for path in images]
+        (2, True, True)
     """
     return _write(predict_together(model), dataset, output, formats, progress, {"model": model.describe()})
 

@@ -155,7 +155,7 @@ def label_folder(folder: Path) -> Path:
 
 
 def _is_detects(images: Path) -> bool:
-    """Tells whether a folder of label images lies where `nucleus detect` puts it."""
+    """Returns True if a folder of label images lies where `nucleus detect` puts it."""
     whole = images.resolve()
     return whole.name == LABELS_FOLDER and whole.parent.name != ""
 

@@ -33,7 +33,7 @@ def measure_labels(
             detection wrote; or the label image of a single image.
         dataset: Prepared data set of the images, without preprocessing.
         output: Folder of `nuclei.csv` and `images.csv`.
-        progress: Shows a progress bar.
+        progress: True to show a progress bar.
 
     Returns:
         Summary of the run.

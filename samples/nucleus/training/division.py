@@ -77,9 +77,15 @@ class TrainingImages:
         """
         if folds is None:
             train, val = self.source.load(self.subset), self.source.load(self.val_subset)
+            print(f"Training on {self.source.describe(self.subset, train.num_images)}")
+            print(f"Validating on {self.source.describe(self.val_subset, val.num_images)}")
         else:
             learned, held_out = folds.split(folds.held_out)
             train, val = (self.source.load(self._both, only=ids) for ids in (learned, held_out))
+            print(
+                f"Training on {train.num_images} images, validating on {val.num_images}: fold {folds.held_out} of "
+                f"{len(folds.ids)}"
+            )
         if weights is not None:
             warn_if_seen(weights, [info["id"] for info in val.image_info], VALIDATION)
         train.cache_labels()

@@ -107,6 +107,6 @@ def _last(folder: Path, name: str, recipe: Recipe, images: Mapping[str, str]) ->
     except FileNotFoundError:
         return None
     noted = find_recipe(last)
-    require_same(last.parent, "settings", {} if noted is None else asdict(noted), asdict(recipe))
+    require_same(last.parent, "settings", None if noted is None else asdict(noted), asdict(recipe))
     check_note(last.parent / IMAGES_FILE, "images", images)
     return last

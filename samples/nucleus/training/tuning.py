@@ -13,7 +13,6 @@ from nucleus.evaluation.scores import average_precision
 from nucleus.models.base import NucleusModel
 from nucleus.models.classical.config import ClassicalConfig
 from nucleus.models.classical.model import ClassicalModel
-from nucleus.models.classical.tuning import tune as tune_classical
 from nucleus.models.registry import ModelConfig
 from nucleus.models.unet import mean_probabilities
 from trainkit.search import TuningReport
@@ -55,7 +54,7 @@ def tune(
         ValueError: A setting or value cannot be tried.
     """
     if isinstance(model.config, ClassicalConfig):
-        return tune_classical(ClassicalModel, model.config, dataset, grid, search, progress)
+        return ClassicalModel(model.config).tune(dataset, grid, search, progress)
     from unet.tuning import checked_grid
     from unet.tuning import tune as tune_postprocessing
 

@@ -39,7 +39,7 @@ def commands(tmp_path, monkeypatch, add_sample, rectangle):
 
     monkeypatch.setattr("nucleus.models.loading.model_of", lambda *_: None)
     monkeypatch.setattr("nucleus.prediction.image_detection.detect_into", note_detection)
-    monkeypatch.setattr("nucleus.evaluation.evaluation.evaluate_fully", score)
+    monkeypatch.setattr("nucleus.evaluation.saving.evaluate_fully", score)
     monkeypatch.setattr("nucleus.evaluation.report.tables.console_table", str)
     monkeypatch.setattr("nucleus.training.tuning.tune", note)
 

@@ -8,7 +8,7 @@ import pytest
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.datasets.layouts import LAYOUTS, find_layout, read_samples
-from unet.config import make_config
+from unet.config import UNetConfig
 from unet.data import TrainingBatches
 
 LABELS = np.zeros((32, 32), np.uint16)
@@ -84,7 +84,7 @@ def test_training_draws_each_set_and_modality_by_a_power_of_its_size(tmp_path):
     dataset.load_nucleus(write(tmp_path, validation=None), "all")
     dataset.prepare()
     for power, share in ((0.5, 0.25), (0.0, 0.5), (1.0, 0.1)):
-        config = make_config("small", {"BALANCE_POWER": power, "BATCH_SIZE": 10, "STEPS_PER_EPOCH": 100})
+        config = UNetConfig.from_preset("small", {"BALANCE_POWER": power, "BATCH_SIZE": 10, "STEPS_PER_EPOCH": 100})
         batches = TrainingBatches(dataset, config)
         drawn = [dataset.image_info[batches.item(0, index)]["collection"] for index in range(1000)]
         assert np.mean([name == "tissue" for name in drawn]) == pytest.approx(share, abs=0.01)

@@ -214,6 +214,26 @@ def test_another_search_in_the_same_folder_is_refused(tmp_path):
             search(plan, near_a_thousandth, tmp_path)
 
 
+def test_trials_without_a_note_of_their_settings_are_refused(tmp_path):
+    """They may be those of another program, or of other images: ranking them beside new ones would be wrong."""
+    import optuna
+
+    url = f"sqlite:///{tmp_path / 'search.sqlite3'}"
+    study = optuna.create_study(storage=url, study_name="broad", direction="maximize")
+    study.add_trial(optuna.trial.create_trial(value=0.9))
+    with pytest.raises(ProvenanceError, match=r"search\.sqlite3, broad search: has no note of the settings"):
+        search(SearchPlan(SPACE, 2), near_a_thousandth, tmp_path)
+    assert not (tmp_path / TRIALS_FILE).exists()
+
+
+def test_a_search_that_was_stopped_before_its_first_note_goes_on(tmp_path):
+    import optuna
+
+    url = f"sqlite:///{tmp_path / 'search.sqlite3'}"
+    optuna.create_study(storage=url, study_name="broad", direction="maximize")
+    assert len(search(SearchPlan(SPACE, 1), near_a_thousandth, tmp_path)) == 1
+
+
 def test_a_file_that_is_no_storage_is_named(tmp_path):
     (tmp_path / "search.sqlite3").write_text("something else, and long enough to be no empty file" * 20)
     with pytest.raises(ValueError, match=r"search\.sqlite3"):

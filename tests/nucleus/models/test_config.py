@@ -4,21 +4,11 @@ import numpy as np
 import pytest
 
 from mrcnn.config import ConfigError
-from nucleus.models.mask_rcnn import NucleusConfig, NucleusInferenceConfig
+from nucleus.models.mask_rcnn import NucleusConfig
 from nucleus.models.mask_rcnn_presets import PRESETS
 from nucleus.models.registry import MODELS, NETWORKS, make_config
 from nucleus.models.settings import inference_settings
 from nucleus.models.unet import NucleusUNetConfig
-
-
-def test_defaults_are_those_of_the_lineage():
-    config = NucleusConfig()
-    assert (config.STEPS_PER_EPOCH, config.VALIDATION_STEPS, config.BATCH_SIZE) == (105, 4, 6)
-    assert (config.BACKBONE, config.IMAGE_RESIZE_MODE, config.RPN_NMS_THRESHOLD) == ("resnet50", "crop", 0.9)
-    np.testing.assert_array_equal(config.IMAGE_SHAPE, [512, 512, 3])
-    inference = NucleusInferenceConfig()
-    assert (inference.BATCH_SIZE, inference.IMAGE_RESIZE_MODE, inference.RPN_NMS_THRESHOLD) == (1, "pad64", 0.7)
-    inference.validate()
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -29,14 +19,6 @@ def test_every_preset_makes_one_network_for_training_and_inference(name):
     np.testing.assert_array_equal(training.MEAN_PIXEL, inference.MEAN_PIXEL)
     assert inference.BATCH_SIZE == 1 and inference.IMAGE_RESIZE_MODE != "crop"
     assert PRESETS[name].summary and PRESETS[name].source
-
-
-def test_two_stage_preset_is_that_of_the_report():
-    config = make_config("training", "resnet101-two-stage")
-    assert config.STAGES == (("heads", 100, 0.001), ("4+", 50, 0.001))
-    assert (config.STEPS_PER_EPOCH, config.EVALUATE_EVERY, config.OVERLAP_RULE) == (100, 10, "largest")
-    assert (config.RPN_TRAIN_ANCHORS_PER_IMAGE, config.TRAIN_ROIS_PER_IMAGE) == (256, 200)
-    assert (config.DETECTION_NMS_THRESHOLD, config.DETECTION_MIN_CONFIDENCE) == (0.3, 0.7)
 
 
 def test_single_settings_win_over_the_preset():

@@ -38,9 +38,12 @@ def test_a_loaded_model_is_trained_on_and_answers_with_what_it_learned(tiny_weig
     model = load_model(tiny_weights[kind], settings={"LEARNING_RATE": 0.01}, model_dir=tmp_path / "logs")
     before, during = evidence(model, image), []
     look = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: during.append(evidence(model, image)))
-    logs = model.fit(dataset, dataset, epochs=1, callbacks=[look])
+    history = model.fit(dataset, dataset, epochs=1, callbacks=[look])
     after = evidence(model, image)
-    assert len(logs["loss"]) == 1 and np.isfinite(logs["loss"]).all() and model.model.epoch == 1
+    assert (history.step, len(history)) == ("epoch", 1) and model.model.epoch == 1
+    assert {"loss", "val_loss"} <= history.logs.keys() and np.isfinite(history.logs["loss"]).all()
+    with pytest.raises(ValueError, match="needs images to validate on"):
+        model.fit(dataset, None)
     assert not np.array_equal(before, after)
     np.testing.assert_array_equal(during[0], after)
     (checkpoint,) = (tmp_path / "logs").glob("nucleus*/*_0001.h5")
@@ -64,7 +67,7 @@ def test_training_a_runs_checkpoint_on_is_a_run_of_its_own(tiny_weights, kind, d
     files = {path: path.read_bytes() for path in old.parent.iterdir()}
     asked = []
     for method in ("mrcnn.model.MaskRCNN.train_stages", "unet.model.UNet.train"):
-        monkeypatch.setattr(method, lambda network, *_: asked.append((network.epoch, network.checkpoint)))
+        monkeypatch.setattr(method, lambda network, *_: asked.append((network.epoch, network.checkpoint)) or {})
     tuned = load_model(old, model_dir=tmp_path / "logs").model
     assert tuned.epoch == 0 and tuned.log_dir.startswith(str(tmp_path / "logs"))
     tuned.fit(dataset, dataset)
@@ -74,7 +77,7 @@ def test_training_a_runs_checkpoint_on_is_a_run_of_its_own(tiny_weights, kind, d
 
 def test_what_is_learned_is_preprocessed_as_what_is_predicted(tiny_weights, dataset):
     model, taken = load_model(tiny_weights["unet"]).model, []
-    model._train = lambda train, val, *_: taken.extend([train.load_image(0), val.load_image(0)])
+    model._train = lambda train, val, *_: taken.extend([train.load_image(0), val.load_image(0)]) or {}
     model.fit(dataset, dataset)
     for image in taken:
         np.testing.assert_array_equal(image, clahe(dataset.load_image(0)))

@@ -1,7 +1,11 @@
 """Finding weights, and the configuration that goes with them."""
 
+from pathlib import Path
+
 import pytest
 
+from nucleus.commands.ensemble import _member
+from nucleus.experiments.comparison.members import Member
 from nucleus.models import weights
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import NETWORKS
@@ -87,3 +91,23 @@ def test_a_damaged_recipe_is_named(tmp_path, text):
     (tmp_path / "recipe.json").write_text(text)
     with pytest.raises(ValueError, match=r"recipe\.json"):
         find_recipe(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_shipped_is_a_name_wherever_a_weights_file_is_taken(tmp_path, kind):
+    path = weights.shipped_weights(kind)
+    assert weights.existing_file("shipped", kind) == path and weights.is_shipped(path)
+    assert weights.starting_weights("shipped", tmp_path, kind) == path
+    assert weights.trained_weights("shipped", tmp_path, kind) == path
+    preset = NETWORKS[kind].default_preset
+    assert weights.trained_weights("shipped", tmp_path, preset=preset) == path, "the preset is of this kind alone"
+    assert Member("one", kind, NETWORKS[kind].default_preset, weights="shipped").file == path
+
+
+def test_shipped_without_a_kind_is_the_default_also_for_members_of_an_ensemble(tmp_path):
+    default = weights.shipped_weights()
+    assert weights.existing_file("shipped") == default == weights.existing_file("shipped", "classical")
+    assert weights.starting_weights("shipped", tmp_path) == default
+    assert _member("a=shipped") == ("a", default) and _member("a=results/a") == ("a", Path("results/a"))
+    (tmp_path / "own.h5").touch()
+    assert not weights.is_shipped(tmp_path / "own.h5")

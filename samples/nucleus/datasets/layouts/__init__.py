@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nucleus.datasets.layouts import coco, dsb2018, glas, joint, label_folders, rle_csv
 from nucleus.datasets.layouts.base import DatasetError, Layout, Report, Sample, raise_error
-from nucleus.datasets.layouts.subsets import read_subset
+from nucleus.datasets.layouts.subsets import count_parts, explain, read_subset
 
 LAYOUTS = {module.LAYOUT.name: module.LAYOUT for module in (dsb2018, rle_csv, glas, label_folders, coco)}
 
@@ -44,6 +44,33 @@ def read_samples(root: Path, subset: str, layout: str | None = None, report: Rep
     return samples
 
 
+def count_images(root: Path, layout: str | None = None) -> int:
+    """Counts the images of all parts of a data set, with and without labels; unusable ones are left out.
+
+    Args:
+        root: Folder of the data set, or its one CSV or JSON file.
+        layout: Key of `LAYOUTS`; None detects it.
+
+    Raises:
+        DatasetError: The data set is missing or not in the layout.
+    """
+    return count_parts((find_layout(root) if layout is None else _named(layout)).parts(root))
+
+
+def explain_subset(root: Path, subset: str, layout: str | None = None) -> str:
+    """Says by which rule the images of a subset are chosen; see `nucleus.datasets.layouts.subsets.explain`.
+
+    Args:
+        root: Folder of the data set, or its one CSV or JSON file.
+        subset: Name of the subset.
+        layout: Key of `LAYOUTS`; None detects it.
+
+    Raises:
+        DatasetError: The data set is missing or not in the layout.
+    """
+    return explain((find_layout(root, subset) if layout is None else _named(layout)).parts(root), subset, root)
+
+
 LAYOUTS[joint.NAME] = joint.make_layout(read_samples)
 
 
@@ -62,7 +89,7 @@ def find_layout(root: Path, subset: str = "all") -> Layout:
     """
     found = [layout for layout in LAYOUTS.values() if layout.recognises(root)]
     if LAYOUTS[joint.NAME] in found:
-        # Its file is told by its name; to COCO's reader it is a JSON file like any other.
+        # Its file has a name of its own; to COCO's reader it is a JSON file like any other.
         return LAYOUTS[joint.NAME]
     if dsb2018.LAYOUT in found and (found == [dsb2018.LAYOUT] or dsb2018.has_masks(root)):
         return dsb2018.LAYOUT

@@ -14,7 +14,7 @@ is a table with the columns set and stem.
 
 Parts are "all", each set under its name, and, where there is a table, "train" and "val" and those of each set
 (`tnbc-val`): the images that the table names are validation images, all others are for training. Every set may be in
-any other layout, and the `classes.csv` in its folder tells the modalities. The name of its set is an image's
+any other layout, and the `classes.csv` in its folder has the modalities. The name of its set is an image's
 collection.
 """
 
@@ -96,15 +96,15 @@ def _read(
         if held_out is not None:
             samples = [sample for sample in samples if (sample.id in one.held_out) == held_out]
         folder = one.path if one.path.is_dir() else one.path.parent
-        told = read_modalities(folder / CLASSES_FILE)
-        found += [_belonging(sample, one, told) for sample in samples]
+        known = read_modalities(folder / CLASSES_FILE)
+        found += [_belonging(sample, one, known) for sample in samples]
     return found
 
 
-def _belonging(sample: Sample, one: _Set, told: Mapping[str, str]) -> Sample:
+def _belonging(sample: Sample, one: _Set, known: Mapping[str, str]) -> Sample:
     modality = sample.modality
     if modality == UNKNOWN_MODALITY:
-        modality = told.get(sample.id, one.modality)
+        modality = known.get(sample.id, one.modality)
     return replace(sample, id=one.prefix + sample.id, collection=one.name, modality=modality)
 
 

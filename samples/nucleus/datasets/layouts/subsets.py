@@ -53,6 +53,34 @@ def read_subset(parts: Mapping[str, Part], subset: str, root: Path, report: Repo
     return samples
 
 
+def count_parts(parts: Mapping[str, Part]) -> int:
+    """Returns the number of images in all parts together; an image that is in several of them counts once.
+
+    Args:
+        parts: Readers of the data set's parts, by name.
+    """
+    return len({(sample.image, sample.id) for part in parts.values() for sample in part(lambda _: None)})
+
+
+def explain(parts: Mapping[str, Part], subset: str, root: Path) -> str:
+    """Says by which rule the images of a subset are chosen.
+
+    Args:
+        parts: Readers of the data set's parts, by name.
+        subset: Name of the subset.
+        root: Path of the data set, for error messages.
+
+    Returns:
+        The name of the subset and the rule, such as "val: a fifth, set aside by a hash of the ids, since no part of the
+        data set is called val".
+
+    Raises:
+        DatasetError: Several parts could be meant.
+    """
+    names = [subset] if subset in parts else [name.strip() for name in subset.split("+")]
+    return "; ".join(_rule(parts, name, root) for name in names)
+
+
 def held_out(samples: list[Sample]) -> set[str]:
     """Returns the ids of a fifth of the samples, at least one, for validation, whatever their order."""
     ordered = sorted((sample.id for sample in samples), key=lambda name: hashlib.sha256(name.encode()).digest())
@@ -77,6 +105,16 @@ def _read(parts: Mapping[str, Part], name: str, root: Path, report: Report) -> l
         raise DatasetError(f"{root}: {len(samples)} images cannot be split into train and val")
     aside = held_out(samples)
     return [sample for sample in samples if (sample.id in aside) == (name == "val")]
+
+
+def _rule(parts: Mapping[str, Part], name: str, root: Path) -> str:
+    if name not in ("train", "val"):
+        return name
+    part, val = _with_role(parts, name, root), _with_role(parts, "val", root)
+    if part is not None and val is not None:
+        return name if part == name else f"{name}: the part {part}"
+    share = "a fifth, set aside" if name == "val" else "all but a fifth, which is set aside"
+    return f"{name}: {share} by a hash of the ids, since no part of the data set is called val"
 
 
 def _one_part_at_a_time(parts: Mapping[str, Part]) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from nucleus.datasets.fingerprint import sha256
-from nucleus.models.network import PUBLISHED, RANDOM
+from nucleus.ensemble.combined import EnsembleModel
+from nucleus.models.network import PUBLISHED_WEIGHTS, RANDOM
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import NETWORKS, ModelConfig, detection_config, make_config
 from nucleus.models.weights import existing_file
@@ -28,7 +29,7 @@ class Member:
         model: A name in `nucleus.models.registry.MODELS`.
         preset: A name in the model's presets.
         settings: Settings on top of the preset, as `Settings.update` takes them.
-        weights: Initial weights of every training: "none" for random ones, "coco", "imagenet", or a file.
+        weights: Initial weights of every training: "none" for random ones, "coco", "imagenet", "shipped", or a file.
         epochs: Number of epochs of every training; None for those of STAGES.
     """
 
@@ -46,8 +47,12 @@ class Member:
 
     @property
     def file(self) -> Path | None:
-        """The file of the initial weights; None if they are not in a file."""
-        return None if self.weights in (*PUBLISHED, RANDOM) else Path(self.weights)
+        """The file of the initial weights; None if they are not in a file.
+
+        Raises:
+            WeightsNotFoundError: There is no such file.
+        """
+        return None if self.weights in (*PUBLISHED_WEIGHTS, RANDOM) else existing_file(self.weights, self.model)
 
     def check(self) -> None:
         """Checks the member, so that errors show before long work.
@@ -57,15 +62,19 @@ class Member:
         """
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"A member's name has letters, digits, '_', '-' and '.'. Received: {self.name!r}")
+        if self.model == EnsembleModel.kind:
+            raise ValueError(f"{self.name}: an ensemble is made of the members that learn; it is no member itself.")
         self.detection_config()
         if not self.learns:
             if self.weights != RANDOM or self.epochs is not None:
                 raise ValueError(f"{self.name}: a {self.model} is not trained: it has no weights and no epochs.")
             return
         make_config("training", self.preset, self.settings, self.model)
-        if self.file is not None:
-            existing_file(self.file)
-        elif self.weights in PUBLISHED and self.weights not in NETWORKS[self.model].pretrained:
+        if (
+            self.file is None
+            and self.weights in PUBLISHED_WEIGHTS
+            and self.weights not in NETWORKS[self.model].pretrained
+        ):
             choices = ", ".join((*NETWORKS[self.model].pretrained, RANDOM))
             raise ValueError(f"{self.name}: a {self.model} cannot begin with {self.weights}, but {choices} or a file.")
 

@@ -16,19 +16,20 @@ from nucleus.datasets.dataset import NucleusDataset
 from nucleus.datasets.fingerprint import IMAGES_FILE, fingerprint, sha256
 from nucleus.datasets.folds import FOLDS_FILE, read_folds
 from nucleus.datasets.provenance import check_note, require_same, write_note
-from nucleus.ensemble.examples import make_examples
-from nucleus.ensemble.fitting import FitSettings, NothingToLearnError, fit
-from nucleus.ensemble.report import report as summarise
-from nucleus.ensemble.running import write_out_of_fold
+from nucleus.ensemble.combined import EnsembleModel
+from nucleus.ensemble.fitting import FitSettings, NothingToLearnError
+from nucleus.ensemble.model import Rules
+from nucleus.ensemble.running import EnsemblePredictions, run_ensemble
 from nucleus.evaluation.evaluation import evaluate_fully
 from nucleus.evaluation.report.writing import PAGE_FILE, write_report
 from nucleus.experiments.comparison.members import Member
 from nucleus.experiments.comparison.plan import ENSEMBLE, PLAIN, REPORT_FOLDER, ComparisonPlan
-from nucleus.experiments.comparison.steps import Record, Steps
+from nucleus.experiments.comparison.steps import StepRecord, Steps
 from nucleus.experiments.comparison.summary import about, notes, title
 from nucleus.experiments.comparison.table import CSV_FILE, MARKDOWN_FILE, write_table
 from nucleus.models.base import NucleusModel
 from nucleus.models.loading import bare_model
+from nucleus.models.registry import make_config
 from nucleus.models.scale import with_scale
 from nucleus.prediction.detection import DetectionRun, detect, write_detections
 from nucleus.prediction.folders import PredictionFolder
@@ -67,7 +68,7 @@ def compare(plan: ComparisonPlan, load: Load, output: str | Path) -> str:
     plan.check()
     run = _Run(plan, load, Path(output))
     run.settle()
-    found: dict[str, dict[str, tuple[Path, Record]]] = {}
+    found: dict[str, dict[str, tuple[Path, StepRecord]]] = {}
     for member in plan.members:
         found[member.name] = run.predict_out_of_fold(member)
     if plan.combined:
@@ -104,13 +105,13 @@ class _Run:
             else:
                 write_note(note, member.describe())
 
-    def predict_out_of_fold(self, member: Member) -> dict[str, tuple[Path, Record]]:
+    def predict_out_of_fold(self, member: Member) -> dict[str, tuple[Path, StepRecord]]:
         """Returns the folder and the record of a member's predictions of all images, for each of the views."""
         folder = self.output / member.name
         if not member.learns:
             model = _Model(member, None)
             return {views: self._detect(member, views, model, self.ids, folder) for views in self.views}
-        parts: dict[str, list[tuple[Path, Record]]] = {views: [] for views in self.views}
+        parts: dict[str, list[tuple[Path, StepRecord]]] = {views: [] for views in self.views}
         for number in range(1, len(self.plan.folds.ids) + 1):
             model = _Model(member, self._train(member, number, folder / f"fold{number}" / "training"))
             held_out = self.plan.folds.split(number)[1]
@@ -119,7 +120,7 @@ class _Run:
             keras.utils.clear_session()
         return {views: self._gather(member, views, parts[views], folder) for views in self.views}
 
-    def combine(self, found: Mapping[str, Mapping[str, tuple[Path, Record]]]) -> dict[str, tuple[Path, Record]]:
+    def combine(self, found: Mapping[str, Mapping[str, tuple[Path, StepRecord]]]) -> dict[str, tuple[Path, StepRecord]]:
         """Fits ensembles of the members across the same folds.
 
         Returns:
@@ -132,7 +133,7 @@ class _Run:
                 self.missing.append(f"{_row_name(ENSEMBLE, views)} is left out: {record.outcome['left_out']}")
         return {views: pair for views, pair in combined.items() if "left_out" not in pair[1].outcome}
 
-    def score(self, rows: Mapping[str, tuple[Path, Record]]) -> None:
+    def score(self, rows: Mapping[str, tuple[Path, StepRecord]]) -> None:
         """Writes the tables, the report and what was run."""
         folder = self.output / REPORT_FOLDER
         inputs = {
@@ -179,7 +180,7 @@ class _Run:
 
     def _detect(
         self, member: Member, views: str, model: _Model, ids: Collection[str], folder: Path
-    ) -> tuple[Path, Record]:
+    ) -> tuple[Path, StepRecord]:
         """Predicts images that the model has not seen."""
         to = folder / _predictions(views)
         inputs = {"member": member.describe(), "views": views, "weights": model.sha256, "images": _digest(ids)}
@@ -191,8 +192,8 @@ class _Run:
         return to, self.steps.run(f"{folder.relative_to(self.output)}, {to.name}", to, inputs, work)
 
     def _gather(
-        self, member: Member, views: str, parts: Sequence[tuple[Path, Record]], folder: Path
-    ) -> tuple[Path, Record]:
+        self, member: Member, views: str, parts: Sequence[tuple[Path, StepRecord]], folder: Path
+    ) -> tuple[Path, StepRecord]:
         """Gathers the predictions of all folds in one folder; a missing or repeated image is an error."""
         to = folder / _predictions(views)
 
@@ -204,30 +205,31 @@ class _Run:
         inputs = {"folds": [record.finished for _, record in parts]}
         return to, self.steps.run(f"{member.name}, {to.name} of all folds", to, inputs, work)
 
-    def _combine(self, found: Mapping[str, Mapping[str, tuple[Path, Record]]], views: str) -> tuple[Path, Record]:
+    def _combine(
+        self, found: Mapping[str, Mapping[str, tuple[Path, StepRecord]]], views: str
+    ) -> tuple[Path, StepRecord]:
         to = self.output / ENSEMBLE / _predictions(views)
         members = {member.name: found[member.name][views] for member in self.plan.combined}
         choose = len(self.plan.folds.ids) >= _LEAST_FOLDS_FOR_THRESHOLD
-        settings = FitSettings(seed=self.plan.seed, choose_threshold=choose)
+        given = {} if choose else {"THRESHOLD": Rules.threshold}
+        config = make_config("inference", settings={"SEED": self.plan.seed, **given}, model=EnsembleModel.kind)
 
         def work() -> dict[str, Any]:
-            sources = {name: PredictionFolder(path, name).find for name, (path, _) in members.items()}
-            examples = make_examples(self.dataset, sources)
+            folders = {name: PredictionFolder(path, name) for name, (path, _) in members.items()}
+            model = EnsembleModel(folders, config=config, folds=self.plan.folds)
             try:
-                fitted = fit(examples, self.plan.folds.ids, settings)
+                model.fit(self.dataset, None)
             except NothingToLearnError as error:
                 return {"left_out": str(error)}
-            summary = summarise(examples, fitted)
-            ensemble = replace(fitted.ensemble, about={**fitted.ensemble.about, **summary.values()})
-            ensemble.save(to / "ensemble.json")
+            model.save(to / "ensemble.json")
             with Results(to, overwrite=True) as results:
-                run, picks = write_out_of_fold(examples, fitted, self.dataset, results)
-            threshold = {"threshold": fitted.ensemble.rules.threshold, "threshold_chosen": choose}
+                run, picks = run_ensemble(EnsemblePredictions(model, out_of_fold=True), self.dataset, results)
+            threshold = {"threshold": model.ensemble.rules.threshold, "threshold_chosen": choose}
             return {**_counts(run), **threshold, "picked": picks["nuclei"].to_dict()}
 
         inputs = {
             "members": {name: record.finished for name, (_, record) in members.items()},
-            "settings": asdict(settings),
+            "settings": asdict(FitSettings.from_config(config)),
         }
         return to, self.steps.run(f"{ENSEMBLE}, {to.name}", to, inputs, work)
 

@@ -19,7 +19,7 @@ _PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python", "l
 
 
 @dataclass(frozen=True)
-class Record:
+class StepRecord:
     """Record of a completed step.
 
     Attributes:
@@ -47,7 +47,7 @@ class Steps:
     """
 
     def __init__(self) -> None:
-        self.records: list[Record] = []
+        self.records: list[StepRecord] = []
 
     def run(
         self,
@@ -56,7 +56,7 @@ class Steps:
         inputs: Mapping[str, Any],
         work: Callable[[], Mapping[str, Any] | None],
         results: Sequence[Path] = (),
-    ) -> Record:
+    ) -> StepRecord:
         """Runs a step, unless its folder holds a record with the same inputs and all result files.
 
         Args:
@@ -72,7 +72,7 @@ class Steps:
         Raises:
             ValueError: The existing record cannot be read.
         """
-        record = read_note(folder / RECORD_FILE, Record)
+        record = read_note(folder / RECORD_FILE, StepRecord)
         changed = [] if record is None else differences(record.inputs, inputs)
         if record is not None and not changed and all(path.is_file() for path in results):
             print(f"{name}: done before, in {record.seconds:.1f} s", flush=True)
@@ -84,8 +84,10 @@ class Steps:
             outcome = work() or {}
             seconds = round(time.perf_counter() - start, 1)
             finished = datetime.now(timezone.utc).isoformat()
-            write_note(folder / RECORD_FILE, asdict(Record(name, inputs, outcome, seconds, finished, environment())))
-            record = read_note(folder / RECORD_FILE, Record)
+            write_note(
+                folder / RECORD_FILE, asdict(StepRecord(name, inputs, outcome, seconds, finished, environment()))
+            )
+            record = read_note(folder / RECORD_FILE, StepRecord)
             print(f"{name}: {seconds:.1f} s", flush=True)
         self.records.append(record)
         return record

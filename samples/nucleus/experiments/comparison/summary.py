@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from types import FunctionType
 from typing import Any
 
 from nucleus.evaluation.report.tables import count_of
 from nucleus.experiments.comparison.members import Member
 from nucleus.experiments.comparison.plan import ENSEMBLE, PLAIN, ComparisonPlan
-from nucleus.experiments.comparison.steps import Record, environment
+from nucleus.experiments.comparison.steps import StepRecord, environment
 from nucleus.models.classical.presets import CHOSEN_ON
 from nucleus.models.network import RANDOM
 from nucleus.models.registry import make_config
 
 
-def about(plan: ComparisonPlan, modalities: Sequence[str], records: Sequence[Record]) -> dict[str, Any]:
+def about(plan: ComparisonPlan, modalities: Sequence[str], records: Sequence[StepRecord]) -> dict[str, Any]:
     """Returns everything that a comparison's scores depend on, as JSON-compatible values.
 
     Args:
@@ -75,7 +76,9 @@ def _effective(member: Member) -> dict[str, str]:
     recipe = member.recipe()
     mode = "training" if member.learns else "inference"
     values = make_config(mode, recipe.preset, recipe.settings, recipe.model).to_dict()
-    return {name: getattr(value, "__qualname__", None) or str(value) for name, value in values.items()}
+    return {
+        name: value.__qualname__ if isinstance(value, FunctionType) else str(value) for name, value in values.items()
+    }
 
 
 def _summary(member: Member) -> str:

@@ -126,7 +126,8 @@ def _quick_training(experiment: Experiment, training: Training) -> Training:
 
 def _less_deep(config: Any) -> Mapping[str, Any]:
     """Returns ResNet-50 for a ResNet of more layers."""
-    return {name: _LEAST_DEEP for name in ("ENCODER", "BACKBONE") if getattr(config, name, None) in _DEEP}
+    name = "ENCODER" if isinstance(config, NucleusUNetConfig) else "BACKBONE"
+    return {name: _LEAST_DEEP} if getattr(config, name) in _DEEP else {}
 
 
 def _narrow(config: NucleusUNetConfig) -> Mapping[str, Any]:

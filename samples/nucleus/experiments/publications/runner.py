@@ -17,14 +17,15 @@ from nucleus.evaluation.scores import Scores, rank_sum_table
 from nucleus.evaluation.scores.sums import Sums
 from nucleus.experiments.publications.experiment import GROUPS, PREVIOUS, Experiment, Figure
 from nucleus.experiments.publications.images import ALL_FOLDS, VAL, Division, Images
-from nucleus.experiments.publications.measure import add, measure, modality_parts, values
 from nucleus.experiments.publications.scored import Scored, as_test_set, require_named, warn_of_unknown_modalities
+from nucleus.experiments.publications.scoring import add, modality_parts, sum_scores, values
 from nucleus.experiments.publications.table import Row, append_rows, read_table
 from nucleus.models.base import NucleusModel
 from nucleus.models.loading import model_of
 from nucleus.models.square import FitSquare
 from nucleus.models.tta import Joint
 from nucleus.prediction.detection import detect
+from nucleus.prediction.predictions import ModelPredictions
 from nucleus.prediction.results import Results
 from nucleus.training.resuming import train_or_resume
 
@@ -208,7 +209,7 @@ class _Reproduction:
         """
         from nucleus.ensemble.boosting import import_lightgbm
         from nucleus.ensemble.fitting import NothingToLearnError
-        from nucleus.experiments.publications.ensemble import fit_ensemble, measure_out_of_fold, measure_test
+        from nucleus.experiments.publications.ensemble import fit_ensemble, score_out_of_fold, score_test
 
         name, options, scored = self.experiment.name, self.options, self.scored
         if options.weights or options.held_out or options.settings:
@@ -231,7 +232,7 @@ class _Reproduction:
             raise ValueError(f"{options.output}: the members' folds.json differ. Choose another output folder.")
         dataset = self.images.load(ALL_FOLDS, {image_id for fold in folds.ids for image_id in fold})
         try:
-            examples, fitted = fit_ensemble(dataset, found, folds)
+            model = fit_ensemble(dataset, found, folds)
         except NothingToLearnError as error:
             if not options.quick:
                 raise ValueError(f"{name}: {error}") from error
@@ -239,9 +240,9 @@ class _Reproduction:
             self.on = f"nothing ({error})"
             return
         if scored is None:
-            self.on, (parts, self.shares) = _HELD_OUT, measure_out_of_fold(examples, fitted)
+            self.on, (parts, self.shares) = _HELD_OUT, score_out_of_fold(model, dataset)
         else:
-            self.on, (parts, self.shares) = scored.on, measure_test(fitted.ensemble, test, found_in_test)
+            self.on, (parts, self.shares) = scored.on, score_test(model.ensemble, test, found_in_test)
         self._add(parts)
 
     def _predict_out_of_fold(self, member: Experiment) -> tuple[list[Path], list[Path]]:
@@ -282,13 +283,14 @@ class _Reproduction:
     ) -> None:
         """Adds a model's scores on the test set, if there is one, else on the images held out, which `on` names."""
         entropy = any(figure.metric == "BCE" for figure in self.experiment.figures) and self.experiment.model == "unet"
+        predictions, unet = ModelPredictions(model), model if entropy else None
         if self.scored is not None:
             self.on = self.scored.on
-            self._add(self.scored.measure(model, entropy))
+            self._add(self.scored.sum_scores(predictions, unet))
         else:
             subset, ids = held_out
             self.on = subset if ids is None else on
-            self._add(measure(model, self.images.load(subset, ids), modality_parts, entropy))
+            self._add(sum_scores(predictions, self.images.load(subset, ids), modality_parts, unet))
 
     def _add(self, measured: Mapping[str, list[Sums]]) -> None:
         for part, sums in measured.items():

@@ -13,7 +13,9 @@ from nucleus.datasets.layouts.base import UNKNOWN_MODALITY
 from nucleus.evaluation.scores.sums import Sums
 from nucleus.experiments.publications.experiment import GROUPS, DataSource, Experiment
 from nucleus.experiments.publications.images import Images
-from nucleus.experiments.publications.measure import measure, modality_parts
+from nucleus.experiments.publications.scoring import modality_parts, sum_scores
+from nucleus.models.base import NucleusModel
+from nucleus.prediction.predictions import Predictions
 
 _log = logging.getLogger(__name__)
 
@@ -77,12 +79,12 @@ class Scored:
         """Entries of `image_info` of all parts."""
         return [info for dataset in self.parts.values() for info in dataset.image_info]
 
-    def measure(self, model: Any, entropy: bool) -> dict[str, list[Sums]]:
-        """Scores a model on every part.
+    def sum_scores(self, predictions: Predictions, unet: NucleusModel | None = None) -> dict[str, list[Sums]]:
+        """Scores predictions on every part; see `nucleus.experiments.publications.scoring.sum_scores`.
 
         Args:
-            model: See `nucleus.experiments.publications.measure.measure`.
-            entropy: Whether the cross-entropy of the pixels is measured too.
+            predictions: Predictions of every image.
+            unet: U-Net of which the cross-entropy of the pixels is measured too; None for none.
 
         Returns:
             Part -> summed scores of its images.
@@ -90,7 +92,7 @@ class Scored:
         measured: dict[str, list[Sums]] = {}
         for part, dataset in self.parts.items():
             named = (lambda _, part=part: [part]) if part else modality_parts
-            measured.update(measure(model, dataset, named, entropy))
+            measured.update(sum_scores(predictions, dataset, named, unet))
         return measured
 
 

@@ -32,7 +32,7 @@ class Row:
         measured_on: Description of the scored images.
         weights: "trained", or the given weights file.
         settings: Settings that the user changed, as `NAME=VALUE NAME=VALUE`.
-        quick: Whether the run was quick, so that its scores are meaningless.
+        quick: True if the run was quick, so that its scores are meaningless.
         backend: Backend of Keras.
         seconds: Duration of the command: remaining trainings and scoring.
         citation: The publication, and the place in it.

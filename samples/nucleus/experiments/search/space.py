@@ -30,8 +30,8 @@ class Dimension:
         values: Choices as text; empty for a range.
         low: Lower end of the range, inclusive.
         high: Upper end of the range, inclusive.
-        log: Whether the range is sampled on a logarithmic scale.
-        whole: Whether the range consists of whole numbers.
+        log: True if the range is sampled on a logarithmic scale.
+        whole: True if the range consists of whole numbers.
     """
 
     name: str

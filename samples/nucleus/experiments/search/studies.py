@@ -31,6 +31,8 @@ Score = Callable[[Mapping[str, Any], Path], float]
 STORAGE_FILE = "search.sqlite3"
 TRIALS_FILE = "trials.csv"
 STAGES = ("broad", "narrow")
+# Attribute of a study with everything that its trials depend on.
+_PLAN = "plan"
 # Failures unrelated to the trial's settings; the trial is retried.
 _OUTSIDE = (OSError, DownloadError, MemoryError, ImageFileError, DatasetError)
 
@@ -207,7 +209,7 @@ def _kept_space(stage: str, path: Path) -> tuple[Dimension, ...] | None:
     url = _storage(path)
     if stage not in optuna.get_all_study_names(url):
         return None
-    facts = optuna.load_study(study_name=stage, storage=url).user_attrs.get("plan")
+    facts = optuna.load_study(study_name=stage, storage=url).user_attrs.get(_PLAN)
     if facts is None:
         return None
     return tuple(Dimension(**{**dimension, "values": tuple(dimension["values"])}) for dimension in facts["space"])
@@ -217,7 +219,8 @@ def _open_study(stage: str, space: Sequence[Dimension], plan: SearchPlan, path: 
     """Returns the study of a stage, after marking interrupted trials as failed.
 
     Raises:
-        ValueError: The file is not a storage of Optuna, or holds a different search.
+        ProvenanceError: The file holds a different search, or trials without a note of what they depend on.
+        ValueError: The file is not a storage of Optuna.
     """
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
@@ -229,9 +232,12 @@ def _open_study(stage: str, space: Sequence[Dimension], plan: SearchPlan, path: 
         cause = str(error).splitlines()[0]
         raise ValueError(f"{path}: cannot be used as the storage of a search ({cause})") from error
     facts = {"space": [asdict(dimension) for dimension in space], "seed": plan.seed, "base": dict(plan.base)}
-    require_same(f"{path}, {stage} search", "settings", study.user_attrs.get("plan", facts), facts)
-    study.set_user_attr("plan", facts)
-    for trial in study.get_trials(deepcopy=False):
+    trials = study.get_trials(deepcopy=False)
+    if trials or _PLAN in study.user_attrs:
+        require_same(f"{path}, {stage} search", "settings", study.user_attrs.get(_PLAN), facts)
+    else:
+        study.set_user_attr(_PLAN, facts)
+    for trial in trials:
         if not trial.state.is_finished():
             # Left by an interrupted call: the number is run again.
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)

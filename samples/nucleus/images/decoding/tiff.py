@@ -110,7 +110,7 @@ class _Reader:
         return axes
 
     def _is_colour(self) -> bool:
-        """Tells whether the samples of a pixel are red, green and blue, whatever they are stored as."""
+        """Returns True if the samples of a pixel are red, green and blue, whatever they are stored as."""
         if self.page.photometric in (_MIN_IS_WHITE, _MIN_IS_BLACK):
             stated = self.meaning == "image" and self.series.kind in ("ome", "imagej")
             return not stated and self.page.samplesperpixel in (3, 4)

@@ -61,7 +61,7 @@ class ClassicalConfig(PredictionSettings):
     BALLOON = 0
 
     # ---- Nuclei: see nucleus.models.classical.separation ----
-    # Whether holes inside a nucleus belong to it.
+    # True: holes inside a nucleus belong to it.
     FILL_HOLES = True
     # A key of SEPARATIONS. "components": connected pixels are one nucleus. "watershed": they are split at their necks.
     SEPARATION = "components"

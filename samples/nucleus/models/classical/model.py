@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from nucleus.models.base import NucleusModel, Prediction
+from nucleus.models.base import History, NucleusModel, Prediction
 from nucleus.models.classical.config import ClassicalConfig
 from nucleus.models.classical.grey import Scale, find_scale, noise_deviation, smooth, to_grey
 from nucleus.models.classical.masks import find_mask
@@ -20,6 +20,8 @@ from nucleus.models.recipe import Recipe, changed_settings
 from trainkit.settings import SettingsError
 
 if TYPE_CHECKING:
+    import keras
+
     from nucleus.datasets.dataset import NucleusDataset
     from trainkit.search import TuningReport
 
@@ -70,24 +72,56 @@ class ClassicalModel(NucleusModel):
         return ClassicalConfig().update({**PRESETS[preset].settings, **settings})
 
     def fit(
-        self, train: NucleusDataset, val: Any = None, *, epochs: int | None = None, callbacks: Sequence[Any] = ()
-    ) -> TuningReport:
-        """Tunes the settings on images whose nuclei are known; see `nucleus.models.classical.tuning.tune`.
+        self,
+        train: NucleusDataset,
+        val: NucleusDataset | None,
+        *,
+        epochs: int | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+    ) -> History:
+        """Tunes the main settings on images whose nuclei are known, and keeps the best ones; see `tune`.
 
         Args:
-            train: Prepared, with masks and without preprocessing.
+            train: Prepared data set with masks, without preprocessing.
             val: Not used: there is no learning to watch.
             epochs: Not used: settings are tuned one after the other until none helps.
             callbacks: Not used.
 
         Returns:
-            The report of all trials.
+            A step for every trial, the best first: the settings tried and their `mAP`.
         """
-        from nucleus.models.classical.tuning import tune
-
-        report = tune(lambda config: ClassicalModel(config), self.config, train)
+        report = self.tune(train)
         self.config.update(report.best)
-        return report
+        logs = {name: [trial.settings[name] for trial in report.trials] for name in report.best}
+        return History("trial", {**logs, "mAP": [trial.score for trial in report.trials]})
+
+    def tune(
+        self,
+        dataset: NucleusDataset,
+        grid: Mapping[str, Iterable[Any]] | None = None,
+        search: str = "coordinate",
+        progress: bool = True,
+    ) -> TuningReport:
+        """Searches for the settings with the best mAP of the 2018 Data Science Bowl, and leaves the model as it is.
+
+        Scores of the tuned settings on the same images are biased; score them on other images.
+
+        Args:
+            dataset: Prepared data set with masks and without preprocessing. Its images are held in memory.
+            grid: Setting -> values to try; by default `nucleus.models.classical.tuning.default_grid(config)`.
+            search: Search strategy; see `trainkit.search.search_settings`.
+            progress: Whether a progress bar is shown, which counts the images of all trials.
+
+        Returns:
+            The report; its `start` is the trial of the model's settings.
+
+        Raises:
+            DatasetError: There is no image.
+            SettingsError: A setting is unknown, or a value is out of range, alone or together with others.
+        """
+        from nucleus.models.classical.tuning import search_classical
+
+        return search_classical(ClassicalModel, self.config, dataset, grid, search, progress)
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the recipe as JSON, which is all that there is of the model: the preset, and what differs from it.

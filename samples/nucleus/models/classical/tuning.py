@@ -35,25 +35,23 @@ def default_grid(config: ClassicalConfig) -> dict[str, tuple[Any, ...]]:
     return {**grid, "OPENING_RADIUS": (0, 1, 2), "MIN_AREA": (0, 10, 20, 40)}
 
 
-def tune(
+def search_classical(
     make_model: Callable[[ClassicalConfig], NucleusModel],
     config: ClassicalConfig,
     dataset: NucleusDataset,
-    grid: Mapping[str, Iterable[Any]] | None = None,
-    search: str = "coordinate",
-    progress: bool = True,
+    grid: Mapping[str, Iterable[Any]] | None,
+    search: str,
+    progress: bool,
 ) -> TuningReport:
-    """Searches for the settings with the best mAP of the 2018 Data Science Bowl.
-
-    Scores of the tuned settings on the same images are biased; score them on other images.
+    """Searches for the best settings of a model; see `nucleus.models.classical.model.ClassicalModel.tune`.
 
     Args:
         make_model: Function from a configuration to its model.
         config: Settings to start from, which are not changed.
-        dataset: Prepared data set with masks and without preprocessing. Its images are held in memory.
-        grid: Setting -> values to try; by default `default_grid(config)`.
+        dataset: Prepared data set with masks and without preprocessing.
+        grid: Setting -> values to try; None for `default_grid(config)`.
         search: Search strategy; see `trainkit.search.search_settings`.
-        progress: Whether a progress bar is shown, which counts the images of all trials.
+        progress: True to show a progress bar, which counts the images of all trials.
 
     Returns:
         The report; its `start` is the trial of `config`.

@@ -10,7 +10,7 @@ from nucleus.prediction.writers.base import Record, TableWriter
 
 
 class ImagesTable(TableWriter):
-    """One row an image: ImageId, file, height and width in pixels, nuclei, and what `summarise` tells of them."""
+    """One row an image: ImageId, file, height and width in pixels, nuclei, and the columns of `summarise`."""
 
     name = "images.csv"
     columns = ("ImageId", "file", "height", "width", "nuclei", *COLUMNS)

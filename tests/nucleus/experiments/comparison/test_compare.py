@@ -52,9 +52,9 @@ def spied():
         noted.trained[key] = names(train_dataset)
         return train(recipe, weights, path, folder, train_dataset, *others, **options)
 
-    def noting_detect(model, dataset, folder):
-        noted.predicted["/".join(folder.parts[-3:])] = names(dataset)
-        return detect(model, dataset, folder)
+    def noting_detect(model, dataset, results):
+        noted.predicted["/".join(results.folder.parts[-3:])] = names(dataset)
+        return detect(model, dataset, results)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "train_or_resume", noting_train)
@@ -226,7 +226,7 @@ def test_an_ensemble_without_anything_to_learn_from_is_left_out_and_that_is_told
     def fail(*_):
         raise NothingToLearnError("nobody found anything")
 
-    monkeypatch.setattr(runner, "fit", fail)
+    monkeypatch.setattr("nucleus.ensemble.combined.fit", fail)
     shutil.rmtree(copied / "ensemble" / "predictions_tta")
     assert run(copied, *OPTIONS) == 0
     text = (copied / "table.md").read_text(encoding="utf-8")

@@ -10,8 +10,9 @@ from nucleus.datasets.dataset import NucleusDataset
 from nucleus.datasets.folds import Folds
 from nucleus.datasets.layouts.tables import write_modalities
 from nucleus.ensemble.candidates import gather
-from nucleus.ensemble.fitting import NothingToLearnError
-from nucleus.experiments.publications.ensemble import FIT_SETTINGS, fit_ensemble, measure_out_of_fold, measure_test
+from nucleus.ensemble.fitting import FitSettings, NothingToLearnError
+from nucleus.experiments.publications.ensemble import fit_ensemble, score_out_of_fold, score_test
+from nucleus.models.registry import make_config
 
 BIG, SMALL, CELL, ROWS = 12, 5, 16, 5
 FOLDS = Folds((("a", "b"), ("c", "d")))
@@ -76,8 +77,8 @@ def share_of_big(sides, names):
 
 
 def test_images_of_all_folds_are_scored_with_what_fits_best(scenes, load, members):
-    examples, fitted = fit_ensemble(load("abcd"), members, FOLDS)
-    parts, shares = measure_out_of_fold(examples, fitted)
+    dataset = load("abcd")
+    parts, shares = score_out_of_fold(fit_ensemble(dataset, members, FOLDS), dataset)
     scores = {part: sums[0].values() for part, sums in parts.items()}
     assert {part: values["images"] for part, values in scores.items()} == {"": 4, "fluorescence": 2, "histology": 1}
     for values in scores.values():
@@ -87,13 +88,13 @@ def test_images_of_all_folds_are_scored_with_what_fits_best(scenes, load, member
 
 
 def test_a_test_set_is_scored_by_the_ensemble_of_all_folds(scenes, load, members, tmp_path):
-    _, fitted = fit_ensemble(load("abcd"), members, FOLDS)
+    ensemble = fit_ensemble(load("abcd"), members, FOLDS).ensemble
     found = {model: [tmp_path / model / "test"] for model in members}
-    parts, shares = measure_test(fitted.ensemble, load("e"), found)
+    parts, shares = score_test(ensemble, load("e"), found)
     assert set(parts) == {"", "histology"} and parts[""][0].values()["mAP"] == 1
     assert shares["picked_unet"] == pytest.approx(share_of_big(scenes, "e"))
     with pytest.raises(ValueError, match=r"no label image a\.png"):
-        measure_test(fitted.ensemble, load("a"), found)
+        score_test(ensemble, load("a"), found)
 
 
 def test_members_that_find_nothing_teach_nothing(scenes, load, members):
@@ -114,8 +115,9 @@ def test_rules_are_those_of_the_thesis():
     clump[10:20, 40:50], parts[10:20, 40:45], parts[10:20, 55:60] = 2, 4, 5
     candidates = gather({"one": (clump, np.ones(2)), "other": (parts, np.ones(5))})
     quality = np.array([0.31, 0.9, 0.8, 0.8, 0.8, 0.7, 0.29])
-    combination = FIT_SETTINGS.rules.combine(candidates, quality)
+    settings = FitSettings.from_config(make_config("inference", "vuola", model="ensemble"))
+    combination = settings.rules.combine(candidates, quality)
     # A tenth of the clump is left under its parts, and stays.
     assert combination.picked == ("one", "one", "other", "other", "other")
     assert [int(area) for area in np.bincount(combination.labels.ravel())[1:]] == [30, 100, 90, 90, 90]
-    assert FIT_SETTINGS.groups == ("shape",) and not FIT_SETTINGS.choose_threshold
+    assert settings.groups == ("shape",) and not settings.choose_threshold

@@ -14,19 +14,21 @@ from nucleus import cli
 from nucleus.datasets.dataset import VAL_IMAGE_IDS, DatasetError, shipped_data
 from nucleus.datasets.folds import find_folds
 from nucleus.datasets.layouts.tables import write_modalities
-from nucleus.ensemble.model import Rules
+from nucleus.ensemble.config import PRESETS
 from nucleus.evaluation.scores import overlaps, score
 from nucleus.evaluation.scores.ranking import PUBLISHED
-from nucleus.experiments.publications import ensemble, find_experiment, runner
+from nucleus.experiments.publications import find_experiment, runner
 from nucleus.experiments.publications.experiment import Figure
 from nucleus.experiments.publications.images import Images, spread
-from nucleus.experiments.publications.measure import CrossEntropy, measure
 from nucleus.experiments.publications.quick import quick, uncompiled
 from nucleus.experiments.publications.runner import Options, reproduce
 from nucleus.experiments.publications.scored import require_named
+from nucleus.experiments.publications.scoring import CrossEntropy, sum_scores
 from nucleus.experiments.publications.table import CSV_FILE
 from nucleus.images.labels import drop_small
+from nucleus.models.limits import Limit, report_limit
 from nucleus.models.unet import UNetModel
+from nucleus.prediction.predictions import ModelPredictions
 
 
 def run(*arguments):
@@ -177,7 +179,7 @@ def test_scores_by_modality_are_those_of_its_images(threshold_model):
     dataset = Images(source, shipped_data()).load("val")
     assert len({info["modality"] for info in dataset.image_info}) == 3
     chosen = [index for index in dataset.image_ids if dataset.image_info[index]["modality"] == "fluorescence"]
-    found = measure(threshold_model, dataset, runner.modality_parts)
+    found = sum_scores(ModelPredictions(threshold_model), dataset, runner.modality_parts)
     pairs = [
         overlaps(dataset.load_labels(i)[0], threshold_model.predict(dataset.load_image(i))[0].labels) for i in chosen
     ]
@@ -197,10 +199,24 @@ def test_cross_entropy_is_the_mean_over_images(fake_model):
             return [[np.full((*image.shape[:2], 1), 0.25, np.float32)] for image in images]
 
     dataset = Images(find_experiment("mlp-unet-128").source, shipped_data()).load("val")
-    found = measure(FakeProbabilities(find_nothing), dataset, lambda _: [""], entropy=True)[""][1]
+    unet = FakeProbabilities(find_nothing)
+    found = sum_scores(ModelPredictions(unet), dataset, lambda _: [""], unet)[""][1]
     shares = [np.mean(dataset.load_labels(index)[0] > 0) for index in dataset.image_ids]
     expected = np.mean([-share * np.log(0.25) - (1 - share) * np.log(0.75) for share in shares])
     assert isinstance(found, CrossEntropy) and found.mean == pytest.approx(expected)
+
+
+def test_a_limit_that_is_reached_while_scoring_is_warned_of_with_the_images_name(fake_model, caplog):
+    """The score counts as missed what the model had no room for: the reader must learn of it, and of which image."""
+
+    def find(image):
+        report_limit(Limit("DETECTION_MAX_INSTANCES", 7, image.shape[:2]))
+        return find_nothing(image)
+
+    dataset = Images(replace(find_experiment("mlp-unet-128").source, limit=1), shipped_data()).load("val")
+    sum_scores(ModelPredictions(fake_model(find)), dataset, lambda _: [""])
+    (message,) = caplog.messages
+    assert message.startswith(f"{dataset.image_info[0]['path']}: DETECTION_MAX_INSTANCES=7")
 
 
 def test_few_images_are_of_many_modalities(tmp_path):
@@ -357,8 +373,8 @@ def test_weights_of_a_fold_are_scored_on_what_it_held_out(untrained, tmp_path, c
 def test_the_ensemble_is_scored_on_a_test_set_by_the_networks_of_all_folds(untrained, tmp_path, monkeypatch):
     pytest.importorskip("lightgbm", exc_type=OSError)
     # What is found by brightness is predicted to be so bad that none of it would stay.
-    everything = replace(ensemble.FIT_SETTINGS, rules=Rules(threshold=0.0))
-    monkeypatch.setattr(ensemble, "FIT_SETTINGS", everything)
+    everything = replace(PRESETS["vuola"], settings={**PRESETS["vuola"].settings, "THRESHOLD": 0.0})
+    monkeypatch.setitem(PRESETS, "vuola", everything)
     together = []
     monkeypatch.setattr(runner, "Joint", lambda models: together.append(len(models)) or models[0])
     experiment = quick(find_experiment("vuola-ensemble"))

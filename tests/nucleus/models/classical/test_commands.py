@@ -16,7 +16,7 @@ from nucleus.images.reading import read_labels
 from nucleus.models.classical.config import ClassicalConfig
 from nucleus.models.classical.model import ClassicalModel
 from nucleus.models.classical.presets import PRESETS
-from nucleus.models.classical.tuning import default_grid, tune
+from nucleus.models.classical.tuning import default_grid
 from trainkit.settings import SettingsError
 
 ROOT = Path(__file__).parents[4]
@@ -52,6 +52,16 @@ def test_detect_without_keras(disks, tmp_path):
     assert len(pd.read_csv(tmp_path / "out" / "nuclei.csv")) == truth.max()
 
 
+def test_a_saved_method_is_run_by_its_file(disks, tmp_path):
+    image, truth = disks()
+    cv2.imwrite(str(tmp_path / "cells.png"), image)
+    for level, expected in ((0.5, truth.max()), (1000.0, 0)):
+        ClassicalModel(preset="watershed", settings={"LEVEL": level}).save(tmp_path / "saved.json")
+        arguments = [tmp_path / "cells.png", f"--weights={tmp_path / 'saved.json'}", f"--output={tmp_path / 'out'}"]
+        assert run("detect", *arguments) == 0
+        assert read_labels(tmp_path / "out" / "labels" / "cells.png").max() == expected
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_evaluate(two_images, tmp_path, preset):
     arguments = ("--model=classical", f"--preset={preset}", f"--dataset={two_images}", "--subset=stage1_train")
@@ -76,7 +86,7 @@ def test_tune_checks_the_grid_before_it_begins(two_images):
     dataset.prepare()
     for grid, message in (({"NECK": (0.9, 2.0)}, "NECK"), ({"COLOUR": ("red",)}, "COLOUR"), ({"NECK": ()}, "NECK")):
         with pytest.raises(SettingsError, match=message):
-            tune(ClassicalModel, ClassicalConfig(), dataset, grid, progress=False)
+            ClassicalModel().tune(dataset, grid, progress=False)
     for preset in PRESETS.values():
         config = ClassicalConfig().update(preset.settings)
         for name, choices in default_grid(config).items():

@@ -227,10 +227,15 @@ def test_fitting_tunes_the_settings_and_the_file_keeps_them(tuning_images, tmp_p
     model = ClassicalModel(preset="watershed", settings={**bad, "SMOOTHING": 0.0})
     image = tuning_images.load_image(0)
     before = evaluate(model, tuning_images, progress=False)["mAP"].mean()
-    report = model.fit(tuning_images, tuning_images)
+    tried = model.tune(tuning_images, progress=False)
+    assert tried.start.settings.items() <= model.config.to_dict().items(), "tuning leaves the model as it is"
+    history = model.fit(tuning_images, None)
     after = evaluate(model, tuning_images, progress=False)["mAP"].mean()
-    assert after == pytest.approx(report.trials[0].score) and after > before + 0.1
-    assert report.best.items() <= model.config.to_dict().items()
+    logs = history.logs
+    assert history.step == "trial" and len(history) == len(tried.trials)
+    assert after == pytest.approx(logs["mAP"][0]) == max(logs["mAP"]) and after > before + 0.1
+    assert {name: logs[name][0] for name in tried.best} == tried.best
+    assert tried.best.items() <= model.config.to_dict().items()
 
     model.save(tmp_path / "tuned.json")
     again = load_model(tmp_path / "tuned.json")

@@ -1,4 +1,4 @@
-"""Measurement of the scores that a publication reports."""
+"""Sums of scores over the parts of a test set that a publication reports."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from nucleus.datasets.dataset import NucleusDataset
-from nucleus.evaluation.scores import Scores, overlaps, score
+from nucleus.evaluation.evaluation import overlaps_by_image
+from nucleus.evaluation.scores import Scores, score
 from nucleus.evaluation.scores.sums import Sums
 from nucleus.experiments.publications.experiment import GROUPS
 from nucleus.models.base import NucleusModel
 from nucleus.models.unet import mean_probabilities
-from nucleus.prediction.predictions import ModelPredictions
+from nucleus.prediction.predictions import Predictions
 
 # Probabilities are clipped to this distance from 0 and 1, where the logarithm is infinite.
 _EPSILON = 1e-7
@@ -39,33 +39,34 @@ class CrossEntropy(Sums):
         return self.total / self.images
 
 
-def measure(
-    model: NucleusModel,
+def sum_scores(
+    predictions: Predictions,
     dataset: NucleusDataset,
     parts: Callable[[dict[str, Any]], Iterable[str]],
-    entropy: bool = False,
+    unet: NucleusModel | None = None,
 ) -> dict[str, list[Sums]]:
-    """Scores a model on every image of a data set.
+    """Scores the predictions for every image of a data set, and adds the scores up by parts.
 
     Args:
-        model: A nucleus model.
+        predictions: Predictions of every image.
         dataset: Prepared data set with masks, without preprocessing.
         parts: Function from an entry of `image_info` to the parts that the image is counted in.
-        entropy: True to also measure the pixels' cross-entropy, for a U-Net whose first channel is the mask.
+        unet: U-Net whose first channel is the mask, of which the pixels' cross-entropy is measured too; None for none.
 
     Returns:
         Part -> `Scores`, and `CrossEntropy` where it is measured, of its images together.
+
+    Raises:
+        DatasetError: The data set has no image, or one without a prediction.
+        ValueError: A prediction cannot be read or does not fit its image.
     """
     totals: dict[str, list[Sums]] = {}
-    indices = [int(index) for index in dataset.image_ids]
-    predictions = ModelPredictions(model).read_each(dataset, indices)
-    for index in tqdm(indices, desc="measure", unit="image"):
-        truth, _ = dataset.load_labels(index)
-        measured: list[Sums] = [score(overlaps(truth, next(predictions).labels))]
-        if entropy:
-            (evidence,) = model.observe([model.prepare(dataset.load_image(index))])
-            measured.append(_cross_entropy(truth > 0, mean_probabilities(evidence)[..., 0]))
-        for part in parts(dataset.image_info[index]):
+    for index, (info, pair, _) in zip(dataset.image_ids, overlaps_by_image(predictions, dataset), strict=True):
+        measured: list[Sums] = [score(pair)]
+        if unet is not None:
+            (evidence,) = unet.observe([unet.prepare(dataset.load_image(index))])
+            measured.append(_cross_entropy(pair.truth > 0, mean_probabilities(evidence)[..., 0]))
+        for part in parts(info):
             totals[part] = add(totals.get(part), measured)
     return totals
 
