@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
-from nucleus.datasets.layouts.label_files import split_by_products
+from nucleus.datasets.plain_files import image_files
 from nucleus.images.decoding import NO_CHOICE, Planes
-from nucleus.images.reading import IMAGE_SUFFIXES, list_images
-from nucleus.prediction.manifest import MANIFEST_FILE
 
 _log = logging.getLogger(__name__)
 
@@ -24,9 +22,9 @@ def collect_images(
 ) -> tuple[NucleusDataset, list[str]]:
     """Gathers image files and the images of folders.
 
-    Of folders, what programs write beside images is left out, see
-    `nucleus.datasets.layouts.label_files.split_by_products`, and so are folders of results of this program. A file that
-    is met again, also by a link to it, counts once. Warnings say what was left out.
+    Of folders, what programs write beside images is left out, and so are folders of results, see
+    `nucleus.datasets.plain_files.image_files`. A file that is met again, also by a link to it, counts once. Warnings
+    say what was left out.
 
     Args:
         paths: Image files and folders of them.
@@ -42,16 +40,20 @@ def collect_images(
     again: list[tuple[Path, Path]] = []
     for path in map(Path, [paths] if isinstance(paths, str | os.PathLike) else paths):
         try:
-            for file in _find_images(path, recursive) if path.is_dir() else [path]:
-                status = file.stat() if file.exists() else None
-                key = (status.st_dev, status.st_ino) if status else file
-                if key in seen:
-                    again.append((file, seen[key]))
-                    continue
-                dataset.load_images(file)
-                seen[key] = file
+            files = image_files(path, recursive)
         except DatasetError as error:
             failures.append(str(error))
+            continue
+        new = []
+        for file in files:
+            status = file.stat()
+            key = status.st_dev, status.st_ino
+            if key in seen:
+                again.append((file, seen[key]))
+            else:
+                seen[key] = file
+                new.append(file)
+        dataset.load_images(new)
     links = [(file, first) for file, first in again if os.path.abspath(file) != os.path.abspath(first)]
     if links:
         _log.warning(
@@ -87,53 +89,3 @@ def default_folder(paths: Iterable[str | os.PathLike] | str | os.PathLike) -> Pa
         return None
     (folder,) = parents
     return folder.with_name(f"{folder.name}_nuclei") if folder.name else None
-
-
-def _find_images(folder: Path, recursive: bool) -> list[Path]:
-    """Returns the images of a folder; raises DatasetError where there is none."""
-    found, by_products, results = [], [], []
-    for each in _walk(folder) if recursive else [folder]:
-        if each != folder and (each / MANIFEST_FILE).is_file():
-            results.append(each)
-            continue
-        images, others = split_by_products(list_images(each))
-        found += images
-        by_products += others
-    left_out = _left_out(
-        by_products, "file that programs write beside images", "files that programs write beside images"
-    )
-    left_out += _left_out(results, "folder of results", "folders of results")
-    if not found:
-        where = "in this folder and those in it" if recursive else "directly in this folder (--recursive goes deeper)"
-        what = f"no image file ({', '.join(IMAGE_SUFFIXES)}) is {where}"
-        raise DatasetError("; ".join([f"{folder}: {what}", *left_out]))
-    if left_out:
-        _log.warning("%s: %s; a file that is named itself is taken", folder, "; ".join(left_out))
-    return found
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yields a folder and all folders in it, by name, without hidden ones and what is in folders of results.
-
-    Links to folders are followed, each folder once.
-    """
-    seen: set[tuple[int, int]] = set()
-    for name, folders, _ in os.walk(folder, followlinks=True):
-        status = os.stat(name)
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        is_results = Path(name) != folder and (Path(name) / MANIFEST_FILE).is_file()
-        folders[:] = [] if is_results else sorted(each for each in folders if not each.startswith("."))
-        yield Path(name)
-
-
-def _left_out(paths: list[Path], one: str, several: str) -> list[str]:
-    if not paths:
-        return []
-    return [
-        f"left out 1 {one} ({paths[0].name})"
-        if len(paths) == 1
-        else f"left out {len(paths)} {several} ({paths[0].name}, ...)"
-    ]

@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from nucleus.datasets.provenance import ProvenanceError, read_note, write_note
+from nucleus.datasets.provenance import MANIFEST_FILE, ProvenanceError, read_note, write_note
 from nucleus.version import __version__
 
-MANIFEST_FILE = "manifest.json"
 _FORMAT = 1
 
 # States of a run: at work or killed; stopped before its last image, with the tables of what was done; finished; being

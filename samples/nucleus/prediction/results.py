@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from nucleus.datasets.fingerprint import sha256
-from nucleus.datasets.provenance import ProvenanceError, require_same
+from nucleus.datasets.provenance import MANIFEST_FILE, ProvenanceError, require_same
 from nucleus.models.base import Prediction
 from nucleus.prediction.manifest import (
     CLEARING,
@@ -28,7 +28,6 @@ from nucleus.prediction.manifest import (
     DONE,
     FAILED,
     INTERRUPTED,
-    MANIFEST_FILE,
     WAITING,
     Manifest,
     as_json,
