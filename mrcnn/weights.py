@@ -12,9 +12,11 @@ from mrcnn.backbones import BACKBONES
 from mrcnn.utils import COCO_MODEL_URL
 from trainkit import imagenet
 from trainkit.download import download
-from trainkit.hdf5 import assign
-from trainkit.hdf5_layout import WeightsFileError, read_layers
+from trainkit.hdf5 import assign_all
+from trainkit.hdf5_files import WeightsFileError
+from trainkit.hdf5_layout import read_layers
 from trainkit.imagenet import default_weights_dir
+from trainkit.reading import reading
 
 COCO_FILE = "mask_rcnn_coco.h5"
 # keras.applications trained its ResNets with this batch-norm epsilon.
@@ -90,7 +92,8 @@ def load_imagenet(model: keras.Model, path: str | os.PathLike) -> list[str]:
         Names of the loaded layers.
 
     Raises:
-        WeightsFileError: The file lacks a layer or has other shapes: it belongs to another backbone.
+        WeightsFileError: The file lacks a layer or has other shapes: it belongs to another backbone; or it is damaged.
+            Nothing is changed then.
     """
     layers = read_layers(path)
     targets = {layer: imagenet_name(layer.name) for layer in model.layers if imagenet_name(layer.name)}
@@ -100,8 +103,10 @@ def load_imagenet(model: keras.Model, path: str | os.PathLike) -> list[str]:
     if missing or blocks_in_file != blocks_in_model:
         different = ", ".join((missing or sorted(blocks_in_file ^ blocks_in_model))[:5])
         raise WeightsFileError(f"{path}: weights of another backbone; differing layers: {different}")
-    for layer, name in targets.items():
-        assign(layer, _adapt(layer, dict(layers[name])), f"{path}, layer {name}")
+    with reading(path, "no weights of a ResNet of keras.applications", WeightsFileError):
+        assign_all(
+            (layer, _adapt(layer, dict(layers[name])), f"{path}, layer {name}") for layer, name in targets.items()
+        )
     return [layer.name for layer in targets]
 
 
@@ -110,5 +115,7 @@ def _adapt(layer: keras.Layer, arrays: dict[str, np.ndarray]) -> dict[str, np.nd
         arrays["kernel"] = arrays["kernel"][:, :, ::-1]
     if "moving_variance" in arrays:
         variance = arrays["moving_variance"]
-        arrays["gamma"] = arrays["gamma"] * np.sqrt((variance + layer.epsilon) / (variance + _IMAGENET_EPSILON))
+        # Of negative variances, which no file should have, nothing is left but NaN, which is refused.
+        with np.errstate(invalid="ignore", divide="ignore"):
+            arrays["gamma"] = arrays["gamma"] * np.sqrt((variance + layer.epsilon) / (variance + _IMAGENET_EPSILON))
     return arrays

@@ -22,9 +22,16 @@ import keras
 from trainkit.averaging import averaged_weights
 from trainkit.checkpoint import save_checkpoint, strip_training_state, synchronise
 from trainkit.files import remove_leftovers, write_text
-from trainkit.hdf5 import WeightsFileError, save_weights
+from trainkit.hdf5 import save_weights
+from trainkit.hdf5_files import WeightsFileError
+from trainkit.reading import read_json, reading
 
 logger = logging.getLogger(__name__)
+
+# Number of an epoch in a training log.
+_EPOCH = re.compile(r"[0-9]{1,9}")
+# Key of the fields of a row that the log's first line does not name.
+_SURPLUS = "more fields"
 
 
 class EpochCheckpoint(keras.callbacks.Callback):
@@ -126,11 +133,17 @@ class ResumableCSVLogger(keras.callbacks.Callback):
         """
         if not self._path.exists():
             return []
-        with self._path.open(newline="", encoding="utf-8") as file:
-            rows = [{name: cell for name, cell in row.items() if cell} for row in csv.DictReader(file)]
-        if not all(str(row.get("epoch", "")).isdigit() for row in rows):
-            raise ValueError(f"{self._path}: not a training log, there are rows without a number in `epoch`")
-        return rows
+        with (
+            reading(self._path, "not a training log"),
+            self._path.open(newline="", encoding="utf-8") as file,
+        ):
+            reader = csv.DictReader(file, restkey=_SURPLUS)
+            rows = [{name: cell for name, cell in row.items() if cell} for row in reader]
+            if any(_SURPLUS in row for row in rows):
+                raise ValueError("there are rows with more fields than the first line")
+            if not all(_EPOCH.fullmatch(row.get("epoch", "")) for row in rows):
+                raise ValueError("there are rows without a number in `epoch`")
+            return rows
 
 
 class PeriodicEvaluation(keras.callbacks.Callback):
@@ -211,12 +224,15 @@ class PeriodicEvaluation(keras.callbacks.Callback):
         """
         if not (self._record_path.exists() and self._best_path.exists()):
             return None
-        try:
-            record = json.loads(self._record_path.read_text(encoding="utf-8"))
-            same = (record["monitor"], record["mode"]) == (self._monitor, self._mode)
-            return float(record["value"]) if same else None
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{self._record_path}: not a record of the best epoch ({error!r})") from error
+        what = "not a record of the best epoch"
+        record = read_json(self._record_path, what)
+        with reading(self._record_path, what):
+            if (record["monitor"], record["mode"]) != (self._monitor, self._mode):
+                return None
+            value = record["value"]
+            if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+                raise ValueError(f"its value must be a number. Received: {value!r}")
+            return float(value)
 
 
 def tensorboard_callback(log_dir: str | os.PathLike) -> keras.callbacks.TensorBoard | None:

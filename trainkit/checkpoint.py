@@ -19,9 +19,9 @@ import keras
 import numpy as np
 
 from trainkit.averaging import averaged_weights, compiled_optimizer
-from trainkit.files import atomic_path
-from trainkit.hdf5 import write_weights
-from trainkit.hdf5_layout import WeightsFileError, open_for_reading
+from trainkit.hdf5 import as_assigned, repack_weights, write_weights
+from trainkit.hdf5_files import WeightsFileError, open_for_reading, open_for_writing
+from trainkit.hdf5_layout import read_numbers
 
 _GROUP = "training_state"
 _VERSION = 1
@@ -81,11 +81,7 @@ def save_checkpoint(
     synchronise(model)
     optimizer = optimizer or compiled_optimizer(model)
     described = json.dumps(stage, sort_keys=True)
-    with (
-        averaged_weights(model, optimizer) as weights,
-        atomic_path(path) as temporary,
-        h5py.File(temporary, "w") as file,
-    ):
+    with averaged_weights(model, optimizer) as weights, open_for_writing(path) as file:
         write_weights(file, model)
         group = file.create_group(_GROUP)
         group.attrs.update({"version": _VERSION, "epoch": epoch, "seed": seed, "stage": described})
@@ -111,12 +107,16 @@ def read_training_state(path: str | os.PathLike) -> TrainingState | None:
         if _GROUP not in file:
             return None
         group = file[_GROUP]
-        if group.attrs["version"] != _VERSION:
-            raise WeightsFileError(f"{path}: its training state is of version {group.attrs['version']}, not {_VERSION}")
+        version = _whole_number(group, "version")
+        if version != _VERSION:
+            raise WeightsFileError(f"{path}: its training state is of version {version}, not {_VERSION}")
+        stage = json.loads(group.attrs["stage"])
+        if not isinstance(stage, dict):
+            raise ValueError(f"the stage of its training state is {type(stage).__name__} and not an object")
         return TrainingState(
-            epoch=int(group.attrs["epoch"]),
-            seed=int(group.attrs["seed"]),
-            stage=json.loads(group.attrs["stage"]),
+            epoch=_whole_number(group, "epoch"),
+            seed=_whole_number(group, "seed"),
+            stage=stage,
             optimizer=_read_variables(group["optimizer"]),
             variables=_read_variables(group["variables"]),
             # Files of before averages were kept lack it.
@@ -139,7 +139,7 @@ def restore_training_state(model: keras.Model, optimizer: keras.Optimizer | None
         state: State to restore.
 
     Raises:
-        CheckpointError: Number or shapes of the variables differ; nothing is changed.
+        CheckpointError: Number, shapes or types of the variables differ; nothing is changed.
     """
     pairs = [] if optimizer is None else _pairs("optimizer", optimizer.variables, state.optimizer)
     if optimizer is not None and state.weights:
@@ -163,12 +163,7 @@ def strip_training_state(path: str | os.PathLike) -> None:
         has_state = _GROUP in file
     if not has_state:
         return
-    with atomic_path(path) as temporary, h5py.File(path, "r") as file, h5py.File(temporary, "w") as stripped:
-        for name, value in file.attrs.items():
-            stripped.attrs[name] = value
-        for name in file:
-            if name != _GROUP:
-                file.copy(name, stripped)
+    repack_weights(path, path, dtype=None, compress=False)
 
 
 def synchronise(model: keras.Model) -> None:
@@ -201,22 +196,37 @@ def _write_variables(group: h5py.Group, variables: Iterable[tuple[str, np.ndarra
 
 def _read_variables(group: h5py.Group) -> list[tuple[str, np.ndarray]]:
     """Reads the paths and values of `_write_variables`; HDF5 lists a group's members by name, here the position."""
-    return [(str(dataset.attrs["path"]), dataset[()]) for dataset in group.values()]
+    return [(str(dataset.attrs["path"]), read_numbers(dataset)) for dataset in group.values()]
+
+
+def _whole_number(group: h5py.Group, name: str) -> int:
+    """Reads an attribute that is a whole number from 0 on."""
+    value = group.attrs[name]
+    if not isinstance(value, int | np.integer) or value < 0:
+        raise ValueError(f"{name} of its training state must be a whole number from 0 on; found {value!r}")
+    return int(value)
 
 
 def _pairs(
     what: str, variables: list[keras.Variable], saved: list[tuple[str, np.ndarray]]
 ) -> list[tuple[keras.Variable, np.ndarray]]:
-    """Pairs variables with saved values of the same shape."""
+    """Pairs variables with saved values of the same shape and kind."""
     if len(variables) != len(saved):
         raise CheckpointError(
             f"the {what} has {len(variables)} variables and the checkpoint {len(saved)}: "
             "another optimizer, or other trainable layers"
         )
+    pairs = []
     for variable, (path, array) in zip(variables, saved, strict=True):
         if tuple(variable.shape) != array.shape:
             raise CheckpointError(
                 f"the {what}'s variable {variable.path} has the shape {tuple(variable.shape)} and {path} in the "
                 f"checkpoint {array.shape}: another optimizer, or other trainable layers"
             )
-    return [(variable, array) for variable, (_, array) in zip(variables, saved, strict=True)]
+        try:
+            pairs.append((variable, as_assigned(array, variable.dtype)))
+        except ValueError as error:
+            raise CheckpointError(
+                f"the {what}'s variable {variable.path}, {path} in the checkpoint, {error}"
+            ) from error
+    return pairs

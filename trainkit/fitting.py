@@ -13,7 +13,8 @@ import numpy as np
 
 from trainkit.batches import Batches
 from trainkit.callbacks import EpochCheckpoint, ResumableCSVLogger, tensorboard_callback
-from trainkit.checkpoint import read_training_state, restore_training_state
+from trainkit.checkpoint import CheckpointError, read_training_state, restore_training_state
+from trainkit.reading import reading
 from trainkit.stages import warn_if_finished
 from trainkit.trainee import Trainee
 
@@ -72,7 +73,8 @@ def resume(trainee: Trainee, stage: dict[str, Any]) -> None:
         stage: Description of the stage, as it is written into checkpoints.
 
     Raises:
-        CheckpointError: The checkpoint belongs to another optimizer or to other trainable layers.
+        WeightsFileError: The checkpoint cannot be read.
+        CheckpointError: The checkpoint belongs to another optimizer or to other trainable layers; the message names it.
     """
     checkpoint, trainee.checkpoint = trainee.checkpoint, None
     state = None if checkpoint is None else read_training_state(checkpoint)
@@ -82,7 +84,8 @@ def resume(trainee: Trainee, stage: dict[str, Any]) -> None:
     if state.stage == stage:
         optimizer = trainee.keras_model.optimizer
         optimizer.build(trainee.keras_model.trainable_variables)
-    restore_training_state(trainee.keras_model, optimizer, state)
+    with reading(checkpoint, error=CheckpointError):
+        restore_training_state(trainee.keras_model, optimizer, state)
 
 
 def fit(

@@ -8,26 +8,20 @@ import logging
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import h5py
 import keras
 import numpy as np
 
-from trainkit.files import atomic_path
-from trainkit.hdf5_layout import (
-    FileLayer,
-    WeightsFileError,
-    open_for_reading,
-    read_file_layers,
-    read_names,
-    unique_name,
-    write_groups,
-)
+from trainkit.hdf5_files import WeightsFileError, open_for_reading, open_for_writing
+from trainkit.hdf5_layout import FileLayer, read_file_layers, read_names, read_numbers, unique_name, write_groups
 
 logger = logging.getLogger(__name__)
 
+# Arrays of a layer by variable name.
+Arrays = Mapping[str, np.ndarray]
 # Most names that a message lists.
 _LISTED = 12
 
@@ -87,7 +81,7 @@ def save_weights(
             variables, or a value is too large for `dtype`.
         OSError: The file cannot be written.
     """
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with open_for_writing(path) as file:
         write_weights(file, model, dtype=dtype, compress=compress)
 
 
@@ -133,13 +127,13 @@ def repack_weights(
             (
                 layer,
                 [
-                    (name, _stored(file[layer][name][()], dtype, name))
+                    (name, _stored(read_numbers(file[layer][name]), dtype, name))
                     for name in read_names(file[layer], "weight_names")
                 ],
             )
             for layer in layers
         ]
-    with atomic_path(target) as temporary, h5py.File(temporary, "w") as packed:
+    with open_for_writing(target) as packed:
         write_groups(packed, groups, compress)
 
 
@@ -162,8 +156,8 @@ def load_weights(
         Names of the loaded, missing and unused layers.
 
     Raises:
-        WeightsFileError: The file cannot be read or shares no layer with the model, a layer's variables or shapes
-            differ, or a layer is missing and `by_name` is false.
+        WeightsFileError: The file cannot be read or shares no layer with the model, a layer's variables, shapes or
+            types differ, a value is NaN or infinite, or a layer is missing and `by_name` is false.
     """
     exclude = set(exclude)
     file_layers = read_file_layers(path)
@@ -203,7 +197,7 @@ def load_weights(
     return report
 
 
-def assign(layer: keras.Layer, arrays: dict[str, np.ndarray], source: str) -> None:
+def assign(layer: keras.Layer, arrays: Arrays, source: str) -> None:
     """Assigns weights to a layer, by variable name or, if names differ, by order.
 
     Args:
@@ -212,14 +206,55 @@ def assign(layer: keras.Layer, arrays: dict[str, np.ndarray], source: str) -> No
         source: Origin of the arrays for messages: a file, or a file and its layer.
 
     Raises:
-        WeightsFileError: Number or shapes of the weights differ; the layer is unchanged.
+        WeightsFileError: Number, shapes or types of the weights differ, or a value is NaN or infinite; the layer is
+            unchanged.
     """
-    try:
-        pairs = _pair(layer.name, _by_name(layer.weights), arrays)
-    except _Mismatch as mismatch:
-        raise WeightsFileError(f"{source}: {_describe([mismatch])}") from None
+    assign_all([(layer, arrays, source)])
+
+
+def assign_all(weights: Iterable[tuple[keras.Layer, Arrays, str]]) -> None:
+    """Assigns weights to several layers, or to none of them.
+
+    Args:
+        weights: Layer, arrays and source of each layer; see `assign`.
+
+    Raises:
+        WeightsFileError: The arrays of a layer do not fit it; every layer is unchanged.
+    """
+    pairs = []
+    for layer, arrays, source in weights:
+        try:
+            pairs += _pair(layer.name, _by_name(layer.weights), arrays)
+        except _Mismatch as mismatch:
+            raise WeightsFileError(f"{source}: {_describe([mismatch])}") from None
     for variable, array in pairs:
         variable.assign(array)
+
+
+def as_assigned(array: np.ndarray, dtype: str) -> np.ndarray:
+    """Converts a stored array to a variable's type, as long as the two are of one kind.
+
+    Args:
+        array: Array of a file.
+        dtype: Type of the variable, in the words of Keras.
+
+    Returns:
+        The array in the variable's type; float32 for bfloat16, which NumPy lacks.
+
+    Raises:
+        ValueError: The array holds another kind of values, or whole numbers beyond the variable's type.
+    """
+    target = np.dtype(np.float32 if dtype == "bfloat16" else dtype)
+    kinds = "iu" if target.kind in "iu" else target.kind
+    if array.dtype.kind not in kinds:
+        raise ValueError(f"has values of the type {array.dtype} in the file and {dtype} in the model")
+    if target.kind in "iu" and array.size:
+        limits = np.iinfo(target)
+        if int(array.min()) < limits.min or int(array.max()) > limits.max:
+            raise ValueError(f"has whole numbers beyond the type {dtype}")
+    # Numbers too large for the type become infinite, which the caller refuses or keeps.
+    with np.errstate(over="ignore"):
+        return array.astype(target)
 
 
 class _Mismatch(Exception):
@@ -309,10 +344,8 @@ def _match(model_layers: list[_ModelLayer], file_layers: list[FileLayer]) -> lis
     return matches
 
 
-def _pair(
-    layer: str, variables: dict[str, keras.Variable], arrays: dict[str, np.ndarray]
-) -> list[tuple[keras.Variable, np.ndarray]]:
-    """Pairs a layer's variables with arrays of their shapes, in a type that every backend can assign."""
+def _pair(layer: str, variables: dict[str, keras.Variable], arrays: Arrays) -> list[tuple[keras.Variable, np.ndarray]]:
+    """Pairs a layer's variables with arrays of their shapes and types, whose values are finite."""
     if variables.keys() == arrays.keys():
         found = [arrays[name] for name in variables]
     elif len(variables) == len(arrays):
@@ -327,7 +360,13 @@ def _pair(
             # As with another number of classes.
             only_outputs_differ = name in ("kernel", "bias") and array.shape[:-1] == expected[:-1]
             raise _Mismatch(layer, text, classes=only_outputs_differ)
-        pairs.append((variable, array.astype(np.float32) if array.dtype == np.float16 else array))
+        try:
+            converted = as_assigned(array, variable.dtype)
+        except ValueError as error:
+            raise _Mismatch(layer, f"{name} {error}") from error
+        if not np.isfinite(converted).all():
+            raise _Mismatch(layer, f"{name} has values that are NaN or infinite")
+        pairs.append((variable, converted))
     return pairs
 
 

@@ -9,15 +9,15 @@ whose datasets are named after its inner layers: `rpn_model` lists `rpn_conv_sha
 import itertools
 import os
 import re
-import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import h5py
 import keras
 import numpy as np
+
+from trainkit.hdf5_files import WeightsFileError, open_for_reading
 
 # Variable's name in older writers -> name in Keras today. `running_std` held the variance.
 _RENAMED = {
@@ -30,10 +30,6 @@ _RENAMED = {
 _VARIABLES = {"kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance", *_RENAMED}
 # Bytes at which Keras splits a list of names: HDF5 stores an attribute in the object header, which holds 64 KiB.
 _ATTRIBUTE_LIMIT = 64512
-
-
-class WeightsFileError(ValueError):
-    """Weights file that cannot be read or does not fit the model; the message names file and cause."""
 
 
 @dataclass(frozen=True)
@@ -51,32 +47,6 @@ class FileLayer:
     arrays: dict[str, np.ndarray]
 
 
-@contextmanager
-def open_for_reading(path: str | os.PathLike) -> Iterator[h5py.File]:
-    """Opens an HDF5 file; any defect becomes a `WeightsFileError` that names the file.
-
-    Args:
-        path: File to read.
-
-    Yields:
-        The open file.
-
-    Raises:
-        WeightsFileError: The file is missing, is no HDF5 file, or is truncated.
-    """
-    if not os.path.isfile(path):
-        raise WeightsFileError(f"{path}: there is no such weights file")
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except WeightsFileError:
-        raise
-    except (OSError, KeyError, RuntimeError) as error:
-        whole = " It is a whole model: its own class reads .keras files, and writes the weights alone as .h5."
-        hint = whole if zipfile.is_zipfile(path) else ""
-        raise WeightsFileError(f"{path}: not a readable HDF5 file ({error}).{hint}") from error
-
-
 def read_file_layers(path: str | os.PathLike) -> list[FileLayer]:
     """Reads every layer with weights from a file in the legacy layout.
 
@@ -87,7 +57,7 @@ def read_file_layers(path: str | os.PathLike) -> list[FileLayer]:
         The layers in file order, nested models split into their layers.
 
     Raises:
-        WeightsFileError: The file is missing, damaged, or has another layout.
+        WeightsFileError: The file is missing, damaged, has another layout, or has weights that are no real numbers.
     """
     with open_for_reading(path) as file:
         root = file
@@ -163,8 +133,28 @@ def _read_group(path: str | os.PathLike, root: h5py.Group, group: str) -> list[F
         if weight_name not in root[group]:
             raise WeightsFileError(f"{path}: damaged, {weight_name} of the layer {group} is not there")
         arrays = layers.setdefault(group if sole else parent, {})
-        arrays[unique_name(_variable_name(weight_name, parent), arrays)] = root[group][weight_name][()]
+        arrays[unique_name(_variable_name(weight_name, parent), arrays)] = read_numbers(root[group][weight_name])
     return [FileLayer(group, name, arrays) for name, arrays in layers.items()]
+
+
+def read_numbers(dataset: h5py.Dataset) -> np.ndarray:
+    """Reads a dataset of real numbers.
+
+    Args:
+        dataset: Dataset of an open file.
+
+    Returns:
+        The array, whose type is a float, a whole number or bool.
+
+    Raises:
+        ValueError: It is no dataset, is empty in HDF5's sense, or has values of another kind (text, complex numbers,
+            references, compound values).
+    """
+    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
+        raise ValueError(f"{dataset.name} is no array")
+    if dataset.dtype.kind not in "fiub":
+        raise ValueError(f"{dataset.name} holds {dataset.dtype} and not real numbers")
+    return dataset[()]
 
 
 def _parent(group: str, weight_name: str) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 
 from trainkit.hdf5 import load_weights, save_weights
+from trainkit.hdf5_files import WeightsFileError, open_for_reading
+from trainkit.reading import reading
 
 # Ends of names of files in Keras 3's own layouts.
 _KERAS_3 = (".weights.h5", ".weights.json")
@@ -44,10 +46,14 @@ class LegacyModel(keras.Model):
             options: Arguments of `keras.Model.load_weights`, for Keras 3's own layout.
 
         Raises:
-            WeightsFileError: The file cannot be read or belongs to another network; nothing is changed.
+            WeightsFileError: The file cannot be read or belongs to another network; in the legacy layout nothing is
+                changed then.
         """
         if str(filepath).endswith(_KERAS_3):
-            super().load_weights(filepath, **options)
+            # Keras opens the file itself, and trusts what it refers to.
+            is_hdf5 = str(filepath).endswith(".h5")
+            with open_for_reading(filepath) if is_hdf5 else reading(filepath, error=WeightsFileError):
+                super().load_weights(filepath, **options)
         else:
             load_weights(self, filepath, by_name=by_name)
 

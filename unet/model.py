@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +14,8 @@ from trainkit.checkpoint import synchronise
 from trainkit.compiled import compile_inference
 from trainkit.files import atomic_path
 from trainkit.fitting import fit, set_trainable
-from trainkit.hdf5_layout import WeightsFileError
 from trainkit.optimizers import make_optimizer
 from trainkit.schedules import WarmupCosine
-from trainkit.settings import SettingsError
 from trainkit.stages import Stage, lay_out_stages, run_stages
 from trainkit.trainee import Trainee
 from unet.architecture import LAYER_REGEX, build_unet, set_weight_decay
@@ -29,10 +25,8 @@ from unet.inference import predict_probabilities, predict_resized
 from unet.losses import make_loss
 from unet.metrics import ChannelIoU
 from unet.postprocess import PostprocessSettings, postprocess
+from unet.saved import append_settings, read_saved
 from unet.weights import encoder_weights_path, load_encoder_weights
-
-# Name of the settings in a .keras file, which is a ZIP archive.
-_SETTINGS_MEMBER = "unet_settings.json"
 
 
 class UNet(Trainee):
@@ -261,8 +255,7 @@ class UNet(Trainee):
         network = keras.Model(self.keras_model.inputs, self.keras_model.outputs, name=self.keras_model.name)
         with atomic_path(path) as temporary:
             network.save(temporary)
-            with zipfile.ZipFile(temporary, "a") as archive:
-                archive.writestr(_SETTINGS_MEMBER, json.dumps(self.config.to_dict(), indent=1))
+            append_settings(temporary, self.config)
 
     @classmethod
     def load(
@@ -271,23 +264,14 @@ class UNet(Trainee):
         """Loads the model that `save` wrote.
 
         Args:
-            path: `.keras` file. It is read in Keras's safe mode: no code of the file is run.
+            path: `.keras` file. Its settings tell the network, which is built anew and gets the file's weights; nothing
+                else of the file is used, so none of its code is run.
             model_dir: Folder of the training runs, one folder each.
             config_class: Class of the configuration that was saved.
 
         Raises:
-            WeightsFileError: The file is missing, damaged or was not written by `save`.
+            WeightsFileError: The file is missing or damaged, was not written by `save`, or holds another network than
+                its settings say.
         """
-        try:
-            with zipfile.ZipFile(path) as archive:
-                settings = json.loads(archive.read(_SETTINGS_MEMBER))
-            config = config_class().update({**settings, "ENCODER_WEIGHTS": None})
-            network = keras.saving.load_model(path, compile=False, safe_mode=True)
-        except SettingsError as error:
-            raise WeightsFileError(
-                f"{path}: no settings of a {config_class.__name__}, so name the class that it was saved with "
-                f"(config_class=...): {error}"
-            ) from error
-        except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
-            raise WeightsFileError(f"{path}: no .keras file of a U-Net ({error})") from error
+        config, network = read_saved(path, config_class)
         return cls(config, model_dir, network)

@@ -10,9 +10,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from trainkit.hdf5 import assign
-from trainkit.hdf5_layout import WeightsFileError, read_layers
+from trainkit.hdf5 import assign_all
+from trainkit.hdf5_files import WeightsFileError, open_for_reading
+from trainkit.hdf5_layout import read_layers
 from trainkit.imagenet import download_imagenet
+from trainkit.reading import reading
 from unet.architecture import DECODER_LAYERS, encoder_layer_names
 from unet.config import UNetConfig
 
@@ -58,10 +60,11 @@ def load_encoder_weights(model: keras.Model, path: str | os.PathLike) -> list[st
 
     Raises:
         WeightsFileError: The file cannot be read or is another encoder's: it lacks a layer, has one too many, or has
-            other shapes. The message names the layers; nothing is changed.
+            other shapes or types, or values that are NaN or infinite. The message names the layers; nothing is changed.
     """
     found = {name: arrays for name, arrays in read_layers(path).items() if arrays}
-    found = _with_shortcut_names(_read_in_order(path) if _KERAS_1_LAYER in found else found)
+    with reading(path, "no weights of an encoder", WeightsFileError):
+        found = _with_shortcut_names(_read_in_order(path) if _KERAS_1_LAYER in found else found)
     names = encoder_layer_names(model)
     expected = {name: [tuple(weight.shape) for weight in model.get_layer(name).weights] for name in names}
     others = [name for name in found if not re.fullmatch(f"{DECODER_LAYERS}|{_CLASSIFIERS}", name)]
@@ -73,8 +76,7 @@ def load_encoder_weights(model: keras.Model, path: str | os.PathLike) -> list[st
         if layers:
             listed = ", ".join(layers[:_LISTED]) + (f" and {len(layers) - _LISTED} more" * (len(layers) > _LISTED))
             raise WeightsFileError(f"{path}: weights of another encoder than {model.name} has: {problem} {listed}")
-    for name in names:
-        assign(model.get_layer(name), dict(found[name]), f"{path}, layer {name}")
+    assign_all((model.get_layer(name), found[name], f"{path}, layer {name}") for name in names)
     return names
 
 
@@ -93,10 +95,9 @@ def holds_an_encoder_alone(path: str | os.PathLike) -> bool:
 def _read_in_order(path: str | os.PathLike) -> dict[str, Arrays]:
     """Reads a file of Xception whose layers only their order identifies, as keras.applications reads it."""
     published = keras.applications.Xception(weights=None, include_top=False)
-    try:
+    # Keras opens the file itself, and trusts what it refers to.
+    with open_for_reading(path), reading(path, "no weights of Xception without its classifier", WeightsFileError):
         published.load_weights(path)
-    except ValueError as error:
-        raise WeightsFileError(f"{path}: no weights of Xception without its classifier ({error})") from error
     return {
         layer.name: {weight.name: keras.ops.convert_to_numpy(weight) for weight in layer.weights}
         for layer in published.layers

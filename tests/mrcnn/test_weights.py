@@ -1,8 +1,10 @@
 """Public weights: ImageNet's in the backbone, and what is downloaded from where."""
 
 import json
+import shutil
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -113,6 +115,21 @@ def test_weights_of_another_backbone_are_refused(published_file):
         weights.load_imagenet(deeper, published_file)
     for ours, theirs in zip(before, deeper.get_layer("conv1").get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_one_damaged_layer_leaves_all_layers_as_they_were(published_file, backbone, tmp_path):
+    before = [np.array(values) for values in backbone.get_weights()]
+    path = shutil.copyfile(published_file, tmp_path / "damaged.h5")
+    with h5py.File(path, "r+") as file:
+        bias = next(file["conv5_block3_3_conv"][name] for name in names(file) if "bias" in name)
+        bias[...] = np.nan
+    with pytest.raises(WeightsFileError, match=r"damaged\.h5, layer conv5_block3_3_conv: .*NaN or infinite"):
+        weights.load_imagenet(backbone, path)
+    assert all(map(np.array_equal, before, backbone.get_weights()))
+
+
+def names(file):
+    return [name.decode() for name in file["conv5_block3_3_conv"].attrs["weight_names"]]
 
 
 @pytest.fixture

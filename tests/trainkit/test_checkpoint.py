@@ -3,11 +3,13 @@
 import csv
 import dataclasses
 import importlib.util
+import json
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import keras
@@ -21,6 +23,7 @@ from trainkit.checkpoint import (
     save_checkpoint,
     strip_training_state,
 )
+from trainkit.fitting import resume
 from trainkit.hdf5 import WeightsFileError, load_weights, save_weights
 
 pytestmark = pytest.mark.backend
@@ -182,6 +185,41 @@ def test_another_shape_is_refused_and_nothing_changed(trained):
     with pytest.raises(CheckpointError, match=r"shape \(8, 8\)|shape \(8,\)"):
         restore_training_state(other, optimizer, state)
     assert int(optimizer.iterations) == 0
+
+
+@pytest.mark.parametrize("dtype", ["S4", "complex64", "int64"])
+def test_a_state_of_another_type_is_refused_and_nothing_changed(trained, dtype):
+    _, folder = trained
+    path = folder / "tiny_0004.h5"
+    with h5py.File(path, "r+") as file:
+        group = file["training_state/optimizer"]
+        name = list(group)[-1]
+        shape, label = group[name].shape, group[name].attrs["path"]
+        del group[name]
+        group.create_dataset(name, data=np.zeros(shape, dtype)).attrs["path"] = label
+    model = tiny.build()
+    model.optimizer.build(model.trainable_variables)
+    trainee = SimpleNamespace(checkpoint=path, epoch=4, keras_model=model)
+    stage = read_stage(path)
+    with pytest.raises(ValueError, match=r"tiny_0004\.h5: .*(real numbers|of the type int64 in the file and float32)"):
+        resume(trainee, stage)
+    assert int(model.optimizer.iterations) == 0
+
+
+def read_stage(path):
+    with h5py.File(path) as file:
+        return json.loads(file["training_state"].attrs["stage"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("epoch", -1), ("epoch", 2.5), ("seed", "one"), ("stage", "[1]"), ("stage", "{"), ("stage", 3)]
+)
+def test_a_state_out_of_its_range_is_named(trained, name, value):
+    _, folder = trained
+    with h5py.File(folder / "tiny_0004.h5", "r+") as file:
+        file["training_state"].attrs[name] = value
+    with pytest.raises(WeightsFileError, match=r"tiny_0004\.h5: "):
+        read_training_state(folder / "tiny_0004.h5")
 
 
 def test_a_version_from_the_future_is_named(trained):

@@ -89,13 +89,6 @@ def test_a_full_disk_names_the_file_that_was_meant(tmp_path, write):
     assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
 
 
-def test_errors_that_are_not_of_the_written_file_stay_what_they_are(tmp_path):
-    with pytest.raises(FileNotFoundError, match="absent"), atomic_path(tmp_path / "a"):
-        (tmp_path / "absent").read_text()
-    with pytest.raises(ValueError, match=r"^mine$"), atomic_path(tmp_path / "a"):
-        raise ValueError("mine")
-
-
 def test_a_folder_that_cannot_be_written_is_found_without_touching_it(tmp_path):
     (tmp_path / "file").write_text("")
     require_writable(tmp_path / "new" / "deep")
@@ -129,3 +122,30 @@ def test_a_lock_ends_with_the_process_that_holds_it(tmp_path):
         holder.wait()
     with exclusive(lock):
         pass
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("Can't decrement id ref count (unable to write, errno = 28, error message = 'No space')"),
+    ],
+    ids=["system", "hdf5"],
+)
+def test_an_error_of_writing_names_the_file_meant(tmp_path, problem):
+    target = tmp_path / "a.h5"
+    with pytest.raises(OSError) as error, atomic_path(target):
+        raise problem
+    assert (error.value.errno, error.value.filename) == (errno.ENOSPC, str(target))
+    assert error.value.__cause__ is problem
+    with pytest.raises(OSError, match=r"a\.h5") as error, atomic_path(target) as temporary:
+        raise PermissionError(errno.EACCES, "Permission denied", str(temporary))
+    assert isinstance(error.value, PermissionError) and temporary.name not in str(error.value)
+
+
+def test_an_error_about_another_file_stays_as_it_is(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"gone") as error, atomic_path(tmp_path / "a.h5"):
+        (tmp_path / "gone").read_bytes()
+    assert error.value.filename == str(tmp_path / "gone")
+    with pytest.raises(RuntimeError, match=r"^no writing$"), atomic_path(tmp_path / "a.h5"):
+        raise RuntimeError("no writing")

@@ -1,7 +1,11 @@
 """The model a user holds: prediction at any size, files, and what is refused."""
 
+import io
+import json
+import resource
 import zipfile
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ from unet.config import UNetConfig
 from unet.model import UNet
 from unet.postprocess import PostprocessSettings, postprocess
 from unet.resize import resize_image, resize_probabilities
+from unet.saved import append_settings
 
 PLAIN = {"BATCH_NORM": False, "ENCODER_FILTERS": (4, 6, 8)}
 
@@ -159,9 +164,84 @@ def test_files_that_are_no_saved_model_are_named(model, tmp_path):
     damaged = tmp_path / "damaged.keras"
     with zipfile.ZipFile(damaged, "w") as archive:
         archive.writestr("unet_settings.json", "{}")
-    for path in (tmp_path / "gone.keras", truncated, foreign, damaged):
+    for path in (truncated, foreign, damaged):
         with pytest.raises(WeightsFileError, match=rf"{path.stem}\.keras: no \.keras file of a U-Net"):
             UNet.load(path)
+    with pytest.raises(WeightsFileError, match=r"gone\.keras: cannot be read \(No such file"):
+        UNet.load(tmp_path / "gone.keras")
+
+
+def replace_member(path, name, change):
+    with zipfile.ZipFile(path) as archive:
+        members = {each: archive.read(each) for each in archive.namelist()}
+    members[name] = change(members[name])
+    with zipfile.ZipFile(path, "w") as archive:
+        for each, content in members.items():
+            archive.writestr(each, content)
+
+
+def test_a_network_of_another_kind_is_no_unet_whatever_settings_stand_beside_it(model, tiny_config, tmp_path):
+    path = tmp_path / "a.keras"
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)]).save(path)
+    append_settings(path, tiny_config(**PLAIN))
+    with pytest.raises(
+        WeightsFileError, match=r"a\.keras: no \.keras file of a U-Net .*is.* in the network of its sett"
+    ):
+        UNet.load(path)
+    # The same layers with other filters.
+    model.keras_model.save(path)
+    append_settings(path, tiny_config(**{**PLAIN, "ENCODER_FILTERS": (4, 7)}))
+    with pytest.raises(WeightsFileError, match=r"a\.keras: .*its weights are another network's than its settings say"):
+        UNet.load(path)
+
+
+def test_a_number_of_filters_that_no_memory_holds_is_refused_before_a_network_is_built(model, tmp_path):
+    path = tmp_path / "a.keras"
+    model.save(path)
+    huge = json.dumps({**model.config.to_dict(), "ENCODER_FILTERS": [4, 10**9]}).encode()
+    replace_member(path, "unet_settings.json", lambda _: huge)
+    with pytest.raises(
+        WeightsFileError, match=r"a\.keras: .*ask for 1000000000 filters, and its weights have \d+ at most"
+    ):
+        UNet.load(path)
+
+
+def test_code_in_a_saved_network_is_not_even_looked_at(model, tmp_path):
+    path = tmp_path / "a.keras"
+    model.save(path)
+
+    def plant(config):
+        return config.replace(b'"module": "keras', b'"module": "os.path')
+
+    replace_member(path, "config.json", plant)
+    picture = image(16, 16, 3)
+    np.testing.assert_array_equal(UNet.load(path).predict([picture])[0], model.predict([picture])[0])
+
+
+@pytest.mark.parametrize("kind", ["link", "storage", "nan"])
+def test_weights_inside_a_saved_model_are_checked_like_others(model, tmp_path, kind):
+    path = tmp_path / "a.keras"
+    model.save(path)
+    (tmp_path / "secret").write_bytes(b"s" * 1000)
+
+    def change(data):
+        buffer = io.BytesIO(data)
+        with h5py.File(buffer, "r+") as file:
+            name = "layers/conv2d/vars/1"
+            shape = file[name].shape
+            del file[name]
+            if kind == "link":
+                file[name] = h5py.ExternalLink(str(tmp_path / "secret"), "/")
+            elif kind == "storage":
+                file.create_dataset(name, shape, "f4", external=[(str(tmp_path / "secret"), 0, 4 * shape[0])])
+            else:
+                file[name] = np.full(shape, np.nan, np.float32)
+        return buffer.getvalue()
+
+    replace_member(path, "model.weights.h5", change)
+    cause = {"link": "link to another place", "storage": "are in another file", "nan": "NaN or infinite"}[kind]
+    with pytest.raises(WeightsFileError, match=rf"a\.keras: .*{cause}"):
+        UNet.load(path)
 
 
 def test_settings_of_another_class_are_named(tiny_config, tmp_path):
@@ -183,8 +263,22 @@ def test_an_interrupted_save_leaves_the_file_as_it_was(model, tmp_path, monkeypa
         raise OSError("disk full")
 
     monkeypatch.setattr(zipfile.ZipFile, "writestr", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(OSError, match=r"a\.keras: disk full"):
         model.save(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.keras"] and path.read_bytes() == b"before"
+
+
+def test_a_full_disk_names_the_saved_model_and_leaves_the_old_one(model, tmp_path):
+    path = tmp_path / "a.keras"
+    path.write_bytes(b"before")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**11, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"a\.keras") as error:
+            model.save(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert error.value.errno and ".a." not in str(error.value)
     assert [file.name for file in tmp_path.iterdir()] == ["a.keras"] and path.read_bytes() == b"before"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import hashlib
 import logging
@@ -9,11 +10,13 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
+from functools import cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from nucleus.images.decoding.png import SIGNATURE, check_chunks
 from trainkit.files import write_bytes
 
 FOLDER_NAME = ".label_cache"
@@ -81,11 +84,14 @@ class LabelCache:
     up to 65,535 labels, and above it the four bytes of an int32 as RGBA.
 
     Args:
-        folder: Folder of the files; created when needed.
+        folders: Folders of the files, created when needed. A file is written to the first of them that can be written,
+            or else kept in memory; a warning says so.
     """
 
-    def __init__(self, folder: str | os.PathLike):
-        self.folder = Path(folder)
+    def __init__(self, *folders: str | os.PathLike):
+        self.folders = tuple(map(Path, folders))
+        # Contents of the files that no folder took.
+        self._kept: dict[str, bytes] = {}
 
     def get(self, name: str, sources: Iterable[Path], make: Callable[[], np.ndarray]) -> np.ndarray:
         """Returns the label image of some source files, computing and storing it if necessary.
@@ -98,15 +104,48 @@ class LabelCache:
         Returns:
             int32 [H, W].
         """
-        path = self.folder / f"{name}-{content_key(sources)}.png"
-        labels = _read(path)
+        file = f"{name}-{content_key(sources)}.png"
+        labels = self._read(file)
         if labels is None:
             labels = make()
-            _write(path, labels)
-            for stale in self.folder.glob(f"{glob.escape(name)}-{'[0-9a-f]' * 16}.png"):
-                if stale != path:
-                    stale.unlink(missing_ok=True)
+            self._write(name, file, _encode(labels))
         return labels
+
+    def _read(self, file: str) -> np.ndarray | None:
+        if file in self._kept:
+            return _decode(self._kept[file])
+        stored = (_read(folder / file) for folder in self.folders)
+        return next((labels for labels in stored if labels is not None), None)
+
+    def _write(self, name: str, file: str, data: bytes) -> None:
+        failures: list[tuple[Path, str]] = []
+        for folder in self.folders:
+            try:
+                write_bytes(folder / file, data)
+            except OSError as error:
+                failures.append((folder, error.strerror or str(error)))
+                continue
+            for stale in folder.glob(f"{glob.escape(name)}-{'[0-9a-f]' * 16}.png"):
+                if stale.name != file:
+                    with contextlib.suppress(OSError):
+                        stale.unlink()
+            place = str(folder)
+            break
+        else:
+            self._kept[file] = data
+            place = "memory until the program ends"
+        for folder, cause in failures:
+            _warn_of(folder, cause, place)
+
+    def __getstate__(self) -> dict:
+        # Data sets are pickled for worker processes, which keep what they make themselves.
+        return {"folders": self.folders, "_kept": {}}
+
+
+@cache
+def _warn_of(folder: Path, cause: str, place: str) -> None:
+    """Warns, once, of a folder that cannot be written."""
+    _log.warning("%s: label images cannot be stored here (%s); they are kept in %s", folder, cause, place)
 
 
 def content_key(sources: Iterable[Path]) -> str:
@@ -118,43 +157,55 @@ def content_key(sources: Iterable[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def label_cache_folder(root: Path) -> Path:
-    """Returns the folder for the cached label images of a data set.
+def label_cache_folders(root: Path) -> tuple[Path, ...]:
+    """Returns the folders for the cached label images of a data set, the preferred one first.
 
     Args:
         root: The data set's folder.
 
     Returns:
-        `<root>/.label_cache` if it is writable, else a folder for this data set alone in the user's cache
-        (`$XDG_CACHE_HOME`, by default `~/.cache`).
+        `<root>/.label_cache`, and a folder for this data set alone in the user's cache (`$XDG_CACHE_HOME`, by default
+        `~/.cache`) for a data set that cannot be written to.
     """
-    folder = root / FOLDER_NAME
-    if os.access(folder if folder.is_dir() else root, os.W_OK):
-        return folder
-    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     own = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]
-    _log.info("%s cannot be written; its label images are kept in the user's cache", root)
-    return user_cache / "keras-nucleus" / "labels" / own
+    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    return root / FOLDER_NAME, user_cache / "keras-nucleus" / "labels" / own
 
 
 def _read(path: Path) -> np.ndarray | None:
-    """Returns the stored label image; None if it is missing or damaged."""
+    """Returns the stored label image; None if it is missing, cannot be read or is damaged."""
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
+    except OSError:
         return None
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    try:
+        return _decode(data)
+    except ValueError as error:
+        _log.warning("%s is damaged and will be replaced (%s)", path, error)
+        return None
+
+
+def _decode(data: bytes) -> np.ndarray:
+    """Returns the label image of a stored file; raises ValueError if it is no file of `_encode`."""
+    if not data.startswith(SIGNATURE):
+        raise ValueError("no PNG")
+    check_chunks(data)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise ValueError(error.err or str(error)) from error
     if pixels is None:
-        _log.warning("%s is damaged and will be replaced", path)
-        return None
-    if pixels.ndim == 3:
+        raise ValueError("cannot be decoded")
+    if pixels.dtype == np.uint16 and pixels.ndim == 2:
+        return pixels.astype(np.int32)
+    if pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 4:
         return pixels.view(np.int32)[..., 0]
-    return pixels.astype(np.int32)
+    raise ValueError(f"{pixels.dtype} of shape {pixels.shape}")
 
 
-def _write(path: Path, labels: np.ndarray) -> None:
+def _encode(labels: np.ndarray) -> bytes:
     if labels.max(initial=0) <= np.iinfo(np.uint16).max:
         pixels = labels.astype(np.uint16)
     else:
         pixels = np.ascontiguousarray(labels, np.int32)[..., None].view(np.uint8)
-    write_bytes(path, cv2.imencode(".png", pixels)[1].tobytes())
+    return cv2.imencode(".png", pixels)[1].tobytes()

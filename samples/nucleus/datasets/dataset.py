@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import copy
+import logging
 import os
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from tqdm import tqdm
 from mrcnn.dataset import Dataset
 from mrcnn.resizing import resize_image, resize_mask
 from nucleus.augmentation.mixing import Mixing
-from nucleus.datasets.cache import ArrayCache, LabelCache, label_cache_folder
+from nucleus.datasets.cache import ArrayCache, LabelCache, label_cache_folders
 from nucleus.datasets.layouts import read_samples
 from nucleus.datasets.layouts.base import EVERY_MODALITY, UNKNOWN_MODALITY, DatasetError, Sample, raise_error
 from nucleus.datasets.layouts.dsb2018 import TRAIN_FOLDER, VAL_IMAGE_IDS
@@ -49,6 +50,9 @@ def shipped_data() -> Path:
     return Path(__file__).resolve().parents[1] / "data"
 
 
+_log = logging.getLogger(__name__)
+
+
 class NucleusDataset(Dataset):
     """Nucleus images with their label images.
 
@@ -60,7 +64,7 @@ class NucleusDataset(Dataset):
     Args:
         preprocessing: Function from image to image, both uint8 [H, W, 3] RGB of one shape, that is applied to every
             image, such as `nucleus.images.preprocess.Clahe`; None for none. It must be deterministic.
-        cache_dir: Folder of the cached label images; by default that of `nucleus.datasets.cache.label_cache_folder`.
+        cache_dir: Folder of the cached label images; by default those of `nucleus.datasets.cache.label_cache_folders`.
         memory_limit: Largest number of bytes of decoded images and label images in memory; 0 keeps none.
         fit: Side in pixels of a square that images and label images are scaled to, with their aspect ratio, and padded
             to with zeros (a nucleus left without a pixel is dropped). None leaves them as they are.
@@ -135,12 +139,12 @@ class NucleusDataset(Dataset):
         report = raise_error if failures is None else lambda error: failures.append(str(error))
         folder = root if root.is_dir() else root.parent
         samples = _with_modalities(read_samples(root, subset, layout, report), folder, classes, require_classes)
-        cache_folder = self.cache_dir or label_cache_folder(folder)
+        caches = label_cache_folders(folder) if self.cache_dir is None else (self.cache_dir,)
         for sample in samples:
             if require_masks and sample.truth is None:
                 report(DatasetError(f"{sample.image}: it has no mask file and no label image, which are needed here"))
             else:
-                self._add_sample(sample, LabelCache(cache_folder / sample.collection))
+                self._add_sample(sample, LabelCache(*(cache / sample.collection for cache in caches)))
 
     def _add_sample(self, sample: Sample, cache: LabelCache) -> None:
         self.add_image(
@@ -378,6 +382,11 @@ def _with_modalities(
         known = read_modalities(classes)
         if require_classes and samples and not any(sample.id in known for sample in samples):
             raise DatasetError(f"{classes}: names none of the images, such as {samples[0].id}")
+        unnamed = [sample.id for sample in samples if sample.id not in known]
+        if unnamed and len(unnamed) < len(samples):
+            _log.warning(
+                "%s: does not name %d of %d images, such as %s", classes, len(unnamed), len(samples), unnamed[0]
+            )
     samples = [replace(sample, modality=known.get(sample.id, sample.modality)) for sample in samples]
     mistaken = next((sample.id for sample in samples if sample.modality == EVERY_MODALITY), None)
     if mistaken is not None:

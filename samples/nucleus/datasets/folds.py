@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 
 from nucleus.datasets.layouts.base import UNKNOWN_MODALITY, DatasetError
 from trainkit.files import write_text
+from trainkit.reading import read_json, reading
 
 FOLDS_FILE = "folds.json"
 
@@ -167,18 +168,19 @@ def read_folds(path: str | os.PathLike) -> Folds:
     Raises:
         DatasetError: The file cannot be read, holds no folds, or has an id twice.
     """
-    path = Path(path)
-    try:
-        content = json.loads(path.read_bytes())
-        held_out, ids = content["held_out"], tuple(tuple(map(str, fold)) for fold in content["folds"])
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, TypeError, KeyError) as error:
-        raise DatasetError(f"{path}: is no file of folds ({type(error).__name__}: {error})") from error
-    if held_out is not None and held_out not in range(1, len(ids) + 1):
-        raise DatasetError(f"{path}: there is no fold {held_out!r} to hold out")
-    names = [name for fold in ids for name in fold]
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise DatasetError(f"{path}: the id {twice!r} occurs twice")
-    return Folds(ids, held_out)
+    what = "is no file of folds"
+    content = read_json(path, what, DatasetError)
+    with reading(path, what, DatasetError):
+        held_out, folds = content["held_out"], content["folds"]
+        if not isinstance(folds, list) or not folds or not all(isinstance(fold, list) for fold in folds):
+            raise ValueError('"folds" must be a list of lists of ids, one at least')
+        names = [name for fold in folds for name in fold]
+        wrong = next((name for name in names if not isinstance(name, str) or not name), None)
+        if wrong is not None:
+            raise ValueError(f"an id must be text, and not empty. Received: {wrong!r}")
+        if held_out is not None and (type(held_out) is not int or not 1 <= held_out <= len(folds)):
+            raise ValueError(f"there is no fold {held_out!r} to hold out")
+        twice = next((name for name, uses in Counter(names).items() if uses > 1), None)
+        if twice is not None:
+            raise ValueError(f"the id {twice!r} occurs twice")
+        return Folds(tuple(map(tuple, folds)), held_out)

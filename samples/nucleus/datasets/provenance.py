@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from trainkit.files import write_text
+from trainkit.reading import read_json, reading
 
 # The note in a folder of results; see `nucleus.prediction.manifest`.
 MANIFEST_FILE = "manifest.json"
@@ -95,12 +96,10 @@ def read_note(path: Path, kind: Callable[..., _Note] = dict) -> _Note | None:
     """
     if not path.is_file():
         return None
-    try:
-        return kind(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise ProvenanceError(
-            f"{path}: no note of what its folder was made from ({error}). Remove the folder to make it again."
-        ) from error
+    what = "no note of what its folder was made from; remove the folder to make it again"
+    content = read_json(path, what, ProvenanceError)
+    with reading(path, what, ProvenanceError):
+        return kind(**content)
 
 
 def check_note(path: Path, what: str, given: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from nucleus.ensemble.selection import LEAST_VISIBLE, NMS_THRESHOLD, Selection, 
 from nucleus.ensemble.trees import Tree, predict_mean
 from nucleus.models.base import Prediction
 from trainkit.files import write_text
+from trainkit.reading import read_json, reading
 
 _FORMAT = "nucleus ensemble"
 # To be incremented when the file format or the meaning of a feature changes.
@@ -189,8 +190,8 @@ def read_ensemble(path: str | os.PathLike) -> Ensemble:
         path: The JSON file.
 
     Raises:
-        ValueError: The file holds no ensemble, is damaged, or needs features that this version does not compute.
-        OSError: The file cannot be read.
+        ValueError: The file cannot be read, holds no ensemble, is damaged, or needs features that this version does not
+            compute.
 
     Examples:
         An ensemble that gives every nucleus of its two members a predicted IoU of 0.8, written and read again:
@@ -208,17 +209,14 @@ def read_ensemble(path: str | os.PathLike) -> Ensemble:
         >>> combined.picked, combined.scores.round(2), int(combined.labels.max())
         (('unet',), array([0.8], dtype=float32), 1)
     """
-    try:
-        return _parse(json.loads(Path(path).read_bytes()))
-    except RecursionError as error:
-        raise ValueError(f"{path}: not an ensemble's file (nested too deeply)") from error
-    except (ValueError, TypeError, KeyError) as error:
-        detail = f"it lacks {error}" if isinstance(error, KeyError) else error
-        raise ValueError(f"{path}: not an ensemble's file ({detail})") from error
+    what = "not an ensemble's file"
+    content = read_json(path, what)
+    with reading(path, what):
+        return _parse(content)
 
 
-def _parse(content: Any) -> Ensemble:
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+def _parse(content: Mapping[str, Any]) -> Ensemble:
+    if content.get("format") != _FORMAT:
         raise ValueError(f'its "format" is not "{_FORMAT}"')
     if content["version"] != _VERSION:
         raise ValueError(f"version {content['version']!r}; this program reads {_VERSION}")

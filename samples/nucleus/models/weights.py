@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from importlib import resources
 from pathlib import Path
@@ -11,8 +10,9 @@ from nucleus.ensemble.combined import EnsembleModel
 from nucleus.ensemble.model import is_ensemble
 from nucleus.models.network import PUBLISHED_WEIGHTS, RANDOM
 from nucleus.models.recipe import RECIPE_FILE, Recipe, beside
-from nucleus.models.registry import DEFAULT_MODEL, MODELS, NETWORKS, last_checkpoint
+from nucleus.models.registry import DEFAULT_MODEL, MODELS, NETWORKS, detection_config, last_checkpoint
 from nucleus.models.settings import ApplicationSettings
+from trainkit.reading import read_json, reading
 
 LAST = "last"
 SHIPPED = "shipped"
@@ -48,17 +48,24 @@ def read_recipe(path: str | os.PathLike) -> Recipe:
         path: JSON file of a recipe or of a fitted ensemble.
 
     Raises:
-        ValueError: The file holds no recipe of a known model; the message names it.
+        ValueError: The file holds no recipe of a known model and preset, or a setting that cannot be used; the message
+            names it.
     """
     if is_ensemble(path):
         return EnsembleModel.read_recipe(path)
-    try:
-        recipe = Recipe(**json.loads(Path(path).read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: no recipe of a training run ({error}).") from error
-    if recipe.model not in MODELS:
-        raise ValueError(f"{path}: no recipe of a training run (unknown model {recipe.model!r}).")
-    return recipe
+    what = "no recipe of a training run"
+    content = read_json(path, what)
+    with reading(path, what):
+        recipe = Recipe(**content)
+        if not isinstance(recipe.model, str) or recipe.model not in MODELS:
+            raise ValueError(f"unknown model {recipe.model!r}")
+        if not isinstance(recipe.settings, dict):
+            raise ValueError(f"its settings must be an object. Received: {recipe.settings!r}")
+        if not isinstance(recipe.preset, str):
+            raise ValueError(f"its preset must be a name. Received: {recipe.preset!r}")
+        # An unknown preset or setting, or a value out of its range, is the file's fault, and found before it is used.
+        detection_config(recipe)
+        return recipe
 
 
 def choose_recipe(found: Recipe | None, model: str | None = None, preset: str | None = None) -> Recipe:

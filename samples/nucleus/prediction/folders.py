@@ -22,6 +22,8 @@ from nucleus.prediction.writers.labels import LABELS_FOLDER
 from nucleus.prediction.writers.nuclei import NUCLEI_FILE
 
 _log = logging.getLogger(__name__)
+# Highest label of an int32 label image.
+_HIGHEST_LABEL = 2**31 - 1
 
 
 class PredictionFolder:
@@ -183,6 +185,8 @@ def read_scores(path: Path) -> dict[str, dict[int, float]]:
             label, score = int(row["label"]), float(row["score"])
         except ValueError as error:
             raise DatasetError(f"{path}, line {line}: expected a whole number and a score ({error})") from error
+        if not 1 <= label <= _HIGHEST_LABEL:
+            raise DatasetError(f"{path}, line {line}: a label is a whole number from 1 on; found {row['label']}")
         if not 0 <= score <= 1 or math.isnan(score):
             raise DatasetError(f"{path}, line {line}: a score lies in 0..1; found {row['score']}")
         if label in scores[row["ImageId"]]:

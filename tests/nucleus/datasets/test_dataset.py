@@ -3,6 +3,7 @@
 import logging
 import os
 import pickle
+import shutil
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -182,13 +183,51 @@ def test_many_labels_survive_the_cache(tmp_path):
     assert read.dtype == np.int32
 
 
-def test_a_dataset_that_cannot_be_written_is_cached_for_the_user(tmp_path, monkeypatch):
+def test_a_dataset_that_cannot_be_written_is_cached_for_the_user_or_in_memory(
+    add_sample, rectangle, tmp_path, monkeypatch, caplog
+):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
-    monkeypatch.setattr(cache.os, "access", lambda path, mode: False)
-    folders = {cache.label_cache_folder(tmp_path / name) for name in ("a", "b")}
-    assert len(folders) == 2 and all((tmp_path / "user") in folder.parents for folder in folders)
-    monkeypatch.setattr(cache.os, "access", lambda path, mode: True)
-    assert cache.label_cache_folder(tmp_path / "a") == tmp_path / "a" / ".label_cache"
+    add_sample("a", [rectangle(0, 0, 3, 3)])
+    # A file where the folder should be refuses every user, the administrator too.
+    (tmp_path / ".label_cache").touch()
+    assert _load(tmp_path).load_labels(0)[0].sum() == 9
+    assert len(list((tmp_path / "user").rglob("a-*.png"))) == 1
+    assert ".label_cache" in caplog.text and "cannot be stored here" in caplog.text
+    shutil.rmtree(tmp_path / "user")
+    (tmp_path / "user").touch()
+    dataset = _load(tmp_path)
+    dataset.cache_labels(progress=False)
+    assert dataset.load_labels(0)[0].sum() == 9
+    assert "memory" in caplog.records[-1].message and f"{tmp_path / 'user'}" in caplog.records[-1].message
+    monkeypatch.setattr(type(dataset.image_info[0]["truth"]), "read", lambda *_: pytest.fail("made twice"))
+    dataset._memory = cache.ArrayCache(0)
+    assert dataset.load_labels(0)[0].sum() == 9, "kept in memory"
+
+
+def test_two_datasets_have_caches_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+    (first, users), (other, others) = (cache.label_cache_folders(tmp_path / name) for name in ("a", "b"))
+    assert first == tmp_path / "a" / ".label_cache" and other == tmp_path / "b" / ".label_cache"
+    assert users != others and users.parent == others.parent and (tmp_path / "user") in users.parents
+
+
+@pytest.mark.parametrize("damage", ["bit", "grey", "text"])
+def test_a_cached_label_image_that_is_damaged_is_made_anew(tmp_path, damage):
+    source = tmp_path / "source"
+    source.touch()
+    stored, labels = cache.LabelCache(tmp_path / "cache"), np.arange(64, dtype=np.int32).reshape(8, 8)
+    stored.get("a", [source], lambda: labels)
+    (path,) = (tmp_path / "cache").iterdir()
+    if damage == "bit":
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 4
+        path.write_bytes(data)
+    elif damage == "grey":
+        cv2.imwrite(str(path), labels.astype(np.uint8))
+    else:
+        path.write_text("no picture")
+    np.testing.assert_array_equal(stored.get("a", [source], lambda: labels), labels)
+    np.testing.assert_array_equal(stored.get("a", [source], lambda: pytest.fail("made twice")), labels)
 
 
 def test_the_label_cache_can_be_filled_ahead(add_sample, rectangle, tmp_path, capsys):
@@ -291,6 +330,36 @@ def test_modalities_by_colours(tmp_path):
     path.write_text("ImageId,colour\na,white\n")
     with pytest.raises(DatasetError, match=r"classes\.csv: expected the columns"):
         read_modalities(path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "cause"),
+    [
+        ("ImageId,modality\na,light\na,stain\n", r"line 3: a has 'stain' here and 'light' in an earlier line"),
+        ("ImageId,modality\n,light\n", "line 2: ImageId is empty"),
+        ("ImageId,modality,modality\na,light,stain\n", "the column modality occurs twice"),
+        ("ImageId,modality\na,\xff\n", "is no CSV file in UTF-8"),
+        ("ImageId,modality\na,light,more\n", "line 2: expected 2 fields; found 3"),
+    ],
+)
+def test_classes_that_contradict_themselves_are_refused(tmp_path, rows, cause):
+    path = tmp_path / "classes.csv"
+    path.write_text(rows, encoding="latin-1")
+    with pytest.raises(DatasetError, match=rf"classes\.csv.*{cause}"):
+        read_modalities(path)
+    path.write_text("ImageId,modality\na,light\na,light\n")
+    assert read_modalities(path) == {"a": "light"}, "a row that is there twice says nothing else"
+
+
+def test_images_that_a_file_of_classes_leaves_out_are_counted(add_sample, rectangle, tmp_path, caplog):
+    for name in "abc":
+        add_sample(name, [rectangle(1, 1, 4, 4)])
+    path = tmp_path / "mine.csv"
+    path.write_text("ImageId,modality\na,light\nelsewhere,light\n")
+    dataset = NucleusDataset()
+    dataset.load_nucleus(tmp_path, "stage1_train", classes=path)
+    assert [info["modality"] for info in dataset.image_info] == ["light", "unknown", "unknown"]
+    assert "mine.csv: does not name 2 of 3 images, such as b" in caplog.text
 
 
 def test_a_modality_that_tables_would_take_for_all_images_is_refused(add_sample, rectangle, tmp_path):

@@ -63,6 +63,13 @@ def test_too_few_images_or_folds_are_named(count):
         ('{"folds": [1, 2], "held_out": null}', "no file of folds"),
         ('{"folds": [["a"], ["b"]], "held_out": 3}', "no fold 3 to hold out"),
         ('{"folds": [["a"], ["b", "a"]], "held_out": null}', "the id 'a' occurs twice"),
+        ('{"folds": ["ab", "cd"], "held_out": null}', "no file of folds"),
+        ('{"folds": [["a"], [2]], "held_out": null}', "an id must be text, and not empty. Received: 2"),
+        ('{"folds": [["a"], [""]], "held_out": null}', "an id must be text"),
+        ('{"folds": [["a"], ["b"]], "held_out": true}', "no fold True to hold out"),
+        ('{"folds": [["a"], ["b"]], "held_out": 1.0}', "no fold 1.0 to hold out"),
+        ('{"folds": [["a"]], "held_out": 1, "folds": [["b"]]}', "the name 'folds' occurs twice"),
+        ("[" * 100_000, "nested too deeply"),
     ],
 )
 def test_a_file_that_holds_no_folds_is_named(tmp_path, text, cause):

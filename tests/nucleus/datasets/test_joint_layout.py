@@ -97,6 +97,7 @@ def test_training_draws_each_set_and_modality_by_a_power_of_its_size(tmp_path):
         ({"sets": {"val": {"path": "cells"}}}, "no set can be called 'val'"),
         ({"sets": {"cells": {"subset": "all"}}}, "path is needed"),
         ({"sets": {"cells": {"path": 3}}}, "as text in 'cells'"),
+        ({"sets": {"cells": {"path": "cells", "prefix": "../"}}}, "the prefix of 'cells' may have no slash"),
         ({"extra": 1}, "at most"),
         ({"validation": "absent.csv"}, r"absent\.csv: there is no such file"),
         ({"sets": {"cells": {"path": "cells"}}}, r"held\.csv, line 3: there is no set 'tissue'"),

@@ -181,7 +181,7 @@ def test_what_contradicts_itself_or_has_no_effect_is_refused(tiny_weights, tmp_p
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (json.dumps({"preset": "tiny", "settings": {}, "model": "unet"}), r"a\.json: the recipe of a unet; name its"),
+        (json.dumps({"preset": "small", "settings": {}, "model": "unet"}), r"a\.json: the recipe of a unet; name its"),
         ("{", r"a\.json: no recipe"),
         ('{"preset": "otsu", "settings": {"COLOUR": 1}, "model": "classical"}', "COLOUR"),
     ],

@@ -86,10 +86,25 @@ def test_a_recipe_is_found_beside_the_weights(tmp_path):
     assert find_recipe(run / "nucleus_b.h5") is None
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"colour": 1}', '{"model": "segnet"}'])
-def test_a_damaged_recipe_is_named(tmp_path, text):
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("{", "property name"),
+        ("[]", "expected an object"),
+        ('{"colour": 1}', "colour"),
+        ('{"model": "segnet"}', "unknown model 'segnet'"),
+        ('{"model": ["unet"]}', "unknown model"),
+        ('{"preset": 3}', "its preset must be a name"),
+        ('{"preset": "fast"}', "Unknown preset 'fast'"),
+        ('{"settings": ["CLAHE"]}', "its settings must be an object"),
+        ('{"settings": {"CLAHE": "perhaps"}}', "CLAHE needs a value like"),
+        ('{"settings": {"DETECTION_MIN_CONFIDENCE": NaN}}', "DETECTION_MIN_CONFIDENCE must be"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_a_damaged_recipe_is_named(tmp_path, text, cause):
     (tmp_path / "recipe.json").write_text(text)
-    with pytest.raises(ValueError, match=r"recipe\.json"):
+    with pytest.raises(ValueError, match=rf"recipe\.json: no recipe of a training run \(.*{cause}"):
         find_recipe(tmp_path / "a.h5")
 
 

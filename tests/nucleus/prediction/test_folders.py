@@ -127,6 +127,8 @@ def test_each_image_is_in_one_of_the_folders_of_a_model(folder, tmp_path):
         ("0.25", "", r"nuclei\.csv, line 2: expected a whole number and a score"),
         ("a,7,", "a,x,", r"nuclei\.csv, line 2: expected a whole number"),
         ("score", "confidence", r"nuclei\.csv: expected the columns"),
+        ("a,7,", "a,-7,", r"nuclei\.csv, line 2: a label is a whole number from 1 on; found -7"),
+        ("a,7,", f"a,{2**31},", r"nuclei\.csv, line 2: a label is a whole number from 1 on"),
     ],
 )
 def test_malformed_tables_are_named(folder, old, new, message):

@@ -14,7 +14,6 @@ list has no nuclei.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import defaultdict
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ from typing import Any
 from nucleus.datasets.layouts.base import UNKNOWN_MODALITY, DatasetError, Layout, Part, Report, Sample
 from nucleus.datasets.layouts.coco_segmentation import segmentation_pixels
 from nucleus.datasets.layouts.painting import ListedInstances
+from trainkit.reading import read_json, reading
 
 ANNOTATION_FOLDER = "annotations"
 IMAGE_FOLDER = "images"
@@ -63,7 +63,7 @@ def _part_name(path: Path) -> str:
 
 
 def _read(root: Path, path: Path, part: str, report: Report) -> list[Sample]:
-    content = _load(path)
+    content = read_json(path, "is no JSON file of COCO", DatasetError)
     images = _by_id(path, content, "images")
     annotations = _by_id(path, content, "annotations") if "annotations" in content else None
     if annotations:
@@ -71,8 +71,10 @@ def _read(root: Path, path: Path, part: str, report: Report) -> list[Sample]:
     of_image: dict[Any, list[dict]] = defaultdict(list)
     for number, annotation in (annotations or {}).items():
         image_id = annotation.get("image_id")
-        if not isinstance(image_id, int | str) or image_id not in images:
+        if not _is_id(image_id) or image_id not in images:
             raise DatasetError(f"{path}, annotation {number}: there is no image {image_id!r}")
+        if annotation.get("iscrowd") not in (None, 0, 1):
+            raise DatasetError(f"{path}, annotation {number}: iscrowd is 0 or 1; found {annotation['iscrowd']!r}")
         if not annotation.get("iscrowd"):
             of_image[image_id].append(annotation)
     roots = [root, root.parent] if path.parent == root and root.name == ANNOTATION_FOLDER else [root]
@@ -82,26 +84,16 @@ def _read(root: Path, path: Path, part: str, report: Report) -> list[Sample]:
     samples = []
     for number, image in images.items():
         try:
-            file, name = _image_file(path, image, folders)
-            truth = None if annotations is None else _instances(path, image, of_image[number])
+            with reading(f"{path}, image {number}", error=DatasetError):
+                file, name = _image_file(path, image, folders)
+                truth = None if annotations is None else _instances(path, image, of_image[number])
+                modality = _modality(path, image)
         except DatasetError as error:
             report(error)
             continue
         image_id = "_".join(name.with_suffix("").parts)
-        samples.append(Sample(image_id, file, truth, path.stem, str(image.get("modality") or UNKNOWN_MODALITY)))
+        samples.append(Sample(image_id, file, truth, path.stem, modality))
     return samples
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{path}: is no JSON file ({error})") from error
-    if not isinstance(content, dict):
-        raise DatasetError(f"{path}: expected an object with images and annotations; found a {type(content).__name__}")
-    return content
 
 
 def _by_id(path: Path, content: Mapping[str, Any], key: str) -> dict[Any, dict]:
@@ -111,12 +103,16 @@ def _by_id(path: Path, content: Mapping[str, Any], key: str) -> dict[Any, dict]:
     found: dict[Any, dict] = {}
     for position, entry in enumerate(entries):
         number = entry.get("id") if isinstance(entry, dict) else None
-        if not isinstance(number, int | str):
+        if not _is_id(number):
             raise DatasetError(f"{path}: entry {position} of {key!r} has no id")
         if number in found:
             raise DatasetError(f"{path}: the id {number!r} occurs twice in {key!r}")
         found[number] = entry
     return found
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int | str) and not isinstance(value, bool)
 
 
 def _drawn(path: Path, annotations: Mapping[Any, dict]) -> Mapping[Any, dict]:
@@ -162,9 +158,16 @@ def _image_file(path: Path, image: Mapping[str, Any], folders: list[Path]) -> tu
     raise DatasetError(f"{path}, image {image['id']}: there is no {given} in {looked}")
 
 
+def _modality(path: Path, image: Mapping[str, Any]) -> str:
+    modality = image.get("modality") or UNKNOWN_MODALITY
+    if not isinstance(modality, str):
+        raise DatasetError(f"{path}, image {image['id']}: modality must be text; found {modality!r}")
+    return modality
+
+
 def _instances(path: Path, image: Mapping[str, Any], annotations: list[dict]) -> ListedInstances:
     size = (image.get("height"), image.get("width"))
-    if size != (None, None) and not all(isinstance(side, int) and side > 0 for side in size):
+    if size != (None, None) and not all(type(side) is int and side > 0 for side in size):
         raise DatasetError(f"{path}, image {image['id']}: height and width must be whole numbers; found {size}")
     codes = tuple((f"annotation {annotation['id']}", annotation.get("segmentation")) for annotation in annotations)
     return ListedInstances(path, codes, None if size == (None, None) else size, segmentation_pixels)

@@ -13,6 +13,8 @@ _CHARACTER_BASE = 48
 _PAYLOAD_BITS = 5
 _CONTINUES = 0x20
 _NEGATIVE = 0x10
+# Bits of the largest number that pycocotools writes.
+_MOST_BITS = 64
 
 
 def segmentation_pixels(segmentation: Any, shape: tuple[int, int]) -> np.ndarray:
@@ -35,9 +37,10 @@ def segmentation_pixels(segmentation: Any, shape: tuple[int, int]) -> np.ndarray
             raise ValueError(f"a run-length code of size {size} for an image of {shape[0]} x {shape[1]} pixels")
         if isinstance(counts, str):
             counts = decompress_counts(counts)
-        if not isinstance(counts, list) or not all(type(count) is int and count >= 0 for count in counts):
-            raise ValueError("the counts of a run-length code must be whole numbers")
-        if sum(counts) != shape[0] * shape[1]:
+        pixels = shape[0] * shape[1]
+        if not isinstance(counts, list) or not all(type(count) is int and 0 <= count <= pixels for count in counts):
+            raise ValueError(f"the counts of a run-length code must be whole numbers from 0 to {pixels}")
+        if sum(counts) != pixels:
             raise ValueError(
                 f"the counts of a run-length code add up to {sum(counts)}; the image has {shape[0]} x {shape[1]} pixels"
             )
@@ -89,6 +92,8 @@ def decompress_counts(text: str) -> list[int]:
         bits = ord(character) - _CHARACTER_BASE
         if not 0 <= bits < 2 * _CONTINUES:
             raise ValueError(f"{character!r} is not possible in a compressed run-length code")
+        if shift > _MOST_BITS:
+            raise ValueError("a number of a compressed run-length code is too long")
         value |= (bits & (_CONTINUES - 1)) << shift
         shift += _PAYLOAD_BITS
         if bits & _CONTINUES:
@@ -107,7 +112,7 @@ def _checked_polygons(segmentation: Any, shape: tuple[int, int]) -> list[list[fl
         raise ValueError(f"expected polygons or a run-length code; found {str(segmentation)[:60]}")
     for polygon in segmentation:
         numbers = polygon if isinstance(polygon, list) else []
-        if len(numbers) < 6 or len(numbers) % 2 or not all(isinstance(number, int | float) for number in numbers):
+        if len(numbers) < 6 or len(numbers) % 2 or not all(map(_is_number, numbers)):
             raise ValueError(f"a polygon needs three points or more, each x and y; found {str(polygon)[:60]}")
         points = np.array(numbers, np.float64).reshape(-1, 2)
         sides = np.array(shape[::-1])
@@ -116,6 +121,10 @@ def _checked_polygons(segmentation: Any, shape: tuple[int, int]) -> list[list[fl
         if not np.all((points >= -sides) & (points <= 2 * sides)):
             raise ValueError(f"a polygon lies outside an image of {shape[0]} x {shape[1]} pixels")
     return segmentation
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _fill(polygons: list[list[float]], shape: tuple[int, int]) -> list[int]:

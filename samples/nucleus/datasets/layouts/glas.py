@@ -17,7 +17,7 @@ from pathlib import Path
 
 from nucleus.datasets.layouts.base import DatasetError, Layout, Part, Report, Sample
 from nucleus.datasets.layouts.label_files import LabelFile
-from nucleus.datasets.layouts.tables import read_table
+from nucleus.datasets.layouts.tables import read_values
 from nucleus.images.reading import list_images
 
 GRADES_FILE = "Grade.csv"
@@ -37,11 +37,11 @@ def read_grades(path: Path) -> dict[str, str]:
         Name of the image, such as "testA_1" -> "benign" or "malignant"; empty without the file.
 
     Raises:
-        DatasetError: The file cannot be read as CSV, or a column is missing.
+        DatasetError: The file cannot be read as CSV, a column is missing, or two rows of one image differ.
     """
     if not path.is_file():
         return {}
-    return {row["name"]: row["grade (GlaS)"] for _, row in read_table(path, ("name", "grade (GlaS)"))}
+    return {name: grade for name, (grade,) in read_values(path, "name", ("grade (GlaS)",)).items()}
 
 
 def challenge_part(annotation: Path | None) -> str | None:

@@ -20,7 +20,6 @@ collection.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,6 +27,7 @@ from pathlib import Path
 
 from nucleus.datasets.layouts.base import UNKNOWN_MODALITY, DatasetError, Layout, Part, Report, Sample
 from nucleus.datasets.layouts.tables import CLASSES_FILE, read_modalities, read_table
+from trainkit.reading import read_json
 
 NAME = "joint"
 SUFFIX = ".sets.json"
@@ -114,11 +114,8 @@ def _read_file(root: Path) -> tuple[list[_Set], bool]:
     Raises:
         DatasetError: The file cannot be read, or does not follow the format in the module's docstring.
     """
-    try:
-        content = json.loads(root.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{root}: no JSON file ({error})") from error
-    sets = content.get("sets") if isinstance(content, dict) else None
+    content = read_json(root, "no JSON file", DatasetError)
+    sets = content.get("sets")
     if not isinstance(sets, dict) or not sets or not set(content) <= {"sets", "validation"}:
         raise DatasetError(f'{root}: expected {{"sets": {{NAME: {{"path": ...}}}}}}, and at most "validation" besides')
     validation = content.get("validation")
@@ -137,6 +134,8 @@ def _read_set(root: Path, name: str, entry: object) -> _Set:
         raise DatasetError(f"{root}: expected {', '.join(allowed)} as text in {name!r}, of which path is needed")
     if name in _RESERVED or not name.strip() or set(name) & set("/\\+"):
         raise DatasetError(f"{root}: no set can be called {name!r}: {', '.join(_RESERVED)} and '/', '+' have a meaning")
+    if set(entry.get("prefix", "")) & set("/\\\0"):
+        raise DatasetError(f"{root}: the prefix of {name!r} may have no slash; found {entry['prefix']!r}")
     return _Set(name, **{**entry, "path": root.parent / entry["path"]})
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from nucleus.datasets.layouts.base import DatasetError
 from nucleus.images.reading import read_shape
+from trainkit.reading import reading
 
 _log = logging.getLogger(__name__)
 
@@ -48,10 +49,10 @@ class ListedInstances:
 
     def _pixels(self, shape: tuple[int, int]) -> Iterator[tuple[str, np.ndarray]]:
         for name, code in self.codes:
-            try:
-                yield f"{self.path}, {name}", self.decode(code, shape)
-            except ValueError as error:
-                raise DatasetError(f"{self.path}, {name}: {error}") from error
+            source = f"{self.path}, {name}"
+            with reading(source, error=DatasetError):
+                pixels = self.decode(code, shape)
+            yield source, pixels
 
 
 def paint_in_order(shape: tuple[int, int], instances: Iterable[tuple[object, np.ndarray]], image: Path) -> np.ndarray:

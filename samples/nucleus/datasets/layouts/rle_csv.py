@@ -11,6 +11,7 @@ labels. A data set is the CSV file, or a folder with one. Each value of Usage is
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from functools import partial
@@ -26,6 +27,8 @@ from nucleus.images.reading import list_folders, list_images
 
 COLUMNS = ("ImageId", "EncodedPixels")
 IGNORED = "Ignored"
+# Height or width of an image in pixels.
+_SIDE = re.compile("[1-9][0-9]{0,8}")
 
 _Rows = list[tuple[int, dict[str, str]]]
 # (folder, image file) of each image file, by image id.
@@ -101,8 +104,10 @@ def _run_lengths(table: Path, rows: _Rows) -> ListedInstances:
         raise DatasetError(f"{table}, line {line}: the rows of one image differ in Height and Width")
     shape = None
     for height, width in shapes:
-        if not (height.isdecimal() and width.isdecimal()):
-            raise DatasetError(f"{table}, line {line}: Height and Width must be whole numbers; found {height}, {width}")
+        if not (_SIDE.fullmatch(height) and _SIDE.fullmatch(width)):
+            raise DatasetError(
+                f"{table}, line {line}: Height and Width must be whole numbers; found {height[:20]}, {width[:20]}"
+            )
         shape = (int(height), int(width))
     codes = tuple((f"line {line}", row["EncodedPixels"]) for line, row in rows if row["EncodedPixels"])
     return ListedInstances(table, codes, shape, _code_pixels)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nucleus.datasets.layouts.base import UNKNOWN_MODALITY, DatasetError
 from trainkit.files import write_text
+from trainkit.reading import reading
 
 CLASSES_FILE = "classes.csv"
 MODALITIES = {
@@ -45,15 +46,44 @@ def read_table(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, 
         (line number, column -> text without surrounding blanks) of every row that is not blank.
 
     Raises:
-        DatasetError: The file cannot be read as CSV, lacks a column, or a row has too few or too many fields.
+        DatasetError: The file cannot be read as CSV, lacks one of the columns or has it twice, or a row has too few or
+            too many fields.
     """
     (_, header), *rows = _read(path)
     if not set(columns) <= set(header):
         raise DatasetError(f"{path}: expected the columns {', '.join(columns)}; found {', '.join(header)}")
+    twice = next((name for name in columns if header.count(name) > 1), None)
+    if twice is not None:
+        raise DatasetError(f"{path}: the column {twice} occurs twice")
     for line, row in rows:
         if len(row) != len(header):
             raise DatasetError(f"{path}, line {line}: expected {len(header)} fields; found {len(row)}")
     return [(line, dict(zip(header, row, strict=True))) for line, row in rows]
+
+
+def read_values(path: Path, key: str, columns: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Reads what a CSV file says of each image.
+
+    Args:
+        path: Path of the file, in UTF-8.
+        key: Name of the column with the images' names.
+        columns: Names of the other columns.
+
+    Returns:
+        Name -> texts of the columns.
+
+    Raises:
+        DatasetError: See `read_table`; or a name is empty, or has two rows that differ.
+    """
+    values: dict[str, tuple[str, ...]] = {}
+    for line, row in read_table(path, (key, *columns)):
+        name, told = row[key], tuple(row[column] for column in columns)
+        if not name:
+            raise DatasetError(f"{path}, line {line}: {key} is empty")
+        if values.setdefault(name, told) != told:
+            before, now = (", ".join(texts) for texts in (values[name], told))
+            raise DatasetError(f"{path}, line {line}: {name} has {now!r} here and {before!r} in an earlier line")
+    return values
 
 
 def read_modalities(path: str | os.PathLike) -> dict[str, str]:
@@ -68,20 +98,16 @@ def read_modalities(path: str | os.PathLike) -> dict[str, str]:
         for other colours, or `UNKNOWN_MODALITY` for an empty field; empty without the file.
 
     Raises:
-        DatasetError: The file cannot be read as CSV, or a column is missing.
+        DatasetError: The file cannot be read as CSV, a column is missing, an ImageId is empty, or two rows of one image
+            differ.
     """
     path = Path(path)
     if not path.is_file():
         return {}
-    if "modality" in read_header(path):
-        return {
-            row["ImageId"]: row["modality"] or UNKNOWN_MODALITY for _, row in read_table(path, ("ImageId", "modality"))
-        }
-    rows = read_table(path, ("ImageId", "foreground", "background"))
-    colours = {row["ImageId"]: (row["foreground"], row["background"]) for _, row in rows}
+    columns = ("modality",) if "modality" in read_header(path) else ("foreground", "background")
     return {
-        name: MODALITIES.get(pair, f"{pair[0]}-on-{pair[1]}") if all(pair) else UNKNOWN_MODALITY
-        for name, pair in colours.items()
+        name: MODALITIES.get(told, "-on-".join(told)) if all(told) else UNKNOWN_MODALITY
+        for name, told in read_values(path, "ImageId", columns).items()
     }
 
 
@@ -105,17 +131,16 @@ def _read(path: Path, count: int | None = None) -> list[tuple[int, list[str]]]:
     rows = []
     limit = csv.field_size_limit(_LONGEST_FIELD)
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with (
+            reading(path, "is no CSV file in UTF-8", DatasetError),
+            path.open(newline="", encoding="utf-8-sig") as file,
+        ):
             reader = csv.reader(file, strict=True)
             for row in reader:
                 if row:
                     rows.append((reader.line_num, [field.strip() for field in row]))
                 if len(rows) == count:
                     break
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: is no CSV file in UTF-8 ({error})") from error
     finally:
         csv.field_size_limit(limit)
     if not rows:

@@ -31,6 +31,7 @@ from nucleus.experiments.publications.experiment import (
     Training,
 )
 from nucleus.models.registry import MODELS, NETWORKS
+from trainkit.reading import reading
 from trainkit.settings import SettingsError
 
 if sys.version_info >= (3, 11):
@@ -134,8 +135,7 @@ def read_experiments(paths: Iterable[Path]) -> dict[str, Experiment]:
 
     Raises:
         EntryError: A file is not TOML, has an unknown key, a value of the wrong type or a name that exists already,
-            or refers to a model, preset, setting, data set or experiment that does not exist.
-        OSError: A file cannot be read.
+            or refers to a model, preset, setting, data set or experiment that does not exist; or a file cannot be read.
     """
     sources: dict[str, DataSource] = {}
     drafts: dict[str, _Draft] = {}
@@ -230,10 +230,8 @@ class _Builder:
 
 def _parse(path: Path) -> dict[str, Any]:
     """Returns the tables of a file, their keys and types checked except for the entries'."""
-    try:
+    with reading(path, "not a TOML file in UTF-8", EntryError):
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise EntryError(f"{path}: not a TOML file in UTF-8 ({error})") from error
     _check(f"{path}", content, _FILE)
     return content
 

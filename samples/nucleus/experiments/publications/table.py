@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from trainkit.files import write_text
+from trainkit.reading import reading
 
 CSV_FILE = "reproduced.csv"
 MARKDOWN_FILE = "reproduced.md"
@@ -76,10 +77,8 @@ def read_table(folder: str | os.PathLike) -> pd.DataFrame:
     path = Path(folder) / CSV_FILE
     if not path.is_file():
         return pd.DataFrame(columns=COLUMNS)
-    try:
+    with reading(path, "no table of reproduced figures"):
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path}: no table of reproduced figures ({error})") from error
     if list(table.columns) == [name for name in COLUMNS if name != _LATER]:
         table.insert(COLUMNS.index(_LATER), _LATER, "")
     if list(table.columns) != COLUMNS:

@@ -16,7 +16,7 @@ _PALETTE = 3
 
 def decode_png(data: bytes, meaning: Meaning) -> np.ndarray:
     """Decodes a PNG; see `nucleus.images.decoding.decode`."""
-    _check(data)
+    check_chunks(data)
     if meaning == "labels" and data[_COLOUR_TYPE] == _PALETTE:
         return _indices(data)
     return decode_with_opencv(data)
@@ -39,8 +39,15 @@ def _indices(data: bytes) -> np.ndarray:
     return decode_with_opencv(bytes(grey)) // np.uint8(255 // (2 ** data[_BITS] - 1))
 
 
-def _check(data: bytes) -> None:
-    """Walks a PNG's chunks to its end: some OpenCV releases return a partly filled image for a cut-off file."""
+def check_chunks(data: bytes) -> None:
+    """Walks a PNG's chunks to its end: some OpenCV releases return a partly filled image for a cut-off file.
+
+    Args:
+        data: Content of the file.
+
+    Raises:
+        ImageFileError: The file is truncated, a checksum differs, or the image has no pixels.
+    """
     position = len(SIGNATURE)
     kind = b""
     while kind != b"IEND":

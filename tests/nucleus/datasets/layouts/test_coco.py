@@ -96,6 +96,11 @@ def test_images_of_a_file_without_annotations_have_no_labels(tmp_path):
         ({"size": [12, 16], "counts": "P"}, "cut off"),
         ({"size": [12, 16], "counts": "!"}, "not possible"),
         ({"size": [12, 16]}, "whole numbers"),
+        ({"size": [12, 16], "counts": [True, 191]}, "whole numbers"),
+        ({"size": [12, 16], "counts": "o" * 5000}, "too long"),
+        ([[1, 1, 10**400, 1, 8, 8]], "OverflowError"),
+        ([[1, 1, float("nan"), 1, 8, 8]], "outside an image"),
+        ([[True, 1, 8, 1, 8, 8]], "three points"),
     ],
 )
 def test_a_segmentation_that_cannot_be_used_is_named(tmp_path, segmentation, cause):
@@ -119,6 +124,11 @@ def test_a_segmentation_that_cannot_be_used_is_named(tmp_path, segmentation, cau
         (lambda c: c["images"][0].update(file_name="../a.png"), "image 7: expected a relative file_name"),
         (lambda c: c["images"][0].pop("file_name"), "image 7: expected a relative file_name; found None"),
         (lambda c: c["images"][0].update(height="12"), "image 7: height and width must be whole numbers"),
+        (lambda c: c["images"][0].update(height=True), "image 7: height and width must be whole numbers"),
+        (lambda c: c["images"][0].update(modality=["light"]), "image 7: modality must be text"),
+        (lambda c: c["images"][0].update(id=True), "entry 0 of 'images' has no id"),
+        (lambda c: c["annotations"][0].update(image_id=True), "annotation 1: there is no image True"),
+        (lambda c: c["annotations"][0].update(iscrowd="no"), "annotation 1: iscrowd is 0 or 1; found 'no'"),
     ],
 )
 def test_entries_that_cannot_be_used_are_named(tmp_path, change, cause):
@@ -131,7 +141,7 @@ def test_entries_that_cannot_be_used_are_named(tmp_path, change, cause):
 
 
 @pytest.mark.parametrize(
-    ("text", "cause"), [("", "is no JSON file"), ('{"images": [', "is no JSON file"), ("[]", "expected an object")]
+    ("text", "cause"), [("", "is no JSON file"), ('{"images": [', "is no JSON file"), ("[]", ".*expected an object")]
 )
 def test_a_json_file_that_cannot_be_read_is_named(tmp_path, text, cause):
     path = tmp_path / "some.json"
