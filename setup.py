@@ -42,6 +42,8 @@ class BuildWithHook(build_py):
 requirements = read_requirements()
 # Fitting an ensemble only: it needs OpenMP's library, which not every system has.
 ensemble = ["lightgbm>=4.5"]
+# Writing workbooks, and reading and writing ROIs of ImageJ.
+exchange = ["openpyxl>=3.1", "roifile>=2024.1.10"]
 
 setup(
     cmdclass={"build_py": BuildWithHook},
@@ -68,10 +70,13 @@ setup(
         "torch": ["torch>=2.4"],
         "gpu": with_cuda(requirements),
         "ensemble": ensemble,
+        "exchange": exchange,
         "search": ["optuna>=4"],
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5,<10", "mkdocstrings[python]>=1", "ruff==0.17.*"],
         "test": [
             *ensemble,
+            *exchange,
+            "shapely>=2",
             "pytest>=8",
             "pytest-xdist>=3.6",
             "ruff==0.17.*",

@@ -14,7 +14,7 @@ from trainkit import compiled
 def compile_inference(model: keras.Model, fold: bool = False) -> Callable[..., Any]:
     """Returns a function from a graph's inputs, in order, to its outputs as backend tensors.
 
-    Every shape of the inputs is compiled once, see `trainkit.compiled.compile_inference`.
+    What is compiled for which sizes of images says `trainkit.compiled.compile_inference`.
 
     Args:
         model: Built functional model; later changes of its weights take effect.

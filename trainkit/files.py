@@ -116,7 +116,7 @@ def _naming(path: Path, error: Exception, temporary: Path | None = None) -> Exce
     return OSError(error.errno, os.strerror(error.errno), str(path))
 
 
-def write_bytes(path: str | os.PathLike, data: bytes) -> None:
+def write_bytes(path: str | os.PathLike, data: bytes | memoryview) -> None:
     """Writes a file atomically.
 
     Args:

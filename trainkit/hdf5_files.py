@@ -16,7 +16,7 @@ from pathlib import Path
 
 import h5py
 
-from trainkit.files import atomic_path
+from trainkit.files import write_bytes
 from trainkit.reading import reading
 
 # Bytes to which a file may expand when it is read, whatever its size; above that, multiple of its own size.
@@ -70,6 +70,8 @@ def open_for_reading(path: str | os.PathLike, content: bytes | None = None) -> I
 def open_for_writing(path: str | os.PathLike) -> Iterator[h5py.File]:
     """Creates an HDF5 file atomically: it replaces a file at `path` when the block ends without an error.
 
+    The file is made in memory, which has to hold all of it.
+
     Args:
         path: File to write.
 
@@ -79,8 +81,11 @@ def open_for_writing(path: str | os.PathLike) -> Iterator[h5py.File]:
     Raises:
         OSError: The file cannot be written, such as on a full disk; the message names `path`, whose content stays.
     """
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    # In memory: where a disk is full, HDF5 keeps what it could not write, tries again later and ends the program.
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
         yield file
+    write_bytes(path, content.getbuffer())
 
 
 def require_plausible_size(expanded: int, size: int) -> None:

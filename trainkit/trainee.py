@@ -90,20 +90,23 @@ class Trainee:
         run = self.run_files.run_of(model_path) if model_path else None
         if run is not None:
             print(f"Weights of epoch {run.epoch} of {run.folder}")
-        if self._new is not None:
-            # Files of a training stay; a folder in which nothing was written is removed.
-            with suppress(OSError):
-                self._new.folder.rmdir()
-        self._resumed, self._new = run, None
-        self.epoch = 0 if run is None else run.epoch
+        self._choose(run, 0 if run is None else run.epoch)
 
     def continue_run_of(self, other: Trainee) -> None:
-        """Takes over the run of another model: its folder, checkpoints and finished epochs.
+        """Takes over the run of another model: its folder, which is created, and its finished epochs.
 
         Args:
             other: Model of the same kind and name.
         """
-        self.log_dir, self.checkpoint_path, self.epoch = other.log_dir, other.checkpoint_path, other.epoch
+        self._choose(other._training_run, other.epoch)
+
+    def _choose(self, run: Run | None, epoch: int) -> None:
+        """Sets the run, None for a new one, and its finished epochs."""
+        if self._new is not None:
+            # Files of a training stay; a folder in which nothing was written is removed.
+            with suppress(OSError):
+                self._new.folder.rmdir()
+        self._resumed, self._new, self.epoch = run, None, epoch
 
     def load_weights(
         self, filepath: str | os.PathLike, by_name: bool = False, exclude: Sequence[str] | None = None

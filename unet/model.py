@@ -52,14 +52,13 @@ class UNet(Trainee):
         WeightsFileError: ENCODER_WEIGHTS are another encoder's.
 
     Examples:
-        >>> from unet.config import make_config
         >>> settings = {"ENCODER": "plain", "ENCODER_FILTERS": (4, 8), "DECODER": "plain"}
-        >>> model = UNet(make_config(settings=settings))
+        >>> model = UNet(UNetConfig.from_preset(settings=settings))
         >>> (probabilities,) = model.predict([np.zeros((50, 70, 3), np.uint8)])
         >>> probabilities.shape == (50, 70, len(model.config.channels))
         True
         >>> labels, scores = model.predict_labels(np.zeros((50, 70, 3), np.uint8))
-        >>> labels.shape, len(scores) == labels.max()
+        >>> labels.shape, len(scores) == int(labels.max())
         ((50, 70), True)
     """
 

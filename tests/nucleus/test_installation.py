@@ -36,7 +36,7 @@ def run_outside(installed, folder, code):
     """Runs Python in a folder that is no clone, with the installed packages before any others; returns its output."""
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     result = subprocess.run(
-        [sys.executable, "-P", "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
     return result.stdout

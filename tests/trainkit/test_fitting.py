@@ -239,8 +239,8 @@ def test_a_folder_is_taken_by_the_training_that_needs_it_and_by_no_other_model(t
     detecting.load_weights(ours.find_last())
     assert detecting.log_dir == ours.log_dir and detecting.epoch == 1
     assert len(list(tmp_path.iterdir())) == 2
-    theirs.load_weights(ours.find_last())
-    assert theirs.log_dir == ours.log_dir
+    theirs.continue_run_of(ours)
+    assert (theirs.log_dir, theirs.checkpoint_path, theirs.epoch) == (ours.log_dir, ours.checkpoint_path, 1)
     assert [path.name for path in tmp_path.iterdir()] == [Path(ours.log_dir).name], "the unused one is gone"
 
 

@@ -7,6 +7,7 @@ import argparse
 from nucleus.commands import options
 from nucleus.commands.arguments import chosen_planes, output_folder, wanted_images, wanted_model
 from nucleus.commands.status import report_failures
+from nucleus.prediction.formats import require_packages
 
 _DEFAULT_OUTPUT = (
     "FOLDER_nuclei beside the folder of the images, IMAGE_nuclei beside a single one; for images in several places and "
@@ -26,7 +27,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     options.add_image_files(command)
     options.add_recursive(command)
     options.add_division(command, "without IMAGE: images of the dataset (default: stage1_test)", "without IMAGE:")
-    options.add_label_format(command)
+    options.add_formats(command)
     options.add_trained(command, _DEFAULT_OUTPUT)
     options.add_overwrite(command, resume=True)
 
@@ -34,6 +35,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Finds nuclei in images; see `nucleus detect --help`."""
     options.require_images(args)
+    require_packages(args.write)
     weights, config = wanted_model(args)
     from nucleus.models.loading import model_of
     from nucleus.prediction.image_detection import detect_into
@@ -63,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         return report_failures(failures)
     args.output = args.output or (default_folder(args.images) if args.images else None)
     results = Results(output_folder(args, "detect"), args.overwrite, args.resume)
-    formats = default_formats(args.label_format)
+    formats = default_formats(args.label_format, args.write)
     done = detect_into(results, lambda: model_of(weights, config), dataset, failures, formats)
     print(done)
     return report_failures(done.failures)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from nucleus.commands import options
 from nucleus.commands.arguments import chosen_planes, image_source, output_folder
 from nucleus.commands.status import report_failures
+from nucleus.datasets.division import choose_folds
 from nucleus.models.weights import SHIPPED, existing_file
+from nucleus.prediction.formats import require_packages
 from nucleus.quiet import import_keras
 
 if TYPE_CHECKING:
@@ -99,11 +101,11 @@ def run(args: argparse.Namespace) -> int:
     members = Members.of(args.members, dict(args.settings))
     for name in members.paths.keys() - set(members.run) if members.settings else ():
         print(f"{name}: taken as it was predicted; --tta is for weights files")
+    require_packages(args.write)
     return args.step(args, members)
 
 
 def _fit(args: argparse.Namespace, members: Members) -> int:
-    from nucleus.datasets.division import choose_folds
     from nucleus.ensemble.boosting import import_lightgbm
     from nucleus.ensemble.running import EnsemblePredictions, run_ensemble
     from nucleus.models.registry import make_config
@@ -134,7 +136,7 @@ def _fit(args: argparse.Namespace, members: Members) -> int:
         return 0
     predictions = EnsemblePredictions(model, out_of_fold=True)
     with Results(args.predictions, args.overwrite, keep=False) as results:
-        done, _ = run_ensemble(predictions, dataset, results, default_formats(args.label_format))
+        done, _ = run_ensemble(predictions, dataset, results, default_formats(args.label_format, args.write))
     print(done)
     return report_failures(done.failures)
 
@@ -162,7 +164,7 @@ def _predict(args: argparse.Namespace, members: Members) -> int:
         return report_failures(failures)
     with Results(output_folder(args, "ensemble"), args.overwrite, keep=False) as results:
         predictions = EnsemblePredictions(members.model(ensemble))
-        done, picks = run_ensemble(predictions, dataset, results, default_formats(args.label_format))
+        done, picks = run_ensemble(predictions, dataset, results, default_formats(args.label_format, args.write))
     done.failures[:0] = failures
     print(done)
     print("Picked:", ", ".join(f"{row.Index} {row.nuclei} ({row.part:.0%})" for row in picks.itertuples()))
@@ -192,7 +194,7 @@ def _add_members(command: argparse.ArgumentParser) -> None:
         command,
         "; only for members that are weights files, and with the same choice in fit and predict",
     )
-    options.add_label_format(command)
+    options.add_formats(command)
 
 
 def _member(text: str) -> tuple[str, Path]:

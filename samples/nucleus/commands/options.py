@@ -15,6 +15,7 @@ from nucleus.images.decoding import PROJECTIONS
 from nucleus.models.network import PUBLISHED_WEIGHTS, RANDOM
 from nucleus.models.registry import MODELS, NETWORKS
 from nucleus.models.views import SYMMETRIES
+from nucleus.prediction.formats import DEFAULT_FORMATS, FORMATS
 
 
 def add_repeated(
@@ -279,8 +280,22 @@ def add_label_format(command: argparse.ArgumentParser) -> None:
         "--label-format",
         choices=("png", "tif"),
         default="png",
-        help="format of the label images (default: %(default)s)",
+        help="format of the label images; TIFFs state the size of a pixel (default: %(default)s)",
     )
+
+
+def add_formats(command: argparse.ArgumentParser, default: Sequence[str] = DEFAULT_FORMATS) -> None:
+    """Adds the options for the formats of the results, some of `FORMATS`."""
+    command.add_argument(
+        "--write",
+        type=_formats,
+        default=tuple(default),
+        metavar="FORMAT[,FORMAT...]",
+        help="results to write, names joined by commas: "
+        + "; ".join(f"{name}: {files}" for name, files in FORMATS.items())
+        + f" (default: {','.join(default)})",
+    )
+    add_label_format(command)
 
 
 def add_trained(command: argparse.ArgumentParser, output: str | None = None) -> None:
@@ -321,6 +336,15 @@ def _symmetries(text: str) -> tuple[str, str]:
     if text not in SYMMETRIES:
         raise argparse.ArgumentTypeError(f"expected one of {', '.join(SYMMETRIES)}, received {text!r}")
     return "TEST_TIME_AUGMENTATION", text
+
+
+def _formats(text: str) -> tuple[str, ...]:
+    """Reads names of formats, joined by commas."""
+    names = tuple(name.strip() for name in text.split(","))
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"expected some of {', '.join(FORMATS)}, received {unknown[0]!r}")
+    return names
 
 
 def positive(text: str) -> int:

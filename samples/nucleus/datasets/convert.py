@@ -23,7 +23,7 @@ from nucleus.images.labels import areas, bounding_boxes, labels_to_rle, rle_runs
 from nucleus.images.writing import HIGHEST_IN_16_BITS, write_labels, write_rgb
 from trainkit.files import write_text
 
-_CATEGORY = {"id": 1, "name": "nucleus", "supercategory": ""}
+CATEGORY = {"id": 1, "name": "nucleus", "supercategory": ""}
 
 
 def convert(dataset: NucleusDataset, target: str, output: str | os.PathLike, progress: bool = True) -> None:
@@ -76,16 +76,18 @@ def coco_annotations(labels: np.ndarray, image_id: int, first_id: int) -> list[d
         first_id: The id of the first annotation.
 
     Returns:
-        One annotation for each label, in ascending order.
+        One annotation for each label that has a pixel, in ascending order.
     """
     annotations = []
     boxes, sizes = bounding_boxes(labels).tolist(), areas(labels).tolist()
     for code, (y1, x1, y2, x2), size in zip(labels_to_rle(labels), boxes, sizes, strict=True):
+        if not size:
+            continue
         annotations.append(
             {
                 "id": first_id + len(annotations),
                 "image_id": image_id,
-                "category_id": _CATEGORY["id"],
+                "category_id": CATEGORY["id"],
                 "segmentation": compress_runs(*rle_runs(code, labels.shape), labels.shape),
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
                 "area": size,
@@ -119,7 +121,7 @@ def _write_label_folder(dataset: NucleusDataset, images: Iterator[tuple[int, Pat
 
 
 def _write_coco(dataset: NucleusDataset, images: Iterator[tuple[int, Path]], folder: Path) -> None:
-    content: dict[str, list] = {"images": [], "annotations": [], "categories": [_CATEGORY]}
+    content: dict[str, list] = {"images": [], "annotations": [], "categories": [CATEGORY]}
     for index, path in images:
         info, (labels, _) = dataset.image_info[index], dataset.load_labels(index)
         # Ids start from 1, since some programs read 0 as missing.

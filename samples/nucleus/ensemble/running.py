@@ -19,7 +19,8 @@ from nucleus.prediction.detection import DetectionRun, write_detections
 from nucleus.prediction.predictions import ModelPredictions
 from nucleus.prediction.results import Results
 from nucleus.prediction.writers import Record, default_formats
-from nucleus.prediction.writers.base import TableWriter
+from nucleus.prediction.writers.csv_tables import CsvTables
+from nucleus.prediction.writers.tables import Table
 
 PICKS_COLUMNS = ("ImageId", "label", "member")
 
@@ -106,7 +107,7 @@ def run_ensemble(
     return run, predictions.shares()
 
 
-class _Picks(TableWriter):
+class _Picks(CsvTables):
     """The member that each nucleus is from, `picks.csv`.
 
     Args:
@@ -114,14 +115,10 @@ class _Picks(TableWriter):
         picked: By image id, the member of each nucleus in the order of the labels.
     """
 
-    name = "picks.csv"
-    columns = PICKS_COLUMNS
-
     def __init__(self, folder: Path, picked: Mapping[str, Sequence[str]]) -> None:
-        super().__init__(folder)
-        self._picked = picked
+        def rows(record: Record) -> pd.DataFrame:
+            found = [(record.id, label, member) for label, member in enumerate(picked[record.id], start=1)]
+            return pd.DataFrame(found, columns=PICKS_COLUMNS)
 
-    def table(self, record: Record) -> pd.DataFrame:
-        """Returns one row a nucleus of an image."""
-        rows = [(record.id, label, member) for label, member in enumerate(self._picked[record.id], start=1)]
-        return pd.DataFrame(rows, columns=PICKS_COLUMNS)
+        self.tables = (Table("picks", PICKS_COLUMNS, rows),)
+        super().__init__(folder)

@@ -70,8 +70,9 @@ def evaluate_all(
         # The report's pictures show them once more.
         predictions = [KeptPredictions(each) for each in predictions]
     evaluations = [evaluate_fully(each, dataset, threshold) for each in predictions]
-    save_evaluations(evaluations, output)
+    # A name that a published entry has is refused before anything is written.
     ranks = rank_sums(evaluations)
+    save_evaluations(evaluations, output)
     if ranks is not None:
         write_text(Path(output) / CSV_FILE, rank_sum_csv(ranks))
     page = None if report is None else write_report(report, dataset, evaluations, predictions, description)

@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 import colorsys
+import math
 
+import cv2
 import numpy as np
 
-from nucleus.images.labels import differing_sides
+from nucleus.images.labels import areas, differing_sides
 
 # Difference of hue between consecutive labels, the golden section, so that they differ strongly.
 _GOLDEN_SECTION = 0.618034
+# Pixels of the longer side for one of the line, so that lines are seen where the image fills a screen.
+_PIXELS_A_LINE = 1000
+# Least diameters of the median nucleus, in lines, so that it is not filled by its outline.
+_LINES_A_NUCLEUS = 10
 
 
-def draw_outlines(image: np.ndarray, labels: np.ndarray, colour: tuple[int, int, int] | None = None) -> np.ndarray:
+def line_width(labels: np.ndarray) -> int:
+    """Returns a width of outlines in proportion to the image, at most a tenth of the median nucleus' diameter.
+
+    Args:
+        labels: Integer `[H, W]`, label image.
+
+    Returns:
+        Pixels, at least 1.
+    """
+    sizes = areas(labels)
+    sizes = sizes[sizes > 0]
+    diameter = 2 * math.sqrt(np.median(sizes) / math.pi) if sizes.size else math.inf
+    return max(1, round(min(max(labels.shape) / _PIXELS_A_LINE, diameter / _LINES_A_NUCLEUS)))
+
+
+def draw_outlines(
+    image: np.ndarray, labels: np.ndarray, colour: tuple[int, int, int] | None = None, width: int = 1
+) -> np.ndarray:
     """Draws the outline of every nucleus, visible on bright and on dark images.
 
     A nucleus's own border pixels get a bright colour; the background pixels next to them are darkened, for contrast on
@@ -22,6 +45,7 @@ def draw_outlines(image: np.ndarray, labels: np.ndarray, colour: tuple[int, int,
         image: uint8 `[H, W, 3]` RGB.
         labels: Integer `[H, W]`, label image.
         colour: RGB, 0 to 255, of all outlines; by default a different one for each nucleus.
+        width: Width of the bright and of the dark line, in pixels.
 
     Returns:
         A new uint8 `[H, W, 3]` RGB image.
@@ -32,6 +56,9 @@ def draw_outlines(image: np.ndarray, labels: np.ndarray, colour: tuple[int, int,
     if image.shape[:2] != labels.shape:
         raise ValueError(f"Image and labels differ in shape. Received: {image.shape[:2]} and {labels.shape}")
     border = differing_sides(labels).any(axis=0)
+    if width > 1 and border.any():
+        # The way from a pixel to the border of another nucleus leads over the border of its own.
+        border = cv2.distanceTransform((~border).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) < width
     drawn = image.copy()
     drawn[border & (labels == 0)] //= 3
     inner = border & (labels > 0)

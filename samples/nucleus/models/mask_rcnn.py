@@ -132,6 +132,11 @@ class MaskRCNNModel(NetworkModel):
         return NucleusInferenceConfig().update({**inference_settings(chosen.settings), **chosen.inference, **settings})
 
     @classmethod
+    def keeps_scale(cls, config: NucleusConfig) -> bool:
+        """Returns True unless IMAGE_RESIZE_MODE brings images to one size; see `NetworkModel.keeps_scale`."""
+        return config.IMAGE_RESIZE_MODE != "square"
+
+    @classmethod
     def fine_tuning_settings(cls, config: NucleusConfig) -> dict[str, Any]:
         """Returns Adam in two stages, and batch normalisation with its stored statistics.
 

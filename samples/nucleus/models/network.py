@@ -183,6 +183,18 @@ class NetworkModel(NucleusModel):
             choose an epoch.
         """
 
+    @classmethod
+    @abstractmethod
+    def keeps_scale(cls, config: ApplicationSettings) -> bool:
+        """Returns True if training shows nuclei at the images' own scale, or at random ones around it.
+
+        Args:
+            config: Training configuration.
+
+        Returns:
+            False if every image is brought to one size.
+        """
+
     @property
     def training_config(self) -> ApplicationSettings:
         """Configuration of the training.

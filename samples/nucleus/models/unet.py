@@ -58,6 +58,11 @@ class UNetModel(NetworkModel):
         return NucleusUNetConfig.from_preset(preset, {**settings, **encoder})
 
     @classmethod
+    def keeps_scale(cls, config: NucleusUNetConfig) -> bool:
+        """Returns True for windows of images; see `NetworkModel.keeps_scale`."""
+        return config.IMAGE_MODE == "crop"
+
+    @classmethod
     def fine_tuning_settings(cls, config: NucleusUNetConfig) -> dict[str, Any]:
         """Returns AdamW with a short warm-up and a cosine to nothing, and batch normalisation that stays as it is.
 

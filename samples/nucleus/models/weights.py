@@ -189,7 +189,7 @@ def trained_weights(
     """Returns the file of a trained model.
 
     Args:
-        weights: "last", a file (a model without weights may have one too, `.json`), or "shipped" or None for the
+        weights: "last"; a file (a model without weights may have one too, `.json`); or "shipped" or None for the
             shipped weights.
         model_dir: Folder of the runs.
         model: Name of the requested model; None for any.

@@ -13,13 +13,13 @@ import numpy as np
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.datasets.label_index import LabelIndex
+from nucleus.datasets.layouts.drawn_files import read_any_labels
 from nucleus.datasets.layouts.label_files import BinaryMaskWatch, close_gaps
 from nucleus.datasets.layouts.tables import read_table
-from nucleus.images.reading import read_labels
 from nucleus.models.base import Prediction
 from nucleus.prediction.manifest import require_finished
+from nucleus.prediction.writers.csv_tables import NUCLEI_FILE
 from nucleus.prediction.writers.labels import LABELS_FOLDER
-from nucleus.prediction.writers.nuclei import NUCLEI_FILE
 
 _log = logging.getLogger(__name__)
 # Highest label of an int32 label image.
@@ -116,9 +116,7 @@ class PredictionFolder:
         self, image_id: str, shape: tuple[int, ...], among: Collection[str] = ()
     ) -> tuple[np.ndarray, np.ndarray | None]:
         path = self._index.find(image_id, among)
-        labels = read_labels(path)
-        if labels.shape != shape:
-            raise DatasetError(f"{path}: has {labels.shape} pixels, its image {shape}")
+        labels = read_any_labels(path, (shape[0], shape[1]), image_id)
         if not self._scores:
             self._binary_masks.look(path, labels)
             return close_gaps(labels), None

@@ -1,4 +1,4 @@
-"""Tables of label images that were made or corrected elsewhere."""
+"""Tables of nuclei that were outlined or corrected elsewhere: in label images, ROIs, GeoJSON or `_seg.npy`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.datasets.label_index import LabelIndex
+from nucleus.datasets.layouts.drawn_files import drawn_kind, read_any_labels
 from nucleus.datasets.layouts.label_files import BinaryMaskWatch
-from nucleus.images.reading import read_labels
 from nucleus.models.base import Prediction
 from nucleus.prediction.chunks import Item
 from nucleus.prediction.detection import DetectionRun, write_records
@@ -17,23 +17,30 @@ from nucleus.prediction.folders import label_folder
 from nucleus.prediction.results import Results
 from nucleus.prediction.writers import Record
 
-FORMATS = ("nuclei", "images")
+FORMATS = ("csv",)
 
 
 def measure_labels(
-    labels: str | os.PathLike, dataset: NucleusDataset, output: str | os.PathLike, progress: bool = True
+    labels: str | os.PathLike,
+    dataset: NucleusDataset,
+    output: str | os.PathLike,
+    progress: bool = True,
+    formats: Sequence[str] = FORMATS,
 ) -> DetectionRun:
     """Measures the nuclei of label images and writes the tables that detection writes.
 
-    Labels keep their numbers. Scores are empty: those of a nucleus before its correction are not its own. An image
-    whose labels are missing or do not fit is listed in `failures`, and the others go on.
+    Instead of label images, files of the kinds in `nucleus.datasets.layouts.drawn_files.KINDS` can hold the nuclei.
+    Labels keep their numbers; nuclei of the other files count from 1 in their order. Scores are empty: those of a
+    nucleus before its correction are not its own. An image whose labels are missing or do not fit is listed in
+    `failures`, and the others go on.
 
     Args:
-        labels: Folder of label images, named as `nucleus.datasets.label_index.LabelIndex` knows them, or one that
-            detection wrote; or the label image of a single image.
+        labels: Folder of the label images or other files, named as `nucleus.datasets.label_index.LabelIndex` knows
+            them, or one that detection wrote; or the file of a single image.
         dataset: Prepared data set of the images, without preprocessing.
-        output: Folder of `nuclei.csv` and `images.csv`.
+        output: Folder of the results.
         progress: True to show a progress bar.
+        formats: Names in `nucleus.prediction.writers.WRITERS`; by default the tables.
 
     Returns:
         Summary of the run.
@@ -43,7 +50,7 @@ def measure_labels(
         ProvenanceError: The folder of the results holds results already, whose scores may be needed.
         OSError: A result cannot be written.
     """
-    find = _finder(Path(labels), {info["id"] for info in dataset.image_info})
+    find = _finder(Path(labels), dataset)
     masks = BinaryMaskWatch()
 
     def read(chunk: Sequence[Item]) -> None:
@@ -56,23 +63,25 @@ def measure_labels(
 
     def _read(item: Item) -> Prediction:
         path = find(item.id)
-        numbers = read_labels(path)
-        masks.look(path, numbers)
-        if item.image.shape[:2] != numbers.shape:
-            raise DatasetError(f"{path}: has {numbers.shape} pixels, its image {item.file} {item.image.shape[:2]}")
+        height, width = item.image.shape[:2]
+        numbers = read_any_labels(path, (height, width), item.file)
+        if drawn_kind(path) is None:
+            masks.look(path, numbers)
         return Prediction(numbers, None)
 
     def make(item: Item) -> Record:
         return Record(item.id, item.file, item.image, item.prediction.labels, None, dataset.load_raw(item.index))
 
     with Results(output, keep=False) as results:
-        return write_records(read, make, dataset, results, FORMATS, "measure", progress)
+        return write_records(read, make, dataset, results, formats, "measure", progress)
 
 
-def _finder(labels: Path, ids: Collection[str]) -> Callable[[str], Path]:
-    """Returns the function from an image's id to the path of its label image."""
+def _finder(labels: Path, dataset: NucleusDataset) -> Callable[[str], Path]:
+    """Returns the function from an image's id to the path of the file with its nuclei."""
+    ids: Collection[str] = {info["id"] for info in dataset.image_info}
     if not labels.is_file():
-        index = LabelIndex(label_folder(labels))
+        images = [Path(info["path"]) for info in dataset.image_info]
+        index = LabelIndex(label_folder(labels), leave_out=images)
         return lambda image_id: index.find(image_id, ids)
     if len(ids) != 1:
         raise DatasetError(f"{labels}: is one label image for {len(ids)} images; give the folder of all")

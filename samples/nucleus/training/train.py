@@ -14,6 +14,7 @@ from nucleus.models.network import NetworkModel
 from nucleus.models.registry import NETWORKS, make_config
 from nucleus.models.weights import choose_recipe, find_recipe, starting_weights
 from nucleus.quiet import import_keras
+from nucleus.training.diameters import known_diameters
 from nucleus.training.division import TrainingImages
 from nucleus.training.recipes import training_recipe
 
@@ -86,6 +87,10 @@ def train(
     train_images, val_images = images.load(division, path)
 
     config.display()
+    if "KNOWN_DIAMETERS" not in asked:
+        recipe = recipe.with_settings(
+            {"KNOWN_DIAMETERS": known_diameters(train_images, NETWORKS[recipe.model], config)}
+        )
     network = NETWORKS[recipe.model].begin(recipe, model_dir, weights, path)
     recipe.save(network.log_dir)
     if division is not None:

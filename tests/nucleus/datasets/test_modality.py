@@ -11,7 +11,7 @@ from nucleus import cli
 from nucleus.datasets.dataset import DatasetError, NucleusDataset, shipped_data
 from nucleus.datasets.layouts.tables import read_modalities, write_modalities
 from nucleus.datasets.modality import agreement, cluster, estimate_modalities
-from nucleus.experiments.publications.measure import modality_parts
+from nucleus.experiments.publications.scoring import modality_parts
 from nucleus.images.appearance import contrast_histogram, look
 
 

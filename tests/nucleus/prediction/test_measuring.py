@@ -31,8 +31,8 @@ def field(tmp_path):
 
 
 def measure(tmp_path, labels, *options):
-    arguments = ["measure", str(tmp_path / labels), str(tmp_path / "images"), f"--output={tmp_path / 'out'}"]
-    return cli.main([*arguments, *options])
+    output = () if any(option.startswith("--output=") for option in options) else (f"--output={tmp_path / 'out'}",)
+    return cli.main(["measure", str(tmp_path / labels), str(tmp_path / "images"), *output, *options])
 
 
 @pytest.mark.parametrize("named", ["corrected", "corrected/a_cp_masks.png"])

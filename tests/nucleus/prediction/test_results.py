@@ -166,7 +166,7 @@ def test_an_image_that_one_format_cannot_hold_fails_alone_and_leaves_nothing(
     write_squares("in/a.png", (2, 2))
     write_squares("in/b.png", (2, 2), (10, 10), (18, 18))
     write_squares("in/c.png", (2, 2))
-    formats = ("submission", "overlays", "png", "nuclei", "images")
+    formats = ("rle", "overlays", "png", "csv")
     run = nucleus.detect_images(tmp_path / "in", None, threshold_model, formats=formats, progress=False)
     (failure,) = run.failures
     assert "label 3 does not fit into a 16-bit PNG" in failure

@@ -15,7 +15,7 @@ from nucleus.models.base import Prediction
 from nucleus.prediction.detection import detect, write_detections
 from nucleus.prediction.inputs import collect_images
 from nucleus.prediction.writers import Record, open_writers
-from nucleus.prediction.writers.nuclei import NucleiTable
+from nucleus.prediction.writers.tables import NUCLEI
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_overlay_is_rgb(write, labels):
 
 
 def test_submission_is_what_kaggle_reads(write, labels):
-    path = write("submission", record("one", labels), record("none", np.zeros_like(labels))) / "submission.csv"
+    path = write("rle", record("one", labels), record("none", np.zeros_like(labels))) / "submission.csv"
     text = path.read_text()
     assert text.startswith("ImageId,EncodedPixels\none,") and text.endswith("\nnone,\n")
     with open(path, newline="") as file:
@@ -65,11 +65,11 @@ def test_submission_is_what_kaggle_reads(write, labels):
 
 def test_nuclei_are_measured(write, labels):
     records = record("a", labels, [0.9, 0.8, 0.7], grey=60), record("b", labels * 0)
-    table = pd.read_csv(write("nuclei", *records) / "nuclei.csv")
-    in_pixels = tuple(name for name in NucleiTable.columns if not name.endswith(("_um", "_um2")))
+    table = pd.read_csv(write("csv", *records) / "nuclei.csv")
+    in_pixels = tuple(name for name in NUCLEI.columns if not name.endswith(("_um", "_um2")))
     assert tuple(table.columns) == in_pixels and list(table["ImageId"]) == ["a"] * 3
     # What the table has always held stays in front.
-    assert NucleiTable.columns[:13] == tuple(
+    assert NUCLEI.columns[:13] == tuple(
         [
             "ImageId",
             "label",
@@ -97,7 +97,7 @@ def test_nuclei_are_measured(write, labels):
 
 
 def test_a_table_without_nuclei_has_its_header(write, labels):
-    text = (write("nuclei", record("a", labels * 0)) / "nuclei.csv").read_text()
+    text = (write("csv", record("a", labels * 0)) / "nuclei.csv").read_text()
     columns = measure(labels * 0, labels).columns
     assert text == ",".join(["ImageId", "label", "score", *columns[1:]]) + "\n"
 
@@ -105,14 +105,14 @@ def test_a_table_without_nuclei_has_its_header(write, labels):
 def test_nuclei_of_a_few_pixels_have_finite_measures(write):
     labels = np.zeros((8, 8), np.int32)
     labels[1, 1], labels[3, 3:5], labels[5:7, 5:7] = 1, 2, 3
-    table = pd.read_csv(write("nuclei", record("a", labels, np.ones(3))) / "nuclei.csv")
+    table = pd.read_csv(write("csv", record("a", labels, np.ones(3))) / "nuclei.csv")
     assert np.isfinite(table.drop(columns="ImageId").to_numpy(float)).all()
 
 
 def test_columns_of_some_images_are_empty_for_the_others(write, labels):
     colour = record("b", labels, [0.9, 0.8, 0.7], grey=60)
     colour.image[..., 1] = 90
-    table = pd.read_csv(write("nuclei", record("a", labels, [0.9, 0.8, 0.7]), colour) / "nuclei.csv")
+    table = pd.read_csv(write("csv", record("a", labels, [0.9, 0.8, 0.7]), colour) / "nuclei.csv")
     assert table.columns[-15:].tolist() == [
         f"{statistic}_{name}" for name in ("red", "green", "blue") for statistic in ("mean", "min", "max", "std", "sum")
     ]
@@ -123,7 +123,7 @@ def test_columns_of_some_images_are_empty_for_the_others(write, labels):
 def test_small_numbers_keep_their_digits(write, labels):
     faint = record("a", labels, [0.9, 0.8, 0.7])
     faint = replace(faint, raw=RawImage(np.full((*labels.shape, 1), 1.2345e-6), ("",), (0,)))
-    assert pd.read_csv(write("nuclei", faint) / "nuclei.csv")["mean_intensity"].tolist() == [1.234e-6] * 3
+    assert pd.read_csv(write("csv", faint) / "nuclei.csv")["mean_intensity"].tolist() == [1.234e-6] * 3
 
 
 def test_an_interrupted_run_leaves_the_tables_of_what_was_done(tmp_path, write_squares):

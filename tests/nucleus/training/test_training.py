@@ -111,6 +111,7 @@ def test_validation_scores_join_the_logs_and_the_best_weights_are_named(begun, m
     model = begun(STAGES=STAGES, EVALUATE_EVERY=2)
     (callback,) = validation_callbacks(model, FakeDataset())
     callback.set_params({"epochs": 5})
+    callback.set_model(keras.Sequential())
     first, second = {}, {}
     callback.on_epoch_end(0, first)
     callback.on_epoch_end(1, second)

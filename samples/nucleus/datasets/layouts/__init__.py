@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
-from nucleus.datasets.layouts import coco, dsb2018, glas, joint, label_folders, rle_csv
+from nucleus.datasets.layouts import beside, coco, dsb2018, glas, joint, label_folders, rle_csv, via
 from nucleus.datasets.layouts.base import DatasetError, Layout, Report, Sample, raise_error
 from nucleus.datasets.layouts.subsets import count_parts, explain, read_subset
 
-LAYOUTS = {module.LAYOUT.name: module.LAYOUT for module in (dsb2018, rle_csv, glas, label_folders, coco)}
+LAYOUTS = {module.LAYOUT.name: module.LAYOUT for module in (dsb2018, rle_csv, glas, label_folders, coco, via)}
+LAYOUTS |= {layout.name: layout for layout in beside.LAYOUTS}
+_log = logging.getLogger(__name__)
 
 
 def read_samples(root: Path, subset: str, layout: str | None = None, report: Report = raise_error) -> list[Sample]:
@@ -78,7 +81,8 @@ def find_layout(root: Path, subset: str = "all") -> Layout:
     """Detects the layout of a data set from its files.
 
     Folders of the Data Science Bowl may hold other files, too: their masks take precedence over a CSV file of
-    run-length codes, which takes precedence over such folders without masks.
+    run-length codes, which takes precedence over such folders without masks. Where label images are, files that the
+    same programs write beside them (`_seg.npy`, ROIs, ...) are not read, which a warning says.
 
     Args:
         root: Folder of the data set, or its one CSV or JSON file.
@@ -91,10 +95,18 @@ def find_layout(root: Path, subset: str = "all") -> Layout:
     if LAYOUTS[joint.NAME] in found:
         # Its file has a name of its own; to COCO's reader it is a JSON file like any other.
         return LAYOUTS[joint.NAME]
+    if root.is_file() and via.LAYOUT in found:
+        # Likewise: to the readers of COCO JSON and of run-length codes it is a JSON or CSV file like any other.
+        return via.LAYOUT
     if dsb2018.LAYOUT in found and (found == [dsb2018.LAYOUT] or dsb2018.has_masks(root)):
         return dsb2018.LAYOUT
     if rle_csv.LAYOUT in found and dsb2018.LAYOUT in found:
         found.remove(dsb2018.LAYOUT)
+    if label_folders.LAYOUT in found:
+        drawn = [layout for layout in found if layout in beside.LAYOUTS]
+        for layout in drawn:
+            _log.warning("%s: its label images are read, and no others; --layout=%s reads those", root, layout.name)
+            found.remove(layout)
     if len(found) == 1:
         return found[0]
     if found:

@@ -4,6 +4,8 @@
                                                                          file, without "instances_"
 <root>/<file_name>, or <root>/images/<file_name>, or in a folder of the part's name
 
+<root>/<part>/_annotations.coco.json     Roboflow: each part (train, valid, test) with its images in a folder
+
 A data set is a folder with such files, or one JSON file with the images beside it or beside its folder `annotations`;
 backslashes in a file_name may stand for slashes. Every category counts as nucleus. Crowds (iscrowd) are skipped;
 polygons and both forms of run-length codes are read. Annotations without a segmentation and polygons of fewer than
@@ -24,18 +26,20 @@ from typing import Any
 from nucleus.datasets.layouts.base import UNKNOWN_MODALITY, DatasetError, Layout, Part, Report, Sample
 from nucleus.datasets.layouts.coco_segmentation import segmentation_pixels
 from nucleus.datasets.layouts.painting import ListedInstances
+from nucleus.images.reading import list_folders
 from trainkit.reading import read_json, reading
 
 ANNOTATION_FOLDER = "annotations"
 IMAGE_FOLDER = "images"
 _PREFIX = "instances_"
+_ROBOFLOW = "_annotations.coco.json"
 _FEWEST_NUMBERS = 6
 
 _log = logging.getLogger(__name__)
 
 
 def _recognises(root: Path) -> bool:
-    return root.suffix.lower() == ".json" if root.is_file() else bool(_files(root))
+    return root.suffix.lower() == ".json" if root.is_file() else bool(_files(root) or _folders(root))
 
 
 def _files(root: Path) -> list[Path]:
@@ -44,11 +48,21 @@ def _files(root: Path) -> list[Path]:
     return [path for path in found if b'"images"' in path.read_bytes()]
 
 
+def _folders(root: Path) -> dict[str, Path]:
+    """Returns Roboflow's annotation files by the names of their folders."""
+    if not root.is_dir():
+        return {}
+    return {folder.name: folder / _ROBOFLOW for folder in list_folders(root) if (folder / _ROBOFLOW).is_file()}
+
+
 def _parts(root: Path) -> Mapping[str, Part]:
     if root.is_file():
         return {_part_name(root): partial(_read, root.parent, root, _part_name(root))}
     files = _files(root)
     if not files:
+        parts = {name: partial(_read, path.parent, path, name) for name, path in _folders(root).items()}
+        if parts:
+            return parts
         raise DatasetError(f"{root}: expected a JSON file with images and annotations, here or in {ANNOTATION_FOLDER}")
     named: dict[str, Path] = {}
     for path in files:
@@ -92,7 +106,8 @@ def _read(root: Path, path: Path, part: str, report: Report) -> list[Sample]:
             report(error)
             continue
         image_id = "_".join(name.with_suffix("").parts)
-        samples.append(Sample(image_id, file, truth, path.stem, modality))
+        collection = part if path.name == _ROBOFLOW else path.stem
+        samples.append(Sample(image_id, file, truth, collection, modality))
     return samples
 
 

@@ -7,7 +7,7 @@
 
 Instead of <root> itself, each folder in it may hold such a set, as in <root>/train/images, and is then a part with its
 name. Label images are PNG or TIFF files of whole numbers; their values are the labels. Cellpose's other files about an
-image (a_flows, a_cp_output, a_outlines) are ignored.
+image (a_flows, a_dP, a_cellprob, a_cp_output, a_outlines, each also with _cp_masks at the end) are ignored.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from nucleus.images.reading import list_folders, list_images
 IMAGE_FOLDER = "images"
 LABEL_FOLDERS = ("labels", "masks")
 _IMAGE_ENDING = "_img"
-_BY_PRODUCTS = ("_flows", "_cp_output", "_outlines")
+_BY_PRODUCTS = ("_flows", "_dP", "_cellprob", "_cp_output", "_outlines")
 
 
 def _recognises(root: Path) -> bool:
@@ -42,8 +42,13 @@ def _sets(root: Path) -> list[Path]:
 
 def _is_set(folder: Path) -> bool:
     if (folder / IMAGE_FOLDER).is_dir():
-        return any((folder / name).is_dir() for name in LABEL_FOLDERS)
-    return any(_is_label(path) for path in list_images(folder))
+        return any(_may_hold_labels(folder / name) for name in LABEL_FOLDERS)
+    return any(_is_label(path) for path in _without_by_products(list_images(folder)))
+
+
+def _may_hold_labels(folder: Path) -> bool:
+    """Tells whether a folder has image files, or nothing: ROIs and other outlines may be in a folder of its name."""
+    return folder.is_dir() and (bool(list_images(folder)) or not any(folder.iterdir()))
 
 
 def _parts(root: Path) -> Mapping[str, Part]:
@@ -101,14 +106,18 @@ def _image_of(images: Mapping[str, Path], stem: str) -> str:
 
 def _without_by_products(paths: list[Path], images: Collection[str] = ()) -> list[Path]:
     """Removes Cellpose's files that are no label images: those named for another file, and for no image."""
-    about = {path.stem for path in paths}
+    about = {path.stem for path in paths} | set(images)
     about |= {without_label_ending(stem) for stem in about}
-    return [
-        path
-        for path in paths
-        if path.stem in images
-        or not any(path.stem.endswith(ending) and path.stem.removesuffix(ending) in about for ending in _BY_PRODUCTS)
-    ]
+    return [path for path in paths if path.stem in images or not _is_by_product(path.stem, about, images)]
+
+
+def _is_by_product(stem: str, about: Collection[str], images: Collection[str]) -> bool:
+    """Tells whether a name is that of another file with an ending, after which Cellpose adds that of label images."""
+    # The label image of an image that is itself called a_flows is none.
+    names = {stem} | ({without_label_ending(stem)} - set(images))
+    return any(
+        name.endswith(ending) and name.removesuffix(ending) in about for name in names for ending in _BY_PRODUCTS
+    )
 
 
 def _by_name(paths: Iterable[Path], name_of: Callable[[str], str]) -> dict[str, Path]:

@@ -55,7 +55,7 @@ class ListedInstances:
             yield source, pixels
 
 
-def paint_in_order(shape: tuple[int, int], instances: Iterable[tuple[object, np.ndarray]], image: Path) -> np.ndarray:
+def paint_in_order(shape: tuple[int, int], instances: Iterable[tuple[object, np.ndarray]], image: object) -> np.ndarray:
     """Paints instances into one label image.
 
     A pixel in several instances belongs to the first of them. Instances without a pixel, or with none left, are left
@@ -65,7 +65,7 @@ def paint_in_order(shape: tuple[int, int], instances: Iterable[tuple[object, np.
         shape: (height, width) of the image.
         instances: (name for the warnings, int [P] indices into the flattened image) of each instance, in the order of
             the labels.
-        image: Path of the image, for the warnings.
+        image: The image, for the warnings.
 
     Returns:
         int32 [H, W], labels 1...N.

@@ -70,11 +70,8 @@ class Member:
                 raise ValueError(f"{self.name}: a {self.model} is not trained: it has no weights and no epochs.")
             return
         make_config("training", self.preset, self.settings, self.model)
-        if (
-            self.file is None
-            and self.weights in PUBLISHED_WEIGHTS
-            and self.weights not in NETWORKS[self.model].pretrained
-        ):
+        unknown = self.weights in PUBLISHED_WEIGHTS and self.weights not in NETWORKS[self.model].pretrained
+        if self.file is None and unknown:
             choices = ", ".join((*NETWORKS[self.model].pretrained, RANDOM))
             raise ValueError(f"{self.name}: a {self.model} cannot begin with {self.weights}, but {choices} or a file.")
 

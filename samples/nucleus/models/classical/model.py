@@ -110,7 +110,7 @@ class ClassicalModel(NucleusModel):
             dataset: Prepared data set with masks and without preprocessing. Its images are held in memory.
             grid: Setting -> values to try; by default `nucleus.models.classical.tuning.default_grid(config)`.
             search: Search strategy; see `trainkit.search.search_settings`.
-            progress: Whether a progress bar is shown, which counts the images of all trials.
+            progress: True to show a progress bar, which counts the images of all trials.
 
         Returns:
             The report; its `start` is the trial of the model's settings.

@@ -51,14 +51,7 @@ def search_classical(
         dataset: Prepared data set with masks and without preprocessing.
         grid: Setting -> values to try; None for `default_grid(config)`.
         search: Search strategy; see `trainkit.search.search_settings`.
-        progress: True to show a progress bar, which counts the images of all trials.
-
-    Returns:
-        The report; its `start` is the trial of `config`.
-
-    Raises:
-        DatasetError: There is no image.
-        SettingsError: A setting is unknown, or a value is out of range, alone or together with others.
+        progress: True to show a progress bar.
     """
     values = {name: _checked(config, name, choices) for name, choices in (grid or default_grid(config)).items()}
     if len(dataset.image_ids) == 0:

@@ -6,15 +6,12 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 
 from nucleus.images.decoding import RawImage
 from nucleus.measurement import measure
-from nucleus.measurement.nuclei import in_order
-from trainkit.files import atomic_path
 
 
 @dataclass(frozen=True)
@@ -82,47 +79,3 @@ class Writer(ABC):
         Raises:
             OSError: A file cannot be written.
         """
-
-
-class TableWriter(Writer):
-    """A CSV file with rows for every image.
-
-    Attributes:
-        name: Name of the file.
-        columns: Names of its columns in their order. Those that no image has are left out; others follow.
-    """
-
-    name: ClassVar[str]
-    columns: ClassVar[tuple[str, ...]]
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self._tables: dict[str, pd.DataFrame] = {}
-
-    @abstractmethod
-    def table(self, record: Record) -> pd.DataFrame:
-        """Returns the rows of one image."""
-
-    def add(self, record: Record) -> None:
-        """Keeps the rows of one image; see `Writer.add`."""
-        self._tables[record.id] = self.table(record)
-
-    def drop(self, record: Record) -> None:
-        """Drops the rows of one image; see `Writer.drop`."""
-        self._tables.pop(record.id, None)
-
-    def close(self) -> None:
-        """Writes the file if there was an image; see `Writer.close`."""
-        if not self._tables:
-            return
-        tables = self._tables.values()
-        columns = in_order(dict.fromkeys(name for table in tables for name in table.columns), self.columns)
-        filled = [table for table in tables if len(table)]
-        joined = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
-        with atomic_path(self.folder / self.name) as temporary:
-            joined.reindex(columns=columns).to_csv(temporary, index=False, float_format=_text, lineterminator="\n")
-
-
-def _text(number: float) -> str:
-    """Writes a number with four decimals, or with four digits where those are more."""
-    return f"{number:.4f}" if abs(number) >= 0.1 or number == 0 else f"{number:.4g}"

@@ -1,4 +1,4 @@
-"""Label images, `labels/<id>.png` or `.tif`."""
+"""Label images, `labels/<id>.png` (16 bit) or `.tif` (with the size of a pixel for ImageJ, or as OME-TIFF)."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ class PngLabels(Writer):
             ValueError: There are more nuclei than the format can number.
             OSError: The file cannot be written.
         """
-        write_labels(self.folder / LABELS_FOLDER / f"{record.id}{self.suffix}", record.labels)
+        path = self.folder / LABELS_FOLDER / f"{record.id}{self.suffix}"
+        write_labels(path, record.labels, record.raw.pixel_size)
 
 
 class TiffLabels(PngLabels):
-    """TIFF label images: uint16, or int32 above 65,535 nuclei."""
+    """TIFF label images: uint16 for ImageJ, or int32 in an OME-TIFF above 65,535 nuclei."""
 
     suffix = ".tif"

@@ -1,8 +1,8 @@
-"""Images with the outlines of their nuclei, `overlays/<id>.png`."""
+"""Images with the outlines of their nuclei, `overlays/<id>.png`; lines are wider in large images."""
 
 from __future__ import annotations
 
-from nucleus.images.outlines import draw_outlines
+from nucleus.images.outlines import draw_outlines, line_width
 from nucleus.images.writing import write_rgb
 from nucleus.prediction.writers.base import Record, Writer
 
@@ -12,4 +12,5 @@ class Overlays(Writer):
 
     def add(self, record: Record) -> None:
         """Draws and writes one picture; see `Writer.add`."""
-        write_rgb(self.folder / "overlays" / f"{record.id}.png", draw_outlines(record.image, record.labels))
+        drawn = draw_outlines(record.image, record.labels, width=line_width(record.labels))
+        write_rgb(self.folder / "overlays" / f"{record.id}.png", drawn)

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
-from nucleus.images.labels import labels_to_rle
-from nucleus.prediction.writers.base import Record, TableWriter
+from nucleus.prediction.writers.csv_tables import CsvTables
+from nucleus.prediction.writers.tables import RUN_LENGTHS
 
 
-class Submission(TableWriter):
+class Submission(CsvTables):
     """One row a nucleus, `ImageId,EncodedPixels`, or `ImageId,` where an image has none."""
 
-    name = "submission.csv"
-    columns = ("ImageId", "EncodedPixels")
-
-    def table(self, record: Record) -> pd.DataFrame:
-        """Encodes the nuclei of one image as run lengths."""
-        codes = [code for code in labels_to_rle(record.labels) if code] or [""]
-        return pd.DataFrame([(record.id, code) for code in codes], columns=self.columns)
+    tables = (RUN_LENGTHS,)

@@ -8,6 +8,8 @@ import tifffile
 
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.datasets.layouts import read_samples
+from nucleus.images.geojson import nuclei_as_features
+from nucleus.images.imagej_roi import write_rois
 from nucleus.images.labels import rle_encode
 
 SHAPE = (12, 16)
@@ -67,3 +69,42 @@ def add_annotation(content, image_id, segmentation, **more):
 def write_json(path, content):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
+
+
+def write_roi(path, labels=LABELS):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_rois(path, labels)
+
+
+def write_geojson(path, labels=LABELS):
+    write_json(path, nuclei_as_features(labels, {}, path.stem))
+
+
+def write_seg(path, labels=LABELS):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, {"masks": labels.astype(np.uint16), "outlines": labels * 0, "filename": "a.png"})
+
+
+def rectangles(labels=LABELS):
+    found = []
+    for number in range(1, labels.max() + 1):
+        y, x = np.nonzero(labels == number)
+        found.append(((int(x.min()), int(y.min())), (int(x.max()) + 1, int(y.max()) + 1)))
+    return found
+
+
+def labelme(*shapes, shape=SHAPE):
+    return {
+        "version": "5.5.0",
+        "flags": {},
+        "shapes": [{"label": "nucleus", "group_id": None, "flags": {}, **one} for one in shapes],
+        "imagePath": "a.png",
+        "imageData": None,
+        "imageHeight": shape[0],
+        "imageWidth": shape[1],
+    }
+
+
+def write_labelme(path, labels=LABELS):
+    shapes = [{"shape_type": "rectangle", "points": [list(low), list(high)]} for low, high in rectangles(labels)]
+    write_json(path, labelme(*shapes))

@@ -5,7 +5,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from nucleus.datasets.dataset import DatasetError
-from nucleus.datasets.layouts import read_samples
+from nucleus.datasets.layouts import find_layout, read_samples
 from nucleus.datasets.layouts.coco_segmentation import compress_runs, decompress_counts, segmentation_pixels
 from nucleus.images.labels import rle_encode, rle_runs
 
@@ -183,3 +183,20 @@ def test_backslashes_in_a_file_name_may_be_slashes(tmp_path):
     write_json(tmp_path / "annotations.json", content)
     with pytest.raises(DatasetError, match="image 1: expected a relative file_name"):
         load(tmp_path)
+
+
+def test_the_root_folder_of_roboflow_has_its_parts(tmp_path):
+    for number, part in enumerate(("train", "valid", "test")):
+        name = f"{part}_jpg.rf.0123.png"
+        write_image(tmp_path / part / name, number)
+        content = coco()
+        content["images"].append({"id": 0, "file_name": name, "height": 12, "width": 16})
+        add_annotation(content, 0, [[2, 4, 9, 4, 9, 9, 2, 9]])
+        write_json(tmp_path / part / "_annotations.coco.json", content)
+    (tmp_path / "README.roboflow.txt").touch()
+    assert find_layout(tmp_path).name == "coco"
+    assert ids(tmp_path, "train") == ["train_jpg.rf.0123"] and ids(tmp_path, "val") == ["valid_jpg.rf.0123"]
+    assert len(ids(tmp_path, "all")) == 3
+    dataset = load(tmp_path, "test")
+    assert (dataset.load_labels(0)[0] == 1).sum() == 35 and dataset.image_info[0]["collection"] == "test"
+    assert ids(tmp_path / "valid") == ["valid_jpg.rf.0123"]

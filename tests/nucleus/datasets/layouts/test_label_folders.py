@@ -102,3 +102,29 @@ def test_names_in_several_parts_are_reported_with_a_way_out(tmp_path):
     with pytest.raises(DatasetError, match=r"Rename one or take one part .*--subset=test, --subset=train\+val"):
         read_samples(tmp_path, "all")
     assert len(read_samples(tmp_path, "test")) == 1
+
+
+def test_cellposes_by_products_beside_images_and_labels_are_ignored(tmp_path):
+    # cellpose --save_png --save_tif --save_outlines --save_flows --save_mpl: endings are joined.
+    for name in ("a.png", "b_outlines.png"):
+        stem, grey = name.removesuffix(".png"), np.full((12, 16), 90, np.uint8)
+        write(tmp_path / name, grey)
+        write(tmp_path / f"{stem}_cp_masks.png")
+        for ending in ("_outlines_cp_masks.png", "_flows_cp_masks.tif", "_dP_cp_masks.tif", "_cp_output_cp_masks.png"):
+            write(tmp_path / f"{stem}{ending}", grey)
+        for ending in ("_outlines.png", "_flows.tif", "_dP.tif", "_cellprob.tif", "_cp_output.png"):
+            write(tmp_path / f"{stem}{ending}", grey)
+        (tmp_path / f"{stem}_seg.npy").write_bytes(b"")
+        (tmp_path / f"{stem}_cp_outlines.txt").write_text("1,1,2,2\n")
+    samples = read_samples(tmp_path, "all")
+    assert {sample.id: sample.truth.path.name for sample in samples} == {
+        "a": "a_cp_masks.png",
+        "b_outlines": "b_outlines_cp_masks.png",
+    }
+
+
+def test_cellposes_by_products_in_the_folder_of_label_images_are_ignored(tmp_path):
+    write(tmp_path / "images/a.png")
+    for name in ("a_cp_masks.png", "a_outlines_cp_masks.png", "a_flows_cp_masks.tif", "a_dP_cp_masks.tif"):
+        write(tmp_path / "masks" / name)
+    assert [sample.truth.path.name for sample in read_samples(tmp_path, "all")] == ["a_cp_masks.png"]

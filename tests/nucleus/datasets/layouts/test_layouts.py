@@ -10,7 +10,23 @@ from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.datasets.layouts import LAYOUTS, find_layout, read_samples
 from nucleus.images.reading import read_image
 
-from .files import LABELS, add_annotation, coco, codes, ids, load, make_labels, write_image, write_json, write_labels
+from .files import (
+    LABELS,
+    add_annotation,
+    coco,
+    codes,
+    ids,
+    load,
+    make_labels,
+    rectangles,
+    write_geojson,
+    write_image,
+    write_json,
+    write_labelme,
+    write_labels,
+    write_roi,
+    write_seg,
+)
 
 
 def make_dsb2018(root):
@@ -46,12 +62,41 @@ def make_coco(root):
     write_json(root / "annotations.json", content)
 
 
+def make_via(root):
+    content = {}
+    for name in "ab":
+        write_image(root / f"{name}.png", ord(name))
+        shapes = [
+            {"name": "rect", "x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1}
+            for (x1, y1), (x2, y2) in rectangles()
+        ]
+        regions = [{"shape_attributes": shape, "region_attributes": {}} for shape in shapes]
+        content[name] = {"filename": f"{name}.png", "size": 1, "regions": regions, "file_attributes": {}}
+    write_json(root / "via_region_data.json", content)
+
+
+def make_beside(write, ending):
+    """Returns a function that makes a data set of images with a file each."""
+
+    def make(root):
+        for name in "ab":
+            write_image(root / f"images/{name}.png", ord(name))
+            write(root / f"outlines/{name}{ending}")
+
+    return make
+
+
 MAKERS = {
     "dsb2018": make_dsb2018,
     "rle-csv": make_rle_csv,
     "glas": make_glas,
     "labels": make_labels,
     "coco": make_coco,
+    "via": make_via,
+    "imagej-roi": make_beside(write_roi, ".zip"),
+    "geojson": make_beside(write_geojson, ".geojson"),
+    "seg-npy": make_beside(write_seg, "_seg.npy"),
+    "labelme": make_beside(write_labelme, ".json"),
 }
 
 

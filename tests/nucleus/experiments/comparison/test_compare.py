@@ -317,7 +317,9 @@ def test_other_images_of_the_same_names_are_refused(add_sample, rectangle, tmp_p
     ],
 )
 def test_what_cannot_be_compared_is_named_before_anything_is_written(tmp_path, capsys, arguments, causes):
-    assert run(tmp_path / "out", f"--dataset={shipped_data()}", *arguments) == 1
+    if not arguments[0].startswith("--dataset"):
+        arguments = (f"--dataset={shipped_data()}", *arguments)
+    assert run(tmp_path / "out", *arguments) == 1
     message = capsys.readouterr().err
     assert all(cause in message for cause in causes), message
     assert not (tmp_path / "out").exists()

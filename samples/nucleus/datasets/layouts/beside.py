@@ -1,0 +1,118 @@
+"""Layouts of images with one drawn file each, a kind in `nucleus.datasets.layouts.drawn_files.KINDS`.
+
+<root>/a.tif             with  <root>/a.geojson (or the kind's other endings)
+<root>/images/a.tif      with  a.geojson in the one folder beside images that has such files
+<root>/classes.csv       optional: ImageId,modality (or ImageId,foreground,background)
+
+Instead of <root> itself, each folder in it may hold such a set, as in <root>/train/images, and is then a part with its
+name. What programs write beside images (a_cp_masks.png, a_flows.tif, ...) is ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from functools import partial
+from pathlib import Path
+
+from nucleus.datasets.layouts.base import UNKNOWN_MODALITY, DatasetError, Layout, Part, Report, Sample
+from nucleus.datasets.layouts.drawn_files import KINDS, DrawnFile, DrawnKind
+from nucleus.datasets.layouts.label_files import split_by_products
+from nucleus.datasets.layouts.tables import CLASSES_FILE, read_modalities
+from nucleus.images.reading import list_folders, list_images
+
+IMAGE_FOLDER = "images"
+
+
+def make_layout(kind: str, summary: str) -> Layout:
+    """Returns the layout of a kind of files.
+
+    Args:
+        kind: Key of `KINDS`.
+        summary: Its files in a few words.
+    """
+    return Layout(kind, summary, lambda root: bool(_sets(KINDS[kind], root)), partial(_parts, KINDS[kind]))
+
+
+def _sets(kind: DrawnKind, root: Path) -> list[Path]:
+    """Returns the folders that hold a set: the root itself, or else those in it."""
+    if not root.is_dir():
+        return []
+    if _is_set(kind, root):
+        return [root]
+    return [path for path in list_folders(root) if _is_set(kind, path)]
+
+
+def _is_set(kind: DrawnKind, folder: Path) -> bool:
+    images = {path.stem for path in _images(folder)}
+    return bool(images) and any(
+        kind.image_name(path, images) in images and kind.fits(path)
+        for where in _drawn_folders(folder)
+        for path in where.iterdir()
+    )
+
+
+def _images(folder: Path) -> list[Path]:
+    inner = folder / IMAGE_FOLDER
+    return split_by_products(list_images(inner if inner.is_dir() else folder))[0]
+
+
+def _drawn_folders(folder: Path) -> list[Path]:
+    """Returns the folders that may have the drawn files of a set."""
+    return [folder, *list_folders(folder)] if (folder / IMAGE_FOLDER).is_dir() else [folder]
+
+
+def _drawn(kind: DrawnKind, folder: Path, images: Collection[str]) -> dict[str, Path]:
+    """Returns the files of a kind in a folder by the names of their images."""
+    named: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        name = kind.image_name(path, images)
+        if name is None or path.name.startswith(".") or not path.is_file() or not kind.fits(path):
+            continue
+        first = named.setdefault(name, path)
+        if first is not path:
+            raise DatasetError(f"{path}: belongs to the image {name!r} as {first.name} does; keep one")
+    return named
+
+
+def _parts(kind: DrawnKind, root: Path) -> Mapping[str, Part]:
+    sets = _sets(kind, root)
+    if not sets:
+        names = ", ".join(f"a{ending}{suffix}" for suffix in kind.suffixes for ending in kind.endings)
+        raise DatasetError(f"{root}: expected image files, and one of {names} for an image a, beside it or in a folder")
+    return {"all" if folder == root else folder.name: partial(_read, kind, root, folder) for folder in sets}
+
+
+def _read(kind: DrawnKind, root: Path, folder: Path, report: Report) -> list[Sample]:
+    images: dict[str, Path] = {}
+    for path in _images(folder):
+        first = images.setdefault(path.stem, path)
+        if first is not path:
+            raise DatasetError(f"{path}: goes by the name {path.stem!r} as {first.name} does")
+    drawn: dict[str, Path] = {}
+    for where in _drawn_folders(folder):
+        for name, path in _drawn(kind, where, images).items():
+            if name in drawn:
+                raise DatasetError(f"{path}: belongs to the image {name!r} as {drawn[name]} does; keep one")
+            drawn[name] = path
+    for name, path in drawn.items():
+        if name not in images:
+            report(DatasetError(f"{path}: there is no image {name} for this file"))
+    modalities = read_modalities(root / CLASSES_FILE) | read_modalities(folder / CLASSES_FILE)
+    return [
+        Sample(
+            name,
+            image,
+            DrawnFile(drawn[name], kind.name) if name in drawn else None,
+            kind.name if folder == root else folder.name,
+            modalities.get(name, UNKNOWN_MODALITY),
+        )
+        for name, image in images.items()
+    ]
+
+
+LAYOUTS = (
+    make_layout("imagej-roi", "images with ROIs of ImageJ, a.zip, a_rois.zip or a.roi for the image a"),
+    make_layout("geojson", "images with GeoJSON of QuPath, a.geojson for the image a"),
+    make_layout("seg-npy", "images with a_seg.npy of Cellpose"),
+    make_layout("labelme", "images with JSON of labelme, a.json for the image a"),
+)

@@ -1,0 +1,50 @@
+"""One row a nucleus, `nuclei.csv`, and one row an image, `images.csv`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from nucleus.prediction.writers.base import Record, Writer
+from nucleus.prediction.writers.tables import IMAGES, NUCLEI, Table, TableRows
+from trainkit.files import atomic_path
+
+NUCLEI_FILE = f"{NUCLEI.name}.csv"
+
+
+class CsvTables(Writer):
+    """CSV files of tables.
+
+    Attributes:
+        tables: The tables, a file each.
+    """
+
+    tables: ClassVar[tuple[Table, ...]] = (NUCLEI, IMAGES)
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._rows = [TableRows(table) for table in self.tables]
+
+    def add(self, record: Record) -> None:
+        """Keeps the rows of one image; see `Writer.add`."""
+        for rows in self._rows:
+            rows.add(record)
+
+    def drop(self, record: Record) -> None:
+        """Drops the rows of one image; see `Writer.drop`."""
+        for rows in self._rows:
+            rows.drop(record)
+
+    def close(self) -> None:
+        """Writes the files if there was an image; see `Writer.close`."""
+        for rows in filter(None, self._rows):
+            table = rows.joined()
+            for column in rows.table.given:
+                table[column] = table[column].map("{:.7g}".format, na_action="ignore")
+            with atomic_path(self.folder / f"{rows.table.name}.csv") as temporary:
+                table.to_csv(temporary, index=False, float_format=_text, lineterminator="\n")
+
+
+def _text(number: float) -> str:
+    """Writes a number with four decimals, or with four digits where those are more."""
+    return f"{number:.4f}" if abs(number) >= 0.1 or number == 0 else f"{number:.4g}"

@@ -1,0 +1,91 @@
+"""Tables of a run: their rows for one image, and their collection over all images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from nucleus.images.labels import labels_to_rle
+from nucleus.measurement import summarise
+from nucleus.measurement.nuclei import COLUMNS as NUCLEI_COLUMNS
+from nucleus.measurement.nuclei import in_order
+from nucleus.measurement.summary import COLUMNS as SUMMARY_COLUMNS
+from nucleus.prediction.writers.base import Record
+
+
+class Table(NamedTuple):
+    """A table with rows for every image.
+
+    Attributes:
+        name: Name of the table.
+        columns: Names of its columns in their order. Those that no image has are left out; others follow.
+        rows: Function that makes the rows of one image.
+        given: Columns of numbers that were not measured, and are not rounded.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    rows: Callable[[Record], pd.DataFrame]
+    given: tuple[str, ...] = ()
+
+
+class TableRows:
+    """Rows of a table, collected image by image.
+
+    Args:
+        table: The table.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self._parts: dict[str, pd.DataFrame] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._parts)
+
+    def add(self, record: Record) -> None:
+        """Keeps the rows of one image."""
+        self._parts[record.id] = self.table.rows(record)
+
+    def drop(self, record: Record) -> None:
+        """Drops the rows of one image, if they were kept."""
+        self._parts.pop(record.id, None)
+
+    def joined(self) -> pd.DataFrame:
+        """Returns the rows of all images, with the columns in their order."""
+        parts = self._parts.values()
+        columns = in_order(dict.fromkeys(name for part in parts for name in part.columns), self.table.columns)
+        filled = [part for part in parts if len(part)]
+        return (pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()).reindex(columns=columns)
+
+
+def _nuclei(record: Record) -> pd.DataFrame:
+    """Returns the measurements of an image's nuclei, see `nucleus.measurement.measure`, with image and scores."""
+    table = record.nuclei.copy()
+    table.insert(0, "ImageId", record.id)
+    known = record.scores is not None
+    table.insert(2, "score", np.asarray(record.scores)[table["label"].to_numpy() - 1] if known else np.nan)
+    return table
+
+
+def _image(record: Record) -> pd.DataFrame:
+    """Returns the row of one image: file, size, number of nuclei, and the columns of `summarise`."""
+    height, width = record.labels.shape
+    row = {"ImageId": record.id, "file": record.file, "height": height, "width": width}
+    size = record.raw.pixel_size
+    row |= {"nuclei": len(record.nuclei), **summarise(record.nuclei, (height, width), size)}
+    return pd.DataFrame([row])
+
+
+def _run_lengths(record: Record) -> pd.DataFrame:
+    """Encodes the nuclei of one image as run lengths; one row without any where there is none."""
+    codes = [code for code in labels_to_rle(record.labels) if code] or [""]
+    return pd.DataFrame([(record.id, code) for code in codes], columns=RUN_LENGTHS.columns)
+
+
+NUCLEI = Table("nuclei", ("ImageId", "label", "score", *NUCLEI_COLUMNS[1:]), _nuclei)
+IMAGES = Table("images", ("ImageId", "file", "height", "width", "nuclei", *SUMMARY_COLUMNS), _image, ("pixel_size_um",))
+RUN_LENGTHS = Table("submission", ("ImageId", "EncodedPixels"), _run_lengths)
