@@ -98,5 +98,5 @@ setup(
             *zarr,
         ],
     },
-    entry_points={"console_scripts": ["nucleus=nucleus.cli:main"]},
+    entry_points={"console_scripts": ["nucleus=nucleus.start:main"]},
 )

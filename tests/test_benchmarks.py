@@ -24,8 +24,9 @@ def run(monkeypatch, capsys):
         return json.loads(capsys.readouterr().out)
 
     yield run_benchmark
-    for name in ("common", "data_loading", "training_step", "detection", "large_images", "metrics", "scales"):
+    for name in ("common", "data_loading", "training_step", "detection", "large_images", "many_images", "metrics"):
         sys.modules.pop(name, None)
+    sys.modules.pop("scales", None)
 
 
 def check_environment(report, precision="float32"):
@@ -92,6 +93,13 @@ def test_large_images_in_files_have_the_nuclei_of_those_in_memory(run, tmp_path)
     assert (mosaic["nuclei"], mosaic["tiles"]) == (whole["nuclei"], whole["tiles"]) and mosaic["nuclei"] > 50
     assert mosaic["file_mb"] > 1 and mosaic["write_seconds"] >= 0
     assert json.loads((tmp_path / "a.json").read_text())["mosaics"] == report["mosaics"]
+
+
+def test_many_images_are_done_one_by_one_and_overlapped_alike(run):
+    report = run("many_images", ["--model", "classical", "--images", "4", "--size", "128", "--repeats", "1"])
+    check_environment(report)
+    assert report["same_files"] and report["images"] == 4
+    assert report["single"]["cpu_seconds"] > 0 and report["speedup"] > 0
 
 
 def test_metrics_are_faster_than_boolean_masks(run):

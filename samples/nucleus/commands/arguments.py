@@ -17,6 +17,7 @@ from nucleus.models.registry import ModelConfig, detection_config
 from nucleus.models.settings import PredictionSettings
 from nucleus.models.weights import choose_recipe, find_recipe, trained_weights
 from nucleus.quiet import import_keras
+from trainkit.files import require_writable
 
 
 def image_source(
@@ -115,9 +116,21 @@ def wanted_images(
     return select_images(source, weights, seed=config.SEED, **chosen, **options)
 
 
-def new_folder(command: str) -> Path:
-    """Returns a new folder for the results of a command, named after the command and the time."""
-    return Path("results", "nucleus", f"{command}_{time.strftime('%Y%m%dT%H%M%S')}")
+def output_folder(args: argparse.Namespace, command: str) -> Path:
+    """Returns the folder of --output, by default one named after the command and the time.
+
+    It is found out before long work that files can be written there; nothing is created.
+
+    Args:
+        args: The parsed option of `options.add_output`.
+        command: Name of the command.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    folder = args.output or Path("results", "nucleus", f"{command}_{time.strftime('%Y%m%dT%H%M%S')}")
+    require_writable(folder)
+    return folder
 
 
 def _run_name(args: argparse.Namespace) -> str | None:

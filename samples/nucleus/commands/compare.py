@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nucleus.commands import options
-from nucleus.commands.arguments import channel_setting, chosen_planes, image_source, new_folder
+from nucleus.commands.arguments import channel_setting, chosen_planes, image_source, output_folder
 from nucleus.commands.parsing import UsageError
 from nucleus.datasets.division import DEFAULT_FOLDS
 from nucleus.models.registry import MODELS
@@ -87,11 +87,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compares models out of fold; see `nucleus compare --help`."""
-    members = _members(args)
+    members, output = _members(args), output_folder(args, "compare")
     import_keras()
     from nucleus.experiments.comparison.data import compare_on
 
-    output = args.output or new_folder("compare")
     table = compare_on(
         image_source(args, planes=chosen_planes(args)),
         members,

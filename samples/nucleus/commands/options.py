@@ -35,9 +35,15 @@ def add_repeated(
     command.add_argument(option, action="append", type=read, default=[], metavar=metavar, help=summary, **more)
 
 
-def add_output(command: argparse.ArgumentParser, summary: str) -> None:
-    """Adds --output, a folder that is named after the command and the time by default; `summary` begins its help."""
-    default = f"results/nucleus/{command.prog.split()[1]}_<time>"
+def add_output(command: argparse.ArgumentParser, summary: str, default: str | None = None) -> None:
+    """Adds --output, a folder.
+
+    Args:
+        command: The command.
+        summary: Beginning of the help text.
+        default: Description of the default; by default a folder that is named after the command and the time.
+    """
+    default = default or f"results/nucleus/{command.prog.split()[1]}_<time>"
     command.add_argument("--output", type=Path, metavar="FOLDER", help=f"{summary} (default: {default})")
 
 
@@ -208,6 +214,28 @@ def add_image_files(command: argparse.ArgumentParser) -> None:
     command.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="image files, and folders of them")
 
 
+def add_recursive(command: argparse.ArgumentParser) -> None:
+    """Adds the option to take the images in folders of folders."""
+    command.add_argument("--recursive", action="store_true", help="take the images of all folders in a folder, too")
+
+
+def add_overwrite(command: argparse.ArgumentParser, resume: bool = False) -> None:
+    """Adds --overwrite, and --resume where the command can continue a run."""
+    group = command.add_mutually_exclusive_group()
+    group.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the results of another run in the output folder (without it, such a folder is refused)",
+    )
+    if resume:
+        group.add_argument(
+            "--resume",
+            action="store_true",
+            help="continue the run in the output folder: what it finished is not predicted again, and the tables are "
+            "those of an undisturbed run. Refused for another model, other settings, another version or changed images",
+        )
+
+
 def require_images(args: argparse.Namespace) -> None:
     """Makes sure that images are named, as files or folders or as a part of a data set.
 
@@ -302,8 +330,8 @@ def add_formats(command: argparse.ArgumentParser, default: Sequence[str] = DEFAU
     add_label_format(command)
 
 
-def add_trained(command: argparse.ArgumentParser) -> None:
-    """Adds the options of the commands that use a trained model."""
+def add_trained(command: argparse.ArgumentParser, output: str | None = None) -> None:
+    """Adds the options of the commands that use a trained model; `output` describes the default output folder."""
     command.add_argument(
         "--weights",
         type=trained,
@@ -311,7 +339,7 @@ def add_trained(command: argparse.ArgumentParser) -> None:
         help="the shipped weights, the last checkpoint in --logs, or a file (default: shipped; classical has none)",
     )
     add_views(command, ", as --set TEST_TIME_AUGMENTATION=...; --set 'TEST_TIME_SCALES=(0.8,1)' adds sizes")
-    add_output(command, "folder of the results")
+    add_output(command, "folder of the results", output)
 
 
 def add_views(command: argparse.ArgumentParser, remark: str = "") -> None:

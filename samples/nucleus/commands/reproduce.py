@@ -10,6 +10,7 @@ from nucleus.commands.arguments import chosen_planes, recorded_settings
 from nucleus.datasets.layouts import LAYOUTS
 from nucleus.models.weights import existing_file
 from nucleus.quiet import import_keras
+from trainkit.files import require_writable
 
 SUMMARY = "repeat experiments of publications, and compare measured with published scores"
 _OUTPUT = Path("results", "nucleus", "reproduce")
@@ -108,13 +109,15 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if not experiments:
         raise ValueError("Name an experiment; `nucleus reproduce --list` lists them.")
+    output = args.output or (_QUICK_OUTPUT if args.quick else _OUTPUT)
+    require_writable(output)
     import_keras()
     from nucleus.experiments.publications.quick import quick
     from nucleus.experiments.publications.runner import Options, reproduce
     from nucleus.experiments.publications.table import MARKDOWN_FILE
 
     chosen = Options(
-        output=args.output or (_QUICK_OUTPUT if args.quick else _OUTPUT),
+        output=output,
         dataset=args.dataset,
         layout=args.layout,
         classes=args.classes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nucleus.commands import options
-from nucleus.commands.arguments import chosen_planes, image_source, new_folder, recorded_settings
+from nucleus.commands.arguments import chosen_planes, image_source, output_folder, recorded_settings
 from nucleus.models.registry import NETWORKS
 from nucleus.quiet import import_keras
 
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     from nucleus.experiments.search.studies import TRIALS_FILE
     from nucleus.experiments.search.trainings import search_trainings
 
-    output = args.output or new_folder("search")
+    output = output_folder(args, "search")
     result = search_trainings(
         image_source(args, planes=chosen_planes(args)),
         args.space,

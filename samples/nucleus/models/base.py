@@ -170,6 +170,13 @@ class NucleusModel(ABC):
             OSError: The file cannot be written.
         """
 
+    def describe(self) -> dict[str, Any]:
+        """Returns everything that its predictions depend on, as JSON can hold it: kind, settings, weights.
+
+        Two models with equal descriptions predict the same; folders of results record it.
+        """
+        return {"kind": type(self).__name__, "settings": plain_settings(self.config)}
+
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """Preprocesses an image, uint8 `[H, W, 3]` RGB, as the settings say: contrast equalisation, or nothing."""
         return preprocess(image, self.config) if isinstance(self.config, PredictionSettings) else image
@@ -256,6 +263,21 @@ def preprocess(image: np.ndarray, config: PredictionSettings) -> np.ndarray:
     if config.STRETCH:
         image = Stretch(*config.STRETCH_QUANTILES)(image)
     return Clahe(config.CLAHE_CLIP_LIMIT, tuple(config.CLAHE_TILE_GRID))(image) if config.CLAHE else image
+
+
+def plain_settings(config: PredictionSettings) -> dict[str, Any]:
+    """Returns the settings of a configuration by name, as JSON can hold them.
+
+    Args:
+        config: The configuration.
+    """
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            return value.tolist()
+        return getattr(value, "__qualname__", str(value)) if callable(value) else value
+
+    return {name: plain(value) for name, value in config.to_dict().items()}
 
 
 def _instances(prediction: Prediction) -> Found:

@@ -57,6 +57,7 @@ def predict_large(
     skip_glass: bool = True,
     identity: str | None = None,
     progress: bool = True,
+    work: str | os.PathLike | None = None,
 ) -> LargePrediction:
     """Finds the nuclei of an image of which only regions are in memory, and writes its label image.
 
@@ -65,7 +66,7 @@ def predict_large(
     `nucleus.models.seams`. What a whole image decides (the scale of samples of more than 8 bits, STRETCH, a classical
     method's threshold) is decided by one subsample, so that all tiles agree; see `LazyImage.sample`.
 
-    The nuclei of each tile are kept in the folder `<output>.tiles` until the label image is complete. A call that finds
+    The nuclei of each tile are kept in the folder `work` until the label image is complete. A call that finds
     the folder of the same image, settings, tiles and `identity` goes on with the missing tiles; otherwise it begins
     anew. In memory are one tile, a band of the label image, and some 700 bytes a nucleus.
 
@@ -78,6 +79,7 @@ def predict_large(
         identity: Text that changes when the model's weights do, such as their checksum; "" for a model without. None
             if that is not known: an interrupted call is not continued then, but begun anew.
         progress: Shows a progress bar of the tiles.
+        work: Folder of the tiles' nuclei; by default `<output>.tiles`.
 
     Returns:
         The nuclei, in pixels of the level that `image` reads.
@@ -96,7 +98,7 @@ def predict_large(
     prepare = _preparation(model.config, sample)
     tiled, scale, limit = _at_scale(model, image, prepare)
     tiles = tiled.regions((height, width))
-    work = output.with_name(f"{output.name}.tiles")
+    work = output.with_name(f"{output.name}.tiles") if work is None else Path(work)
     if identity is None:
         shutil.rmtree(work, ignore_errors=True)
     store = _Store(work, _plan(tiled, scale, image, skip_glass, identity))

@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from nucleus.models.base import NucleusModel, Prediction
-from nucleus.models.limits import report_limit, watch_limits
+from nucleus.models.limits import limits_of, report_limit, watch_limits
 from nucleus.models.seams import Part, Region, find_parts, merge
 from nucleus.models.wrapper import Wrapper
 
@@ -64,9 +65,18 @@ class Tiles(Wrapper):
         if len(small) > 1:
             with watch_limits() as reached:
                 predictions = self.model._predict([images[index] for index in small])
-            # A batch does not say which of its images reached a limit, so they are then predicted one by one.
-            found = {} if reached else dict(zip(small, predictions, strict=True))
-        return [found[index] if index in found else self._predict_one(image) for index, image in enumerate(images)]
+            crowded = {small[limit.index] for limit in reached}
+            pairs = zip(small, predictions, strict=True)
+            found = {index: prediction for index, prediction in pairs if index not in crowded}
+        for index, image in enumerate(images):
+            if index not in found:
+                with limits_of([index]):
+                    found[index] = self._predict_one(image)
+        return [found[index] for index in range(len(images))]
+
+    def describe(self) -> dict[str, Any]:
+        """Adds the tiles' size; see `NucleusModel.describe`."""
+        return {**super().describe(), "side": self.side, "overlap": self.overlap}
 
     def regions(self, shape: tuple[int, int]) -> list[Region]:
         """Returns the tiles of an image; the whole image where it is no larger than two.

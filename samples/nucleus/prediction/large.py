@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,9 +19,13 @@ from nucleus.models.base import NucleusModel
 from nucleus.models.large import predict_large
 from nucleus.models.seams import Nucleus, paint
 from nucleus.models.settings import PredictionSettings, ViewSettings
+from nucleus.prediction.results import Results, identify
+from nucleus.prediction.runs import DetectionRun
 from nucleus.prediction.writers.csv_tables import number_text
 from nucleus.prediction.writers.labels import LABELS_FOLDER
 from trainkit.files import atomic_path
+
+_log = logging.getLogger(__name__)
 
 # Side in pixels of the blocks in which nuclei are measured.
 _BLOCK = 2048
@@ -60,49 +65,57 @@ def _is_large(dataset: NucleusDataset, index: int, config: ViewSettings) -> bool
 
 
 def detect_large(
-    model: NucleusModel, dataset: NucleusDataset, output: Path, identity: str = "", progress: bool = True
-) -> tuple[list[str], list[str]]:
+    model: NucleusModel,
+    dataset: NucleusDataset,
+    results: Results,
+    done: DetectionRun,
+    identity: str,
+    progress: bool = True,
+) -> None:
     """Finds the nuclei of images of which only regions are in memory.
 
     Each image has a label image `labels/<id>.tif` and a table `nuclei_<id>.csv` with the columns of `nuclei.csv`. A run
-    that was interrupted goes on with the tiles that are missing when it is started again with the same output.
+    that was interrupted goes on with the tiles that are missing when it is resumed.
 
     Args:
         model: A model in tiles.
         dataset: Prepared data set of the images; see `split_large`.
-        output: Folder of the results.
+        results: Folder of the results, entered and started.
+        done: Summary of the run, to which the images are added.
         identity: Text that changes when the model's weights do.
         progress: Shows a progress bar of the tiles.
-
-    Returns:
-        A line about each image, and a message for each that failed.
 
     Raises:
         OSError: A result cannot be written.
     """
-    lines, failures = [], []
     for index, info in enumerate(dataset.image_info):
-        path = info["path"]
+        path, image_id = info["path"], info["id"]
+        if results.is_done(image_id):
+            results.keep(image_id)
+            done.images, done.resumed = done.images + 1, done.resumed + 1
+            done.nuclei += results.nuclei_of(image_id)
+            continue
+        target = results.staging / LABELS_FOLDER / f"{image_id}.tif"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work = results.tiles_folder(image_id)
         try:
             with open_lazy(path, dataset.planes_of(index)) as image:
-                target = output / LABELS_FOLDER / f"{info['id']}.tif"
-                target.parent.mkdir(parents=True, exist_ok=True)
-                found = predict_large(model, image, target, model.config.SKIP_GLASS, identity, progress)
+                found = predict_large(model, image, target, model.config.SKIP_GLASS, identity, progress, work)
                 table = measure_large(found.nuclei, image, dataset.pixel_size)
-        except MemoryError:
-            failures.append(f"{path}: its nuclei do not fit into memory")
+        except (MemoryError, ValueError) as error:
+            text = str(error) if isinstance(error, ValueError) else "its nuclei do not fit into memory"
+            message = results.named(text if text.startswith(str(path)) else f"{path}: {text}")
+            results.fail(image_id, message)
+            done.failures.append(message)
             continue
-        except ValueError as error:
-            message = str(error)
-            failures.append(message if message.startswith(str(path)) else f"{path}: {message}")
-            continue
-        table.insert(0, "ImageId", info["id"])
+        table.insert(0, "ImageId", image_id)
         table.insert(2, "score", [nucleus.score for nucleus in found.nuclei])
-        with atomic_path(output / f"nuclei_{info['id']}.csv") as temporary:
+        with atomic_path(results.staging / f"nuclei_{image_id}.csv") as temporary:
             table.to_csv(temporary, index=False, float_format=number_text, lineterminator="\n")
         glass = f", {found.glass} of {found.tiles} tiles empty glass" if found.glass else ""
-        lines.append(f"{path}: {len(found.nuclei)} nuclei{glass}: {target}")
-    return lines, failures
+        results.commit(image_id, None, {**identify(path), "nuclei": len(found.nuclei)})
+        done.images, done.nuclei = done.images + 1, done.nuclei + len(found.nuclei)
+        _log.info("%s: %d nuclei%s", path, len(found.nuclei), glass)
 
 
 def measure_large(nuclei: Sequence[Nucleus], image: LazyImage, pixel_size: float | None = None) -> pd.DataFrame:

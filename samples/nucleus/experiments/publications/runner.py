@@ -29,6 +29,7 @@ from nucleus.models.square import FitSquare
 from nucleus.models.tta import Joint
 from nucleus.prediction.detection import detect
 from nucleus.prediction.predictions import ModelPredictions
+from nucleus.prediction.results import Results
 from nucleus.training.resuming import train_or_resume
 
 _HELD_OUT = "held-out images of the folds"
@@ -327,7 +328,8 @@ class _Reproduction:
 
 def _detect(model: NucleusModel, dataset: NucleusDataset, to: Path) -> Path:
     """Writes the predictions of images; raises an error if one fails, since it would be missing in the scores."""
-    detections = detect(model, dataset, to)
+    with Results(to, overwrite=True) as results:
+        detections = detect(model, dataset, results)
     if detections.failures:
         raise ValueError(detections.failures[0])
     return to

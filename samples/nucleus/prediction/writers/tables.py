@@ -85,6 +85,7 @@ def _image(record: Record) -> pd.DataFrame:
     row = {"ImageId": record.id, "file": record.file, "height": height, "width": width}
     size = record.raw.pixel_size
     row |= {"nuclei": len(record.nuclei), **summarise(record.nuclei, (height, width), size)}
+    row |= {} if record.scale is None else {"scale": record.scale, "diameter": record.diameter}
     return pd.DataFrame([row])
 
 
@@ -95,5 +96,10 @@ def _run_lengths(record: Record) -> pd.DataFrame:
 
 
 NUCLEI = Table("nuclei", ("ImageId", "label", "score", *NUCLEI_COLUMNS[1:]), _nuclei)
-IMAGES = Table("images", ("ImageId", "file", "height", "width", "nuclei", *SUMMARY_COLUMNS), _image, ("pixel_size_um",))
+IMAGES = Table(
+    "images",
+    ("ImageId", "file", "height", "width", "nuclei", *SUMMARY_COLUMNS, "scale", "diameter"),
+    _image,
+    ("pixel_size_um",),
+)
 RUN_LENGTHS = Table("submission", ("ImageId", "EncodedPixels"), _run_lengths, numbered=False)
