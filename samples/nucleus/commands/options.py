@@ -162,7 +162,7 @@ def add_settings(command: argparse.ArgumentParser) -> None:
         "--set",
         setting,
         "NAME=VALUE",
-        "any configuration attribute, such as DETECTION_NMS_THRESHOLD=0.2; repeat for more",
+        "any configuration attribute, such as MIN_AREA=40; repeat for more",
         dest="settings",
     )
 

@@ -33,4 +33,5 @@ def is_glass(image: np.ndarray, downsampling: float = 1.0) -> bool:
     if ground.min() < _LEAST_GLASS:
         return False
     contrast, dust = (_CONTRAST, _DUST) if downsampling <= 1 else (_CONTRAST // 2, 0)
-    return np.count_nonzero((np.abs(image - ground.astype(np.int16)) > contrast).any(axis=-1)) <= dust
+    marked = np.abs(image - ground.astype(np.int16)) > contrast
+    return int(np.count_nonzero(marked.any(axis=-1))) <= dust
