@@ -258,7 +258,11 @@ class UNet(Trainee):
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike, model_dir: str | os.PathLike = "logs", config_class: type[UNetConfig] = UNetConfig
+        cls,
+        path: str | os.PathLike,
+        model_dir: str | os.PathLike = "logs",
+        config_class: type[UNetConfig] = UNetConfig,
+        config: UNetConfig | None = None,
     ) -> UNet:
         """Loads the model that `save` wrote.
 
@@ -267,10 +271,11 @@ class UNet(Trainee):
                 else of the file is used, so none of its code is run.
             model_dir: Folder of the training runs, one folder each.
             config_class: Class of the configuration that was saved.
+            config: Configuration that replaces the saved one, of the same network; see `unet.saved.read_settings`.
 
         Raises:
             WeightsFileError: The file is missing or damaged, was not written by `save`, or holds another network than
-                its settings say.
+                its settings, or those of `config`, say.
         """
-        config, network = read_saved(path, config_class)
+        config, network = read_saved(path, config_class, config)
         return cls(config, model_dir, network)

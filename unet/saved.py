@@ -9,7 +9,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import keras
@@ -27,6 +27,9 @@ _SETTINGS, _NETWORK, _WEIGHTS = "unet_settings.json", "config.json", "model.weig
 # is built: a damaged number would take all memory.
 _MARGIN = 4
 
+_WHAT = "no .keras file of a U-Net"
+
+_Config = TypeVar("_Config", bound=UNetConfig)
 # Shape and kind of the values of each array, with their numbers.
 _Arrays = Counter[tuple[tuple[int, ...], str]]
 
@@ -45,7 +48,26 @@ def append_settings(path: str | os.PathLike, config: UNetConfig) -> None:
         archive.writestr(_SETTINGS, json.dumps(config.to_dict(), indent=1))
 
 
-def read_saved(path: str | os.PathLike, config_class: type[UNetConfig]) -> tuple[UNetConfig, keras.Model]:
+def read_settings(path: str | os.PathLike, config_class: type[_Config]) -> _Config:
+    """Reads the configuration of a saved U-Net, without its network.
+
+    Args:
+        path: `.keras` file that `UNet.save` wrote.
+        config_class: Class of the configuration that was saved.
+
+    Returns:
+        The configuration, without ENCODER_WEIGHTS.
+
+    Raises:
+        WeightsFileError: The file is missing or damaged, or holds no settings of that class.
+    """
+    with reading(path, _WHAT, WeightsFileError):
+        return _configure(path, _read_members(path)[0], config_class)
+
+
+def read_saved(
+    path: str | os.PathLike, config_class: type[UNetConfig], config: UNetConfig | None = None
+) -> tuple[UNetConfig, keras.Model]:
     """Reads a saved U-Net.
 
     The network is built from the settings, and the file's layers and weights must be those of that network. So a file
@@ -54,6 +76,7 @@ def read_saved(path: str | os.PathLike, config_class: type[UNetConfig]) -> tuple
     Args:
         path: `.keras` file that `UNet.save` wrote.
         config_class: Class of the configuration that was saved.
+        config: Configuration that replaces the saved one, of the same network.
 
     Returns:
         The configuration, without ENCODER_WEIGHTS, and the network.
@@ -62,15 +85,10 @@ def read_saved(path: str | os.PathLike, config_class: type[UNetConfig]) -> tuple
         WeightsFileError: The file is missing or damaged, or no U-Net's; or its settings, layers or weights do not fit
             each other, or a weight is NaN or infinite. The message names it.
     """
-    with reading(path, "no .keras file of a U-Net", WeightsFileError):
+    with reading(path, _WHAT, WeightsFileError):
         settings, layers, weights = _read_members(path)
-        try:
-            config = config_class().update({**settings, "ENCODER_WEIGHTS": None})
-        except SettingsError as error:
-            raise WeightsFileError(
-                f"{path}: no settings of a {config_class.__name__}, so name the class that it was saved with "
-                f"(config_class=...): {error}"
-            ) from error
+        saved = _configure(path, settings, config_class)
+        config = saved if config is None else config
         with open_for_reading(path, weights) as file:
             stored = _arrays(file)
         _require_plausible_filters(config, stored)
@@ -80,6 +98,16 @@ def read_saved(path: str | os.PathLike, config_class: type[UNetConfig]) -> tuple
             raise ValueError("its weights are another network's than its settings say")
         _load(network, weights)
         return config, network
+
+
+def _configure(path: str | os.PathLike, settings: dict[str, Any], config_class: type[_Config]) -> _Config:
+    try:
+        return config_class().update({**settings, "ENCODER_WEIGHTS": None})
+    except SettingsError as error:
+        raise WeightsFileError(
+            f"{path}: no settings of a {config_class.__name__}, so name the class that it was saved with "
+            f"(config_class=...): {error}"
+        ) from error
 
 
 def _read_members(path: str | os.PathLike) -> tuple[dict[str, Any], list[tuple[str, str]], bytes]:

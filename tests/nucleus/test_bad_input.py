@@ -10,6 +10,7 @@ import pytest
 
 from nucleus import cli
 from nucleus.models.mask_rcnn import MaskRCNNModel
+from nucleus.models.recipe import Recipe
 
 
 @pytest.fixture
@@ -18,6 +19,7 @@ def weights(tmp_path, monkeypatch, threshold_model):
     monkeypatch.setattr(MaskRCNNModel, "load", lambda *_: threshold_model)
     path = tmp_path / "model.h5"
     path.touch()
+    Recipe("lineage").save(tmp_path)
     return path
 
 

@@ -22,7 +22,7 @@ def model(monkeypatch, threshold_model):
     """Every weights file loads as the threshold; notes what was loaded with which configuration."""
     loaded = SimpleNamespace(calls=[])
 
-    def load(weights, recipe, config):
+    def load(weights, recipe, config, model_dir):
         loaded.calls.append((weights, config))
         return threshold_model
 
@@ -34,6 +34,7 @@ def model(monkeypatch, threshold_model):
 def weights(tmp_path):
     path = tmp_path / "model.h5"
     path.touch()
+    Recipe("lineage").save(tmp_path)
     return path
 
 

@@ -58,9 +58,10 @@ def test_the_readmes_python_example_works_outside_a_clone(installed, tmp_path):
 def test_everything_that_is_read_at_run_time_is_installed(installed, tmp_path):
     """Data, templates and shipped weights, which setup.py lists by pattern."""
     code = (
-        "import nucleus, json; from nucleus.models.weights import _SHIPPED, find_recipe, shipped_weights; "
+        "import nucleus, json; from nucleus.models.weights import find_recipe, shipped_weights; "
+        "from nucleus.models.registry import NETWORKS; "
         "from nucleus.experiments.publications import EXPERIMENTS; import nucleus.evaluation.report.page; "
-        "print(json.dumps([str(shipped_weights(kind)) for kind in _SHIPPED if find_recipe(shipped_weights(kind))] "
+        "print(json.dumps([str(shipped_weights(kind)) for kind in NETWORKS if find_recipe(shipped_weights(kind))] "
         "+ [len(list(nucleus.shipped_data().rglob('*.png'))), len(EXPERIMENTS)]))"
     )
     *weights, pictures, experiments = json.loads(run_outside(installed, tmp_path, code).splitlines()[-1])

@@ -10,12 +10,13 @@ from typing import Any
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.datasets.division import select_images
 from nucleus.datasets.source import ImageSource
+from nucleus.ensemble.combined import EnsembleModel
 from nucleus.images.decoding import NO_CHOICE, Planes
 from nucleus.images.decoding.base import set_pixel_limit
-from nucleus.models.recipe import Recipe
-from nucleus.models.registry import ModelConfig, detection_config
+from nucleus.models.loading import ChosenModel, resolve
+from nucleus.models.registry import NETWORKS, ModelConfig, detection_config
 from nucleus.models.settings import PredictionSettings
-from nucleus.models.weights import choose_recipe, find_recipe, trained_weights
+from nucleus.models.weights import WeightsNotFoundError, choose_recipe
 from nucleus.quiet import import_keras
 from trainkit.files import require_writable
 
@@ -69,28 +70,37 @@ def channel_setting(args: argparse.Namespace) -> dict[str, str]:
     return {"FILE_CHANNEL": "|".join(channels)} if channels else {}
 
 
-def base_recipe(args: argparse.Namespace, weights: Path | None) -> Recipe:
-    """Returns the recipe that --model and --preset ask for, else the weights' own."""
-    return choose_recipe(None if weights is None else find_recipe(weights), args.model, args.preset)
+def reading_config(args: argparse.Namespace) -> ModelConfig:
+    """Returns the configuration of --model, --preset and --set where no model is run: how images are read and divided.
+
+    Args:
+        args: The parsed options of `options.add_configuration`.
+    """
+    return detection_config(choose_recipe(None, args.model, args.preset), dict(args.settings))
 
 
-def wanted_config(args: argparse.Namespace, weights: Path | None) -> ModelConfig:
-    """Returns the configuration with which a model detects, --set included."""
-    return detection_config(base_recipe(args, weights), dict(args.settings))
-
-
-def wanted_model(args: argparse.Namespace) -> tuple[Path | None, ModelConfig]:
-    """Returns the weights file of the model that is run, None where it has none, and its configuration.
+def wanted_model(args: argparse.Namespace) -> ChosenModel:
+    """Returns the model of --weights, --model, --preset and --set, as `nucleus.load_model` takes them.
 
     Keras is imported where the model needs it.
 
     Args:
         args: The parsed options of `options.add_configuration` and `options.add_trained`.
+
+    Raises:
+        WeightsNotFoundError: An ensemble is asked for, and no file of a fitted one.
+        ValueError: See `nucleus.load_model`.
     """
-    weights = trained_weights(args.weights, args.logs, args.model, args.preset, _run_name(args))
-    if weights is not None and weights.suffix != ".json":
+    chosen = resolve(
+        args.weights, model=args.model, preset=args.preset, settings=dict(args.settings), model_dir=args.logs
+    )
+    if chosen.kind == EnsembleModel.kind and chosen.path is None:
+        raise WeightsNotFoundError(
+            f"There is no shipped {chosen.kind}. Name the file of a fitted one: --weights=FILE.json"
+        )
+    if chosen.kind in NETWORKS:
         import_keras()
-    return weights, wanted_config(args, weights)
+    return chosen
 
 
 def wanted_images(
@@ -131,7 +141,3 @@ def output_folder(args: argparse.Namespace, command: str) -> Path:
     folder = args.output or Path("results", "nucleus", f"{command}_{time.strftime('%Y%m%dT%H%M%S')}")
     require_writable(folder)
     return folder
-
-
-def _run_name(args: argparse.Namespace) -> str | None:
-    return dict(args.settings).get("NAME")

@@ -36,8 +36,7 @@ def run(args: argparse.Namespace) -> int:
     """Finds nuclei in images; see `nucleus detect --help`."""
     options.require_images(args)
     require_packages(args.write)
-    weights, config = wanted_model(args)
-    from nucleus.models.loading import model_of
+    chosen = wanted_model(args)
     from nucleus.prediction.image_detection import detect_into
     from nucleus.prediction.inputs import collect_images, default_folder
     from nucleus.prediction.results import Results
@@ -49,13 +48,13 @@ def run(args: argparse.Namespace) -> int:
     if args.images and args.fold is not None:
         raise ValueError("--fold takes images of the data set. Received: --fold and image files.")
     if args.images:
-        planes = chosen_planes(args, config)
+        planes = chosen_planes(args, chosen.config)
         dataset, failures = collect_images(args.images, planes, args.pixel_size, args.recursive)
     else:
         dataset, _ = wanted_images(
             args,
-            weights,
-            config,
+            chosen.path,
+            chosen.config,
             pixel_size=args.pixel_size,
             default="stage1_test",
             own="none",
@@ -67,6 +66,6 @@ def run(args: argparse.Namespace) -> int:
     args.output = args.output or (default_folder(args.images) if args.images else None)
     results = Results(output_folder(args, "detect"), args.overwrite, args.resume)
     formats = default_formats(args.label_format, args.write)
-    done = detect_into(results, lambda: model_of(weights, config), dataset, failures, formats)
+    done = detect_into(results, chosen.load, dataset, failures, formats)
     print(done)
     return report_failures(done.failures)

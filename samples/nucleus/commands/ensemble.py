@@ -11,7 +11,7 @@ from nucleus.commands import options
 from nucleus.commands.arguments import chosen_planes, image_source, output_folder
 from nucleus.commands.status import report_failures
 from nucleus.datasets.division import choose_folds
-from nucleus.models.weights import SHIPPED, existing_file
+from nucleus.models.weights import SHIPPED, WeightsNotFoundError, existing_file
 from nucleus.prediction.formats import require_packages
 from nucleus.quiet import import_keras
 
@@ -185,7 +185,7 @@ def _add_members(command: argparse.ArgumentParser) -> None:
         _member,
         "NAME=PATH",
         "a model and what it found: the folder that detect wrote, a folder of label images, the weights file "
-        "of a model to run, or shipped for the shipped weights. "
+        "of a model to run, or shipped or the name of shipped weights, such as nucleus_small. "
         "Repeat for more models, and with the same NAME for more folders of one model, such as those of its folds",
         dest="members",
         required=True,
@@ -201,4 +201,9 @@ def _member(text: str) -> tuple[str, Path]:
     name, path = options.setting(text)
     if not path:
         raise argparse.ArgumentTypeError(f"expected NAME=PATH, received {text!r}")
-    return name, existing_file(path) if path == SHIPPED else Path(path)
+    if path != SHIPPED and Path(path).exists():
+        return name, Path(path)
+    try:
+        return name, existing_file(path)
+    except WeightsNotFoundError:
+        return name, Path(path)  # Reported as a missing folder, with the other members.

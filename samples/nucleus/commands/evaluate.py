@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nucleus.commands import options
-from nucleus.commands.arguments import base_recipe, output_folder, wanted_config, wanted_images, wanted_model
+from nucleus.commands.arguments import output_folder, reading_config, wanted_images, wanted_model
 from nucleus.datasets.layouts.base import UNKNOWN_MODALITY
-from nucleus.models.registry import ModelConfig
+from nucleus.models.loading import ChosenModel
 
 if TYPE_CHECKING:
     from nucleus.prediction.predictions import Predictions
@@ -57,14 +57,17 @@ def run(args: argparse.Namespace) -> int:
     output = output_folder(args, "evaluate")
     require_writable(args.report or output)
     runs = not args.predictions or args.weights is not None or args.model is not None
-    weights, config = wanted_model(args) if runs else (None, wanted_config(args, None))
-    dataset, which = wanted_images(args, weights, config)
+    chosen = wanted_model(args) if runs else None
+    if chosen is None:
+        dataset, which = wanted_images(args, None, reading_config(args))
+    else:
+        dataset, which = wanted_images(args, chosen.path, chosen.config)
     predictions: list[Predictions] = [PredictionFolder(folder, name) for name, folder in args.predictions]
     # Missing predictions are reported before a model is loaded.
     for folder in predictions:
         folder.require(dataset)
-    if runs:
-        predictions.append(_running(weights, config, args))
+    if chosen is not None:
+        predictions.append(_running(chosen))
     scored = evaluate_all(
         predictions,
         dataset,
@@ -84,13 +87,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _running(weights: Path | None, config: ModelConfig, args: argparse.Namespace) -> Predictions:
-    """Loads a model, and names it after its weights or, where it has none, after its preset."""
-    from nucleus.models.loading import model_of
+def _running(chosen: ChosenModel) -> Predictions:
+    """Loads a model, and names it after its file or, where it has none, after its preset."""
     from nucleus.prediction.predictions import ModelPredictions
 
-    name = base_recipe(args, None).preset if weights is None else weights.stem
-    return ModelPredictions(model_of(weights, config), name, weights or "")
+    name = chosen.recipe.preset if chosen.path is None else chosen.path.stem
+    return ModelPredictions(chosen.load(), name, chosen.path or "")
 
 
 def _named_folder(text: str) -> tuple[str | None, Path]:

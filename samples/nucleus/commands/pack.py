@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from nucleus.commands import options
-from nucleus.commands.arguments import base_recipe, wanted_model
+from nucleus.commands.arguments import wanted_model
 from nucleus.models.registry import NETWORKS
 
 SUMMARY = "write trained weights as a small file with its settings, --set included, beside it"
@@ -24,10 +24,11 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Makes a small file of trained weights; see `nucleus pack --help`."""
-    weights, _ = wanted_model(args)
+    chosen = wanted_model(args)
+    if chosen.path.suffix != ".h5":
+        raise ValueError(f"{chosen.path}: pack takes the weights of a network, an .h5 file.")
     from nucleus.training.packing import pack
 
-    recipe = base_recipe(args, weights).with_settings(dict(args.settings))
-    packed = pack(weights, args.output, recipe, args.full_precision)
+    packed = pack(chosen.path, args.output, chosen.recipe, args.full_precision)
     print(f"{packed}: {packed.stat().st_size / 2**20:.1f} MB")
     return 0

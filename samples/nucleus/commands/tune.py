@@ -44,20 +44,20 @@ def add_options(command: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Searches the settings of a U-Net's post-processing or of a classical method; see `nucleus tune --help`."""
     output = output_folder(args, "tune")
-    weights, config = wanted_model(args)
+    chosen = wanted_model(args)
+    config = chosen.config
     import pandas as pd
 
-    from nucleus.models.loading import model_of
     from nucleus.training.tuning import parse_values, tune
     from trainkit.files import write_text
 
     if config.model_kind not in ("unet", "classical"):
         raise ValueError(
-            f"{weights}: {config.model_kind} has no thresholds to tune; tune is for U-Nets and classical methods."
+            f"{chosen.path}: {config.model_kind} has no thresholds to tune; tune is for U-Nets and classical methods."
         )
     grid = {name: parse_values(config, name, values) for name, values in args.grid}
-    dataset, _ = wanted_images(args, weights, config, default="train", own="learned")
-    report = tune(model_of(weights, config), dataset, grid, args.search)
+    dataset, _ = wanted_images(args, chosen.path, config, default="train", own="learned")
+    report = tune(chosen.load(), dataset, grid, args.search)
     write_text(output / "tuning.csv", pd.DataFrame(report.rows).to_csv(index=False, lineterminator="\n"))
     print(report.table(limit=10))
     print(f"{len(report.trials)} tried, * marks the initial settings; all: {output / 'tuning.csv'}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,8 +16,9 @@ from nucleus.datasets.folds import Folds, divide_images
 from nucleus.ensemble.boosting import import_lightgbm
 from nucleus.ensemble.config import PRESETS, EnsembleConfig, split
 from nucleus.ensemble.examples import Finder, make_examples
+from nucleus.ensemble.fingerprints import exchanged, fingerprints
 from nucleus.ensemble.fitting import FitSettings, fit
-from nucleus.ensemble.model import Combination, Ensemble, check_members, read_ensemble
+from nucleus.ensemble.model import FINGERPRINTS, Combination, Ensemble, check_members, read_ensemble
 from nucleus.ensemble.validation import CrossValidation
 from nucleus.models.base import History, NucleusModel, Prediction
 from nucleus.models.limits import limits_of
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     import keras
 
     from nucleus.datasets.dataset import NucleusDataset
+
+_log = logging.getLogger(__name__)
 
 # Before the source of a member that is a name, not a file.
 _NAMED = "model:"
@@ -46,6 +50,8 @@ class EnsembleModel(NucleusModel):
         config: Settings; by default those of `ensemble`.
         folds: Division for the cross-validation of `fit`; by default FOLDS folds stratified by modality.
         notes: Facts on the members that `fit` notes in the ensemble, JSON-compatible.
+
+    A warning is logged for a member that is known to be another model than the one that `ensemble` was fitted to.
 
     Attributes:
         cross_validation: Images of the last `fit` with what is found in them out of fold; None before.
@@ -72,6 +78,13 @@ class EnsembleModel(NucleusModel):
     ):
         if ensemble is not None:
             check_members(ensemble.members, members)
+            for name in exchanged(ensemble.fingerprints, members):
+                _log.warning(
+                    "%s: is another model than the one of this name that the ensemble was fitted to (other weights, or "
+                    "other settings of a model without weights), so predicted IoUs do not hold for its nuclei. "
+                    "Give that model, or fit the ensemble again",
+                    name,
+                )
         if config is None:
             config = EnsembleConfig() if ensemble is None else EnsembleConfig.of(ensemble)
         self.members, self.ensemble, self.files = dict(members), ensemble, dict(files or {})
@@ -182,7 +195,8 @@ class EnsembleModel(NucleusModel):
         examples = make_examples(train, {name: self._finder(name) for name in self.members}, settings.groups)
         fitted = fit(examples, folds.ids, settings)
         validation = CrossValidation(examples, fitted)
-        about = {**fitted.ensemble.about, **validation.report.values(), **self.notes}
+        noted = {FINGERPRINTS: fingerprints(self.members), **self.notes}
+        about = {**fitted.ensemble.about, **validation.report.values(), **noted}
         self.ensemble, self.cross_validation = replace(fitted.ensemble, about=about), validation
         return validation.history()
 

@@ -22,6 +22,8 @@ from trainkit.reading import read_json, reading
 _FORMAT = "nucleus ensemble"
 # To be incremented when the file format or the meaning of a feature changes.
 _VERSION = 1
+# Note in `Ensemble.about` of the members' fingerprints; see `nucleus.ensemble.fingerprints`.
+FINGERPRINTS = "fingerprints"
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,11 @@ class Ensemble:
     about: Mapping[str, Any] = field(default_factory=dict)
     weights: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def fingerprints(self) -> Mapping[str, str]:
+        """Name -> fingerprint of each member that was one known model at the fit; empty in files that note none."""
+        return self.about.get(FINGERPRINTS, {})
 
     def quality(self, candidates: Candidates, image: np.ndarray) -> np.ndarray:
         """Predicts the IoU of each mask with the nucleus that it fits best.
@@ -230,6 +237,8 @@ def _parse(content: Mapping[str, Any]) -> Ensemble:
     settings = content.get("settings", {})
     if not all(isinstance(each, dict) for each in (content["about"], content["rules"], settings)):
         raise ValueError('"about", "rules" and "settings" must be objects')
+    if not isinstance(content["about"].get(FINGERPRINTS, {}), dict):
+        raise ValueError(f'"{FINGERPRINTS}" of "about" must be an object')
     return Ensemble(
         members=members,
         groups=groups,

@@ -1,9 +1,10 @@
-"""`load_model`, which returns any kind of nucleus model."""
+"""`load_model`, the one door to every kind of nucleus model, and `resolve`, which decides what a source means."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,142 +12,209 @@ from nucleus.ensemble.combined import EnsembleModel
 from nucleus.models.base import NucleusModel
 from nucleus.models.classical.model import ClassicalModel
 from nucleus.models.recipe import Recipe
-from nucleus.models.registry import MODELS, NETWORKS, ModelConfig, detection_config, make_config
+from nucleus.models.registry import MODELS, NETWORKS, ModelConfig, detection_config
 from nucleus.models.scale import with_scale
 from nucleus.models.unet import UNetModel
 from nucleus.models.weights import (
+    LAST,
     SHIPPED,
     WeightsNotFoundError,
     choose_recipe,
     existing_file,
     find_recipe,
+    last_weights,
     read_recipe,
     shipped_weights,
 )
 from nucleus.quiet import import_keras
+
+# Suffixes of files that hold the configuration too: of a classical model or an ensemble, and of a whole U-Net.
+_JSON, _WHOLE = ".json", ".keras"
 
 
 def load_model(
     source: str | os.PathLike | None = None,
     config: ModelConfig | None = None,
     *,
+    model: str | None = None,
     preset: str | None = None,
     settings: Mapping[str, Any] | None = None,
     model_dir: str | os.PathLike = "logs",
 ) -> NucleusModel:
     """Returns a model that finds nuclei.
 
+    `--weights` of the commands takes the same sources, by the same rules.
+
     Args:
         source: None or "shipped" for the shipped default; a name: "mask_rcnn" or "unet" for the shipped weights of that
-            kind, the name of a shipped file such as "nucleus_small", or "classical" or "ensemble", with or without
-            "/PRESET" behind it (an ensemble is then to be fitted); a file (`.h5` with its recipe beside it, `.keras` of
-            a U-Net, `.json` of a classical model or an ensemble); or the folder of a training run, whose best weights
-            are taken, else its last checkpoint. A name comes before a file or folder of the same name.
+            kind, the name of a shipped file such as "nucleus_small", "last" for the last checkpoint in `model_dir`, or
+            "classical" or "ensemble", with or without "/PRESET" behind it (an ensemble is then to be fitted); a file
+            (`.h5` with its recipe beside it, `.keras` of a U-Net, `.json` of a classical model or an ensemble); or the
+            folder of a training run, whose best weights are taken, else its last checkpoint. A name comes before a file
+            or folder of the same name.
         config: Configuration of the detection; by default that of the recipe. Such a model cannot be fine-tuned unless
-            a recipe is found too. Not allowed with preset or settings, nor for a `.keras` or `.json` file, which holds
-            its own.
+            a recipe is found too. Not allowed with model, preset or settings, nor for a `.keras` or `.json` file, which
+            holds its own.
+        model: Kind of the model, in `nucleus.models.registry.MODELS`, with its default preset; needed only for weights
+            without a recipe.
         preset: Name of a preset that replaces the recipe's, or stands in for a missing recipe.
         settings: Attribute name -> value, on top of the recipe's, such as `{"DETECTION_NMS_THRESHOLD": 0.2}`.
-        model_dir: Parent folder of the model's training runs; nothing is written before training.
+        model_dir: Parent folder of the training runs; nothing is written before training.
 
     Returns:
         The model, with the test-time augmentation and the tiles that its settings ask for.
 
     Raises:
-        ValueError: There is no such model or file, the file belongs to another network, a setting cannot be used, or
-            arguments contradict each other.
+        ValueError: There is no such model or file, a weights file has no recipe and neither model, preset nor config
+            is given, the file belongs to another network, a setting cannot be used, or arguments contradict each other.
+        FileNotFoundError: The source is "last" and there is no run with a checkpoint.
 
     Examples:
         >>> model = load_model("classical/watershed", settings={"MIN_AREA": 100})
         >>> model.config.MIN_AREA
         100
     """
-    if config is not None and (preset or settings):
-        raise ValueError("A configuration excludes preset and settings. Received: both.")
-    name = None if source is None else os.fspath(source)
-    if name is None or name == SHIPPED or name in NETWORKS:
-        shipped = shipped_weights(name if name in NETWORKS else None)
-        return load_model(shipped, config, preset=preset, settings=settings, model_dir=model_dir)
-    kind, _, named_preset = name.partition("/")
+    return resolve(source, config, model=model, preset=preset, settings=settings, model_dir=model_dir).load(model_dir)
+
+
+@dataclass(frozen=True)
+class ChosenModel:
+    """A model that was decided on and is not built yet.
+
+    Attributes:
+        path: Weights file of a network (`.h5`), whole U-Net (`.keras`), or file of a classical model or an ensemble
+            (`.json`); None for a model without a file.
+        recipe: Recipe with the preset and the settings asked for; None where a `.keras` file or a configuration alone
+            makes the model.
+        config: Configuration of the detection.
+    """
+
+    path: Path | None
+    recipe: Recipe | None
+    config: ModelConfig
+
+    @property
+    def kind(self) -> str:
+        """Kind of the model, a name in `nucleus.models.registry.MODELS`."""
+        return self.config.model_kind
+
+    def load(self, model_dir: str | os.PathLike = "logs") -> NucleusModel:
+        """Builds the model with the test-time augmentation, the scale and the tiles of its configuration.
+
+        Args:
+            model_dir: Parent folder of the model's training runs; nothing is written before training.
+
+        Raises:
+            ValueError: The file cannot be read or belongs to another network.
+        """
+        return with_scale(self.load_bare(model_dir))
+
+    def load_bare(self, model_dir: str | os.PathLike = "logs") -> NucleusModel:
+        """Builds the model itself, without what `load` wraps it in.
+
+        Args:
+            model_dir: Parent folder of the model's training runs; nothing is written before training.
+
+        Raises:
+            ValueError: The file cannot be read or belongs to another network.
+        """
+        if self.kind in NETWORKS:
+            import_keras()
+            if self.path.suffix == _WHOLE:
+                return UNetModel.load_whole(self.path, self.config, model_dir)
+            return NETWORKS[self.kind].load(self.path, self.recipe, self.config, model_dir)
+        if self.kind == ClassicalModel.kind:
+            preset = ClassicalModel.default_preset if self.recipe is None else self.recipe.preset
+            return ClassicalModel(self.config, preset)
+        if self.path is None:
+            return EnsembleModel.begin(self.config, load_model)
+        return EnsembleModel.load(self.path, load_model, self.config)
+
+
+def resolve(
+    source: str | os.PathLike | None = None,
+    config: ModelConfig | None = None,
+    *,
+    model: str | None = None,
+    preset: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    model_dir: str | os.PathLike = "logs",
+) -> ChosenModel:
+    """Decides which model a source and options mean; `load_model` and the commands build what this returns.
+
+    Without a source, it is the shipped weights of the kind that model, preset or config asks for, or a classical method
+    or an ensemble that is to be fitted.
+
+    Args:
+        source: Name, file or folder; see `load_model`, also for the other arguments.
+        config: Configuration of the detection.
+        model: Kind of the model.
+        preset: Name of a preset.
+        settings: Attribute name -> value or text.
+        model_dir: Parent folder of the training runs.
+
+    Raises:
+        ValueError: See `load_model`.
+        FileNotFoundError: The source is "last" and there is no run with a checkpoint.
+    """
+    if config is not None and (model or preset or settings):
+        raise ValueError("A configuration excludes model, preset and settings. Received: both.")
+    name, settings = None if source is None else os.fspath(source), dict(settings or {})
+    kind, _, named_preset = (name or "").partition("/")
     if kind in MODELS and kind not in NETWORKS:
         if named_preset and (preset or config is not None):
             raise ValueError(f"{name} names the preset. Received: preset=... or config=... too.")
-        return _new_model(kind, named_preset or preset, config, settings)
-    path = _weights_file(Path(name))
-    if path.suffix in (".json", ".keras") and (preset or config is not None):
-        raise ValueError(f"{path}: holds its configuration: change it with settings=... Received: preset or config.")
-    if path.suffix == ".json":
-        return _read_json(path, read_recipe(path).with_settings(settings or {}))
-    import_keras()
-    if path.suffix == ".keras":
-        model = UNetModel.load_whole(path, model_dir)
-        model.config.update(dict(settings or {}))
-        return with_scale(model)
-    if config is None:
-        recipe = choose_recipe(_require_recipe(path, preset), None, preset)
-        config = detection_config(recipe, settings)
-        recipe = recipe.with_settings(settings or {})
-    else:
-        recipe = find_recipe(path)
-    if config.model_kind not in NETWORKS:
-        raise ValueError(f"{path}: a {config.model_kind} has no weights.")
-    if recipe is not None and recipe.model != config.model_kind:
-        raise ValueError(f"{path}: the weights are those of a {recipe.model}, the configuration a {config.model_kind}.")
-    return with_scale(NETWORKS[config.model_kind].load(path, recipe, config, model_dir))
+        if model not in (None, kind):
+            raise ValueError(f"{name} names a {kind}. Received: model={model} too.")
+        return _without_file(kind, named_preset or preset, config, settings)
+    asked = _asked_kind(config, model, preset)
+    suffix = Path(name or "").suffix
+    if asked is not None and asked not in NETWORKS and suffix != _JSON:
+        if name is not None:
+            raise ValueError(f"{asked} has no weights. Received: {name}")
+        return _without_file(asked, preset, config, settings)
+    path = _find_file(name, asked, model, settings.get("NAME"), model_dir)
+    if path.suffix in (_JSON, _WHOLE):
+        if preset or config is not None:
+            raise ValueError(
+                f"{path}: holds its configuration: change it with settings=... Received: preset or config."
+            )
+        return _from_json(path, model, settings) if path.suffix == _JSON else _from_whole(path, model, settings)
+    return _from_weights(path, config, model, preset, settings)
 
 
-def model_of(weights: Path | None, config: ModelConfig) -> NucleusModel:
-    """Returns the model of a configuration, with the test-time augmentation and the tiles that it asks for.
-
-    Args:
-        weights: Weights file of a network, or file of an ensemble; of a classical model None, or its file.
-        config: Configuration of the detection.
-
-    Raises:
-        ValueError: The file is another model's, or a network or an ensemble has no file.
-    """
-    return with_scale(bare_model(weights, config))
+def _asked_kind(config: ModelConfig | None, model: str | None, preset: str | None) -> str | None:
+    """Returns the kind of model that the arguments besides the source ask for; None if they ask for none."""
+    if config is not None:
+        return config.model_kind
+    return choose_recipe(None, model, preset).model if model or preset else None
 
 
-def bare_model(weights: Path | None, config: ModelConfig) -> NucleusModel:
-    """Returns the model of a configuration without test-time augmentation and tiles; see `model_of`."""
-    kind = config.model_kind
-    if weights is None and kind != ClassicalModel.kind:
-        raise ValueError(
-            f"{kind} needs {'weights' if kind in NETWORKS else 'the file of a fitted one'}. Received: None"
-        )
-    if kind in NETWORKS:
-        return NETWORKS[kind].load(weights, find_recipe(weights), config)
-    if weights is not None and weights.suffix != ".json":
-        raise ValueError(f"{kind} has no weights. Received: {weights}")
-    return EnsembleModel.load(weights, load_model, config) if kind == EnsembleModel.kind else ClassicalModel(config)
+def _without_file(
+    kind: str, preset: str | None, config: ModelConfig | None, settings: Mapping[str, Any]
+) -> ChosenModel:
+    """Returns a classical model, or an ensemble that is to be fitted."""
+    if config is not None:
+        if config.model_kind != kind:
+            raise ValueError(f"{kind} has other settings than {config.model_kind}. Received: config=... of that.")
+        return ChosenModel(None, None, config)
+    recipe = choose_recipe(None, kind, preset)
+    return ChosenModel(None, recipe.with_settings(settings), detection_config(recipe, settings))
 
 
-def _new_model(
-    kind: str, preset: str | None, config: ModelConfig | None, settings: Mapping[str, Any] | None
-) -> NucleusModel:
-    """Returns a classical model, or an ensemble that is not fitted, in its views and tiles."""
-    preset = preset or MODELS[kind].default_preset
-    if preset not in MODELS[kind].presets:
-        raise ValueError(f"{kind} has no preset {preset!r}. Known: {', '.join(MODELS[kind].presets)}.")
-    if config is None:
-        config = make_config("inference", preset, settings, kind)
-    elif config.model_kind != kind:
-        raise ValueError(f"{kind} has other settings than {config.model_kind}. Received: config=... of that.")
-    if kind == EnsembleModel.kind:
-        return with_scale(EnsembleModel.begin(config, load_model))
-    return with_scale(ClassicalModel(config, preset))
-
-
-def _weights_file(path: Path) -> Path:
-    """Returns the weights file that a path means: itself, or that of a run's folder."""
+def _find_file(
+    name: str | None, asked: str | None, model: str | None, run_name: str | None, model_dir: str | os.PathLike
+) -> Path:
+    """Returns the file that a source means, which may be the name of shipped weights, "last" or a run's folder."""
+    if name is None or name == SHIPPED:
+        return shipped_weights(asked)
+    if name in NETWORKS:
+        return shipped_weights(name)
+    if name == LAST:
+        return last_weights(model_dir, model, run_name)
+    path = Path(name)
     if path.is_dir():
-        for network in NETWORKS.values():
-            best = sorted(path.glob(f"{network.run_files.prefix}_*_best.h5"))
-            checkpoints = [file for file in path.glob("*.h5") if network.run_files.run_of(file)]
-            if best or checkpoints:
-                return best[0] if best else max(checkpoints, key=lambda file: network.run_files.run_of(file).epoch)
-        raise WeightsNotFoundError(f"{path}: no weights of a training run are in this folder.")
+        return _weights_of_run(path)
     try:
         return existing_file(path)
     except WeightsNotFoundError as error:
@@ -154,19 +222,49 @@ def _weights_file(path: Path) -> Path:
         raise WeightsNotFoundError(f"{error} It is no run's folder and no model either: {known}.") from None
 
 
-def _read_json(path: Path, recipe: Recipe) -> NucleusModel:
-    """Returns the model of a JSON file, given its recipe with the wanted settings."""
+def _weights_of_run(folder: Path) -> Path:
+    """Returns the best weights in the folder of a training run, else its last checkpoint."""
+    for network in NETWORKS.values():
+        best = sorted(folder.glob(f"{network.run_files.prefix}_*_best.h5"))
+        checkpoints = [file for file in folder.glob("*.h5") if network.run_files.run_of(file)]
+        if best or checkpoints:
+            return best[0] if best else max(checkpoints, key=lambda file: network.run_files.run_of(file).epoch)
+    raise WeightsNotFoundError(f"{folder}: no weights of a training run are in this folder.")
+
+
+def _from_json(path: Path, model: str | None, settings: Mapping[str, Any]) -> ChosenModel:
+    """Returns the classical model or the ensemble of a JSON file."""
+    recipe = choose_recipe(read_recipe(path), model)
     if recipe.model in NETWORKS:
         raise ValueError(f"{path}: the recipe of a {recipe.model}; name its weights file.")
-    config = detection_config(recipe)
-    if recipe.model == EnsembleModel.kind:
-        return with_scale(EnsembleModel.load(path, load_model, config))
-    return with_scale(ClassicalModel(config, recipe.preset))
+    return ChosenModel(path, recipe.with_settings(settings), detection_config(recipe, settings))
 
 
-def _require_recipe(path: Path, preset: str | None) -> Recipe | None:
-    """Returns the recipe of a weights file; None where there is none and a preset stands for it."""
+def _from_whole(path: Path, model: str | None, settings: Mapping[str, Any]) -> ChosenModel:
+    """Returns the U-Net of a `.keras` file."""
+    if model not in (None, UNetModel.kind):
+        raise ValueError(f"{path}: holds a {UNetModel.kind}. Received: model={model}")
+    import_keras()
+    return ChosenModel(path, None, UNetModel.whole_config(path, settings))
+
+
+def _from_weights(
+    path: Path, config: ModelConfig | None, model: str | None, preset: str | None, settings: Mapping[str, Any]
+) -> ChosenModel:
+    """Returns the network of a weights file, by the recipe beside it or by what is asked for."""
     found = find_recipe(path)
-    if found is None and preset is None:
-        raise ValueError(f"{path}: no recipe.json beside it names its network. Name it: preset=..., or config=...")
-    return found
+    if config is not None:
+        if found is not None and found.model != config.model_kind:
+            raise ValueError(
+                f"{path}: the weights are those of a {found.model}, the configuration a {config.model_kind}."
+            )
+        return ChosenModel(path, found, config)
+    if found is None and not (model or preset):
+        raise ValueError(
+            f"{path}: no recipe.json beside it names its network. Name it: preset=... or model=... (--preset or "
+            "--model; weights of matterport's nucleus sample have the preset lineage), or config=..."
+        )
+    recipe = choose_recipe(found, model, preset)
+    if recipe.model not in NETWORKS:
+        raise ValueError(f"{recipe.model} has no weights. Received: {path}")
+    return ChosenModel(path, recipe.with_settings(settings), detection_config(recipe, settings))

@@ -120,6 +120,7 @@ class MaskRCNNModel(NetworkModel):
     presets = PRESETS
     default_preset = "lineage"
     run_files = RUN_FILES
+    shipped = "nucleus_small.h5"
     pretrained = ("coco", "imagenet")
     # Batch normalisation of random weights learns too.
     from_scratch = {"TRAIN_BN": None}

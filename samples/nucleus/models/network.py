@@ -37,6 +37,8 @@ class NetworkModel(NucleusModel):
     Attributes:
         kind, summary, presets, default_preset: Name of the kind, one line on it, its presets by name and the default.
         run_files: Names of the checkpoints.
+        shipped: Name of the weights file of this kind that comes with the project; see
+            `nucleus.models.weights.shipped_weights`.
         pretrained: Published weights that training can begin with.
         from_scratch: Settings that a training from random weights needs.
         config: Configuration of the detection.
@@ -50,6 +52,7 @@ class NetworkModel(NucleusModel):
     presets: ClassVar[Mapping[str, Preset]]
     default_preset: ClassVar[str]
     run_files: ClassVar[RunFiles]
+    shipped: ClassVar[str]
     pretrained: ClassVar[tuple[str, ...]]
     from_scratch: ClassVar[Mapping[str, Any]]
 

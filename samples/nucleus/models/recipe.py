@@ -15,6 +15,9 @@ from trainkit.files import write_text
 from trainkit.settings import Settings
 
 RECIPE_FILE = "recipe.json"
+# Kind of model and preset of matterport's nucleus sample: those of recipe files that name none (older ones), and of a
+# training for which nothing is named. The kind of the shipped default is `nucleus.models.registry.SHIPPED_MODEL`.
+LINEAGE_MODEL, LINEAGE_PRESET = "mask_rcnn", "lineage"
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,9 @@ class Recipe:
         model: Name in `nucleus.models.registry.MODELS`.
     """
 
-    preset: str = "lineage"
+    preset: str = LINEAGE_PRESET
     settings: Mapping[str, Any] = field(default_factory=dict)
-    model: str = "mask_rcnn"
+    model: str = LINEAGE_MODEL
 
     def with_settings(self, settings: Mapping[str, Any]) -> Recipe:
         """Returns the recipe with other settings on top of its own.

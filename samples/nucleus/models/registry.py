@@ -12,27 +12,28 @@ from nucleus.models.classical.config import ClassicalConfig
 from nucleus.models.classical.model import ClassicalModel
 from nucleus.models.mask_rcnn import MaskRCNNModel, NucleusConfig
 from nucleus.models.network import NetworkModel
-from nucleus.models.recipe import Recipe
+from nucleus.models.recipe import LINEAGE_MODEL, Recipe
 from nucleus.models.settings import inference_settings
 from nucleus.models.unet import NucleusUNetConfig, UNetModel
 from trainkit.settings import SettingsError
 
 ModelConfig = NucleusConfig | NucleusUNetConfig | ClassicalConfig | EnsembleConfig
 # Networks by name, and all models that commands offer. An entry is a class with its name, summary, presets and default
-# preset, and for networks their checkpoints' names and published weights.
+# preset, and for networks their checkpoints' names, published weights and shipped weights.
 NETWORKS: dict[str, type[NetworkModel]] = {model.kind: model for model in (MaskRCNNModel, UNetModel)}
 MODELS: dict[str, type[NetworkModel] | type[ClassicalModel] | type[EnsembleModel]] = {
     **NETWORKS,
     **{model.kind: model for model in (ClassicalModel, EnsembleModel)},
 }
-DEFAULT_MODEL = MaskRCNNModel.kind
+# Kind of the network whose shipped weights are taken where no weights are named.
+SHIPPED_MODEL = UNetModel.kind
 
 
 def make_config(
     mode: Literal["training", "inference"],
     preset: str | None = None,
     settings: Mapping[str, Any] | None = None,
-    model: str = DEFAULT_MODEL,
+    model: str = LINEAGE_MODEL,
 ) -> ModelConfig:
     """Returns a configuration made of the defaults, a named preset and single settings, in this order.
 
@@ -44,7 +45,7 @@ def make_config(
         mode: "training" or "inference".
         preset: Name in the model's presets, `MODELS[model].presets`; by default the model's own.
         settings: Attribute name -> value or text, see `Settings.update`.
-        model: Name in `MODELS`.
+        model: Name in `MODELS`; by default that of the lineage.
 
     Returns:
         A validated `NucleusConfig`, `NucleusInferenceConfig`, `NucleusUNetConfig`, `ClassicalConfig` or

@@ -42,6 +42,7 @@ class UNetModel(NetworkModel):
     presets = PRESETS
     default_preset = "xception-inceptionse"
     run_files = RUN_FILES
+    shipped = "nucleus_light.h5"
     pretrained = ("imagenet",)
     # The encoder of random weights has random ones too.
     from_scratch = {"ENCODER_WEIGHTS": None}
@@ -81,22 +82,45 @@ class UNetModel(NetworkModel):
         }
 
     @classmethod
-    def load_whole(cls, path: str | os.PathLike, model_dir: str | os.PathLike = "logs") -> UNetModel:
+    def load_whole(
+        cls,
+        path: str | os.PathLike,
+        config: NucleusUNetConfig | None = None,
+        model_dir: str | os.PathLike = "logs",
+    ) -> UNetModel:
         """Returns the model of a `.keras` file, which holds network, weights and settings.
 
         Args:
             path: File that `unet.model.UNet.save` wrote.
+            config: Configuration that replaces the file's, of the same network; see `whole_config`.
             model_dir: Folder in which every training run gets its own.
 
         Raises:
-            WeightsFileError: The file is missing, damaged or no U-Net's.
+            WeightsFileError: The file is missing, damaged or no U-Net's, or holds another network than the
+                configuration's.
         """
         from unet.model import UNet
 
-        network = UNet.load(path, model_dir, NucleusUNetConfig)
+        network = UNet.load(path, model_dir, NucleusUNetConfig, config)
         model = cls(None, network.config, model_dir)
         model.network = network
         return model
+
+    @classmethod
+    def whole_config(cls, path: str | os.PathLike, settings: Mapping[str, Any]) -> NucleusUNetConfig:
+        """Returns the configuration in a `.keras` file, with some settings changed.
+
+        Args:
+            path: File that `unet.model.UNet.save` wrote.
+            settings: Attribute name -> value, on top of the file's.
+
+        Raises:
+            WeightsFileError: The file is missing, damaged or no U-Net's.
+            SettingsError: A setting cannot be used.
+        """
+        from unet.saved import read_settings
+
+        return read_settings(path, NucleusUNetConfig).update(dict(settings))
 
     def _begin(self, weights: str, path: Path | None) -> UNet:
         from unet.model import UNet

@@ -9,16 +9,13 @@ from pathlib import Path
 from nucleus.ensemble.combined import EnsembleModel
 from nucleus.ensemble.model import is_ensemble
 from nucleus.models.network import PUBLISHED_WEIGHTS, RANDOM
-from nucleus.models.recipe import RECIPE_FILE, Recipe, beside
-from nucleus.models.registry import DEFAULT_MODEL, MODELS, NETWORKS, detection_config, last_checkpoint
+from nucleus.models.recipe import LINEAGE_MODEL, RECIPE_FILE, Recipe, beside
+from nucleus.models.registry import MODELS, NETWORKS, SHIPPED_MODEL, detection_config, last_checkpoint
 from nucleus.models.settings import ApplicationSettings
 from trainkit.reading import read_json, reading
 
 LAST = "last"
 SHIPPED = "shipped"
-# Default weights of each kind, among the shipped ones, and the kind whose weights are taken where none is named.
-_SHIPPED = {"mask_rcnn": "nucleus_small.h5", "unet": "nucleus_light.h5"}
-_DEFAULT = "unet"
 
 
 class WeightsNotFoundError(ValueError):
@@ -78,15 +75,16 @@ def choose_recipe(found: Recipe | None, model: str | None = None, preset: str | 
 
     Returns:
         The weights' own recipe unless a model or preset is requested. A preset without a model is taken from the
-        weights' model, else from the first model that has one of that name.
+        weights' model, else from the first model that has one of that name. Without any of the three, the lineage's.
 
     Raises:
         ValueError: The weights are another model's, or the model, or every model, lacks such a preset.
     """
     if model and found and found.model != model:
-        raise ValueError(f"The weights are those of a {found.model}. Received: --model={model}")
+        raise ValueError(f"The weights are those of a {found.model}. Received: model={model}")
     if preset is None:
-        return found or Recipe(MODELS[model or DEFAULT_MODEL].default_preset, model=model or DEFAULT_MODEL)
+        wanted = model or LINEAGE_MODEL
+        return found or Recipe(MODELS[wanted].default_preset, model=wanted)
     candidates = [name for name, kind in MODELS.items() if preset in kind.presets]
     wanted = model or (found.model if found and found.model in candidates else None)
     if wanted and wanted not in candidates:
@@ -100,15 +98,17 @@ def shipped_weights(model: str | None = None) -> Path:
     """Returns the trained weights that come with the project, in the checkout or in the installed package.
 
     Args:
-        model: Name in `nucleus.models.registry.NETWORKS`, for the default weights of that kind; by default the best.
+        model: Name in `nucleus.models.registry.NETWORKS`, for the weights of that kind that are its `shipped`; by
+            default `nucleus.models.registry.SHIPPED_MODEL`.
 
     Raises:
         WeightsNotFoundError: The file is missing.
     """
-    path = _shipped_folder() / _SHIPPED[model or _DEFAULT]
+    kind = NETWORKS[model or SHIPPED_MODEL]
+    path = _shipped_folder() / kind.shipped
     if not path.is_file():
         raise WeightsNotFoundError(
-            f"{path}: the shipped weights of a {model or _DEFAULT} are missing. Name yours: --weights=PATH."
+            f"{path}: the shipped weights of a {kind.kind} are missing. Name yours: --weights=PATH."
         )
     return path
 
@@ -177,44 +177,6 @@ def starting_weights(
     if weights in (*PUBLISHED_WEIGHTS, RANDOM):
         return None
     return last_weights(model_dir, model, name) if weights == LAST else existing_file(weights, model)
-
-
-def trained_weights(
-    weights: str | None,
-    model_dir: str | os.PathLike,
-    model: str | None = None,
-    preset: str | None = None,
-    name: str | None = None,
-) -> Path | None:
-    """Returns the file of a trained model.
-
-    Args:
-        weights: "last"; a file (a model without weights may have one too, `.json`); or "shipped" or None for the
-            shipped weights.
-        model_dir: Folder of the runs.
-        model: Name of the requested model; None for any.
-        preset: Name of the requested preset; None for any.
-        name: NAME of the run's configuration; None for the application's.
-
-    Returns:
-        The file; None if the requested model or preset has no weights.
-
-    Raises:
-        ValueError: There is no such file, or the model has no weights and some are given.
-    """
-    chosen = choose_recipe(None, model, preset).model
-    if chosen not in NETWORKS and Path(weights or "").suffix != ".json":
-        if weights is not None:
-            raise ValueError(f"{chosen} has no weights. Received: --weights={weights}")
-        if chosen == EnsembleModel.kind:
-            raise WeightsNotFoundError(
-                f"There is no shipped {chosen}. Name the file of a fitted one: --weights=FILE.json"
-            )
-        return None
-    if weights == LAST:
-        return last_weights(model_dir, model, name)
-    kind = model if preset is None else chosen
-    return existing_file(SHIPPED if weights is None else weights, kind)
 
 
 def _shipped_folder() -> Path:

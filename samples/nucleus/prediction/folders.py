@@ -8,6 +8,7 @@ import os
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from nucleus.datasets.layouts.drawn_files import read_any_labels
 from nucleus.datasets.layouts.label_files import BinaryMaskWatch, close_gaps
 from nucleus.datasets.layouts.tables import read_table
 from nucleus.models.base import Prediction
-from nucleus.prediction.manifest import require_finished
+from nucleus.prediction.manifest import read_manifest, require_finished
 from nucleus.prediction.writers.csv_tables import NUCLEI_FILE
 from nucleus.prediction.writers.labels import LABELS_FOLDER
 
@@ -62,6 +63,7 @@ class PredictionFolder:
         self._tables = {folder: table for folder, table in tables.items() if table is not None}
         self._scores = {folder: read_scores(table) for folder, table in self._tables.items()}
         self._index = LabelIndex(*images)
+        self._images = images
         self._binary_masks = BinaryMaskWatch()
         self._warned = False
         self._dataset: NucleusDataset | None = None
@@ -111,6 +113,21 @@ class PredictionFolder:
             self._warned = True
             _log.warning("%s: no scores, for want of a %s: each nucleus counts as scored 1", self.source, NUCLEI_FILE)
         return Prediction(labels, np.ones(labels.max(initial=0), np.float32))
+
+    def models(self) -> list[dict[str, Any]]:
+        """Returns the descriptions of the models that made the folders, by `NucleusModel.describe`.
+
+        Returns:
+            One description for each folder, in their order; empty if the manifest of a folder is missing or names no
+            model, as with folders of other programs.
+        """
+        found = []
+        for images in self._images:
+            manifest = read_manifest(images.resolve().parent) if _is_detects(images) else None
+            if manifest is None or not isinstance(manifest.facts.get("model"), dict):
+                return []
+            found.append(manifest.facts["model"])
+        return found
 
     def _read(
         self, image_id: str, shape: tuple[int, ...], among: Collection[str] = ()

@@ -21,13 +21,13 @@ from nucleus.evaluation.report.tables import console_table
 from nucleus.evaluation.report.writing import write_report
 from nucleus.evaluation.saving import save_evaluations
 from nucleus.models.base import NucleusModel
-from nucleus.models.loading import load_model
+from nucleus.models.loading import load_model, resolve
 from nucleus.models.network import NetworkModel
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import NETWORKS, last_checkpoint, make_config
 from nucleus.models.scale import median_diameter, with_scale
 from nucleus.models.unet import UNetModel
-from nucleus.models.weights import SHIPPED, existing_file, find_recipe, is_shipped
+from nucleus.models.weights import SHIPPED, is_shipped
 from nucleus.prediction.predictions import KeptPredictions, ModelPredictions
 from nucleus.quiet import import_keras
 from nucleus.training.packing import pack
@@ -100,7 +100,8 @@ def finetune(
     Args:
         dataset: Path of the images and their labels, in any layout that is detected; or an `ImageSource`, to choose the
             layout, modalities or channels.
-        weights: Weights to begin with: "shipped", or a weights file with its recipe.
+        weights: Weights to begin with: "shipped", a weights file with its recipe, or the folder of a training run; see
+            `nucleus.load_model`.
         output: Folder of the weights file (named after the data set), the report, the scores and the training run.
         subset: Images to divide into those to train on and those to hold out; see `nucleus.datasets.layouts.subsets`.
         folds: Number of folds, of which the first is held out, or a `folds.json`; by default four, or one for each
@@ -124,10 +125,7 @@ def finetune(
     packed = output / f"{_plain_name(source.path)}.h5"
     if packed.exists():
         raise ValueError(f"{packed}: already exists; choose another folder for the results (output).")
-    path = existing_file(weights)
-    found = find_recipe(path)
-    if found is None:
-        raise ValueError(f"{path}: no recipe.json beside it names its network, so it cannot be fine-tuned.")
+    path, found = _beginning(weights)
     division = _divide(source, subset, folds, seed, path)
     train, val = (source.load(subset, only=ids) for ids in division.split(division.held_out))
     print(f"Training on {train.num_images} images, holding out {val.num_images}")
@@ -151,6 +149,14 @@ def finetune(
     _warn_if_worse(*scores)
     learned, held_out = (tuple(sorted(ids)) for ids in division.split(division.held_out))
     return FineTuned(packed, model, *scores, report, learned, held_out)
+
+
+def _beginning(weights: str | os.PathLike) -> tuple[Path, Recipe]:
+    """Returns the weights file that a training begins with, and its recipe."""
+    chosen = resolve(weights)
+    if chosen.kind not in NETWORKS or chosen.recipe is None:
+        raise ValueError(f"{weights}: cannot be fine-tuned; give the weights of a network (.h5) with their recipe.")
+    return chosen.path, chosen.recipe
 
 
 def _plain_name(path: Path) -> str:

@@ -37,7 +37,7 @@ def commands(tmp_path, monkeypatch, add_sample, rectangle):
         note(None, dataset)
         return SimpleNamespace(name=predictions.name, glas_parts=None, save=lambda folder: None)
 
-    monkeypatch.setattr("nucleus.models.loading.model_of", lambda *_: None)
+    monkeypatch.setattr("nucleus.models.loading.ChosenModel.load", lambda *_: None)
     monkeypatch.setattr("nucleus.prediction.image_detection.detect_into", note_detection)
     monkeypatch.setattr("nucleus.evaluation.saving.evaluate_fully", score)
     monkeypatch.setattr("nucleus.evaluation.report.tables.console_table", str)

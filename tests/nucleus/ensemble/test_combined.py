@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from nucleus.datasets.dataset import NucleusDataset
 from nucleus.datasets.folds import Folds
 from nucleus.ensemble import boosting, fitting
 from nucleus.ensemble.combined import EnsembleModel
+from nucleus.ensemble.fingerprints import exchanged, fingerprints
 from nucleus.ensemble.running import EnsemblePredictions
 from nucleus.evaluation.evaluation import evaluate
 from nucleus.evaluation.scores import average_precision
@@ -25,6 +27,7 @@ from nucleus.models.tta import TestTimeAugmentation
 from nucleus.models.unet import UNetModel
 from nucleus.models.views import View
 from nucleus.prediction.folders import PredictionFolder
+from nucleus.prediction.manifest import Manifest, as_json
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +112,52 @@ def test_a_file_brings_its_members_along_wherever_both_move(tiny_weights, fitted
     }
 
 
+def warned_of(caplog):
+    return [text.partition(":")[0] for text in caplog.messages if "is another model than" in text]
+
+
+def test_other_weights_under_a_members_name_are_warned_of(tiny_weights, fitted, tmp_path, caplog):
+    """Trees that learned one model's mistakes say nothing on another's: the scores would be wrong without a word."""
+    files = {"big": tmp_path / "one.h5", "small": tmp_path / "two.h5"}
+    for file, kind in zip(files.values(), ("unet", "mask_rcnn"), strict=True):
+        load_model(tiny_weights[kind]).save(file)
+    members = {name: load_model(file) for name, file in files.items()}
+    about = {**fitted.ensemble.about, "fingerprints": fingerprints(members)}
+    path = tmp_path / "ensemble.json"
+    EnsembleModel(members, replace(fitted.ensemble, about=about), files).save(path)
+    load_model(path)
+    load_model(files["big"], settings={"TEST_TIME_AUGMENTATION": "flips", "TILE_SIZE": 0}).save(files["big"])
+    load_model(path)
+    assert not warned_of(caplog), "views and tiles are not the model"
+
+    network = members["big"].model.network.keras_model
+    network.set_weights([weight + 1e-3 for weight in network.get_weights()])
+    members["big"].save(files["big"])
+    load_model(path)
+    assert warned_of(caplog) == ["big"]
+
+
+def test_a_folder_is_known_by_the_model_in_its_manifest(tmp_path):
+    model = load_model("classical/otsu")
+
+    def folder(name, *descriptions):
+        folders = [tmp_path / f"{name}{number}" for number in range(len(descriptions))]
+        for each, description in zip(folders, descriptions, strict=True):
+            (each / "labels").mkdir(parents=True)
+            if description is not None:
+                Manifest(as_json({"model": description}), "complete").write(each)
+        return PredictionFolder(folders)
+
+    own, other = model.describe(), load_model("classical/watershed").describe()
+    noted = fingerprints({"model": model, "one": folder("a", own), "parts": folder("b", own, own)})
+    assert len(noted) == 3 and len(set(noted.values())) == 1, "a model is the same that runs or has run"
+    unknown = {"folds": folder("c", own, other), "foreign": folder("d", None), "half": folder("e", own, None)}
+    assert fingerprints(unknown) == {}
+    assert exchanged(noted, {"one": folder("f", other), "parts": folder("g", own), "model": folder("h", None)}) == [
+        "one"
+    ]
+
+
 def test_settings_and_missing_members_are_named(tiny_weights, fitted, members, tmp_path):
     path, files = tmp_path / "ensemble.json", {"big": tiny_weights["unet"], "small": tmp_path / "gone.h5"}
     EnsembleModel(members, fitted.ensemble, files).save(path)
@@ -136,6 +185,7 @@ def test_an_ensemble_has_the_life_of_every_model(scenes, quick_trees, tmp_path):
     model.save(tmp_path / "ensemble.json")
 
     again = load_model(tmp_path / "ensemble.json")
+    assert again.ensemble.fingerprints == fingerprints(again.members) and set(again.members) == set(METHODS.split(","))
     assert again.config.groups == ("shape", "score") and again.config.LEAST_VISIBLE == 0.2
     expected = model.predict(image)[0]
     for one, other in zip(again.predict(image)[0], expected, strict=True):

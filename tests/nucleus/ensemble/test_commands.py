@@ -194,6 +194,10 @@ def test_fitting_runs_weights_in_views_too_and_notes_it(
         arguments = [image, f"--ensemble={path}", *members, *own[:2], f"--tta={views}", output]
         assert main(["ensemble", "predict", *arguments]) == 0
         assert sum("was fitted to what weights find" in text for text in caplog.messages) == warned
+        assert not any("is another model" in text for text in caplog.messages)
+    Recipe("small", {"MASK_THRESHOLD": "0.6"}, "unet").save_beside(run_weights.weights)
+    assert main(["ensemble", "predict", *arguments, "--overwrite"]) == 0
+    assert any(text.startswith("own: is another model than") for text in caplog.messages)
 
 
 @pytest.mark.parametrize("step", ["fit", "predict"])

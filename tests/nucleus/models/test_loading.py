@@ -7,9 +7,12 @@ import keras
 import numpy as np
 import pytest
 
+from nucleus import cli
+from nucleus.commands.arguments import wanted_model
 from nucleus.models import weights as weights_module
+from nucleus.models.base import plain_settings
 from nucleus.models.classical.model import ClassicalModel
-from nucleus.models.loading import load_model
+from nucleus.models.loading import load_model, resolve
 from nucleus.models.mask_rcnn import MaskRCNNModel
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import make_config
@@ -100,6 +103,75 @@ def test_a_preset_stands_for_a_recipe_that_is_missing(tiny_weights, tmp_path):
         assert same_weights(load_model(alone, **options), load_model(tiny_weights["unet"]))
 
 
+def as_command(source, *options):
+    """What a command makes of a source: the file and the configuration, or the message with which it is refused."""
+    weights = () if source is None else (f"--weights={source}",)
+    return outcome(lambda: wanted_model(cli.make_parser().parse_args(["detect", "image.png", *weights, *options])))
+
+
+def outcome(choose):
+    try:
+        chosen = choose()
+    except ValueError as error:
+        return str(error)
+    return chosen.path, plain_settings(chosen.config)
+
+
+def test_commands_and_python_take_and_refuse_the_same_sources(tiny_weights, run_folder, tmp_path):
+    alone = shutil.copyfile(tiny_weights["unet"], tmp_path / "alone.h5")
+    whole, classical, recipe = tmp_path / "whole.keras", tmp_path / "classical.json", run_folder / "recipe.json"
+    bare(load_model(tiny_weights["unet"])).network.save(whole)
+    ClassicalModel(settings={"MIN_AREA": 7}).save(classical)
+    for source, options, expected in (
+        (None, {}, shipped_weights()),
+        (None, {"preset": "small"}, shipped_weights("mask_rcnn")),
+        (None, {"model": "classical"}, None),
+        ("mask_rcnn", {}, shipped_weights("mask_rcnn")),
+        ("nucleus_small", {}, shipped_weights("mask_rcnn")),
+        ("classical/otsu", {}, None),
+        (tiny_weights["unet"], {"settings": {"MIN_AREA": 3}}, tiny_weights["unet"]),
+        (run_folder, {}, run_folder / "unet_nucleus_best.h5"),
+        (whole, {"settings": {"MIN_AREA": 3}}, whole),
+        (classical, {}, classical),
+        (alone, {"preset": "tiny", "model": "unet"}, alone),
+        (alone, {"model": "unet"}, alone),
+        (alone, {}, "alone.h5: no recipe.json beside it names its network. Name it: preset=... or model=..."),
+        (tmp_path / "gone.h5", {}, "no such weights file"),
+        (tmp_path, {}, "no weights of a training run are in this folder"),
+        (recipe, {}, "the recipe of a unet; name its weights file"),
+        (whole, {"preset": "tiny"}, "holds its configuration"),
+        (whole, {"model": "mask_rcnn"}, "holds a unet. Received: model=mask_rcnn"),
+        (classical, {"preset": "otsu"}, "holds its configuration"),
+        (classical, {"model": "unet"}, "those of a classical. Received: model=unet"),
+        ("classical/otsu", {"model": "unet"}, "classical/otsu names a classical. Received: model=unet"),
+        ("unet", {"model": "mask_rcnn"}, "those of a unet. Received: model=mask_rcnn"),
+        (alone, {"preset": "otsu"}, "classical has no weights. Received: "),
+    ):
+        settings = [f"--set={name}={value}" for name, value in options.get("settings", {}).items()]
+        named = [f"--{name}={value}" for name, value in options.items() if name != "settings"]
+        found = outcome(lambda source=source, options=options: resolve(source, **options))
+        by_command = as_command(source, *named, *settings)
+        assert found == by_command
+        assert found[0] == expected if isinstance(found, tuple) else str(expected) in found, (source, options, found)
+
+
+def test_last_is_the_last_checkpoint_of_the_latest_run(run_folder, tmp_path):
+    assert resolve("last", model_dir=tmp_path).path == run_folder / "unet_nucleus_10000.h5"
+    assert as_command("last", f"--logs={tmp_path}")[0] == run_folder / "unet_nucleus_10000.h5"
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        load_model("last", model_dir=tmp_path / "nowhere")
+
+
+def test_a_command_does_not_guess_the_network_of_weights_without_a_recipe(tiny_weights, tmp_path, capsys):
+    """A lineage Mask R-CNN was assumed, and a recipe of it packed beside any weights."""
+    alone = shutil.copyfile(tiny_weights["unet"], tmp_path / "alone.h5")
+    for command in (["detect", "image.png"], ["pack", f"--output={tmp_path / 'packed.h5'}"], ["evaluate"]):
+        assert cli.main([*command, f"--weights={alone}"]) == 1
+        assert "alone.h5: no recipe.json beside it names its network" in capsys.readouterr().err
+    assert resolve(alone, preset="lineage").recipe == Recipe("lineage", model="mask_rcnn")
+    assert [path.name for path in tmp_path.iterdir()] == ["alone.h5"]
+
+
 def test_a_model_of_a_configuration_alone_detects_only(tiny_weights, tmp_path):
     alone = shutil.copyfile(tiny_weights["unet"], tmp_path / "alone.h5")
     model = load_model(alone, make_config("inference", "tiny", model="unet"))
@@ -142,6 +214,10 @@ def test_a_keras_file_holds_network_and_settings(tiny_weights, tmp_path):
     whole = load_model(tmp_path / "whole.keras", settings={"MIN_AREA": 3})
     assert type(bare(whole)) is UNetModel and (whole.config.CLAHE, whole.config.MIN_AREA) == (True, 3)
     assert same_weights(whole, model)
+    with pytest.raises(WeightsFileError, match=r"whole\.keras: .*another network"):
+        load_model(tmp_path / "whole.keras", settings={"IMAGE_CHANNEL_COUNT": 1})
+    with pytest.raises(ValueError, match=r"whole\.keras: pack takes the weights of a network"):
+        cli.main(["pack", f"--weights={tmp_path / 'whole.keras'}", f"--output={tmp_path / 'a.h5'}", "--debug"])
     again = load_model(tmp_path / "whole.keras").predict(IMAGE)[0]
     for one, other in zip(again, model.predict(IMAGE)[0], strict=True):
         np.testing.assert_array_equal(one, other)
@@ -170,7 +246,7 @@ def test_what_contradicts_itself_or_has_no_effect_is_refused(tiny_weights, tmp_p
         (tmp_path / "classical.json", {"preset": "otsu"}, "holds its configuration"),
         (tmp_path / "classical.json", {"config": otsu}, "holds its configuration"),
         (tmp_path / "whole.keras", {"config": unet}, "holds its configuration"),
-        (tiny_weights["unet"], {"config": otsu}, r"unet\.h5: a classical has no weights"),
+        (tiny_weights["unet"], {"config": otsu}, r"classical has no weights\. Received: .*unet\.h5"),
         (tiny_weights["mask_rcnn"], {"config": unet}, "weights are those of a mask_rcnn, the configuration a unet"),
         (tiny_weights["unet"], {"settings": {"OVERLAP_RULE": "score"}}, "OVERLAP_RULE"),
     ):

@@ -7,8 +7,10 @@ import pytest
 from nucleus.commands.ensemble import _member
 from nucleus.experiments.comparison.members import Member
 from nucleus.models import weights
-from nucleus.models.recipe import Recipe
-from nucleus.models.registry import NETWORKS
+from nucleus.models.base import plain_settings
+from nucleus.models.loading import resolve
+from nucleus.models.recipe import LINEAGE_MODEL, Recipe
+from nucleus.models.registry import MODELS, NETWORKS, SHIPPED_MODEL, make_config
 from nucleus.models.weights import WeightsNotFoundError, choose_recipe, existing_file, find_recipe
 
 
@@ -29,8 +31,13 @@ def test_shipped_weights_are_those_of_the_kind(kind):
     assert path.is_file() and find_recipe(path).model == kind
 
 
-def test_the_default_is_one_of_them():
-    assert weights.shipped_weights() in [weights.shipped_weights(kind) for kind in NETWORKS]
+def test_there_are_two_defaults_each_named_once():
+    """The shipped network where weights are looked for, and the lineage's where nothing says what is meant."""
+    assert weights.shipped_weights() == weights.shipped_weights(SHIPPED_MODEL) == resolve().path
+    lineage = Recipe(MODELS[LINEAGE_MODEL].default_preset, model=LINEAGE_MODEL)
+    assert Recipe() == choose_recipe(None) == lineage
+    asked = make_config("training", lineage.preset, model=lineage.model)
+    assert plain_settings(make_config("training")) == plain_settings(asked)
 
 
 def test_missing_shipped_weights_are_named_whatever_else_is_there(tmp_path, monkeypatch):
@@ -64,7 +71,7 @@ def test_what_is_asked_for_goes_before_the_weights_own(found, model, preset, exp
 
 
 def test_a_model_that_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match=r"those of a unet\. Received: --model=mask_rcnn"):
+    with pytest.raises(ValueError, match=r"those of a unet\. Received: model=mask_rcnn"):
         choose_recipe(OWN, "mask_rcnn")
     with pytest.raises(ValueError, match=r"mask_rcnn has no preset 'xception'\. Known: lineage"):
         choose_recipe(None, "mask_rcnn", "xception")
@@ -118,9 +125,10 @@ def test_shipped_is_a_name_wherever_a_weights_file_is_taken(tmp_path, kind):
     path = weights.shipped_weights(kind)
     assert weights.existing_file("shipped", kind) == path and weights.is_shipped(path)
     assert weights.starting_weights("shipped", tmp_path, kind) == path
-    assert weights.trained_weights("shipped", tmp_path, kind) == path
-    preset = NETWORKS[kind].default_preset
-    assert weights.trained_weights("shipped", tmp_path, preset=preset) == path, "the preset is of this kind alone"
+    for source in (None, "shipped"):
+        assert resolve(source, model=kind).path == path
+        preset = NETWORKS[kind].default_preset
+        assert resolve(source, preset=preset).path == path, "the preset is of this kind alone"
     assert Member("one", kind, NETWORKS[kind].default_preset, weights="shipped").file == path
 
 
@@ -129,5 +137,6 @@ def test_shipped_without_a_kind_is_the_default_also_for_members_of_an_ensemble(t
     assert weights.existing_file("shipped") == default == weights.existing_file("shipped", "classical")
     assert weights.starting_weights("shipped", tmp_path) == default
     assert _member("a=shipped") == ("a", default) and _member("a=results/a") == ("a", Path("results/a"))
+    assert _member("a=nucleus_small") == ("a", weights.shipped_weights("mask_rcnn"))
     (tmp_path / "own.h5").touch()
     assert not weights.is_shipped(tmp_path / "own.h5")

@@ -419,7 +419,7 @@ def test_resume_and_overwrite_exclude_each_other(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_found_before_the_model_is_built(images, tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("nucleus.models.loading.model_of", lambda *_: pytest.fail("built"))
+    monkeypatch.setattr("nucleus.models.loading.ChosenModel.load", lambda *_: pytest.fail("built"))
     assert detect(images, f"--output={tmp_path / 'file' / 'out'}") == 1
     assert str(tmp_path / "file" / "out") in capsys.readouterr().err
 

@@ -28,7 +28,7 @@ from nucleus.experiments.comparison.steps import StepRecord, Steps
 from nucleus.experiments.comparison.summary import about, notes, title
 from nucleus.experiments.comparison.table import CSV_FILE, MARKDOWN_FILE, write_table
 from nucleus.models.base import NucleusModel
-from nucleus.models.loading import bare_model
+from nucleus.models.loading import resolve
 from nucleus.models.registry import make_config
 from nucleus.models.scale import with_scale
 from nucleus.prediction.detection import DetectionRun, detect, write_detections
@@ -269,7 +269,7 @@ class _Model:
 
     @cached_property
     def _bare(self) -> NucleusModel:
-        return bare_model(self._weights, self._member.detection_config())
+        return resolve(self._weights, self._member.detection_config()).load_bare()
 
 
 def _counts(run: DetectionRun) -> dict[str, int]:

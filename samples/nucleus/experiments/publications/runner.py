@@ -24,7 +24,7 @@ from nucleus.experiments.publications.table import Row, append_rows, read_table
 from nucleus.experiments.tiny import uncompiled
 from nucleus.images.decoding import NO_CHOICE, Planes
 from nucleus.models.base import NucleusModel
-from nucleus.models.loading import model_of
+from nucleus.models.loading import load_model
 from nucleus.models.square import FitSquare
 from nucleus.models.tta import Joint
 from nucleus.prediction.detection import detect
@@ -272,7 +272,7 @@ class _Reproduction:
         return uncompiled() if few_steps else nullcontext()
 
     def _predictor(self, experiment: Experiment, weights: Path) -> NucleusModel:
-        model = model_of(weights, experiment.inference_config(self.options.settings))
+        model = load_model(weights, experiment.inference_config(self.options.settings))
         side = experiment.source.fit
         return model if side is None else FitSquare(model, side)
 

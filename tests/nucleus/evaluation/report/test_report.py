@@ -20,6 +20,7 @@ from nucleus.evaluation.report.measures import FURTHER, MAIN
 from nucleus.evaluation.report.writing import write_report
 from nucleus.evaluation.scores import recall_by
 from nucleus.images.writing import write_labels
+from nucleus.models.recipe import Recipe
 from nucleus.prediction.folders import PredictionFolder
 from nucleus.prediction.predictions import KeptPredictions, ModelPredictions
 
@@ -268,9 +269,10 @@ def test_the_command_compares_folders(bench, tmp_path, capsys, without_plots):
 
 
 def test_a_model_that_runs_is_one_more(bench, tmp_path, capsys, monkeypatch, threshold_model, without_plots):
-    monkeypatch.setattr("nucleus.models.loading.model_of", lambda weights, config: threshold_model)
+    monkeypatch.setattr("nucleus.models.loading.ChosenModel.load", lambda chosen: threshold_model)
     weights = tmp_path / "net.h5"
     weights.touch()
+    Recipe("lineage").save_beside(weights)
     common = ("evaluate", "--dataset", bench.path, "--subset=train", "--output", tmp_path / "out")
     assert run(*common, "--predictions", bench.bad, "--weights", weights, "--report", tmp_path / "report") == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["bad", "net"]

@@ -53,7 +53,7 @@ def glas(tmp_path):
 @pytest.fixture
 def bright(monkeypatch, threshold_model, tmp_path):
     """Weights of a model that takes what is bright for a nucleus."""
-    monkeypatch.setattr(runner, "model_of", lambda *_: threshold_model)
+    monkeypatch.setattr(runner, "load_model", lambda *_: threshold_model)
     weights = tmp_path / "bright.h5"
     weights.touch()
     return weights
@@ -276,7 +276,7 @@ def test_a_training_on_other_images_is_not_taken_for_one_on_these(tmp_path, monk
 
     monkeypatch.setattr(UNetModel, "begin", begin)
     monkeypatch.setattr("nucleus.training.resuming.validation_callbacks", lambda *_: [])
-    monkeypatch.setattr(runner, "model_of", lambda *_: threshold_model)
+    monkeypatch.setattr(runner, "load_model", lambda *_: threshold_model)
     same, other = copy_shipped(tmp_path / "same", False), copy_shipped(tmp_path / "other", True)
     arguments = ("mlp-unet-128", "--quick", "--output", tmp_path / "out")
     assert run(*arguments) == 0 and run(*arguments, "--dataset", same) == 0
@@ -349,7 +349,7 @@ def untrained(monkeypatch, fake_model):
         return file
 
     def use(find):
-        monkeypatch.setattr(runner, "model_of", lambda *_: fake_model(find))
+        monkeypatch.setattr(runner, "load_model", lambda *_: fake_model(find))
 
     monkeypatch.setattr(runner, "train_or_resume", train)
     use(find_brighter)
