@@ -74,6 +74,7 @@ def test_detect_goes_on_past_an_image_that_the_model_refuses(tmp_path, monkeypat
 
     monkeypatch.setattr(MaskRCNNModel, "load", lambda *_: fake_model(refuse))
     (tmp_path / "model.h5").touch()
+    Recipe("lineage").save(tmp_path)
     for name in ("a", "c"):
         write_squares(f"in/{name}.png", (2, 2))
     cv2.imwrite(str(tmp_path / "in" / "b.png"), np.zeros((12, 9, 3), np.uint8))
@@ -109,6 +110,7 @@ def test_an_interrupted_run_keeps_the_tables_of_what_was_done(tmp_path, monkeypa
     monkeypatch.setattr("nucleus.prediction.chunks.CHUNK_IMAGES", 1)
     weights = tmp_path / "model.h5"
     weights.touch()
+    Recipe("lineage").save(tmp_path)
     write_squares("in/a.png", (2, 2))
     write_squares("in/b.png")
     assert run("detect", tmp_path / "in", "--weights", weights, "--output", tmp_path / "out") == 130
@@ -155,9 +157,10 @@ def test_a_setting_that_cannot_be_used_is_named(tmp_path, weights, write_squares
 
 @pytest.mark.parametrize("command", ["train", "detect", "evaluate"])
 def test_missing_weights_are_named(tmp_path, capsys, command):
-    assert run(command, "--weights", tmp_path / "gone.h5") == 1
+    image = ["image.png"] if command == "detect" else []
+    assert run(command, *image, "--weights", tmp_path / "gone.h5") == 1
     assert "gone.h5" in capsys.readouterr().err
-    assert run(command, "--weights=last", "--logs", tmp_path / "logs") == 1
+    assert run(command, *image, "--weights=last", "--logs", tmp_path / "logs") == 1
     assert str(tmp_path / "logs") in capsys.readouterr().err
 
 

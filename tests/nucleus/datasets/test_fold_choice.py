@@ -11,6 +11,7 @@ from nucleus.datasets.dataset import shipped_data
 from nucleus.datasets.division import choose_folds
 from nucleus.datasets.folds import Folds, find_folds, read_folds
 from nucleus.datasets.source import ImageSource
+from nucleus.models.recipe import Recipe
 
 
 @pytest.fixture
@@ -22,8 +23,8 @@ def commands(tmp_path, monkeypatch, add_sample, rectangle):
     run.mkdir(parents=True)
     (run / "mask_rcnn_nucleus_0001.h5").touch()
     (run / "mask_rcnn_nucleus_best.h5").touch()
-    (run / "recipe.json").write_text('{"preset": "small", "settings": {}, "model": "mask_rcnn"}')
     (run / "unet_nucleus_0001.h5").touch()
+    Recipe("small").save(run)
     taken = []
 
     def note(model, dataset, *_, **__):
@@ -44,10 +45,11 @@ def commands(tmp_path, monkeypatch, add_sample, rectangle):
     monkeypatch.setattr("nucleus.training.tuning.tune", note)
 
     def start(command, *arguments, weights="last"):
+        kind, preset = ("unet", "plain-bn") if command == "tune" else ("mask_rcnn", "small")
+        Recipe(preset, model=kind).save(run)
         common = [command, f"--dataset={tmp_path}", f"--logs={tmp_path / 'logs'}", f"--output={tmp_path / 'out'}"]
         if command == "tune":
-            arguments = ("--preset=plain-bn", "--model=unet", *arguments)
-            (run / "recipe.json").unlink(missing_ok=True)
+            arguments = ("--model=unet", *arguments)
         status = cli.main([*common, f"--weights={weights}", *map(str, arguments)])
         return taken.pop() if status == 0 else None
 

@@ -153,9 +153,8 @@ def test_a_folder_is_known_by_the_model_in_its_manifest(tmp_path):
     assert len(noted) == 3 and len(set(noted.values())) == 1, "a model is the same that runs or has run"
     unknown = {"folds": folder("c", own, other), "foreign": folder("d", None), "half": folder("e", own, None)}
     assert fingerprints(unknown) == {}
-    assert exchanged(noted, {"one": folder("f", other), "parts": folder("g", own), "model": folder("h", None)}) == [
-        "one"
-    ]
+    given = {"one": folder("f", other), "parts": folder("g", own), "model": folder("h", None)}
+    assert exchanged(noted, given) == ["one"]
 
 
 def test_settings_and_missing_members_are_named(tiny_weights, fitted, members, tmp_path):
