@@ -14,6 +14,7 @@ from nucleus.datasets.source import DEFAULT_DATASET
 from nucleus.images.decoding import ALL, PROJECTIONS
 from nucleus.images.decoding.base import DEFAULT_LIMIT, LIMIT_VARIABLE
 from nucleus.models.network import PUBLISHED_WEIGHTS, RANDOM
+from nucleus.models.recipe import LINEAGE_MODEL
 from nucleus.models.registry import MODELS, NETWORKS
 from nucleus.models.views import SYMMETRIES
 from nucleus.prediction.formats import DEFAULT_FORMATS, FORMATS
@@ -144,7 +145,7 @@ def add_configuration(command: argparse.ArgumentParser, models: Sequence[str] = 
         type=_learning if tuple(models) == tuple(NETWORKS) else str,
         choices=models,
         help="kind of model (default: that of the weights or the preset; else, of the shipped ones, the best, and to "
-        "train, mask_rcnn)",
+        f"train, {LINEAGE_MODEL})",
     )
     command.add_argument(
         "--preset",
@@ -336,7 +337,9 @@ def add_trained(command: argparse.ArgumentParser, output: str | None = None) -> 
         "--weights",
         type=trained,
         metavar="{shipped,last,PATH}",
-        help="the shipped weights, the last checkpoint in --logs, or a file (default: shipped; classical has none)",
+        help="the shipped weights or a name that nucleus.load_model knows, the last checkpoint in --logs, the folder of "
+        "a training run, or a file; weights without a recipe.json need --preset or --model (default: shipped; classical "
+        "has none)",
     )
     add_views(command, ", as --set TEST_TIME_AUGMENTATION=...; --set 'TEST_TIME_SCALES=(0.8,1)' adds sizes")
     add_output(command, "folder of the results", output)
