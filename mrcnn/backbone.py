@@ -1,7 +1,7 @@
 """Stages C2…C5 for the feature pyramid: of ResNet-50 and -101 (He et al. 2016), and of EfficientNet-Lite0.
 
-Layer names of the ResNets are the lineage's (`conv1`, `res4f_branch2b`, `bn4f_branch2b`, …), those of EfficientNet-Lite0
-are `trainkit.efficientnet_lite`'s (`stem_conv`, `block5c_expand_conv_bn`, …), so weights files find them.
+Weights files find layers by name: those of the ResNets have the lineage's names (`conv1`, `res4f_branch2b`,
+`bn4f_branch2b`, …), those of EfficientNet-Lite0 `trainkit.efficientnet_lite`'s (`stem_conv`, `block5c_expand_conv`, …).
 """
 
 from __future__ import annotations
