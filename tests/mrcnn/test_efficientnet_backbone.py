@@ -128,6 +128,7 @@ def test_sets_of_layers_begin_where_a_stage_does(model, layers, blocks):
     assert model.keras_model.get_layer("fpn_p2").trainable == layers.endswith(("+", "heads"))
 
 
+@pytest.mark.backend
 def test_pixels_are_scaled_in_float32_also_under_mixed_precision():
     pixels = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3)).astype(np.float32)
     mean = np.array([43.53, 39.56, 48.22])
