@@ -44,6 +44,9 @@ requirements = read_requirements()
 ensemble = ["lightgbm>=4.5"]
 # Writing workbooks, and reading and writing ROIs of ImageJ.
 exchange = ["openpyxl>=3.1", "roifile>=2024.1.10"]
+# Version 3 has the interface that is used; older versions of Python have none of it.
+zarr = ['zarr>=3; python_version >= "3.11"']
+slides = ["openslide-python>=1.3", "openslide-bin>=4"]
 
 setup(
     cmdclass={"build_py": BuildWithHook},
@@ -72,6 +75,12 @@ setup(
         "ensemble": ensemble,
         "exchange": exchange,
         "search": ["optuna>=4"],
+        # Images and label images as OME-Zarr.
+        "zarr": zarr,
+        # Whole slides: SVS, NDPI, MRXS and others.
+        "slides": slides,
+        # Image files of microscopes: CZI, ND2, LIF.
+        "formats": ["bioio>=1.5", "bioio-czi>=2", "bioio-lif>=1", "bioio-nd2>=1"],
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5,<10", "mkdocstrings[python]>=1", "ruff==0.17.*"],
         "test": [
             *ensemble,
@@ -84,7 +93,10 @@ setup(
             "nbclient>=0.10",
             "ipykernel>=6.29",
             "optuna>=4",
+            "dask[array]>=2024.8",
+            *slides,
+            *zarr,
         ],
     },
-    entry_points={"console_scripts": ["nucleus=nucleus.cli:main"]},
+    entry_points={"console_scripts": ["nucleus=nucleus.start:main"]},
 )

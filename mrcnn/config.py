@@ -20,6 +20,7 @@ from trainkit.settings import Settings, SettingsError, parse_stages
 RESIZE_MODES = ("none", "square", "pad64", "crop")
 PRECISIONS = ("float32", "mixed_bfloat16")
 REDUCTIONS = ("mean", "sum")
+MASK_ACTIVATIONS = ("sigmoid", "softmax")
 
 
 # Settings that must be at least 1, and settings that must be at least 0.
@@ -41,10 +42,19 @@ _COUNTS = (
     "TRAIN_ROIS_PER_IMAGE",
     "POOL_SIZE",
     "MASK_POOL_SIZE",
+    "POOL_SAMPLES",
     "MAX_GT_INSTANCES",
     "DETECTION_MAX_INSTANCES",
 )
-_NOT_NEGATIVE = ("VALIDATION_STEPS", "LEARNING_MOMENTUM", "WEIGHT_DECAY", "SEED", "DATA_WORKERS")
+_NOT_NEGATIVE = (
+    "VALIDATION_STEPS",
+    "LEARNING_MOMENTUM",
+    "WEIGHT_DECAY",
+    "SEED",
+    "DATA_WORKERS",
+    "BOX_HEAD_CHANNELS",
+    "MASK_END_CHANNELS",
+)
 # Smallest number that counts as above 0.
 _TINY = float(np.finfo(np.float32).tiny)
 
@@ -188,6 +198,18 @@ class Config(Settings):
     # Channels of the RPN's shared convolution and of the mask head's convolutions.
     RPN_CHANNELS = 512
     MASK_CHANNELS = 256
+    # True: anchors that reach beyond the image neither train the RPN nor become proposals (Ren et al. 2015, section
+    # 3.1.3, in training; Zhang, Wei and Yue, 2018, section 3.4.4).
+    RPN_INSIDE_ANCHORS = False
+    # Sampling points along each side of a cell that RoIAlign pools: 1 as in the lineage; 2 for the mean of four points,
+    # as in He et al. 2017, section 3.
+    POOL_SAMPLES = 1
+    # Channels of a 3x3 convolution before the box head's two fully connected layers; 0 for none.
+    BOX_HEAD_CHANNELS = 0
+    # Channels of a 3x3 convolution between the mask head's transposed convolution and its masks; 0 for none.
+    MASK_END_CHANNELS = 0
+    # "sigmoid": a mask for each class by itself. "softmax": the classes, background among them, share every pixel.
+    MASK_ACTIVATION = "sigmoid"
     # "SGD" with momentum as in the lineage, "Adam", or "AdamW".
     OPTIMIZER = "SGD"
     # (layers, epochs) or (layers, epochs, learning rate) of each training stage of `MaskRCNN.train_stages`, in order;
@@ -228,6 +250,7 @@ class Config(Settings):
         self.require_choice("PRECISION", PRECISIONS)
         self.require_choice("OPTIMIZER", OPTIMIZERS)
         self.require_choice("WEIGHT_DECAY_REDUCTION", REDUCTIONS)
+        self.require_choice("MASK_ACTIVATION", MASK_ACTIVATIONS)
         if not callable(self.BACKBONE) and self.BACKBONE not in BACKBONES:
             raise ConfigError(f"BACKBONE must be one of {tuple(BACKBONES)} or a callable. Received: {self.BACKBONE!r}")
         if self.COMPUTE_BACKBONE_SHAPE is not None and not callable(self.COMPUTE_BACKBONE_SHAPE):

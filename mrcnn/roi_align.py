@@ -52,9 +52,17 @@ def roi_levels(rois: Any, image_area: Any, level_count: int = 4) -> Any:
 
 
 def pyramid_roi_align(
-    feature_maps: Sequence[Any], rois: Any, image_area: Any, pool_size: int, kernel: str | None = None
+    feature_maps: Sequence[Any],
+    rois: Any,
+    image_area: Any,
+    pool_size: int,
+    kernel: str | None = None,
+    samples: int = 1,
 ) -> Any:
     """Pools every RoI from the pyramid level that fits its size (He et al. 2017, section 3, RoIAlign).
+
+    A cell is sampled at one point as in the lineage, whose outermost points lie on the RoI's edges, or the mean of
+    several regularly placed points inside it is taken, as in the paper.
 
     Args:
         feature_maps: P2, P3, … each `[B, H, W, C]`.
@@ -62,6 +70,7 @@ def pyramid_roi_align(
         image_area: Height times width of the network's input in square pixels.
         pool_size: Side P of the pooled features in cells.
         kernel: "tensorflow" or "ops"; by default the faster one of the backend.
+        samples: Sampling points along each side of a cell: 1 as in the lineage; 2 for the four of the paper.
 
     Returns:
         `[B, R, P, P, C]` in the dtype of the feature maps.
@@ -69,9 +78,20 @@ def pyramid_roi_align(
     # A diverged network proposes boxes of NaN: its loss is to show that, not a failing kernel.
     rois = ops.where(ops.isfinite(rois), rois, ops.zeros_like(rois))
     levels = roi_levels(rois, image_area, len(feature_maps))
+    points = pool_size * samples
+    if samples > 1:
+        # Points lie in the middle of equal parts of the RoI, not on its edges.
+        top_left, bottom_right = rois[..., :2], rois[..., 2:]
+        margin = (bottom_right - top_left) / (2 * points)
+        rois = ops.concatenate([top_left + margin, bottom_right - margin], axis=-1)
     rois = _end_inside(rois)
     pool = _pool_tensorflow if _kernel(kernel) == "tensorflow" else _pool_ops
-    return pool(feature_maps, rois, levels, pool_size)
+    pooled = pool(feature_maps, rois, levels, points)
+    if samples == 1:
+        return pooled
+    batch, count = ops.shape(rois)[:2]
+    cells = (batch, count, pool_size, samples, pool_size, samples, pooled.shape[-1])
+    return ops.mean(ops.reshape(pooled, cells), axis=(3, 5))
 
 
 def _pool_tensorflow(feature_maps, rois, levels, pool_size):

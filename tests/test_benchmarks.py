@@ -24,8 +24,9 @@ def run(monkeypatch, capsys):
         return json.loads(capsys.readouterr().out)
 
     yield run_benchmark
-    for name in ("common", "data_loading", "training_step", "detection", "large_images", "metrics"):
+    for name in ("common", "data_loading", "training_step", "detection", "large_images", "many_images", "metrics"):
         sys.modules.pop(name, None)
+    sys.modules.pop("scales", None)
 
 
 def check_environment(report, precision="float32"):
@@ -74,6 +75,31 @@ def test_large_images_are_mosaics_each_in_its_own_process(run):
     assert (small["side"], small["tiles"], large["side"], large["tiles"]) == (300, 1, 600, 9)
     assert large["nuclei"] > 2 * small["nuclei"] > 0
     assert report["seconds_per_image"] == large["seconds"] > 0 and large["peak_above_model_mb"] >= 0
+
+
+def test_scales_are_scored_beside_the_images_own(run):
+    report = run("scales", ["--weights", "classical/watershed", "--images", "2", "--side", "128"])
+    check_environment(report, precision="float64")
+    assert [row["factor"] for row in report["scales"]] == [0.333, 0.5, 1, 2, 3] and report["images"] == 2
+    for row in report["scales"]:
+        assert row["true"] > 5 and 0 < row["as_it_is"] == row["found"] < 1, "a classical method keeps every size"
+
+
+def test_large_images_in_files_have_the_nuclei_of_those_in_memory(run, tmp_path):
+    arguments = ["--model", "classical", "--sizes", "700", "--set", "TILE_SIZE=256", "--set", "TILE_OVERLAP=64"]
+    (whole,) = run("large_images", arguments)["mosaics"]
+    report = run("large_images", [*arguments, "--file", "--output", str(tmp_path / "a.json")])
+    (mosaic,) = report["mosaics"]
+    assert (mosaic["nuclei"], mosaic["tiles"]) == (whole["nuclei"], whole["tiles"]) and mosaic["nuclei"] > 50
+    assert mosaic["file_mb"] > 1 and mosaic["write_seconds"] >= 0
+    assert json.loads((tmp_path / "a.json").read_text())["mosaics"] == report["mosaics"]
+
+
+def test_many_images_are_done_one_by_one_and_overlapped_alike(run):
+    report = run("many_images", ["--model", "classical", "--images", "4", "--size", "128", "--repeats", "1"])
+    check_environment(report)
+    assert report["same_files"] and report["images"] == 4
+    assert report["single"]["cpu_seconds"] > 0 and report["speedup"] > 0
 
 
 def test_metrics_are_faster_than_boolean_masks(run):

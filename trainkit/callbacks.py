@@ -5,6 +5,7 @@ the checkpoint of their epoch; then PeriodicEvaluation; then the loggers, Resuma
 """
 
 import csv
+import glob
 import importlib.util
 import io
 import json
@@ -20,8 +21,9 @@ import keras
 
 from trainkit.averaging import averaged_weights
 from trainkit.checkpoint import save_checkpoint, strip_training_state, synchronise
-from trainkit.files import write_text
+from trainkit.files import remove_leftovers, write_text
 from trainkit.hdf5 import save_weights
+from trainkit.hdf5_files import WeightsFileError
 from trainkit.reading import read_json, reading
 
 logger = logging.getLogger(__name__)
@@ -35,12 +37,15 @@ _SURPLUS = "more fields"
 class EpochCheckpoint(keras.callbacks.Callback):
     """Writes a checkpoint after every epoch, from which a killed run resumes.
 
+    What a killed run left is put in order at the next epoch's end: temporary files are removed, and all checkpoints
+    but the last are reduced to their weights.
+
     Args:
         path_template: Path whose file name has a field for the number of finished epochs, such as
             `logs/run/mask_rcnn_{epoch:04d}.h5`.
         seed: Seed of the run, kept in the checkpoint.
         stage: Description of the training stage, kept in the checkpoint; anything that JSON can hold.
-        keep_state_only_in_last: True to reduce the previous epoch's checkpoint to its weights.
+        keep_state_only_in_last: True to reduce the checkpoints of earlier epochs to their weights.
 
     Raises:
         ValueError: The file name has no field for the epoch.
@@ -58,6 +63,8 @@ class EpochCheckpoint(keras.callbacks.Callback):
         self._seed = seed
         self._stage = stage
         self._keep_state_only_in_last = keep_state_only_in_last
+        # The epochs from this one on may have checkpoints with their state.
+        self._first_whole = 1
         if self.path(1) == self.path(2):
             raise ValueError(f"{path_template}: the file name needs a field for the epoch, such as {{epoch:04d}}")
 
@@ -67,10 +74,21 @@ class EpochCheckpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         finished = epoch + 1
+        remove_leftovers(self._template.parent, re.sub(r"\{.*?\}", "*", glob.escape(self._template.name)))
         save_checkpoint(self.path(finished), self.model, epoch=finished, seed=self._seed, stage=self._stage)
-        previous = self.path(finished - 1)
-        if self._keep_state_only_in_last and previous.exists():
-            strip_training_state(previous)
+        if not self._keep_state_only_in_last:
+            return
+        for earlier in range(self._first_whole, finished):
+            if self.path(earlier).exists():
+                self._strip(self.path(earlier))
+        self._first_whole = finished
+
+    def _strip(self, path: Path) -> None:
+        try:
+            strip_training_state(path)
+        except WeightsFileError as error:
+            # A training needs no earlier checkpoint.
+            logger.warning("%s; it is left as it is", error)
 
 
 class ResumableCSVLogger(keras.callbacks.Callback):
@@ -91,6 +109,7 @@ class ResumableCSVLogger(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._rows = None
+        remove_leftovers(self._path.parent, glob.escape(self._path.name))
 
     def on_epoch_begin(self, epoch, logs=None):
         if self._rows is None:
@@ -139,9 +158,10 @@ class PeriodicEvaluation(keras.callbacks.Callback):
         best_path: Weights file for the best epoch; the best value is kept beside it with the suffix `.json`.
         monitor: Name of the result that decides.
         mode: "max" if higher is better, "min" if lower is better.
+        first: Epoch of the first evaluation, counted from 1; by default `every`.
 
     Raises:
-        ValueError: `every` is below 1, or `mode` is unknown.
+        ValueError: `every` or `first` is below 1, or `mode` is unknown.
     """
 
     def __init__(
@@ -151,22 +171,29 @@ class PeriodicEvaluation(keras.callbacks.Callback):
         best_path: str | os.PathLike,
         monitor: str = "mAP",
         mode: str = "max",
+        first: int | None = None,
     ):
         super().__init__()
-        if every < 1:
-            raise ValueError(f"every must be at least 1 epoch. Received: every={every}")
+        first = every if first is None else first
+        if every < 1 or first < 1:
+            raise ValueError(f"every and first must be at least 1 epoch. Received: every={every}, first={first}")
         if mode not in ("max", "min"):
             raise ValueError(f'mode must be "max" or "min". Received: mode={mode!r}')
         self._evaluate = evaluate
-        self._every = every
+        self._every, self._first = every, first
         self._best_path = Path(best_path)
         self._record_path = self._best_path.with_suffix(".json")
         self._monitor = monitor
         self._mode = mode
 
+    def on_train_begin(self, logs=None):
+        for path in (self._best_path, self._record_path):
+            remove_leftovers(path.parent, glob.escape(path.name))
+
     def on_epoch_end(self, epoch, logs=None):
         finished = epoch + 1
-        if finished % self._every and finished != self.params["epochs"]:
+        due = finished >= self._first and (finished - self._first) % self._every == 0
+        if not due and finished != self.params["epochs"]:
             return
         synchronise(self.model)
         with averaged_weights(self.model):

@@ -19,6 +19,7 @@ from unet.targets import CHANNELS
 
 ACTIVATIONS = ("relu", "elu", "selu")
 INITIALIZERS = ("glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal")
+PADDINGS = ("zeros", "symmetric")
 SCHEDULES = ("step", "cosine")
 IMAGE_MODES = ("crop", "resize")
 INFERENCE_MODES = ("full", "resize")
@@ -67,6 +68,9 @@ class UNetConfig(Settings):
     IMAGE_SKIP_FILTERS = 0
     # Activation of the plain encoder and of every decoder, one of ACTIVATIONS. The other encoders keep theirs, ReLU.
     ACTIVATION = "selu"
+    # Values beyond the edge of the features that the convolutions of the plain encoder and of the decoders, except
+    # "fcn8s", see, one of PADDINGS: 0, or the mirror image of the outermost cells.
+    PADDING = "zeros"
     # Batch normalisation after every convolution of the plain encoder and of the decoders, except "fcn8s".
     BATCH_NORM = True
     # Initial weights of the convolutions that ACTIVATION follows, one of INITIALIZERS.
@@ -118,8 +122,9 @@ class UNetConfig(Settings):
     # Share of the learning rate that is lost every DECAY_EPOCHS epochs; 0 epochs switch the decay off.
     LEARNING_RATE_DECAY = 0.25
     DECAY_EPOCHS = 3
-    # Factor of the sum of squares of the kernels that is added to the loss (L2). Of AdamW the share of the kernels
-    # that a step takes off them, over the learning rate.
+    # Factor of the sum of squares of the kernels that is added to the loss (L2): twice of it times a kernel is added to
+    # the kernel's gradient. PyTorch's weight_decay and TensorFlow's l2_loss halve the sum, so half of their value has
+    # the same effect here. Of AdamW the share of the kernels that a step takes off them, over the learning rate.
     WEIGHT_DECAY = 0.0
     # Momentum of a moving average of the weights, which is scored and written in their place (Polyak averaging); 0
     # switches it off.
@@ -168,7 +173,7 @@ class UNetConfig(Settings):
     OPENING_RADIUS = 2
     MIN_AREA = 0
     FILL_HOLES = True
-    KEEP_UNMARKED = True
+    KEEP_UNMARKED = False
 
     @classmethod
     def from_preset(cls, preset: str | None = None, settings: Mapping[str, Any] | None = None) -> UNetConfig:
@@ -249,6 +254,7 @@ class UNetConfig(Settings):
             ("DECODER", DECODERS),
             ("ACTIVATION", ACTIVATIONS),
             ("KERNEL_INITIALIZER", INITIALIZERS),
+            ("PADDING", PADDINGS),
             ("TARGETS", tuple(CHANNELS)),
             ("LOSS", LOSSES),
             ("OPTIMIZER", OPTIMIZERS),

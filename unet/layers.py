@@ -59,21 +59,59 @@ class ScalePixels(layers.Layer):
         return {**super().get_config(), "scheme": self.scheme}
 
 
+@keras.saving.register_keras_serializable("unet")
+class SymmetricPadding(layers.Layer):
+    """Adds the mirror image of the outermost cells on every side, the outermost ones included.
+
+    Input: `[B, H, W, C]`. Output: `[B, H + 2 width, W + 2 width, C]`.
+
+    Args:
+        width: Number of cells added on each side, at most H and W.
+    """
+
+    def __init__(self, width: int, **kwargs):
+        super().__init__(**kwargs)
+        self.width = width
+
+    def call(self, inputs):
+        """Adds the mirror image."""
+        x = inputs
+        for axis in (1, 2):
+            first, last = [slice(None)] * 4, [slice(None)] * 4
+            first[axis], last[axis] = slice(None, self.width), slice(-self.width, None)
+            before, after = ops.flip(x[tuple(first)], axis), ops.flip(x[tuple(last)], axis)
+            x = ops.concatenate([before, x, after], axis=axis)
+        return x
+
+    def compute_output_spec(self, inputs):
+        """Returns the output's shape and dtype."""
+        batch, *sides, channels = inputs.shape
+        grown = (side and side + 2 * self.width for side in sides)
+        return keras.KerasTensor((batch, *grown, channels), inputs.dtype)
+
+    def get_config(self):
+        """Returns the arguments that make the same layer."""
+        return {**super().get_config(), "width": self.width}
+
+
 def convolution(x: Any, filters: int, size: int, config: UNetConfig, name: str, stride: int = 1) -> Any:
-    """Adds a zero-padded convolution, batch normalisation if configured, and the activation.
+    """Adds a convolution padded as PADDING says, batch normalisation if configured, and the activation.
 
     Args:
         x: Features `[B, H, W, C]`.
         filters: Output channels.
         size: Side of the kernel in cells.
-        config: Configuration with BATCH_NORM, ACTIVATION and KERNEL_INITIALIZER.
-        name: Name of the convolution, and prefix of the layers that follow it.
+        config: Configuration with PADDING, BATCH_NORM, ACTIVATION and KERNEL_INITIALIZER.
+        name: Name of the convolution, and prefix of the other layers' names.
         stride: Stride of the convolution in cells.
 
     Returns:
         `[B, H / stride, W / stride, filters]`.
     """
-    options = {"padding": "same", "strides": stride, "kernel_initializer": config.KERNEL_INITIALIZER, "name": name}
+    padding = "same"
+    if config.PADDING == "symmetric" and size > 1:
+        x, padding = SymmetricPadding(size // 2, name=f"{name}_pad")(x), "valid"
+    options = {"padding": padding, "strides": stride, "kernel_initializer": config.KERNEL_INITIALIZER, "name": name}
     if not config.BATCH_NORM:
         return layers.Conv2D(filters, size, activation=config.ACTIVATION, **options)(x)
     x = layers.Conv2D(filters, size, use_bias=False, **options)(x)

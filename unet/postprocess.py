@@ -1,8 +1,8 @@
 """Post-processing: from probabilities to a label image with a score for each nucleus.
 
-Every method thresholds the mask, finds markers in it, one for each nucleus, and grows the markers to the whole mask. A
-component of the mask with one marker is a nucleus as it stands, so only those with more are grown, and one without a
-marker is a nucleus too: no method loses a region that the mask channel found.
+Every method thresholds the mask. All but "components" then find markers in it, one for each nucleus, and grow them to
+the whole mask, or as far as the method says. What becomes of a component of the mask without a marker, most often a
+speck, is a setting.
 
 Components are 4-connected throughout: nuclei that meet at a corner only are two.
 """
@@ -35,11 +35,13 @@ class Method:
             mask, of which each 4-connected component is one; None: every component of the mask is a nucleus.
         grow: Function that shares a component with several markers among them.
         needs_borders: True if the markers come from the channels beside the mask.
+        reopens: True if markers are grown back by `opening_radius` alone, not to the outlines of the mask.
     """
 
     markers: Callable[[np.ndarray, PostprocessSettings], np.ndarray] | None = None
     grow: Grow | None = None
     needs_borders: bool = False
+    reopens: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,11 @@ class PostprocessSettings:
         targets: Kind of the channels, a key of `unet.targets.CHANNELS`.
         method: Key of `METHODS`:
             "components": the components of the mask. Nuclei that touch are one.
-            "opening": markers are the components of the mask after an erosion by `opening_radius`; they are grown back
-            to the mask by the watershed. A morphological opening (Zhang, Wei and Yue, "Instance segmentation of nucleus
-            images", 2018, section 2.1) that keeps the outlines.
+            "opening": the mask is eroded by `opening_radius`, its components are numbered, and each is dilated by as
+            much (Zhang, Wei and Yue, "Instance segmentation of nucleus images", 2018, section 2.1). Outlines lose what
+            no disk of that radius inside the mask covers.
+            "erosion": markers are the components of the mask after an erosion by `opening_radius`; they are grown back
+            to the outlines of the mask by the watershed.
             "watershed": markers are `borderless` without `touching` (Rocha de Andrade, "Nuclei detection based on fully
             convolutional networks", section 5.3.1), or `mask` without `border` (Vuola, "Nuclei segmentation using
             computer vision", 2019, section 4.4.3); they are grown over the mask's probability by the watershed.
@@ -61,10 +65,11 @@ class PostprocessSettings:
         marker_threshold: Probability of `borderless` (of `mask`, where there is no `borderless`), 0 to 1, above which
             a pixel may belong to a marker.
         border_threshold: Probability of `touching` or `border`, 0 to 1, above which a pixel belongs to no marker.
-        opening_radius: Radius in pixels, 1 or more, of the disk that erodes the mask; "opening" only.
+        opening_radius: Radius in pixels, 1 or more, of the disk that erodes the mask; "opening" and "erosion" only.
         min_area: Area in pixels below which a nucleus is dropped.
         fill_holes: True to fill holes that lie inside a single nucleus.
-        keep_unmarked: True to make nuclei of the components of the mask without a marker.
+        keep_unmarked: True to make nuclei of the components of the mask without a marker. Such are specks, and nuclei
+            too small or too faint to have a marker.
     """
 
     targets: str = "mask-borderless-touching"
@@ -75,7 +80,7 @@ class PostprocessSettings:
     opening_radius: int = 2
     min_area: int = 0
     fill_holes: bool = True
-    keep_unmarked: bool = True
+    keep_unmarked: bool = False
 
     def __post_init__(self) -> None:
         if self.targets not in CHANNELS:
@@ -85,7 +90,7 @@ class PostprocessSettings:
         if METHODS[self.method].needs_borders and len(CHANNELS[self.targets]) == 1:
             raise ValueError(
                 f"The method {self.method!r} takes its markers from a border channel, which the targets "
-                f"{self.targets!r} do not have: use 'components' or 'opening'."
+                f"{self.targets!r} do not have: use 'components', 'opening' or 'erosion'."
             )
         for name in ("mask_threshold", "marker_threshold", "border_threshold"):
             if not 0 <= getattr(self, name) <= 1:
@@ -161,6 +166,8 @@ def postprocess(
     else:
         markers = method.markers(probabilities, settings)
         labels, _ = grow_markers(probability, markers, mask, method.grow, settings.keep_unmarked)
+        if method.reopens:
+            labels = _reopened(labels, markers, settings.opening_radius)
     if settings.fill_holes:
         # A hole counts towards a nucleus' area, and a dropped nucleus may leave one.
         labels = fill_holes(drop_small(fill_holes(labels), settings.min_area)[0])
@@ -200,7 +207,7 @@ def grow_markers(
     markers: np.ndarray,
     mask: np.ndarray,
     grow: Grow,
-    keep_unmarked: bool = True,
+    keep_unmarked: bool = False,
 ) -> tuple[np.ndarray, int]:
     """Shares a mask among markers.
 
@@ -249,6 +256,35 @@ def grow_watershed(probability: np.ndarray, markers: np.ndarray, mask: np.ndarra
     inside = cv2.erode((markers > 0).view(np.uint8), disk(1)).view(bool) & mask
     grown = segmentation.watershed(-probability, np.where(inside, 0, markers), mask=mask & ~inside)
     return np.where(inside, markers, grown).astype(np.int32, copy=False)
+
+
+def grow_nearest(probability: np.ndarray, markers: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Grows markers over a mask by distance: every pixel goes to the nearest marker.
+
+    Args:
+        probability: float `[H, W]`; not used.
+        markers: int32 `[H, W]`, numbered markers, 0 elsewhere; one at least.
+        mask: bool `[H, W]`, pixels to share among the markers.
+
+    Returns:
+        int32 `[H, W]`, the number of the nearest marker on each pixel of the mask, by Euclidean distance.
+    """
+    nearest = ndimage.distance_transform_edt(markers == 0, return_distances=False, return_indices=True)
+    return np.where(mask, markers[tuple(nearest)], 0).astype(np.int32, copy=False)
+
+
+def _reopened(labels: np.ndarray, eroded: np.ndarray, radius: int) -> np.ndarray:
+    """Cuts nuclei back to the dilation of what an erosion left of them; those of which it left nothing stay.
+
+    Args:
+        labels: int32 `[H, W]` label image.
+        eroded: bool `[H, W]`, the eroded mask.
+        radius: Radius of the erosion in pixels.
+    """
+    dilated = cv2.dilate(eroded.view(np.uint8), disk(radius)).view(bool)
+    left = np.zeros(labels.max() + 1, bool)
+    left[labels[eroded]] = True
+    return np.where(dilated | ~left[labels], labels, 0)
 
 
 def label_components(mask: np.ndarray) -> tuple[np.ndarray, int]:
@@ -320,7 +356,8 @@ def mean_scores(labels: np.ndarray, probability: np.ndarray) -> np.ndarray:
 # Method by name. A new one is an entry, and a function where its markers or their growth are new.
 METHODS: dict[str, Method] = {
     "components": Method(),
-    "opening": Method(_eroded_mask, grow_watershed),
+    "opening": Method(_eroded_mask, grow_nearest, reopens=True),
+    "erosion": Method(_eroded_mask, grow_watershed),
     "watershed": Method(_without_borders, grow_watershed, needs_borders=True),
     "random-walker": Method(_without_borders, random_walk, needs_borders=True),
 }

@@ -63,7 +63,8 @@ def _original(**changes: Any) -> Preset:
     50 epochs from those weights. An epoch is the 85 training images. Momentum is not mentioned, so there is none; He
     initialisation is Ronneberger's (section 3). Whole images are resized, in prediction too: to a square, whatever
     their shape, so images that should keep their aspect ratio are to be padded first, as `nucleus convert --fit=512`
-    does. L2 is taken as the factor of the sum of squares; PyTorch's weight decay of that value is half as strong.
+    does. Their L2 is PyTorch's weight decay, which adds it times a weight to the weight's gradient: half of it is the
+    factor of the sum of squares. PyTorch applies it to biases too, here it is for kernels alone.
     """
     return Preset(
         summary=f"64…1024 filters, zero-padded, 512 x 512, mask only, {changes.pop('summary')}",
@@ -92,8 +93,10 @@ def _andrade(summary: str, **changes: Any) -> Preset:
 
     Three channels, watershed, the sum of cross-entropy and soft Dice, SELU, batch norm after every convolution,
     Glorot initialisation, whole images resized to 256 x 256, Adam, and a learning rate that loses a quarter every
-    three epochs. Twenty epochs: pretrained encoders stay frozen in the first five (section 6.2). Widths of the
-    decoders, the ratio of the squeeze and the batch of eight are ours.
+    three epochs. Twenty epochs: pretrained encoders stay frozen in the first five (section 6.2). The watershed labels
+    what its markers reach (section 5.3.1), so a region without a marker is no nucleus. Widths of the decoders, the
+    ratio of the squeeze and the batch of eight are ours, and so are 80 steps an epoch, about a pass over the contest's
+    images.
     """
     return Preset(
         summary=summary,
@@ -114,6 +117,7 @@ def _andrade(summary: str, **changes: Any) -> Preset:
             "IMAGE_MODE": "resize",
             "IMAGE_SIZE": 256,
             "POSTPROCESS": "watershed",
+            "KEEP_UNMARKED": False,
             **changes,
         },
     )
@@ -123,7 +127,8 @@ def _vuola(depth: int, fpn: bool) -> Preset:
     """U-Nets of sections 4.1 and 4.4 of Vuola: a ResNet trained on ImageNet as encoder.
 
     Mask and border channels, watershed from mask minus border, nuclei under 10 pixels dropped, holes filled, random
-    crops among the augmentations. Loss, optimizer, rates, epochs and widths are not in the text: those are ours.
+    crops among the augmentations. What the watershed's markers do not reach is no nucleus. Loss, optimizer, rates,
+    epochs and widths are not in the text: those are ours.
     """
     return Preset(
         summary=f"ResNet-{depth} encoder{', FPN decoder' if fpn else ''}, 256 x 256 windows, mask and border",
@@ -135,6 +140,7 @@ def _vuola(depth: int, fpn: bool) -> Preset:
             "ACTIVATION": "relu",
             "TARGETS": "mask-border",
             "POSTPROCESS": "watershed",
+            "KEEP_UNMARKED": False,
             "MIN_AREA": 10,
             "FILL_HOLES": True,
             "IMAGE_MODE": "crop",
@@ -148,9 +154,10 @@ def _fcn8s() -> Preset:
 
     ImageNet weights, ReLU, dropout of one half in the two fully convolutional layers, Adam at 1e-5, 12000 steps that
     they call epochs, evaluated every 2000. They started from M. Teichmann's KittiSeg, which also has 12000 steps and
-    1e-5: batches of one image, cross-entropy, L2 and clipped gradients are KittiSeg's. Windows of 256 pixels
-    are ours. The two fully convolutional layers begin with random weights: the published file of VGG16 that is loaded
-    ends before them.
+    1e-5: batches of one image, cross-entropy, L2 of 5e-4 and clipped gradients are KittiSeg's. Its L2 is of half the
+    sum of squares (TensorFlow's l2_loss). Components that the erosion removes are no nuclei, which is what an opening
+    is for. Windows of 256 pixels are ours. The two fully convolutional layers begin with random weights: the published
+    file of VGG16 that is loaded ends before them.
     """
     return Preset(
         summary="VGG16, FCN-8s, 256 x 256 windows, mask only, morphological opening",
@@ -165,7 +172,7 @@ def _fcn8s() -> Preset:
             "DROPOUT": 0.5,
             "OPTIMIZER": "Adam",
             "LEARNING_RATE": 0.00001,
-            "WEIGHT_DECAY": 0.0005,
+            "WEIGHT_DECAY": 0.0005 / 2,
             "GRADIENT_CLIP_NORM": 1.0,
             "BATCH_SIZE": 1,
             "STEPS_PER_EPOCH": 2000,
@@ -174,6 +181,7 @@ def _fcn8s() -> Preset:
             "IMAGE_MODE": "crop",
             "IMAGE_SIZE": 256,
             "POSTPROCESS": "opening",
+            "KEEP_UNMARKED": False,
         },
     )
 
@@ -228,19 +236,20 @@ PRESETS: dict[str, Preset] = {
         OPTIMIZER="SGD",
         LEARNING_RATE=0.1,
         LEARNING_MOMENTUM=0.0,
-        WEIGHT_DECAY=0.00001,
+        WEIGHT_DECAY=0.00001 / 2,
         STAGES=(("all", 900, 0.1),),
     ),
     "original-tuned": _original(
         summary="Adam, to go on from the weights of `original`",
         OPTIMIZER="Adam",
         LEARNING_RATE=0.00001,
-        WEIGHT_DECAY=0.001,
+        WEIGHT_DECAY=0.001 / 2,
         STAGES=(("all", 50, 0.00001),),
     ),
     "plain-bn": _andrade(
-        "64…1024 filters, batch norm, SELU, 256 x 256, three channels, watershed",
+        "64…1024 filters, symmetric padding, batch norm, SELU, 256 x 256, three channels, watershed",
         ENCODER="plain",
+        PADDING="symmetric",
         ENCODER_FILTERS=(64, 128, 256, 512, 1024),
         ENCODER_WEIGHTS=None,
         STAGES=(("all", 20, 0.001),),

@@ -123,8 +123,10 @@ def border_weight_map(
     """Weighs the pixels between neighbouring nuclei, as the original U-Net does.
 
     w(x) = w_c(x) + w0 exp(-(d1(x) + d2(x))^2 / (2 sigma^2)), with d1 and d2 the Euclidean distances in pixels to the
-    nearest and the second nearest nucleus, 0 inside a nucleus, and w_c the weight of the pixel's class (Ronneberger
-    et al., "U-Net: convolutional networks for biomedical image segmentation", 2015, eq. 2).
+    border of the nearest and of the second nearest nucleus, and w_c the weight of the pixel's class (Ronneberger et
+    al., "U-Net: convolutional networks for biomedical image segmentation", 2015, eq. 2). A nucleus' border is its
+    outermost pixels, those with a pixel outside it among their four neighbours: inside a nucleus the distance grows
+    again towards its middle. Where the image's edge cuts a nucleus there is no border.
 
     Distances are measured in a window around each nucleus that reaches 6 sigma beyond it. Nuclei further away would
     add less than w0 * 1.6e-8 to a weight and are left out; within reach the distances are exact.
@@ -249,11 +251,13 @@ def _pieces(labels: np.ndarray) -> np.ndarray:
 
 
 def _two_nearest_distances(labels: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
-    """Measures the distances to the nearest and the second nearest nucleus.
+    """Measures the distances to the border of the nearest and of the second nearest nucleus.
 
     Returns:
-        Two float32 `[H, W]`; infinite where no such nucleus is within `reach` pixels.
+        Two float32 `[H, W]`; infinite where no such border is within `reach` pixels.
     """
+    # At the image's edge OpenCV's filters take neither smaller nor larger values from outside.
+    outlines = np.where(cv2.erode(labels, disk(1)) == cv2.dilate(labels, disk(1)), np.uint16(0), labels)
     nearest = np.full(labels.shape, np.inf, np.float32)
     second = np.full(labels.shape, np.inf, np.float32)
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
@@ -263,8 +267,10 @@ def _two_nearest_distances(labels: np.ndarray, reach: int) -> tuple[np.ndarray, 
             slice(max(side.start - reach, 0), min(side.stop + reach, size))
             for side, size in zip(box, labels.shape, strict=True)
         )
-        outside = (labels[window] != number).view(np.uint8)
-        distance = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        elsewhere = outlines[window] != number
+        if elsewhere.all():
+            continue  # A nucleus that fills the image has no border in it.
+        distance = cv2.distanceTransform(elsewhere.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         np.minimum(second[window], np.maximum(nearest[window], distance), out=second[window])
         np.minimum(nearest[window], distance, out=nearest[window])
     return nearest, second

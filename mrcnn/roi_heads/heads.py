@@ -17,14 +17,18 @@ def build_box_head(rois: Any, image: Any, pyramid: list[Any], config: Any) -> tu
         rois: float32 `[B, R, 4]`, normalised.
         image: `[B, H, W, C]`, the network's input, whose size decides the pyramid level of each RoI.
         pyramid: [P2, P3, P4, P5], each `[B, h, w, channels]`.
-        config: Uses POOL_SIZE, FPN_CLASSIF_FC_LAYERS_SIZE, TRAIN_BN and NUM_CLASSES.
+        config: Uses POOL_SIZE, POOL_SAMPLES, BOX_HEAD_CHANNELS, FPN_CLASSIF_FC_LAYERS_SIZE, TRAIN_BN and NUM_CLASSES.
 
     Returns:
         Class logits `[B, R, K]`, class probabilities `[B, R, K]`, deltas `[B, R, K, 4]`, float32.
     """
     width, train_bn, classes = config.FPN_CLASSIF_FC_LAYERS_SIZE, config.TRAIN_BN, config.NUM_CLASSES
-    pooled = PyramidROIAlign(config.POOL_SIZE, name="roi_align_classifier")([rois, image, *pyramid])
-    x = FoldRois(name="roi_fold_classifier")(pooled)
+    align = PyramidROIAlign(config.POOL_SIZE, config.POOL_SAMPLES, name="roi_align_classifier")
+    x = FoldRois(name="roi_fold_classifier")(align([rois, image, *pyramid]))
+    if config.BOX_HEAD_CHANNELS:
+        x = layers.Conv2D(config.BOX_HEAD_CHANNELS, 3, padding="same", name="mrcnn_class_conv0")(x)
+        x = BatchNorm(train_bn, name="mrcnn_class_bn0")(x)
+        x = layers.Activation("relu", name="mrcnn_class_relu0")(x)
     x = RoIConv2D(width, config.POOL_SIZE, name="mrcnn_class_conv1")(x)
     x = BatchNorm(train_bn, name="mrcnn_class_bn1")(x)
     x = layers.Activation("relu", name="mrcnn_class_relu1")(x)
@@ -45,12 +49,13 @@ class MaskHead:
     The object holds its layers, so that one set of weights serves several graphs.
 
     Args:
-        config: Uses MASK_POOL_SIZE, MASK_CHANNELS, TRAIN_BN and NUM_CLASSES.
+        config: Uses MASK_POOL_SIZE, POOL_SAMPLES, MASK_CHANNELS, MASK_END_CHANNELS, MASK_ACTIVATION, TRAIN_BN and
+            NUM_CLASSES.
     """
 
     def __init__(self, config: Any):
         channels = config.MASK_CHANNELS
-        self.align = PyramidROIAlign(config.MASK_POOL_SIZE, name="roi_align_mask")
+        self.align = PyramidROIAlign(config.MASK_POOL_SIZE, config.POOL_SAMPLES, name="roi_align_mask")
         self.fold = FoldRois(name="roi_fold_mask")
         self.stack = []
         for index in range(1, 5):
@@ -60,8 +65,13 @@ class MaskHead:
                 layers.Activation("relu", name=f"mrcnn_mask_relu{index}"),
             ]
         self.stack.append(layers.Conv2DTranspose(channels, 2, strides=2, activation="relu", name="mrcnn_mask_deconv"))
+        if config.MASK_END_CHANNELS:
+            end = layers.Conv2D(config.MASK_END_CHANNELS, 3, padding="same", activation="relu", name="mrcnn_mask_conv5")
+            self.stack.append(end)
         self.unfold = UnfoldRois(name="roi_unfold_mask")
-        self.predict = PointwiseConv2D(config.NUM_CLASSES, activation="sigmoid", name="mrcnn_mask", dtype="float32")
+        self.predict = PointwiseConv2D(
+            config.NUM_CLASSES, activation=config.MASK_ACTIVATION, name="mrcnn_mask", dtype="float32"
+        )
 
     def __call__(self, rois: Any, image: Any, pyramid: list[Any]) -> Any:
         """Predicts the masks of RoIs.

@@ -59,16 +59,20 @@ class PyramidROIAlign(keras.layers.Layer):
 
     Args:
         pool_size: Side of the pooled features in cells.
+        samples: Sampling points along each side of a cell, whose mean is taken.
     """
 
-    def __init__(self, pool_size: int, **kwargs):
+    def __init__(self, pool_size: int, samples: int = 1, **kwargs):
         super().__init__(autocast=False, **kwargs)
         self.pool_size = pool_size
+        self.samples = samples
 
     def call(self, inputs):
         rois, image, *features = inputs
         height, width = ops.shape(image)[1:3]
-        return pyramid_roi_align(features, ops.stop_gradient(rois), height * width, self.pool_size)
+        return pyramid_roi_align(
+            features, ops.stop_gradient(rois), height * width, self.pool_size, samples=self.samples
+        )
 
     def compute_output_spec(self, inputs):
         rois, _, *features = inputs

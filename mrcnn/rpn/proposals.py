@@ -17,6 +17,9 @@ from mrcnn.layers import Float32Layer, gather_rows
 from mrcnn.nms import non_max_suppression
 from mrcnn.ordering import top_k
 
+# Rounding error of a normalised coordinate.
+_ROUNDING = 1e-6
+
 
 def build_proposals(probabilities: Any, deltas: Any, anchors: Any, count: int, config: Any) -> Any:
     """Turns the outputs of the RPN into proposals.
@@ -26,11 +29,13 @@ def build_proposals(probabilities: Any, deltas: Any, anchors: Any, count: int, c
         deltas: `[B, A, 4]`, box deltas divided by RPN_BBOX_STD_DEV.
         anchors: `[B, A, 4]`, normalised.
         count: Number of proposals per image.
-        config: Uses PRE_NMS_LIMIT, RPN_BBOX_STD_DEV and RPN_NMS_THRESHOLD.
+        config: Uses PRE_NMS_LIMIT, RPN_INSIDE_ANCHORS, RPN_BBOX_STD_DEV and RPN_NMS_THRESHOLD.
 
     Returns:
         float32 `[B, count, 4]`, normalised, by descending score; zeros where there are fewer.
     """
+    if config.RPN_INSIDE_ANCHORS:
+        probabilities, anchors = InsideAnchors(name="inside_anchors")([probabilities, anchors])
     anchors, scores, deltas = TopAnchors(config.PRE_NMS_LIMIT, config.RPN_BBOX_STD_DEV, name="pre_nms_anchors")(
         [probabilities, deltas, anchors]
     )
@@ -62,6 +67,23 @@ class Anchors(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "anchors": self.anchors.tolist()}
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class InsideAnchors(Float32Layer):
+    """Sets probabilities and boxes of the anchors that reach beyond the image to 0, so that no proposal comes of them.
+
+    Inputs: RPN probabilities `[B, A, 2]`, anchors `[B, A, 4]`. Outputs: the same two.
+    """
+
+    def call(self, inputs):
+        probabilities, anchors = inputs
+        beyond = ops.logical_or(anchors < -_ROUNDING, anchors > 1 + _ROUNDING)
+        inside = ops.cast(ops.logical_not(ops.any(beyond, axis=-1, keepdims=True)), "float32")
+        return probabilities * inside, anchors * inside
+
+    def compute_output_spec(self, inputs):
+        return tuple(keras.KerasTensor(each.shape, "float32") for each in inputs)
 
 
 @keras.saving.register_keras_serializable("mrcnn")

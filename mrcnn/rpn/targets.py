@@ -141,7 +141,11 @@ def _best_anchors(grids: Sequence[_Grid], boxes: np.ndarray) -> np.ndarray:
 
 
 def match_anchors(
-    anchors: np.ndarray, grid_shapes: Sequence[tuple[int, int, int]], gt_class_ids: np.ndarray, gt_boxes: np.ndarray
+    anchors: np.ndarray,
+    grid_shapes: Sequence[tuple[int, int, int]],
+    gt_class_ids: np.ndarray,
+    gt_boxes: np.ndarray,
+    allowed: np.ndarray | None = None,
 ) -> np.ndarray:
     """Labels every anchor as object, background or neither (Ren et al. 2015, section 3.1.2).
 
@@ -155,6 +159,8 @@ def match_anchors(
         grid_shapes: (rows, columns, anchors per cell) of each level, from `anchors.anchor_grid_shapes`.
         gt_class_ids: int `[N]`; negative ids mark crowds.
         gt_boxes: `[N, 4]` in pixels, none of them empty.
+        allowed: bool `[A]`, False for anchors that are left out, as if they did not exist: they are neither. By default
+            all are allowed.
 
     Returns:
         int32 `[A]`: 1 positive, -1 negative, 0 neither.
@@ -177,10 +183,12 @@ def match_anchors(
         match[box_ops.iou_matrix(anchors, crowds).max(axis=1) >= CROWD_IOU] = 0
     boxes = gt_boxes[np.asarray(gt_class_ids) > 0]
     if not len(boxes):
-        return match
+        return match if allowed is None else np.where(allowed, match, 0)
 
     grids = list(_grids(anchors, grid_shapes))
     anchor, box = _near_pairs(anchors, grids, boxes)
+    if allowed is not None:
+        anchor, box = anchor[allowed[anchor]], box[allowed[anchor]]
     iou = _paired_iou(anchors[anchor], boxes[box])
     match[anchor[iou >= NEGATIVE_IOU]] = 0
     match[anchor[iou >= POSITIVE_IOU]] = 1
@@ -188,8 +196,23 @@ def match_anchors(
     np.maximum.at(best_iou, box, iou)
     match[anchor[(iou >= best_iou[box] - TIE_TOLERANCE) & (best_iou[box] >= NEGATIVE_IOU)]] = 1
     # The pairs above are complete only from NEGATIVE_IOU on: look everywhere for the other boxes.
-    match[_best_anchors(grids, boxes[best_iou < NEGATIVE_IOU])] = 1
+    others = boxes[best_iou < NEGATIVE_IOU]
+    if allowed is None:
+        match[_best_anchors(grids, others)] = 1
+        return match
+    match[_best_allowed(anchors, allowed, others)] = 1
+    match[~allowed] = 0
     return match
+
+
+def _best_allowed(anchors: np.ndarray, allowed: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Finds what `_best_anchors` finds among some of the anchors, which are no whole grids."""
+    indices = np.flatnonzero(allowed)
+    found = [np.zeros(0, dtype=np.int64)]
+    for box in boxes if len(indices) else ():
+        iou = box_ops.iou_matrix(anchors[indices], box[None])[:, 0]
+        found.append(indices[(iou > 0) & (iou >= iou.max() - TIE_TOLERANCE)])
+    return np.concatenate(found)
 
 
 def _keep_random(match: np.ndarray, value: int, count: int, rng: np.random.Generator) -> int:
@@ -221,7 +244,7 @@ def build_rpn_targets(
         anchors: float64 `[A, 4]` in pixels, from `anchors.pyramid_anchors(config, image_shape)`.
         gt_class_ids: int `[N]`; negative ids mark crowds.
         gt_boxes: `[N, 4]` in pixels.
-        config: Uses RPN_TRAIN_ANCHORS_PER_IMAGE, RPN_BBOX_STD_DEV and the settings of the anchors.
+        config: Uses RPN_TRAIN_ANCHORS_PER_IMAGE, RPN_INSIDE_ANCHORS, RPN_BBOX_STD_DEV and the settings of the anchors.
         rng: Random generator of the sample; None seeds one from the system.
 
     Returns:
@@ -234,7 +257,10 @@ def build_rpn_targets(
     """
     rng = np.random.default_rng() if rng is None else rng
     count = config.RPN_TRAIN_ANCHORS_PER_IMAGE
-    match = match_anchors(anchors, anchor_grid_shapes(config, image_shape), gt_class_ids, gt_boxes)
+    inside = None
+    if config.RPN_INSIDE_ANCHORS:
+        inside = (anchors[:, :2] >= 0).all(axis=1) & (anchors[:, 2:] <= image_shape[:2]).all(axis=1)
+    match = match_anchors(anchors, anchor_grid_shapes(config, image_shape), gt_class_ids, gt_boxes, inside)
     positives = _keep_random(match, 1, count // 2, rng)
     _keep_random(match, -1, count - positives, rng)
 

@@ -140,6 +140,25 @@ def test_pyramid_roi_align(pool, kernel):
     np.testing.assert_allclose(pooled, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_four_points_of_a_cell_are_averaged(compiled, kernel):
+    """Points at a quarter and three quarters of each cell's sides (He et al. 2017, figure 3)."""
+    features, rois = pyramid(np.random.default_rng(2)), rois_of_all_levels()
+    align = compiled(lambda rois, *levels: roi_align.pyramid_roi_align(levels, rois, 512 * 512, 3, kernel, samples=2))
+    pooled = ops.convert_to_numpy(align(*map(ops.convert_to_tensor, (rois, *features))))
+    shares = (np.arange(6) + 0.5) / 6
+    for image in (0, 1):
+        for box, cells in zip(rois[image], pooled[image], strict=True):
+            level = features[loop_level(box, 512) - 2][image]
+            y1, x1, y2, x2 = box
+            points = [
+                [loop_crop(level, (y, x, y, x), (1, 1))[0, 0] for x in x1 + shares * (x2 - x1)]
+                for y in y1 + shares * (y2 - y1)
+            ]
+            expected = np.reshape(points, (3, 2, 3, 2, -1)).mean(axis=(1, 3))
+            np.testing.assert_allclose(cells, expected, atol=1e-4)
+
+
 def test_both_kernels_have_the_same_gradient(only_tensorflow):
     import tensorflow as tf
 

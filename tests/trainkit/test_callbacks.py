@@ -144,7 +144,14 @@ def test_a_result_that_is_not_there_is_named(tmp_path):
         fit([evaluation(tmp_path / "best.h5", [0.1], monitor="F1")], epochs=1)
 
 
-@pytest.mark.parametrize("options", [{"every": 0}, {"every": 1, "mode": "most"}])
+def test_evaluations_may_begin_at_an_epoch_of_their_own(tmp_path):
+    """Every 10 epochs from the 5th: 5, 15, 25, and the last one."""
+    logger = ResumableCSVLogger(tmp_path / "log.csv")
+    fit([evaluation(tmp_path / "b.h5", [0.1] * 4, every=10, first=5), logger], epochs=27)
+    assert [row["epoch"] for row in rows(tmp_path / "log.csv") if row["val_mAP"]] == ["5", "15", "25", "27"]
+
+
+@pytest.mark.parametrize("options", [{"every": 0}, {"every": 1, "mode": "most"}, {"every": 1, "first": 0}])
 def test_senseless_settings_are_refused(tmp_path, options):
     with pytest.raises(ValueError, match="Received"):
         PeriodicEvaluation(dict, best_path=tmp_path / "best.h5", **options)

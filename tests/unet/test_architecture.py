@@ -8,6 +8,7 @@ from keras import ops
 from trainkit.settings import SettingsError
 from unet.architecture import build_unet, encoder_layer_names
 from unet.config import UNetConfig
+from unet.layers import SymmetricPadding
 from unet.parts import DECODERS, ENCODERS
 from unet.presets import PRESETS
 
@@ -34,6 +35,28 @@ def output_shape(model, config):
 
 def expected_shape(config):
     return (2, 2 * config.stride, 3 * config.stride, len(config.channels))
+
+
+def test_symmetric_padding_shows_convolutions_the_mirror_image():
+    rng = np.random.default_rng(0)
+    image = rng.uniform(0, 255, (1, 8, 12, 3)).astype(np.float32)
+    for width in (1, 2):
+        padded = ops.convert_to_numpy(SymmetricPadding(width)(image))
+        expected = np.pad(image, ((0, 0), (width, width), (width, width), (0, 0)), mode="symmetric")
+        np.testing.assert_array_equal(padded, expected)
+    small = {"ENCODER_FILTERS": (4, 6, 8), "IMAGE_SIZE": 32}
+    mirrored, zeros = (
+        build_unet(UNetConfig.from_preset("plain-bn", {**small, "PADDING": padding}))
+        for padding in ("symmetric", "zeros")
+    )
+    assert mirrored.count_params() == zeros.count_params()
+    zeros.set_weights(mirrored.get_weights())
+    # A constant image has constant features: no edge is made up. With zeros beyond the edge, it shows.
+    flat, spreads = np.full((1, 16, 16, 3), 120, np.float32), []
+    for model in (mirrored, zeros):
+        features = keras.Model(model.inputs, model.get_layer("encoder_4_conv2_act").output)
+        spreads.append(np.ptp(ops.convert_to_numpy(features(flat)), axis=(1, 2)).max())
+    assert spreads[0] < 1e-5 < spreads[1]
 
 
 def encoder_size(model):

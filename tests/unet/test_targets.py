@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import ndimage
+from skimage import segmentation
 
 from unet import targets
 
@@ -55,7 +56,8 @@ def core(nucleus, width):
 
 
 def weights(labels, w0, sigma):
-    distances = [ndimage.distance_transform_edt(~nucleus) for nucleus in nuclei_of(labels)]
+    outlines = [segmentation.find_boundaries(nucleus, connectivity=1, mode="inner") for nucleus in nuclei_of(labels)]
+    distances = [ndimage.distance_transform_edt(~outline) for outline in outlines if outline.any()]
     distances = np.sort(np.stack([*distances, *[np.full(labels.shape, np.inf)] * 2]), axis=0)
     return 1 + w0 * np.exp(-((distances[0] + distances[1]) ** 2) / (2 * sigma**2))
 
@@ -135,6 +137,20 @@ def test_weight_map_beyond_the_reach_of_its_windows():
     found = targets.border_weight_map(labels)
     np.testing.assert_allclose(found, weights(labels, 10, 5), rtol=2e-7)
     assert found.max() > 1.001
+
+
+def test_distances_of_the_weight_map_are_to_borders_also_inside_a_nucleus():
+    labels = np.zeros((21, 40), np.int32)
+    labels[3:18, 3:18], labels[3:18, 20:35] = 1, 2
+    found = targets.border_weight_map(labels)
+    # In the middle of the first nucleus: 7 to its own border, 10 to that of the second.
+    assert found[10, 10] == pytest.approx(1 + 10 * np.exp(-(17**2) / 50))
+    assert found[10, 17] == pytest.approx(1 + 10 * np.exp(-(3**2) / 50)), "on its border"
+    assert found[10, 18] == pytest.approx(1 + 10 * np.exp(-(3**2) / 50)), "between the two"
+
+
+def test_a_nucleus_that_fills_the_image_has_no_border_in_the_weight_map():
+    np.testing.assert_array_equal(targets.border_weight_map(np.ones((6, 8), int)), np.ones((6, 8), np.float32))
 
 
 def test_weight_map_with_class_weights():

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import nullcontext
 from pathlib import Path
 
 from nucleus.commands import options
+from nucleus.commands.arguments import chosen_planes, recorded_settings
 from nucleus.datasets.layouts import LAYOUTS
 from nucleus.models.weights import existing_file
 from nucleus.quiet import import_keras
+from trainkit.files import require_writable
 
 SUMMARY = "repeat experiments of publications, and compare measured with published scores"
 _OUTPUT = Path("results", "nucleus", "reproduce")
@@ -47,9 +48,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--quick",
         action="store_true",
-        help="tiny networks on shipped images, one step per epoch, random weights: checks within a minute that an "
-        "experiment runs; its scores are meaningless",
+        help="small networks, with shipped weights where there are some, on one or two shipped images that they learn: "
+        "checks within minutes that an experiment runs and finds nuclei; its scores say no more than that",
     )
+    options.add_planes(command)
     options.add_source(command, None, "data set to train on (default: datasets/nucleus, for GlaS datasets/glas)")
     command.add_argument(
         "--test",
@@ -107,13 +109,15 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if not experiments:
         raise ValueError("Name an experiment; `nucleus reproduce --list` lists them.")
+    output = args.output or (_QUICK_OUTPUT if args.quick else _OUTPUT)
+    require_writable(output)
     import_keras()
-    from nucleus.experiments.publications.quick import quick, uncompiled
+    from nucleus.experiments.publications.quick import quick
     from nucleus.experiments.publications.runner import Options, reproduce
     from nucleus.experiments.publications.table import MARKDOWN_FILE
 
     chosen = Options(
-        output=args.output or (_QUICK_OUTPUT if args.quick else _OUTPUT),
+        output=output,
         dataset=args.dataset,
         layout=args.layout,
         classes=args.classes,
@@ -122,12 +126,12 @@ def run(args: argparse.Namespace) -> int:
         test_layout=args.test_layout,
         weights=None if args.weights is None else existing_file(args.weights, experiments[0].model),
         held_out=tuple(args.folds),
-        settings=dict(args.settings),
+        settings=recorded_settings(args),
+        planes=chosen_planes(args),
         quick=args.quick,
     )
     for experiment in experiments:
-        with uncompiled() if args.quick else nullcontext():
-            rows = reproduce(quick(experiment) if args.quick else experiment, chosen)
+        rows = reproduce(quick(experiment) if args.quick else experiment, chosen)
         print(f"{experiment.name} on {rows[0].measured_on}, {rows[0].seconds:.0f} s:")
         for row in rows:
             published, measured = ("-" if value is None else f"{value:g}" for value in (row.published, row.measured))

@@ -29,6 +29,8 @@ _IMAGES, _VALIDATION_IMAGES = 657, 25
 _BATCH = 4
 # Layers whose shape depends on the number of classes, 81 in COCO.
 _COCO_HEADS = ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"]
+# Beginning of the names of all layers of the box head and the mask head.
+_HEADS = "mrcnn_"
 
 # Stages of fine-tuning. Adam's first steps at 0.0008 undo what was learned: the loss began at 7.5 instead of 1.1.
 _FINE_TUNING = (("all", 4, 0.0003), ("all", 2, 0.0001))
@@ -73,6 +75,9 @@ class NucleusConfig(ApplicationSettings, Config):
     OVERLAP_RULE = "score"
     # True: holes that lie inside a single nucleus are filled in the result, as U-Nets' are.
     FILL_HOLES = False
+    # True: a training from COCO's weights takes those of the box head and the mask head too, all but the last layers,
+    # whose shape goes with the number of classes. False: both heads begin with random weights.
+    COCO_HEADS = True
 
     def validate(self) -> None:
         """Checks the settings; see `Config.validate`.
@@ -155,12 +160,18 @@ class MaskRCNNModel(NetworkModel):
 
         network = self._build("training", self.training_config)
         if weights == "coco":
-            network.load_weights(download_coco(), by_name=True, exclude=_COCO_HEADS)
+            network.load_weights(download_coco(), by_name=True, exclude=self._not_from_coco(network))
         elif weights == "imagenet":
             network.load_weights(network.get_imagenet_weights(), by_name=True)
         elif path is not None:
             network.load_weights(path, by_name=weights != "last")
         return network
+
+    def _not_from_coco(self, network: MaskRCNN) -> list[str]:
+        """Returns the names of the layers that keep their random weights in a training from COCO's weights."""
+        if self.training_config.COCO_HEADS:
+            return _COCO_HEADS
+        return [layer.name for layer in network.keras_model.layers if layer.name.startswith(_HEADS)]
 
     def _load(self, weights: str | os.PathLike) -> MaskRCNN:
         network = self._build("inference", self.config)
@@ -213,9 +224,10 @@ class MaskRCNNModel(NetworkModel):
     def _detect(self, images: Sequence[np.ndarray]) -> list[Instances]:
         """Returns the network's detections, and reports images that reach the maximum number of them."""
         detections = self._detecting().detect_instances(images, _BATCH)
-        for image, found in zip(images, detections, strict=True):
+        for index, (image, found) in enumerate(zip(images, detections, strict=True)):
             if found.limit_reached:
-                report_limit(Limit("DETECTION_MAX_INSTANCES", self.config.DETECTION_MAX_INSTANCES, image.shape[:2]))
+                most = self.config.DETECTION_MAX_INSTANCES
+                report_limit(Limit("DETECTION_MAX_INSTANCES", most, image.shape[:2], index))
         return detections
 
     def conclude(self, evidence: Sequence[Found], shape: tuple[int, int]) -> Prediction:

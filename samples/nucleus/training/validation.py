@@ -18,6 +18,8 @@ _WATCHED = ["mAP", "AP50", "AP75"]
 def validation_callbacks(model: NetworkModel, val: NucleusDataset) -> list[keras.callbacks.Callback]:
     """Returns the callback that scores a model every EVALUATE_EVERY epochs, if its settings ask for that.
 
+    The first evaluation is in the epoch EVALUATE_FROM.
+
     The scores join the logs (val_mAP, val_AP50, val_AP75), and the weights with the best mAP are kept as
     `<model>_<name>_best.h5` in the run's folder.
 
@@ -27,12 +29,21 @@ def validation_callbacks(model: NetworkModel, val: NucleusDataset) -> list[keras
     """
     from trainkit.callbacks import PeriodicEvaluation
 
-    every = model.training_config.EVALUATE_EVERY
-    if not every:
+    config = model.training_config
+    if not config.EVALUATE_EVERY:
         return []
     watched = with_scale(model)
 
     def score() -> dict[str, float]:
         return evaluate(watched, val, progress=False)[_WATCHED].mean().to_dict()
 
-    return [PeriodicEvaluation(score, every=every, best_path=model.best_path, monitor="mAP", mode="max")]
+    return [
+        PeriodicEvaluation(
+            score,
+            every=config.EVALUATE_EVERY,
+            best_path=model.best_path,
+            monitor="mAP",
+            mode="max",
+            first=config.EVALUATE_FROM or None,
+        )
+    ]

@@ -28,6 +28,14 @@ def test_top_anchors(limit, run_layer):
         np.testing.assert_allclose(top_deltas[image], deltas[image, order] * DEVIATION, rtol=1e-6)
 
 
+def test_nothing_is_proposed_of_anchors_beyond_the_image(run_layer):
+    anchors = np.array([[[0, 0, 1, 1], [-0.1, 0.2, 0.5, 0.5], [0.3, 0.3, 0.6, 1.01], [0.2, 0.2, 0.4, 0.4]]])
+    probabilities = np.full((1, 4, 2), 0.5)
+    kept, boxes = run_layer(proposals.InsideAnchors(), probabilities, anchors)
+    assert kept[0, :, 1].tolist() == [0.5, 0, 0, 0.5]
+    np.testing.assert_allclose(boxes[0], anchors[0] * [[1], [0], [0], [1]], rtol=1e-6)
+
+
 def test_boxes_are_refined_clipped_suppressed_and_selected(run_layer, decode_one):
     boxes = np.array([[[0.1, 0.1, 0.4, 0.4], [0.1, 0.1, 0.4, 0.42], [0.5, 0.5, 0.9, 1.3], [0.6, 0, 0.9, 0.2]]])
     deltas = np.random.default_rng(0).normal(0, 0.01, (1, 4, 4))
@@ -47,6 +55,7 @@ def test_boxes_are_refined_clipped_suppressed_and_selected(run_layer, decode_one
     [
         proposals.Anchors([[0.0, 0.0, 1.0, 1.0]], name="anchors"),
         proposals.TopAnchors(10, DEVIATION, name="top"),
+        proposals.InsideAnchors(name="inside"),
         proposals.RefinedBoxes(name="refined"),
         proposals.ClippedBoxes(name="clipped"),
         proposals.SuppressedBoxes(10, 0.7, name="suppressed"),

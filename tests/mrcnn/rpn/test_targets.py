@@ -133,3 +133,26 @@ def test_deltas_lead_each_anchor_to_the_box_it_overlaps_most():
         half = np.array([height * np.exp(dh), width * np.exp(dw)]) / 2
         np.testing.assert_allclose(np.concatenate([center - half, center + half]), box, atol=1e-3)
     assert deltas.dtype == np.float32 and deltas.shape == (64, 4)
+
+
+@pytest.mark.parametrize("largest", [3, 40, 256])
+def test_anchors_left_out_match_as_if_they_did_not_exist(largest):
+    config = SmallConfig()
+    anchors = pyramid_anchors(config, SHAPE)
+    inside = (anchors[:, :2] >= 0).all(axis=1) & (anchors[:, 2:] <= SHAPE[:2]).all(axis=1)
+    boxes = random_boxes(np.random.default_rng(largest), 12, largest)
+    grids = anchor_grid_shapes(config, SHAPE)
+    found = rpn_targets.match_anchors(anchors, grids, np.ones(12, np.int32), boxes, inside)
+    np.testing.assert_array_equal(found[inside], brute_force_match(anchors[inside], boxes))
+    assert not found[~inside].any()
+
+
+def test_anchors_beyond_the_image_are_no_targets():
+    config = SmallConfig()
+    anchors = pyramid_anchors(config, SHAPE)
+    beyond = (anchors[:, :2] < 0).any(axis=1) | (anchors[:, 2:] > SHAPE[:2]).any(axis=1)
+    boxes = np.array([[0, 0, 20, 20], [100, 90, 140, 120]])
+    for left_out in (False, True):
+        config.RPN_INSIDE_ANCHORS = left_out
+        labels, _ = rpn_targets.build_rpn_targets(SHAPE, anchors, [1, 1], boxes, config, np.random.default_rng(0))
+        assert labels[beyond].any() != left_out and (labels == 1).any() and (labels == -1).any()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nucleus.augmentation.augmenters import (
+    aggressive_augmentation,
     channel_augmentation,
     default_augmentation,
     microscopy_augmentation,
@@ -32,7 +33,8 @@ def pair():
 
 
 @pytest.mark.parametrize(
-    "make", [default_augmentation, strong_augmentation, mirroring_augmentation, channel_augmentation]
+    "make",
+    [default_augmentation, strong_augmentation, mirroring_augmentation, channel_augmentation, aggressive_augmentation],
 )
 def test_labels_follow_their_pixels_and_are_never_mixed(pair, make):
     image, labels = pair
@@ -82,6 +84,21 @@ def test_the_pipeline_reaches_every_step(pair):
     assert any(np.array_equal(new, image) for new, _ in results), "nothing at all is among the draws"
     levels = [new.max() for new, _ in results]
     assert min(levels) < 195 and max(levels) > 230, "brightness goes down and up"
+
+
+def test_all_that_rocha_de_andrade_proposes_is_there():
+    """Section 8: blur, noise, pixel dropout, emboss, piecewise affine, perspective, brightness and contrast."""
+    kinds = {type(augmenter) for augmenter in aggressive_augmentation().get_all_children(flat=True)}
+    assert kinds >= {
+        iaa.GaussianBlur,
+        type(iaa.AdditiveGaussianNoise()),
+        type(iaa.Dropout()),
+        type(iaa.Emboss()),
+        iaa.PiecewiseAffine,
+        iaa.PerspectiveTransform,
+        iaa.Multiply,
+        type(iaa.LinearContrast()),
+    }
 
 
 def test_channels_change_places_and_no_pixel_changes_its_values(pair):

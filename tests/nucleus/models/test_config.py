@@ -85,7 +85,12 @@ def test_the_application_around_every_model_is_set_alike():
         settings = {"CLAHE": "True", "CLAHE_TILE_GRID": "(4, 2)", "EVALUATE_EVERY": "3", "MIN_AREA": "7"}
         config = make_config("training", settings=settings, model=model)
         assert (config.CLAHE, config.CLAHE_TILE_GRID, config.EVALUATE_EVERY, config.MIN_AREA) == (True, (4, 2), 3, 7)
-        for wrong in ({"AUGMENTATION": "some"}, {"EVALUATE_EVERY": "-1"}, {"CLAHE_CLIP_LIMIT": "0"}):
+        for wrong in (
+            {"AUGMENTATION": "some"},
+            {"EVALUATE_EVERY": "-1"},
+            {"EVALUATE_FROM": "-1"},
+            {"CLAHE_CLIP_LIMIT": "0"},
+        ):
             with pytest.raises(ConfigError, match=next(iter(wrong))):
                 make_config("training", settings=wrong, model=model)
 

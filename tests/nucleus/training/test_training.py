@@ -1,5 +1,6 @@
 """Stages of a training: their order, their rates, and where a resumed run goes on."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import keras
@@ -136,6 +137,22 @@ def test_validation_scores_are_those_of_the_views_that_detect(begun, add_sample,
     assert model._detecting().seen == count
 
 
+def test_evaluations_begin_where_the_settings_say(begun, monkeypatch):
+    scored = []
+    scores = pd.DataFrame({"mAP": [0.3], "AP50": [0.6], "AP75": [0.5]})
+    monkeypatch.setattr("nucleus.training.validation.evaluate", lambda *_, **__: scored.append(1) or scores)
+    monkeypatch.setattr("trainkit.callbacks.save_weights", lambda model, path: None)
+    monkeypatch.setattr("trainkit.callbacks.averaged_weights", lambda model: nullcontext())
+    (callback,) = validation_callbacks(begun(STAGES=STAGES, EVALUATE_EVERY=10, EVALUATE_FROM=5), FakeDataset())
+    callback.set_params({"epochs": 30})
+    epochs = []
+    for epoch in range(1, 31):
+        before = len(scored)
+        callback.on_epoch_end(epoch - 1, {})
+        epochs += [epoch] * (len(scored) - before)
+    assert epochs == [5, 15, 25, 30]
+
+
 def test_evaluation_can_be_switched_off(begun):
     assert validation_callbacks(begun(STAGES=STAGES, EVALUATE_EVERY=0), FakeDataset()) == []
 
@@ -170,6 +187,23 @@ def test_what_is_asked_for_goes_before_what_random_weights_need():
         assert training_recipe(own, weights, asked) == Recipe("lineage", {"CLAHE": True, **asked})
     with pytest.raises(SettingsError, match="LEARNING_RAT'"):
         scratch_recipe(Recipe("lineage"), {"LEARNING_RAT": 1})
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_heads_begin_untrained_where_the_settings_say(taken, tiny_presets, tmp_path, monkeypatch):
+    settings = {"NUM_CLASSES": 2, "COCO_HEADS": taken}
+    source = MaskRCNNModel.begin(Recipe("tiny", {"SEED": 3}), tmp_path / "source").network
+    save_weights(source.keras_model, tmp_path / "coco.h5")
+    monkeypatch.setattr("mrcnn.weights.download_coco", lambda: tmp_path / "coco.h5")
+    model = MaskRCNNModel.begin(Recipe("tiny", settings), tmp_path, "coco").network.keras_model
+
+    def loaded(name):
+        ours, theirs = (each.get_layer(name).get_weights()[0] for each in (model, source.keras_model))
+        return np.array_equal(ours, theirs)
+
+    assert loaded("res2a_branch2a") and loaded("fpn_p2")
+    assert loaded("mrcnn_class_conv1") == loaded("mrcnn_mask_conv1") == taken
+    assert not loaded("mrcnn_mask")
 
 
 @pytest.mark.parametrize(("kind", "weights"), [("unet", "coco")])

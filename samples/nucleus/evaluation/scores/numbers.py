@@ -78,12 +78,16 @@ def count_divisions(pair: Overlaps, threshold: float = DETECTION_IOU) -> Divisio
     "Nuclei segmentation using computer vision", Vuola, 2019, section 4.4.4 and figure 4.8: over-segmentation is a
     single nucleus in several smaller pieces, under-segmentation several nuclei detected as one. The thesis counts
     both "at IoU of 0.7" and does not define the pieces. Here a piece belongs to the instance that has more than half of
-    its pixels, so to one at most. An instance with two or more pieces is an error, unless it matches an instance of the
-    other label image at the threshold; then it is found, and its other pieces are misses or false positives.
+    its pixels, so to one at most.
+
+    A prediction with two or more true nuclei in it is an under-segmentation, also where one of them is so large that
+    the prediction matches it: the others are detected as one with it. A nucleus with two or more predictions in it is
+    an over-segmentation unless one of them matches it at the threshold: then it is not in smaller pieces but found, and
+    the others are false positives.
 
     Args:
         pair: Overlaps of ground truth and prediction.
-        threshold: IoU above which a nucleus counts as found, 0.5..1.
+        threshold: IoU above which a nucleus counts as found and not as over-segmented, 0.5..1.
 
     Returns:
         The `Divisions` of this image.
@@ -97,12 +101,11 @@ def count_divisions(pair: Overlaps, threshold: float = DETECTION_IOU) -> Divisio
     pieces = 2 * pair.intersections > pair.predicted_areas[pair.predicted_index]
     parts = 2 * pair.intersections > pair.truth_areas[pair.truth_index]
     return Divisions(
-        over=_shared_by_several(pair.truth_index, pieces, matched),
-        under=_shared_by_several(pair.predicted_index, parts, matched),
+        over=len(np.setdiff1d(_with_several(pair.truth_index, pieces), pair.truth_index[matched])),
+        under=len(_with_several(pair.predicted_index, parts)),
     )
 
 
-def _shared_by_several(index: np.ndarray, inside: np.ndarray, matched: np.ndarray) -> int:
-    """Counts the unmatched instances with two or more pieces."""
-    several = np.flatnonzero(np.bincount(index[inside]) >= 2)
-    return len(np.setdiff1d(several, index[matched]))
+def _with_several(index: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Finds the instances with two or more pieces."""
+    return np.flatnonzero(np.bincount(index[inside]) >= 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pandas as pd
 
@@ -31,7 +31,7 @@ PUBLISHED = {
 }
 
 
-def rank_sum_table(own: Mapping[str, tuple[Glas, Glas]]) -> pd.DataFrame:
+def rank_sum_table(own: Mapping[str, tuple[Glas, Glas]], without: Collection[str] = ()) -> pd.DataFrame:
     """Ranks methods on both test parts of the GlaS challenge, together with the published ones.
 
     Each of the six scores ranks the methods, with standard competition ranking for ties, as in the challenge. The table
@@ -39,18 +39,23 @@ def rank_sum_table(own: Mapping[str, tuple[Glas, Glas]]) -> pd.DataFrame:
 
     Args:
         own: Method name -> (`Glas` of test part A, `Glas` of test part B).
+        without: Published methods that are left out, such as the one that an own method repeats: beside it, it would be
+            its rival.
 
     Returns:
         Index: method. Columns, in two levels: F1, Dice and Hausdorff (pixels) with the scores of A and B and their
         ranks ("rank A", "rank B"), then ("rank sum", "").
 
     Raises:
-        ValueError: A method has the name of a published one.
+        ValueError: A method has the name of a published one, or one to be left out is not published.
     """
-    taken = sorted(PUBLISHED.keys() & own.keys())
+    unknown = sorted(set(without) - PUBLISHED.keys())
+    if unknown:
+        raise ValueError(f"There are no published methods of these names: {', '.join(unknown)}")
+    rows = {name: scores for name, scores in PUBLISHED.items() if name not in without}
+    taken = sorted(rows.keys() & own.keys())
     if taken:
         raise ValueError(f"There are published methods of these names: {', '.join(taken)}")
-    rows = dict(PUBLISHED)
     for name, (a, b) in own.items():
         rows[name] = (a.f1, b.f1, a.dice, b.dice, a.hausdorff, b.hausdorff)
     scores = pd.DataFrame.from_dict(rows, orient="index", columns=pd.MultiIndex.from_tuples(COLUMNS))

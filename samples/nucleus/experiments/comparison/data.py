@@ -15,7 +15,7 @@ from nucleus.experiments.comparison.members import Member, quick_member
 from nucleus.experiments.comparison.plan import ComparisonPlan
 from nucleus.experiments.comparison.runner import compare
 from nucleus.experiments.publications.images import spread
-from nucleus.experiments.publications.quick import uncompiled
+from nucleus.experiments.tiny import uncompiled
 
 # Number of shipped images of the tiny version, of as many modalities as possible, and of its folds.
 QUICK_IMAGES, QUICK_FOLDS = 3, 2
@@ -65,7 +65,7 @@ def compare_on(
         views=views,
         seed=seed,
         iou=iou,
-        about={"dataset": str(source.path), "subset": subset, "quick": quick},
+        about={"dataset": str(source.path), "subset": subset, "quick": quick, **source.planes.described()},
     )
     count = sum(map(len, plan.folds.ids))
     print(f"Comparing on {source.describe(subset, count)} in {len(plan.folds.ids)} folds")

@@ -113,7 +113,7 @@ def quick_member(member: Member) -> Member:
     """
     if not member.learns:
         return member
-    from nucleus.experiments.publications.quick import quick_settings
+    from nucleus.experiments.tiny import tiny_settings
 
-    settings = quick_settings(member.model, member.preset, member.settings)
+    settings = tiny_settings(member.model, member.preset, member.settings)
     return replace(member, settings=settings, weights=RANDOM, epochs=1)

@@ -52,7 +52,7 @@ def _network(experiment: Experiment) -> list[tuple[str, str]]:
         facts += [
             (f"training {number}", _training(training, config)),
             ("architecture", _architecture(config)),
-            ("stages", _stages(config)),
+            ("stages", _stages(config, experiment.whole_epochs)),
         ]
     config = experiment.inference_config()
     facts += [("preprocessing", _preprocessing(config))]
@@ -63,7 +63,8 @@ def _network(experiment: Experiment) -> list[tuple[str, str]]:
 
 
 def _entry(name: str, text: str) -> str:
-    return textwrap.fill(text, _WIDTH, initial_indent=f"  {name + ':':17}", subsequent_indent=" " * 19)
+    indents = {"initial_indent": f"  {name + ':':17}", "subsequent_indent": " " * 19}
+    return textwrap.fill(text, _WIDTH, break_on_hyphens=False, **indents)
 
 
 def _published(figure: Figure) -> str:
@@ -101,14 +102,15 @@ def _architecture(config: ModelConfig) -> str:
     )
 
 
-def _stages(config: ModelConfig) -> str:
+def _stages(config: ModelConfig, whole_epochs: bool) -> str:
     stages = (
         f"{layers} for {epochs} epochs at {rate[0] if rate else config.LEARNING_RATE:g}"
         for layers, epochs, *rate in config.STAGES
     )
     decay = f", L2 {config.WEIGHT_DECAY:g}" if config.WEIGHT_DECAY else ""
+    steps = "one pass over the images in batches" if whole_epochs else f"{config.STEPS_PER_EPOCH} batches"
     return (
-        f"{', then '.join(stages)}; {config.STEPS_PER_EPOCH} steps of {config.BATCH_SIZE} images an epoch, "
+        f"{', then '.join(stages)}; an epoch is {steps} of {config.BATCH_SIZE}; "
         f"{config.OPTIMIZER}{decay}, augmentation {config.AUGMENTATION}"
     )
 

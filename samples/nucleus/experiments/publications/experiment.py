@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from nucleus.models.recipe import Recipe
@@ -60,6 +62,8 @@ class DataSource:
         folds: Number of folds; 0 for the customary division into train and val.
         held_out: Folds, counted from 1, that are held out one after the other, with a training for each.
         limit: Maximum number of images of each subset; None for all.
+        learns_scored: True if models are trained on the images held out, so that their scores show nothing but that the
+            images were learnt.
     """
 
     name: str
@@ -70,6 +74,7 @@ class DataSource:
     folds: int = 0
     held_out: tuple[int, ...] = ()
     limit: int | None = None
+    learns_scored: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,11 +85,13 @@ class Training:
         preset: A name in the model's presets.
         settings: Settings on top of the preset; see `nucleus.models.registry.make_config`.
         weights: Initial weights: "coco", "imagenet", "none" for random ones, or PREVIOUS.
+        start: File of initial weights in place of `weights`; None for none.
     """
 
     preset: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     weights: str = "none"
+    start: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +126,9 @@ class Experiment:
         notes: Details that the publication leaves open, and the choices made here.
         members: Experiments whose models an ensemble combines, all with the ensemble's data set and folds.
         inference: Settings of the scored model that its trainings do not have, such as test-time augmentation.
+        whole_epochs: True if an epoch is one pass over the training images, instead of STEPS_PER_EPOCH steps.
+        ranked_as: Published entry of the GlaS challenge that the experiment repeats, and whose place it takes in the
+            rank sum; None for none.
     """
 
     name: str
@@ -132,15 +142,25 @@ class Experiment:
     notes: tuple[str, ...] = ()
     members: tuple[Experiment, ...] = ()
     inference: Mapping[str, Any] = field(default_factory=dict)
+    whole_epochs: bool = False
+    ranked_as: str | None = None
 
-    def recipe(self, training: Training, settings: Mapping[str, Any] | None = None) -> Recipe:
+    def recipe(
+        self, training: Training, settings: Mapping[str, Any] | None = None, images: int | None = None
+    ) -> Recipe:
         """Returns the recipe of the weights that a training produces.
 
         Args:
             training: One of `trainings`.
             settings: Settings on top of the training's.
+            images: Number of training images, from which the steps of `whole_epochs` follow; None where only the
+                network matters.
         """
-        return Recipe(training.preset, {**training.settings, **(settings or {})}, self.model)
+        chosen = {**training.settings, **(settings or {})}
+        if self.whole_epochs and images is not None:
+            batch = make_config("training", training.preset, chosen, self.model).BATCH_SIZE
+            chosen = {**training.settings, "STEPS_PER_EPOCH": math.ceil(images / batch), **(settings or {})}
+        return Recipe(training.preset, chosen, self.model)
 
     def training_config(self, training: Training) -> ModelConfig:
         """Returns the configuration of a training.

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nucleus.evaluation.scores import overlaps, score
+from nucleus.evaluation.scores.ranking import PUBLISHED
 from nucleus.experiments.publications.experiment import (
     BCE,
     ENSEMBLE,
@@ -44,8 +45,8 @@ _DRAWN = "drawn"
 # Names of experiments are names of their folders too.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _MERGED = ("settings", "inference")
-_NOT_INHERITED = ("base", "summary", "place", "figures")
-_OF_TRAININGS = ("preset", "weights", "settings", "trainings", "inference")
+_NOT_INHERITED = ("base", "summary", "place", "figures", "ranked_as")
+_OF_TRAININGS = ("preset", "weights", "settings", "trainings", "inference", "whole_epochs", "ranked_as")
 
 
 class EntryError(ValueError):
@@ -102,10 +103,18 @@ _DEFAULTS = {
     **_TRAINING,
     "trainings": _TABLES,
     "inference": _TABLE,
+    "whole_epochs": _Kind("true or false", lambda value: isinstance(value, bool)),
     "members": _TEXTS,
     "notes": _NOTES,
 }
-_EXPERIMENT = {"base": _TEXT, "summary": _TEXT, "place": _TEXT, "figures": _TABLES, **_DEFAULTS}
+_EXPERIMENT = {
+    "base": _TEXT,
+    "summary": _TEXT,
+    "place": _TEXT,
+    "figures": _TABLES,
+    "ranked_as": _TEXT,
+    **_DEFAULTS,
+}
 
 
 class _Draft(NamedTuple):
@@ -184,6 +193,8 @@ class _Builder:
         if unused := [key for key in alone if key in keys]:
             raise EntryError(f"{draft.where}: {unused[0]} has no use in an experiment of model {model!r}")
         members = self._members(draft.where, keys, source) if model == ENSEMBLE else ()
+        if "ranked_as" in keys:
+            _require_known(draft.where, "published entry", keys["ranked_as"], PUBLISHED)
         experiment = Experiment(
             name=name,
             summary=keys["summary"],
@@ -196,6 +207,8 @@ class _Builder:
             notes=tuple(keys.get("notes", ())),
             members=members,
             inference=_python(keys.get("inference", {})),
+            whole_epochs=keys.get("whole_epochs", False),
+            ranked_as=keys.get("ranked_as"),
         )
         _require_usable_settings(draft.where, experiment)
         return experiment

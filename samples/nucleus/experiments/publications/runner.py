@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,12 +21,15 @@ from nucleus.experiments.publications.images import ALL_FOLDS, VAL, Division, Im
 from nucleus.experiments.publications.scored import Scored, as_test_set, require_named, warn_of_unknown_modalities
 from nucleus.experiments.publications.scoring import add, modality_parts, sum_scores, values
 from nucleus.experiments.publications.table import Row, append_rows, read_table
+from nucleus.experiments.tiny import uncompiled
+from nucleus.images.decoding import NO_CHOICE, Planes
 from nucleus.models.base import NucleusModel
 from nucleus.models.loading import model_of
 from nucleus.models.square import FitSquare
 from nucleus.models.tta import Joint
 from nucleus.prediction.detection import detect
 from nucleus.prediction.predictions import ModelPredictions
+from nucleus.prediction.results import Results
 from nucleus.training.resuming import train_or_resume
 
 _HELD_OUT = "held-out images of the folds"
@@ -46,6 +50,7 @@ class Options:
         weights: Weights file to score instead of training; None to train.
         held_out: Numbers of the folds to hold out; empty for the experiment's.
         settings: Attribute name -> value, on top of the experiment's.
+        planes: Choice of channel, plane, frame and scene in image files that hold several.
         quick: True if the experiment was made small by `quick`.
     """
 
@@ -59,6 +64,7 @@ class Options:
     weights: Path | None = None
     held_out: tuple[int, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    planes: Planes = NO_CHOICE
     quick: bool = False
 
 
@@ -106,7 +112,7 @@ class _Reproduction:
     def __init__(self, experiment: Experiment, options: Options):
         self.experiment, self.options = experiment, options
         root = options.dataset or Path(experiment.source.default)
-        self.images = Images(experiment.source, root, options.layout, options.classes)
+        self.images = Images(experiment.source, root, options.layout, options.classes, options.planes)
         self.scored = self._find_scored()
         self.parts: dict[str, list[Sums]] = {}
         self.on = ""
@@ -120,7 +126,8 @@ class _Reproduction:
             self._score_file()
         else:
             self.experiment.inference_config(self.options.settings)
-            self._train_and_score()
+            with self._computing(self.experiment):
+                self._train_and_score()
 
     def rows(self, seconds: float) -> Iterator[Row]:
         """Yields a row for every published figure, given the seconds that the reproduction took."""
@@ -149,7 +156,9 @@ class _Reproduction:
     def _find_scored(self) -> Scored | None:
         source, options, images = self.experiment.source, self.options, self.images
         if options.test is not None:
-            test = as_test_set(source, options.test, options.test_subset, options.test_layout, options.classes)
+            test = as_test_set(
+                source, options.test, options.test_subset, options.test_layout, options.classes, options.planes
+            )
         elif options.test_subset or options.test_layout:
             raise ValueError("--test-subset and --test-layout are those of another data set: name it (--test=PATH).")
         else:
@@ -224,7 +233,8 @@ class _Reproduction:
             weights, found[member.model] = self._predict_out_of_fold(member)
             if test is not None:
                 together = Joint([self._predictor(member, path) for path in weights])
-                found_in_test[member.model] = [_detect(together, test, options.output / name / member.name)]
+                with self._computing(member):
+                    found_in_test[member.model] = [_detect(together, test, options.output / name / member.name)]
                 keras.utils.clear_session()
         folds, *others = (read_folds(options.output / each.name / FOLDS_FILE) for each in self.experiment.members)
         if any(other.ids != folds.ids for other in others):
@@ -235,7 +245,7 @@ class _Reproduction:
         except NothingToLearnError as error:
             if not options.quick:
                 raise ValueError(f"{name}: {error}") from error
-            # Networks that were trained for a step may well find nothing.
+            # Few images may hold nothing in all folds but one.
             self.on = f"nothing ({error})"
             return
         if scored is None:
@@ -249,11 +259,17 @@ class _Reproduction:
         folder = self.options.output / member.name
         weights, found = [], []
         for division in self.images.divisions(folder):
-            weights.append(self._train(member, division))
-            predictor = self._predictor(member, weights[-1])
-            found.append(_detect(predictor, self.images.load(*division.val), folder / division.name / "predictions"))
+            with self._computing(member):
+                weights.append(self._train(member, division))
+                predictor, held_out = self._predictor(member, weights[-1]), self.images.load(*division.val)
+                found.append(_detect(predictor, held_out, folder / division.name / "predictions"))
             keras.utils.clear_session()
         return weights, found
+
+    def _computing(self, experiment: Experiment) -> AbstractContextManager[None]:
+        """Returns the context that an experiment is computed in: not compiled where that takes longer than it saves."""
+        few_steps = self.options.quick and experiment.trainings[0].start is not None
+        return uncompiled() if few_steps else nullcontext()
 
     def _predictor(self, experiment: Experiment, weights: Path) -> NucleusModel:
         model = model_of(weights, experiment.inference_config(self.options.settings))
@@ -267,11 +283,12 @@ class _Reproduction:
         for number, training in enumerate(experiment.trainings, start=1):
             run = folder / f"{number}-{training.preset}"
             print(f"{experiment.name}, {division.name}, training {number} of {len(experiment.trainings)}: {run}")
-            train, val = self.images.load(*division.train, fit=fit), self.images.load(*division.val, fit=fit)
+            learnt = division.val if experiment.source.learns_scored else division.train
+            train, val = self.images.load(*learnt, fit=fit), self.images.load(*division.val, fit=fit)
             train.cache_labels()
             val.cache_labels()
-            begin = weights if training.weights == PREVIOUS else None
-            recipe = experiment.recipe(training, self.options.settings)
+            begin = weights if training.weights == PREVIOUS else training.start
+            recipe = experiment.recipe(training, self.options.settings, len(train.image_ids))
             weights = train_or_resume(recipe, training.weights, begin, run, train, val)
             if division.folds is not None:
                 division.folds.save(weights.parent / FOLDS_FILE)
@@ -301,7 +318,8 @@ class _Reproduction:
             glas = {part: sums[0].glas for part, sums in self.parts.items() if isinstance(sums[0], Scores)}
             if not {"A", "B"} <= glas.keys():
                 return None
-            table = rank_sum_table({self.experiment.name: (glas["A"], glas["B"])})
+            repeated = (self.experiment.ranked_as,) if self.experiment.ranked_as else ()
+            table = rank_sum_table({self.experiment.name: (glas["A"], glas["B"])}, without=repeated)
             return int(table.loc[self.experiment.name, ("rank sum", "")])
         if figure.metric in self.shares:
             return self.shares[figure.metric]
@@ -310,7 +328,8 @@ class _Reproduction:
 
 def _detect(model: NucleusModel, dataset: NucleusDataset, to: Path) -> Path:
     """Writes the predictions of images; raises an error if one fails, since it would be missing in the scores."""
-    detections = detect(model, dataset, to)
+    with Results(to, overwrite=True) as results:
+        detections = detect(model, dataset, results)
     if detections.failures:
         raise ValueError(detections.failures[0])
     return to

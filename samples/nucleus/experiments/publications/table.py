@@ -33,7 +33,7 @@ class Row:
         measured_on: Description of the scored images.
         weights: "trained", or the given weights file.
         settings: Settings that the user changed, as `NAME=VALUE NAME=VALUE`.
-        quick: True if the run was quick, so that its scores are meaningless.
+        quick: True if the run was quick, so that its scores are of images that were learnt.
         backend: Backend of Keras.
         seconds: Duration of the command: remaining trainings and scoring.
         citation: The publication, and the place in it.

@@ -52,6 +52,20 @@ def test_equal_scores_have_equal_ranks_and_the_next_follows_after_a_gap():
     assert ranks["Freiburg2"] == 7
 
 
+def test_a_repeated_row_is_no_rival_of_its_repetition():
+    same = tuple(result(*(PUBLISHED["DTU-UNET"][column + part] for column in (0, 2, 4))) for part in (0, 1))
+    published = rank_sum_table({})["rank sum", ""]["DTU-UNET"]
+    table = rank_sum_table({"again": same}, without=["DTU-UNET"])
+    assert len(table) == 12 and table["rank sum", ""]["again"] == published
+    worse = tuple(result(part.f1 - 0.001, part.dice - 0.001, part.hausdorff + 0.1) for part in same)
+    beside, instead = (
+        rank_sum_table({"again": worse}, without)["rank sum", ""]["again"] for without in ((), ["DTU-UNET"])
+    )
+    assert beside == instead + 6
+    with pytest.raises(ValueError, match="DTU-NET"):
+        rank_sum_table({"again": same}, without=["DTU-NET"])
+
+
 def test_a_published_name_is_taken():
     with pytest.raises(ValueError, match="LIB"):
         rank_sum_table({"LIB": (result(1, 1, 0), result(1, 1, 0))})

@@ -1,5 +1,6 @@
 """Shipped experiments: each can be carried out and described, and agrees with its publication."""
 
+import json
 from collections import Counter
 
 import numpy as np
@@ -118,21 +119,77 @@ def test_the_glas_u_net_is_trained_with_sgd_and_then_tuned_with_adam():
     assert [training.weights for training in experiment.trainings] == ["none", PREVIOUS]
 
 
+def test_l2_is_that_of_the_frameworks_of_the_publications():
+    """PyTorch's weight decay adds L2 times a weight to its gradient, the factor of the sum of squares twice as much."""
+    unet, mask_rcnn, fcn = (EXPERIMENTS[name] for name in ("lehmann-unet", "lehmann-mask-rcnn", "zhang-fcn8s"))
+    decays = [unet.training_config(training).WEIGHT_DECAY for training in unet.trainings]
+    assert [2 * decay for decay in decays] == pytest.approx([0.00001, 0.001])
+    config = last_config(mask_rcnn)
+    assert (2 * config.WEIGHT_DECAY, config.WEIGHT_DECAY_REDUCTION) == (0.0005, "sum")
+    assert 2 * last_config(fcn).WEIGHT_DECAY == 0.0005
+
+
+def test_zhang_wei_and_yue_evaluate_when_they_say():
+    config = last_config(EXPERIMENTS["zhang-anchors256"])
+    assert (config.EVALUATE_FROM, config.EVALUATE_EVERY) == (5, 10), "section 3.4.2"
+    config = last_config(EXPERIMENTS["zhang-fcn8s"])
+    assert config.STEPS_PER_EPOCH * config.EVALUATE_EVERY == 2000, "section 3.3"
+    assert config.STEPS_PER_EPOCH * config.STAGES[0][1] == 12000
+
+
+def test_the_heads_of_zhang_wei_and_yue_are_those_of_table_2():
+    config = last_config(EXPERIMENTS["zhang-final"])
+    assert (config.BOX_HEAD_CHANNELS, config.FPN_CLASSIF_FC_LAYERS_SIZE) == (256, 1024)
+    assert (config.MASK_CHANNELS, config.MASK_END_CHANNELS, config.MASK_ACTIVATION) == (256, 80, "softmax")
+    assert config.RPN_INSIDE_ANCHORS and not config.COCO_HEADS
+    assert (config.POST_NMS_ROIS_TRAINING, config.POST_NMS_ROIS_INFERENCE, config.MAX_GT_INSTANCES) == (2000, 1000, 100)
+
+
+def test_roi_align_takes_four_points_a_cell_where_the_text_says_so():
+    for name in ("mlp-512-nms02", "lehmann-mask-rcnn"):
+        assert last_config(EXPERIMENTS[name]).POOL_SAMPLES == 2
+
+
+def test_an_epoch_of_rocha_de_andrade_is_a_pass_over_the_images():
+    experiment = EXPERIMENTS["andrade-final"]
+    (training,) = experiment.trainings
+    steps = {count: experiment.recipe(training, images=count).settings["STEPS_PER_EPOCH"] for count in (645, 3000)}
+    assert steps == {645: 81, 3000: 375}, "batches of eight"
+    assert experiment.recipe(training, {"BATCH_SIZE": 4}, images=3000).settings["STEPS_PER_EPOCH"] == 750
+    assert experiment.recipe(training, {"STEPS_PER_EPOCH": 7}, images=3000).settings["STEPS_PER_EPOCH"] == 7
+    assert "STEPS_PER_EPOCH" not in EXPERIMENTS["zhang-final"].recipe(training, images=3000).settings
+
+
+def test_post_processing_is_that_of_the_publications():
+    for name, method in (
+        ("zhang-fcn8s", "opening"),
+        ("andrade-final", "watershed"),
+        ("vuola-unet-hc-plain", "watershed"),
+    ):
+        config = EXPERIMENTS[name].inference_config()
+        assert (method, False) == (config.POSTPROCESS, config.KEEP_UNMARKED)
+    assert last_config(EXPERIMENTS["andrade-plain"]).PADDING == "symmetric", "section 5.2.1"
+    assert last_config(EXPERIMENTS["andrade-xception"]).PADDING == "zeros", "section 5.2.2"
+
+
 @pytest.mark.parametrize("name", TRAINED)
 def test_quick_changes_sizes_and_not_what_is_done(name):
     full, small = EXPERIMENTS[name], quick(EXPERIMENTS[name])
-    same = ("DECODER", "TARGETS", "LOSS", "POSTPROCESS", "OVERLAP_RULE", "OPTIMIZER", "CLAHE")
-    less_deep = dict.fromkeys(("resnet101", "resnet152"), "resnet50")
+    same = ("DECODER", "TARGETS", "LOSS", "POSTPROCESS", "KEEP_UNMARKED", "MIN_AREA", "FILL_HOLES", "OVERLAP_RULE")
+    same += ("OPTIMIZER", "DETECTION_NMS_THRESHOLD", "RPN_NMS_THRESHOLD", "RPN_INSIDE_ANCHORS", "POOL_SAMPLES")
+    before, after = full.inference_config(), small.inference_config()
+    for attribute in ("POSTPROCESS", "OVERLAP_RULE", "DETECTION_MIN_CONFIDENCE", "DETECTION_NMS_THRESHOLD"):
+        assert getattr(before, attribute, None) == getattr(after, attribute, None), attribute
     for before, after in zip(full.trainings, small.trainings, strict=True):
         long, short = full.training_config(before), small.training_config(after)
         for attribute in same:
             assert getattr(long, attribute, None) == getattr(short, attribute, None), attribute
-        for attribute in ("ENCODER", "BACKBONE"):
-            network = getattr(long, attribute, None)
-            assert getattr(short, attribute, None) == less_deep.get(network, network), attribute
+        assert (after.start is not None) == (full.model == "mask_rcnn" or short.ENCODER != "plain")
+        assert after.start is None or after.start.is_file()
         assert [stage[0] for stage in long.STAGES] == [stage[0] for stage in short.STAGES]
         assert [stage[1] for stage in short.STAGES] == [1] * len(long.STAGES)
         assert after.weights in ("none", PREVIOUS), "nothing is downloaded"
+        json.dumps(dict(after.settings))
     assert small.figures == full.figures and small.source.tests.keys() == full.source.tests.keys()
     assert bool(small.source.folds) == bool(full.source.folds)
     small.inference_config()

@@ -98,6 +98,8 @@ ENSEMBLE = MORE.replace("more", "both") + 'model = "ensemble"\nfolds = 4\n'
         (HEAD + ENTRY + "folds = 2\nheld_out = [3]", ("'more'", "held_out names folds from 1 to 2", "[3]")),
         (HEAD + ENTRY + 'notes = "one"', ("'more'", "notes needs a list of texts")),
         (HEAD + ENTRY + 'notes = ["$comon"]', ("'more'", "unknown note '$comon'", "$common")),
+        (HEAD + ENTRY + 'ranked_as = "DTU-NET"', ("'more'", "unknown published entry 'DTU-NET'", "DTU-UNET")),
+        (HEAD + ENTRY + "whole_epochs = 1", ("'more'", "whole_epochs needs true or false")),
         (HEAD + MORE, ("'more'", "model is missing")),
         (HEAD + MORE + 'model = "unet"', ("'more'", "preset is missing")),
         (HEAD + ENTRY.replace('"root"', '"rot"'), ("'more'", "unknown base 'rot'", "root")),

@@ -20,7 +20,7 @@ from nucleus.evaluation.scores.ranking import PUBLISHED
 from nucleus.experiments.publications import find_experiment, runner
 from nucleus.experiments.publications.experiment import Figure
 from nucleus.experiments.publications.images import Images, spread
-from nucleus.experiments.publications.quick import quick, uncompiled
+from nucleus.experiments.publications.quick import quick
 from nucleus.experiments.publications.runner import Options, reproduce
 from nucleus.experiments.publications.scored import require_named
 from nucleus.experiments.publications.scoring import CrossEntropy, sum_scores
@@ -67,9 +67,10 @@ def test_given_weights_are_scored_on_both_parts_of_glas(glas, bright, tmp_path, 
     assert measured["object_F1", "A"] == 1 and measured["object_Dice", "A"] == 1
     assert measured["object_F1", "B"] == pytest.approx(2 / 3, abs=1e-5) and measured["count_ratio", "B"] == 0.5
     assert measured["object_Hausdorff", "A"] == 0 and measured["object_Hausdorff", "B"] > 0
-    # First everywhere but in F1 on part B, where eight published entries are above two thirds.
-    dice = 1 + sum(row[3] > measured["object_Dice", "B"] for row in PUBLISHED.values())
-    assert measured["rank_sum", ""] == 4 + 9 + dice
+    # First everywhere but in F1 on part B, where seven published entries besides its own are above two thirds.
+    rivals = [row for name, row in PUBLISHED.items() if name != "DTU-MASKRCNN"]
+    dice = 1 + sum(row[3] > measured["object_Dice", "B"] for row in rivals)
+    assert measured["rank_sum", ""] == 4 + 8 + dice
     assert table["images"]["rank_sum", ""] == 3
     assert np.isnan(measured["BCE", "A"]), "binary masks have none"
     assert table["images"].loc[["object_F1"]].tolist() == [2, 1]
@@ -143,7 +144,7 @@ def test_masks_of_a_test_set_are_read_before_anything_is_trained(no_training, ad
     assert "the mask has shape (5, 5)" in capsys.readouterr().err
 
 
-def test_modalities_of_a_test_set_are_told_by_a_given_file(add_sample, rectangle, bright, tmp_path, caplog, capsys):
+def test_a_given_file_names_the_modalities_of_a_test_set(add_sample, rectangle, bright, tmp_path, caplog, capsys):
     for name in "ab":
         add_sample(name, [rectangle(1, 1, 5, 5)], folder="test/stage1_test")
     classes = tmp_path / "mine.csv"
@@ -155,13 +156,14 @@ def test_modalities_of_a_test_set_are_told_by_a_given_file(add_sample, rectangle
     caplog.clear()
     write_modalities(classes, {"b": "fluorescence"})
     assert [row.images for row in reproduce(experiment, replace(options, classes=classes))] == [2, 1]
-    assert not caplog.text
+    assert "figures of fluorescence" not in caplog.text
+    assert "does not name 1 of 2 images" in caplog.text
     write_modalities(classes, {"c": "fluorescence"})
     with pytest.raises(DatasetError, match=r"mine\.csv: names none of the images"):
         reproduce(experiment, replace(options, classes=classes))
 
 
-def test_a_given_file_may_tell_the_modalities_of_one_of_two_data_sets(add_sample, rectangle, tmp_path):
+def test_a_given_file_may_name_the_modalities_of_one_of_two_data_sets(add_sample, rectangle, tmp_path):
     classes = tmp_path / "mine.csv"
     for name in "ab":
         add_sample(name, [rectangle(1, 1, 5, 5)], folder=f"{name}/stage1_train")
@@ -241,16 +243,15 @@ def test_a_tiny_u_net_in_two_trainings_goes_on_where_it_was_stopped(tmp_path, mo
         return begin(recipe, model_dir, weights, path)
 
     monkeypatch.setattr(UNetModel, "begin", stop_at_the_second)
-    with uncompiled():
-        with pytest.raises(KeyboardInterrupt):
-            reproduce(experiment, options)
-        assert not (tmp_path / CSV_FILE).exists()
-        rows = reproduce(experiment, options)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(experiment, options)
+    assert not (tmp_path / CSV_FILE).exists()
+    rows = reproduce(experiment, options)
     assert begun == [("none", None), ("previous", "begin.h5"), ("previous", "begin.h5")]
     measured = {(row.metric, row.part): row.measured for row in rows}
-    assert measured["BCE", "A"] == measured["BCE", "B"] > 0.1, "both parts are the same images in a quick run"
-    assert 0 <= measured["object_F1", "A"] <= 1 and measured["rank_sum", ""] >= 6
-    assert {row.images for row in rows} == {2, 4} and all(row.quick for row in rows)
+    assert measured["BCE", "A"] == measured["BCE", "B"] < 0.05, "both parts are the same image in a quick run"
+    assert measured["object_F1", "A"] > 0.8 and measured["object_Dice", "A"] > 0.8, "it was learnt"
+    assert {row.images for row in rows} == {1, 2} and all(row.quick for row in rows)
     assert len(pd.read_csv(tmp_path / CSV_FILE)) == len(rows) == len(experiment.figures)
 
     runs = sorted((tmp_path / "lehmann-unet" / "run").iterdir())
@@ -303,12 +304,14 @@ def test_kept_folds_are_those_of_the_same_images(tmp_path, add_sample, rectangle
 
 
 def test_folds_are_held_out_in_turn_and_kept(tmp_path):
-    experiment = quick(find_experiment("vuola-unet-gentle-plain"))
-    with uncompiled():
-        rows = reproduce(experiment, Options(tmp_path, quick=True))
-        (again,) = [row for row in reproduce(experiment, Options(tmp_path, held_out=(2,))) if row.metric == "mAP"]
+    experiment = quick(find_experiment("vuola-mask-rcnn-gentle-resnet50"))
+    rows = reproduce(experiment, Options(tmp_path, quick=True))
+    (again,) = [
+        row for row in reproduce(experiment, Options(tmp_path, held_out=(2,), quick=True)) if row.metric == "mAP"
+    ]
     by_metric = {row.metric: row for row in rows}
     assert by_metric["mAP"].images == 2, "every image is held out once"
+    assert by_metric["mAP"].measured > 0.45 and by_metric["recall"].measured > 0.6, "nuclei are found in both"
     assert again.images == 1 and again.measured_on == "held-out images of the folds"
     assert set(by_metric) == {"mAP", "Dice", "precision", "recall", "oseg", "useg"}
     folder = tmp_path / experiment.name
@@ -424,12 +427,32 @@ def test_images_are_mixed_in_training_alone(tmp_path, monkeypatch):
         reproduce(quick(find_experiment("vuola-unet-gentle-plain")), Options(tmp_path))
 
 
-def test_a_tiny_mask_rcnn_runs_end_to_end(tmp_path, capsys):
-    assert run("lehmann-mask-rcnn", "--quick", "--output", tmp_path) == 0
-    table = pd.read_csv(tmp_path / CSV_FILE)
-    found = table[table["metric"] != "BCE"]
-    assert found["measured"].notna().all() and (table["quick"] == "yes").all()
-    assert "lehmann-mask-rcnn on val" in capsys.readouterr().out
+def quick_scores(name, output):
+    """Scores of a quick run by name, those of all images or of part A."""
+    assert run(name, "--quick", "--output", output) == 0
+    table = pd.read_csv(output / CSV_FILE).fillna({"part": ""})
+    assert (table["quick"] == "yes").all()
+    return table[table["part"].isin(["", "A"])].set_index("metric")["measured"]
+
+
+# Every family: what each reaches is 0.1 to 0.2 above its floor.
+@pytest.mark.parametrize(("name", "least"), [("mlp-unet-128", 0.4), ("andrade-xception", 0.5), ("zhang-final", 0.6)])
+def test_a_quick_run_finds_nuclei(name, least, tmp_path, capsys):
+    assert quick_scores(name, tmp_path)["mAP"] > least
+    assert f"{name} on " in capsys.readouterr().out
+
+
+def test_a_quick_mask_rcnn_finds_nuclei_of_both_parts_of_glas(tmp_path):
+    scores = quick_scores("lehmann-mask-rcnn", tmp_path)
+    assert scores["object_F1"] > 0.8 and scores["object_Dice"] > 0.75 and scores.drop("BCE").notna().all()
+
+
+def test_a_broken_post_processing_fails_a_quick_run(tmp_path, monkeypatch):
+    def nothing(*_, **__):
+        return np.zeros((256, 256), np.int32), 0
+
+    monkeypatch.setattr("unet.postprocess.grow_markers", nothing)
+    assert quick_scores("andrade-xception", tmp_path)["mAP"] < 0.1
 
 
 def test_lists_and_descriptions_are_printed(capsys):
