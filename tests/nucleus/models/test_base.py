@@ -101,7 +101,7 @@ def test_what_is_no_image_is_refused_with_its_shape(threshold_model, rgb, wrong)
     shape = str(wrong.shape[-3:]).replace("(", r"\(").replace(")", r"\)")
     with pytest.raises(ValueError, match=rf"Expected (an image|channels last).*Received: .*{shape}"):
         threshold_model.predict(wrong)
-    with pytest.raises(ValueError, match="Expected (an image|channels last)"):
+    with pytest.raises(ValueError, match=r"Expected (an image|channels last)"):
         threshold_model.predict([rgb, wrong])
 
 
