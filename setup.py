@@ -44,6 +44,9 @@ requirements = read_requirements()
 ensemble = ["lightgbm>=4.5"]
 # Writing workbooks, and reading and writing ROIs of ImageJ.
 exchange = ["openpyxl>=3.1", "roifile>=2024.1.10"]
+# Detecting with exported networks, and exporting them; releases of tf2onnx before 1.17 need an older protobuf.
+onnx = ["onnxruntime>=1.20", "onnx>=1.17"]
+export = [*onnx, "tf2onnx>=1.17", "pyyaml>=6"]
 
 setup(
     cmdclass={"build_py": BuildWithHook},
@@ -71,11 +74,14 @@ setup(
         "gpu": with_cuda(requirements),
         "ensemble": ensemble,
         "exchange": exchange,
+        "onnx": onnx,
+        "export": export,
         "search": ["optuna>=4"],
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5,<10", "mkdocstrings[python]>=1", "ruff==0.17.*"],
         "test": [
             *ensemble,
             *exchange,
+            *export,
             "shapely>=2",
             "pytest>=8",
             "pytest-xdist>=3.6",
