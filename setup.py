@@ -82,6 +82,7 @@ setup(
             *ensemble,
             *exchange,
             *export,
+            "bioimageio.spec>=0.5.14",
             "shapely>=2",
             "pytest>=8",
             "pytest-xdist>=3.6",
