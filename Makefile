@@ -14,7 +14,7 @@ DOCS_READY := $(VENV)/.docs-ready
 .PHONY: demo test lint docs clean
 
 demo: $(READY)
-	$(BIN)/nucleus detect --dataset=samples/nucleus/data --subset=stage1_train --output=$(RESULTS)
+	$(BIN)/nucleus detect --dataset=samples/nucleus/data --subset=stage1_train --output=$(RESULTS) --overwrite
 	@echo
 	@echo "Scores of the shipped images that the model was not trained on:"
 	@$(BIN)/nucleus evaluate --dataset=samples/nucleus/data --subset=val --predictions=$(RESULTS)/labels --output=$(RESULTS)

@@ -47,6 +47,9 @@ exchange = ["openpyxl>=3.1", "roifile>=2024.1.10"]
 # Detecting with exported networks, and exporting them; releases of tf2onnx before 1.17 need an older protobuf.
 onnx = ["onnxruntime>=1.20", "onnx>=1.17"]
 export = [*onnx, "tf2onnx>=1.17", "pyyaml>=6"]
+# Version 3 has the interface that is used; older versions of Python have none of it.
+zarr = ['zarr>=3; python_version >= "3.11"']
+slides = ["openslide-python>=1.3", "openslide-bin>=4"]
 
 setup(
     cmdclass={"build_py": BuildWithHook},
@@ -77,6 +80,12 @@ setup(
         "onnx": onnx,
         "export": export,
         "search": ["optuna>=4"],
+        # Images and label images as OME-Zarr.
+        "zarr": zarr,
+        # Whole slides: SVS, NDPI, MRXS and others.
+        "slides": slides,
+        # Image files of microscopes: CZI, ND2, LIF.
+        "formats": ["bioio>=1.5", "bioio-czi>=2", "bioio-lif>=1", "bioio-nd2>=1"],
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5,<10", "mkdocstrings[python]>=1", "ruff==0.17.*"],
         "test": [
             *ensemble,
@@ -91,7 +100,10 @@ setup(
             "nbclient>=0.10",
             "ipykernel>=6.29",
             "optuna>=4",
+            "dask[array]>=2024.8",
+            *slides,
+            *zarr,
         ],
     },
-    entry_points={"console_scripts": ["nucleus=nucleus.cli:main"]},
+    entry_points={"console_scripts": ["nucleus=nucleus.start:main"]},
 )

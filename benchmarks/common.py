@@ -93,6 +93,11 @@ def peak_memory_mb() -> float:
 
 def print_report(name: str, results: dict[str, Any]) -> None:
     """Prints one JSON object: the results and what they depend on."""
+    print(make_report(name, results))
+
+
+def make_report(name: str, results: dict[str, Any]) -> str:
+    """Returns one JSON object: the results and what they depend on."""
     report = {
         "benchmark": name,
         **results,
@@ -102,7 +107,7 @@ def print_report(name: str, results: dict[str, Any]) -> None:
         "cores": os.cpu_count(),
         "peak_memory_mb": peak_memory_mb(),
     }
-    print(json.dumps(report, indent=2))
+    return json.dumps(report, indent=2)
 
 
 def _versions() -> dict[str, str]:

@@ -9,10 +9,15 @@ dataset's images is predicted in a process of its own, so that each has its own 
 - `peak_above_model_mb`: the largest resident set while predicting, less that of the process with the image in memory,
   the model loaded and a small image predicted.
 
-`seconds_per_image` is that of the largest mosaic.
+With `--file` a mosaic is never in memory: it is written as a tiled BigTIFF, block by block, read by regions, and its
+label image is written as a tiled TIFF; `write_seconds` is the time that writing the mosaic took, `file_mb` and
+`labels_mb` are the sizes of both files. Sides of 10,000 to 30,000 pixels need this.
+
+`seconds_per_image` is that of the largest mosaic. `--output` keeps the JSON after every mosaic.
 
     python benchmarks/large_images.py
     python benchmarks/large_images.py --model unet --sizes 1000 4000 --set TILE_SIZE=768
+    python benchmarks/large_images.py --file --sizes 1000 3000 6000 10000 30000 --output large_images.json
 """
 
 from __future__ import annotations
@@ -20,17 +25,20 @@ from __future__ import annotations
 import argparse
 import itertools
 import multiprocessing
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import load_dataset, make_parser, peak_memory_mb, positive, print_report
+import tifffile
+from common import load_dataset, make_parser, make_report, peak_memory_mb, positive, print_report
 
 import nucleus
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.models.tiles import divide
+from trainkit.files import write_text
 
 # Side in pixels of the blocks that mosaics are made of; no shipped image is smaller.
 _BLOCK = 256
@@ -54,6 +62,29 @@ def make_mosaic(dataset: NucleusDataset, side: int) -> np.ndarray:
         room = mosaic[y : y + _BLOCK, x : x + _BLOCK]
         room[:] = view[: room.shape[0], : room.shape[1]]
     return mosaic
+
+
+def write_mosaic(dataset: NucleusDataset, side: int, path: Path) -> None:
+    """Writes the mosaic of `make_mosaic` as a BigTIFF whose tiles are its blocks, one at a time.
+
+    Args:
+        dataset: Prepared data set.
+        side: Side of the mosaic in pixels.
+        path: File to write.
+    """
+    blocks = [block for index in dataset.image_ids for block in _blocks(dataset.load_image(index))]
+    views = [np.rot90(block[:, ::flip], turns) for flip in (1, -1) for turns in range(4) for block in blocks]
+    count = len(range(0, side, _BLOCK)) ** 2
+    tifffile.imwrite(
+        path,
+        (np.ascontiguousarray(view) for view in itertools.islice(itertools.cycle(views), count)),
+        shape=(side, side, 3),
+        dtype=np.uint8,
+        tile=(_BLOCK, _BLOCK),
+        photometric="rgb",
+        bigtiff=True,
+        metadata=None,
+    )
 
 
 def _blocks(image: np.ndarray) -> Iterator[np.ndarray]:
@@ -92,6 +123,41 @@ def measure(args: argparse.Namespace, side: int) -> dict[str, Any]:
     }
 
 
+def measure_file(args: argparse.Namespace, side: int) -> dict[str, Any]:
+    """Writes one mosaic, and predicts it by regions; see the module's text for what is measured.
+
+    Args:
+        args: The command line.
+        side: Side of the mosaic in pixels.
+    """
+    model = nucleus.load_model(args.model, settings=dict(setting.split("=", 1) for setting in args.set))
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+        path, labels = Path(folder, "mosaic.tif"), Path(folder, "labels.tif")
+        start = time.perf_counter()
+        write_mosaic(load_dataset(args), side, path)
+        written = time.perf_counter() - start
+        with nucleus.open_lazy(path) as image:
+            model.predict(image.region(0, _BLOCK, 0, _BLOCK))
+            resident = _resident_mb()
+            bottom = right = min(model.config.TILE_SIZE, side)
+            model.predict(image.region(0, bottom, 0, right))
+            start, computed = time.perf_counter(), time.process_time()
+            found = nucleus.predict_large(model, image, labels, progress=False)
+            seconds, computed = time.perf_counter() - start, time.process_time() - computed
+        return {
+            "side": side,
+            "tiles": found.tiles,
+            "nuclei": len(found.nuclei),
+            "seconds": round(seconds, 2),
+            "seconds_per_megapixel": round(seconds / side**2 * 1e6, 3),
+            "cpu_seconds_per_megapixel": round(computed / side**2 * 1e6, 3),
+            "peak_above_model_mb": round(max(0.0, peak_memory_mb() - resident), 1),
+            "write_seconds": round(written, 2),
+            "file_mb": round(path.stat().st_size / 2**20, 1),
+            "labels_mb": round(labels.stat().st_size / 2**20, 1),
+        }
+
+
 def _resident_mb() -> float:
     """Returns the resident set of this process; the largest so far where the system does not report it."""
     status = Path("/proc/self/status")
@@ -108,18 +174,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--sizes", type=positive, nargs="+", default=[1000, 2000, 3000], help="sides of the mosaics")
     parser.add_argument("--huge", action="store_true", help="a mosaic of 6000 x 6000 too")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="setting of the model")
+    parser.add_argument("--file", action="store_true", help="mosaics are files that are read by regions")
+    parser.add_argument(
+        "--folder", type=Path, help="with --file: folder of the temporary files (default: the system's)"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="also write the JSON here, after every mosaic")
     args = parser.parse_args(arguments)
 
     sizes = [*args.sizes, *([6000] if args.huge else [])]
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        measured = [pool.apply(measure, (args, side)) for side in sizes]
-    results = {
-        "seconds_per_image": measured[-1]["seconds"],
-        "mosaics": measured,
-        "model": args.model,
-        "settings": args.set,
-        "precision": "float32",
-    }
+        measured: list[dict[str, Any]] = []
+        for side in sizes:
+            measured.append(pool.apply(measure_file if args.file else measure, (args, side)))
+            results = {
+                "seconds_per_image": measured[-1]["seconds"],
+                "mosaics": measured,
+                "read": "by regions" if args.file else "whole",
+                "model": args.model,
+                "settings": args.set,
+                "precision": "float32",
+            }
+            if args.output is not None:
+                write_text(args.output, make_report("large_images", results) + "\n")
     print_report("large_images", results)
 
 

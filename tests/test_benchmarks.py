@@ -27,17 +27,10 @@ def run(monkeypatch, capsys):
         return json.loads(capsys.readouterr().out)
 
     yield run_benchmark
-    for name in (
-        "common",
-        "data_loading",
-        "training_step",
-        "detection",
-        "large_images",
-        "metrics",
-        "scales",
-        "exported",
-    ):
+    for name in ("common", "data_loading", "training_step", "detection", "large_images", "many_images", "metrics"):
         sys.modules.pop(name, None)
+    sys.modules.pop("scales", None)
+    sys.modules.pop("exported", None)
 
 
 def check_environment(report, precision="float32"):
@@ -109,6 +102,23 @@ def test_exported_networks_take_turns_with_those_in_keras(run, monkeypatch, tmp_
     assert [report["network"][name]["runs"] for name in ("keras", "onnx")] == [2, 2]
     assert (report["times_faster"]["process"], report["times_faster"]["process_cpu"]) == (4.0, 6.0)
     assert report["seconds_per_image"] == report["network"]["onnx"]["median_seconds"]
+
+
+def test_large_images_in_files_have_the_nuclei_of_those_in_memory(run, tmp_path):
+    arguments = ["--model", "classical", "--sizes", "700", "--set", "TILE_SIZE=256", "--set", "TILE_OVERLAP=64"]
+    (whole,) = run("large_images", arguments)["mosaics"]
+    report = run("large_images", [*arguments, "--file", "--output", str(tmp_path / "a.json")])
+    (mosaic,) = report["mosaics"]
+    assert (mosaic["nuclei"], mosaic["tiles"]) == (whole["nuclei"], whole["tiles"]) and mosaic["nuclei"] > 50
+    assert mosaic["file_mb"] > 1 and mosaic["write_seconds"] >= 0
+    assert json.loads((tmp_path / "a.json").read_text())["mosaics"] == report["mosaics"]
+
+
+def test_many_images_are_done_one_by_one_and_overlapped_alike(run):
+    report = run("many_images", ["--model", "classical", "--images", "4", "--size", "128", "--repeats", "1"])
+    check_environment(report)
+    assert report["same_files"] and report["images"] == 4
+    assert report["single"]["cpu_seconds"] > 0 and report["speedup"] > 0
 
 
 def test_metrics_are_faster_than_boolean_masks(run):

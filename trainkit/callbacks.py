@@ -5,6 +5,7 @@ the checkpoint of their epoch; then PeriodicEvaluation; then the loggers, Resuma
 """
 
 import csv
+import glob
 import importlib.util
 import io
 import json
@@ -20,8 +21,9 @@ import keras
 
 from trainkit.averaging import averaged_weights
 from trainkit.checkpoint import save_checkpoint, strip_training_state, synchronise
-from trainkit.files import write_text
+from trainkit.files import remove_leftovers, write_text
 from trainkit.hdf5 import save_weights
+from trainkit.hdf5_files import WeightsFileError
 from trainkit.reading import read_json, reading
 
 logger = logging.getLogger(__name__)
@@ -35,12 +37,15 @@ _SURPLUS = "more fields"
 class EpochCheckpoint(keras.callbacks.Callback):
     """Writes a checkpoint after every epoch, from which a killed run resumes.
 
+    What a killed run left is put in order at the next epoch's end: temporary files are removed, and all checkpoints
+    but the last are reduced to their weights.
+
     Args:
         path_template: Path whose file name has a field for the number of finished epochs, such as
             `logs/run/mask_rcnn_{epoch:04d}.h5`.
         seed: Seed of the run, kept in the checkpoint.
         stage: Description of the training stage, kept in the checkpoint; anything that JSON can hold.
-        keep_state_only_in_last: True to reduce the previous epoch's checkpoint to its weights.
+        keep_state_only_in_last: True to reduce the checkpoints of earlier epochs to their weights.
 
     Raises:
         ValueError: The file name has no field for the epoch.
@@ -58,6 +63,8 @@ class EpochCheckpoint(keras.callbacks.Callback):
         self._seed = seed
         self._stage = stage
         self._keep_state_only_in_last = keep_state_only_in_last
+        # The epochs from this one on may have checkpoints with their state.
+        self._first_whole = 1
         if self.path(1) == self.path(2):
             raise ValueError(f"{path_template}: the file name needs a field for the epoch, such as {{epoch:04d}}")
 
@@ -67,10 +74,21 @@ class EpochCheckpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         finished = epoch + 1
+        remove_leftovers(self._template.parent, re.sub(r"\{.*?\}", "*", glob.escape(self._template.name)))
         save_checkpoint(self.path(finished), self.model, epoch=finished, seed=self._seed, stage=self._stage)
-        previous = self.path(finished - 1)
-        if self._keep_state_only_in_last and previous.exists():
-            strip_training_state(previous)
+        if not self._keep_state_only_in_last:
+            return
+        for earlier in range(self._first_whole, finished):
+            if self.path(earlier).exists():
+                self._strip(self.path(earlier))
+        self._first_whole = finished
+
+    def _strip(self, path: Path) -> None:
+        try:
+            strip_training_state(path)
+        except WeightsFileError as error:
+            # A training needs no earlier checkpoint.
+            logger.warning("%s; it is left as it is", error)
 
 
 class ResumableCSVLogger(keras.callbacks.Callback):
@@ -91,6 +109,7 @@ class ResumableCSVLogger(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._rows = None
+        remove_leftovers(self._path.parent, glob.escape(self._path.name))
 
     def on_epoch_begin(self, epoch, logs=None):
         if self._rows is None:
@@ -166,6 +185,10 @@ class PeriodicEvaluation(keras.callbacks.Callback):
         self._record_path = self._best_path.with_suffix(".json")
         self._monitor = monitor
         self._mode = mode
+
+    def on_train_begin(self, logs=None):
+        for path in (self._best_path, self._record_path):
+            remove_leftovers(path.parent, glob.escape(path.name))
 
     def on_epoch_end(self, epoch, logs=None):
         finished = epoch + 1

@@ -10,8 +10,6 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from nucleus.version import __version__ as __version__
-
 # Name -> the module that defines it.
 _HOMES = {
     "NucleusConfig": "models.mask_rcnn",
@@ -30,6 +28,9 @@ _HOMES = {
     "History": "models.base",
     "Prediction": "models.base",
     "predict": "models.base",
+    "predict_large": "models.large",
+    "open_lazy": "images.lazy",
+    "detect_images": "prediction.image_detection",
     "read_ensemble": "ensemble.model",
     "read_image": "images.reading",
     "read_raw": "images.reading",
@@ -38,6 +39,8 @@ _HOMES = {
     "train": "training.train",
 }
 __all__ = list(_HOMES)
+# Not at once: reading it takes longer than all else that happens before Ctrl-C is answered.
+_HOMES["__version__"] = "version"
 
 
 def __getattr__(name: str) -> Any:

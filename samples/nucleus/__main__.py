@@ -2,7 +2,7 @@
 
 import sys
 
-from nucleus.cli import main
+from nucleus.start import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -48,7 +48,7 @@ _COMMANDS = (
 _NAMES = tuple(module.__name__.rpartition(".")[2] for module in _COMMANDS)
 _EPILOG = """\
 examples:
-  nucleus detect my_images/ --output=results/mine
+  nucleus detect my_images/
   nucleus measure results/corrected my_images/ --output=results/measured
   nucleus finetune my_set/
   nucleus train --weights=coco --preset=resnet101-two-stage --set IMAGES_PER_GPU=4

@@ -11,6 +11,6 @@ here = Path(__file__).resolve().parent
 sys.path[:] = [str(here.parents[1]), str(here.parent), *(p for p in sys.path if Path(p or ".").resolve() != here)]
 
 if __name__ == "__main__":
-    from nucleus.cli import main
+    from nucleus.start import main
 
     sys.exit(main())

@@ -7,6 +7,8 @@ import re
 import sys
 import tempfile
 
+from nucleus.interrupts import ending_at_once
+
 # TensorFlow's native log lines, and its remark about those before its log is set up.
 _NATIVE_LOG = re.compile(rb"[IWE]\d{4} \d\d:\d\d:\d\d\.|[IWE]0000 00:00:|WARNING: All log messages before absl")
 
@@ -29,7 +31,8 @@ def import_keras() -> None:
         stderr = os.dup(2)
         os.dup2(caught.fileno(), 2)
         try:
-            import keras  # noqa: F401
+            with ending_at_once():
+                import keras  # noqa: F401
         except ModuleNotFoundError as error:
             raise KerasNotFoundError(
                 f"{error.name} is not installed, which models in Keras need: pip install keras-nucleus. Without it, "

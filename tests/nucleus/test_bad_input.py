@@ -90,7 +90,8 @@ def test_nothing_is_touched_if_no_image_could_be_used(tmp_path, weights, write_s
     assert run("detect", write_squares("in/a.png", (2, 2)), "--weights", weights, "--output", output) == 0
     before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
     empty(tmp_path / "bad.png")
-    assert run("detect", tmp_path / "bad.png", tmp_path / "gone.png", "--weights", weights, "--output", output) == 1
+    again = ("--weights", weights, "--output", output, "--overwrite")
+    assert run("detect", tmp_path / "bad.png", tmp_path / "gone.png", *again) == 1
     assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
     errors = capsys.readouterr().err
     assert "bad.png" in errors and "gone.png" in errors
@@ -103,6 +104,7 @@ def test_an_interrupted_run_keeps_the_tables_of_what_was_done(tmp_path, monkeypa
         return (image[..., 0] > 0).astype(np.int32), np.ones(1, np.float32)
 
     monkeypatch.setattr(MaskRCNNModel, "load", lambda *_: fake_model(interrupt))
+    monkeypatch.setattr("nucleus.prediction.chunks.CHUNK_IMAGES", 1)
     weights = tmp_path / "model.h5"
     weights.touch()
     write_squares("in/a.png", (2, 2))

@@ -126,7 +126,7 @@ def test_settings_come_from_recipe_preset_and_option_in_this_order(tmp_path, mod
     image = write_squares("one.png", (2, 2))
     common = ("detect", image, "--weights", weights, "--output", tmp_path / "out")
     assert run(*common, "--set", "DETECTION_NMS_THRESHOLD=0.4", "--set", "OVERLAP_RULE=score") == 0
-    assert run(*common, "--preset=lineage") == 0
+    assert run(*common, "--preset=lineage", "--overwrite") == 0
     (_, own), (_, lineage) = model.calls
     assert (own.BACKBONE, own.CLAHE, own.BATCH_SIZE) == ("resnet101", True, 1)
     assert (own.DETECTION_NMS_THRESHOLD, own.OVERLAP_RULE) == (0.4, "score")

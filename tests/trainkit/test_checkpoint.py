@@ -128,6 +128,20 @@ def test_stripping_leaves_just_what_save_weights_writes(trained):
     assert contents[0] == contents[1]
 
 
+def test_what_a_kill_left_of_earlier_epochs_is_put_in_order(whole, trained):
+    """A kill between a checkpoint and the stripping of the one before leaves that whole, and a temporary file."""
+    model, folder = trained
+    for epoch in (1, 2):
+        save_checkpoint(folder / f"tiny_{epoch:04d}.h5", model, epoch=epoch, seed=tiny.SEED, stage=tiny.STAGE)
+    left = [folder / name for name in (".tiny_0001.a1b2.h5", ".tiny_0003.x.h5", ".log.z.csv")]
+    for path in left:
+        path.write_bytes(b"half")
+    tiny.resume(folder / "tiny_0002.h5", folder)
+    states = [read_training_state(folder / f"tiny_{epoch:04d}.h5") is not None for epoch in (1, 2, 3, 4)]
+    assert states == [False, False, False, True]
+    assert not any(path.exists() for path in left)
+
+
 def test_a_plain_weights_file_has_no_state_and_is_left_as_it_is(trained):
     model, folder = trained
     save_weights(model, folder / "plain.h5")

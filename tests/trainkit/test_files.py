@@ -1,11 +1,21 @@
 """An interrupted write leaves the old file and no litter."""
 
 import errno
+import os
+import resource
+import signal
 import stat
+import subprocess
+import sys
+from contextlib import contextmanager
 
+import h5py
+import numpy as np
 import pytest
+import tifffile
 
-from trainkit.files import atomic_path, write_text
+from trainkit.files import atomic_path, remove_leftovers, require_writable, write_bytes, write_text
+from trainkit.locks import LockedError, exclusive
 
 
 def test_success_replaces_the_file_and_leaves_nothing_beside_it(tmp_path):
@@ -44,6 +54,74 @@ def test_the_result_is_as_readable_as_an_ordinary_file(tmp_path):
 def test_text_is_utf8_with_its_own_line_ends(tmp_path):
     write_text(tmp_path / "a.txt", "µm²\r\nline\n")
     assert (tmp_path / "a.txt").read_bytes() == "µm²\r\nline\n".encode()
+
+
+@contextmanager
+def full_disk():
+    """A disk on which no file can grow beyond 1,000 bytes: the system answers as on a full one, with another number."""
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def write_hdf5(path):
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file["weights"] = np.random.default_rng(0).normal(size=100_000)
+
+
+def write_tiff(path):
+    with atomic_path(path) as temporary:
+        tifffile.imwrite(temporary, np.random.default_rng(0).integers(0, 255, (99, 99), np.uint8))
+
+
+@pytest.mark.parametrize("write", [lambda path: write_bytes(path, bytes(9999)), write_hdf5, write_tiff])
+def test_a_full_disk_names_the_file_that_was_meant(tmp_path, write):
+    target = tmp_path / "result.h5"
+    target.write_text("old")
+    with full_disk(), pytest.raises(OSError) as caught:
+        write(target)
+    assert str(target) in str(caught.value) and f".{target.stem}." not in str(caught.value)
+    assert caught.value.errno == (None if write is write_tiff else errno.EFBIG)
+    assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_that_cannot_be_written_is_found_without_touching_it(tmp_path):
+    (tmp_path / "file").write_text("")
+    require_writable(tmp_path / "new" / "deep")
+    with pytest.raises(NotADirectoryError, match=r"file/results"):
+        require_writable(tmp_path / "file" / "results")
+    with full_disk(), pytest.raises(OSError) as caught:
+        require_writable(tmp_path / "new")
+    assert caught.value.filename == str(tmp_path / "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    with atomic_path(tmp_path / "net_0001.h5") as temporary:
+        left = temporary.with_name(temporary.name.replace("0001", "0002"))
+        left.write_text("half")
+    for other in (".net.h5", "net_0003.h5", ".other.abc.h5"):
+        (tmp_path / other).write_text("")
+    remove_leftovers(tmp_path, "net_*.h5")
+    assert sorted(os.listdir(tmp_path)) == [".net.h5", ".other.abc.h5", "net_0001.h5", "net_0003.h5"]
+
+
+def test_a_lock_ends_with_the_process_that_holds_it(tmp_path):
+    lock = tmp_path / "lock"
+    script = "import sys, time, pathlib; from trainkit.locks import exclusive\n"
+    script += "with exclusive(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", script, str(lock)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(LockedError, match="another process"), exclusive(lock):
+            pass
+        holder.kill()
+        holder.wait()
+    with exclusive(lock):
+        pass
 
 
 @pytest.mark.parametrize(

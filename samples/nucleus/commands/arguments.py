@@ -11,10 +11,13 @@ from nucleus.datasets.dataset import NucleusDataset
 from nucleus.datasets.division import select_images
 from nucleus.datasets.source import ImageSource
 from nucleus.images.decoding import NO_CHOICE, Planes
+from nucleus.images.decoding.base import set_pixel_limit
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import ModelConfig, detection_config
+from nucleus.models.settings import PredictionSettings
 from nucleus.models.weights import WITHOUT_KERAS, choose_recipe, find_recipe, trained_weights
 from nucleus.quiet import import_keras
+from trainkit.files import require_writable
 
 
 def image_source(
@@ -27,9 +30,43 @@ def image_source(
     return ImageSource(args.dataset, args.layout, args.classes, memory_limit, planes, pixel_size)
 
 
-def chosen_planes(args: argparse.Namespace) -> Planes:
-    """Returns the choice of --channel, --plane, --project and --frame."""
-    return Planes(args.channel, args.plane, args.project, args.frame)
+def chosen_planes(args: argparse.Namespace, config: ModelConfig | None = None) -> Planes:
+    """Returns the choice of `options.add_planes`, and sets the limit of pixels where one is given.
+
+    Args:
+        args: The parsed options.
+        config: Configuration of the model that is run or trained, whose own channel is the default; None for none.
+            An ensemble has none.
+    """
+    if args.max_pixels is not None:
+        set_pixel_limit(args.max_pixels)
+    planes = Planes(args.channel, args.plane, args.project, args.frame, args.scene)
+    return planes.with_default(config.planes()) if isinstance(config, PredictionSettings) else planes
+
+
+def recorded_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Returns the settings of --set, with the channel of --channel, which a training records.
+
+    Args:
+        args: The parsed options of `options.add_planes` and `options.add_configuration`.
+    """
+    return {**dict(args.settings), **channel_setting(args)}
+
+
+def channel_setting(args: argparse.Namespace) -> dict[str, str]:
+    """Returns the setting that records the channel of --channel; none where it is not given.
+
+    Args:
+        args: The parsed options of `options.add_planes`.
+
+    Raises:
+        ValueError: The name of a channel cannot be recorded.
+    """
+    channels = args.channel or ()
+    unfit = next((name for name in channels if "|" in name or not name), None)
+    if unfit is not None:
+        raise ValueError(f"--channel: {unfit!r} cannot be recorded with a model. Give the channel's number.")
+    return {"FILE_CHANNEL": "|".join(channels)} if channels else {}
 
 
 def base_recipe(args: argparse.Namespace, weights: Path | None) -> Recipe:
@@ -57,7 +94,11 @@ def wanted_model(args: argparse.Namespace) -> tuple[Path | None, ModelConfig]:
 
 
 def wanted_images(
-    args: argparse.Namespace, weights: Path | None, seed: int, pixel_size: float | None = None, **options: Any
+    args: argparse.Namespace,
+    weights: Path | None,
+    config: ModelConfig,
+    pixel_size: float | None = None,
+    **options: Any,
 ) -> tuple[NucleusDataset, str]:
     """Reads the chosen planes of the images of --subset, --fold and --folds; returns them with their description.
 
@@ -66,18 +107,30 @@ def wanted_images(
     Args:
         args: The parsed options of `options.add_dataset`, `options.add_planes` and `options.add_division`.
         weights: Weights file of the model to run; None where it has none.
-        seed: Seed of a division into folds.
+        config: Configuration of that model, with the seed of a division into folds and the channel that is read.
         pixel_size: Side of a pixel in µm, for measurements; None for what each file says.
         **options: Further options of `select_images`.
     """
     chosen = {"subset": args.subset, "fold": args.fold, "folds": args.folds}
-    source = image_source(args, planes=chosen_planes(args), pixel_size=pixel_size)
-    return select_images(source, weights, seed=seed, **chosen, **options)
+    source = image_source(args, planes=chosen_planes(args, config), pixel_size=pixel_size)
+    return select_images(source, weights, seed=config.SEED, **chosen, **options)
 
 
-def new_folder(command: str) -> Path:
-    """Returns a new folder for the results of a command, named after the command and the time."""
-    return Path("results", "nucleus", f"{command}_{time.strftime('%Y%m%dT%H%M%S')}")
+def output_folder(args: argparse.Namespace, command: str) -> Path:
+    """Returns the folder of --output, by default one named after the command and the time.
+
+    It is found out before long work that files can be written there; nothing is created.
+
+    Args:
+        args: The parsed option of `options.add_output`.
+        command: Name of the command.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    folder = args.output or Path("results", "nucleus", f"{command}_{time.strftime('%Y%m%dT%H%M%S')}")
+    require_writable(folder)
+    return folder
 
 
 def _run_name(args: argparse.Namespace) -> str | None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nucleus.commands import options
-from nucleus.commands.arguments import image_source, new_folder
+from nucleus.commands.arguments import channel_setting, chosen_planes, image_source, output_folder
 from nucleus.commands.parsing import UsageError
 from nucleus.datasets.division import DEFAULT_FOLDS
 from nucleus.models.registry import MODELS
@@ -31,6 +31,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options of `nucleus compare`."""
     command.epilog = _EPILOG
     options.add_dataset(command)
+    options.add_planes(command)
     command.add_argument(
         "--subset", default="train+val", help="images with masks to divide into folds (default: %(default)s)"
     )
@@ -86,13 +87,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compares models out of fold; see `nucleus compare --help`."""
-    members = _members(args)
+    members, output = _members(args), output_folder(args, "compare")
     import_keras()
     from nucleus.experiments.comparison.data import compare_on
 
-    output = args.output or new_folder("compare")
     table = compare_on(
-        image_source(args),
+        image_source(args, planes=chosen_planes(args)),
         members,
         output,
         subset=args.subset,
@@ -127,7 +127,12 @@ def _members(args: argparse.Namespace) -> list[Member]:
             member,
             weights=weights.get(name, member.weights),
             epochs=epochs.get(name, member.epochs),
-            settings={**({"SEED": args.seed} if member.learns else {}), **_of(name, steps), **_of(name, args.settings)},
+            settings={
+                **({"SEED": args.seed} if member.learns else {}),
+                **channel_setting(args),
+                **_of(name, steps),
+                **_of(name, args.settings),
+            },
         )
         for name, member in members.items()
     ]

@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 
 from nucleus.commands import options
-from nucleus.commands.arguments import chosen_planes, new_folder, wanted_images, wanted_model
+from nucleus.commands.arguments import chosen_planes, output_folder, wanted_images, wanted_model
 from nucleus.commands.status import report_failures
 from nucleus.prediction.formats import require_packages
+
+_DEFAULT_OUTPUT = (
+    "FOLDER_nuclei beside the folder of the images, IMAGE_nuclei beside a single one; for images in several places and "
+    "of a data set results/nucleus/detect_<time>"
+)
 
 SUMMARY = "find nuclei, write label images, overlays and tables"
 
@@ -20,9 +25,11 @@ def add_options(command: argparse.ArgumentParser) -> None:
     options.add_configuration(command)
     options.add_scale(command)
     options.add_image_files(command)
+    options.add_recursive(command)
     options.add_division(command, "without IMAGE: images of the dataset (default: stage1_test)", "without IMAGE:")
     options.add_formats(command)
-    options.add_trained(command)
+    options.add_trained(command, _DEFAULT_OUTPUT)
+    options.add_overwrite(command, resume=True)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,19 +38,24 @@ def run(args: argparse.Namespace) -> int:
     require_packages(args.write)
     weights, config = wanted_model(args)
     from nucleus.models.loading import model_of
-    from nucleus.prediction.detection import collect_images, detect
+    from nucleus.prediction.image_detection import detect_into
+    from nucleus.prediction.inputs import collect_images, default_folder
+    from nucleus.prediction.results import Results
     from nucleus.prediction.writers import default_formats
 
     failures: list[str] = []
+    if args.recursive and not args.images:
+        raise ValueError("--recursive is for folders of images. Received: --recursive and no IMAGE.")
     if args.images and args.fold is not None:
         raise ValueError("--fold takes images of the data set. Received: --fold and image files.")
     if args.images:
-        dataset, failures = collect_images(args.images, chosen_planes(args), args.pixel_size)
+        planes = chosen_planes(args, config)
+        dataset, failures = collect_images(args.images, planes, args.pixel_size, args.recursive)
     else:
         dataset, _ = wanted_images(
             args,
             weights,
-            config.SEED,
+            config,
             pixel_size=args.pixel_size,
             default="stage1_test",
             own="none",
@@ -52,8 +64,9 @@ def run(args: argparse.Namespace) -> int:
         )
     if dataset.num_images == 0:
         return report_failures(failures)
-    model, output = model_of(weights, config), args.output or new_folder("detect")
-    done = detect(model, dataset, output, default_formats(args.label_format, args.write))
-    done.failures[:0] = failures
+    args.output = args.output or (default_folder(args.images) if args.images else None)
+    results = Results(output_folder(args, "detect"), args.overwrite, args.resume)
+    formats = default_formats(args.label_format, args.write)
+    done = detect_into(results, lambda: model_of(weights, config), dataset, failures, formats)
     print(done)
     return report_failures(done.failures)

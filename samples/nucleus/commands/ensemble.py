@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nucleus.commands import options
-from nucleus.commands.arguments import chosen_planes, image_source, new_folder
+from nucleus.commands.arguments import chosen_planes, image_source, output_folder
 from nucleus.commands.status import report_failures
 from nucleus.datasets.division import choose_folds
 from nucleus.models.weights import SHIPPED, existing_file
@@ -73,12 +73,14 @@ def add_options(command: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="write the nuclei of these images too, as detect does, each by an ensemble that has not seen its fold",
     )
+    options.add_overwrite(fit)
 
     predict = _add_command(subparsers, "predict", _PREDICT, _predict)
     options.add_dataset(predict)
     options.add_planes(predict)
     options.add_pixel_size(predict)
     options.add_image_files(predict)
+    options.add_recursive(predict)
     predict.add_argument(
         "--subset", default="stage1_test", help="without IMAGE: images of the dataset (default: %(default)s)"
     )
@@ -87,6 +89,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--ensemble", type=Path, required=True, metavar="FILE.json", help="file that `nucleus ensemble fit` wrote"
     )
     options.add_output(predict, "folder of the results")
+    options.add_overwrite(predict)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -106,10 +109,15 @@ def _fit(args: argparse.Namespace, members: Members) -> int:
     from nucleus.ensemble.boosting import import_lightgbm
     from nucleus.ensemble.running import EnsemblePredictions, run_ensemble
     from nucleus.models.registry import make_config
+    from nucleus.prediction.results import Results
     from nucleus.prediction.writers import default_formats
+    from trainkit.files import require_writable
 
     # A missing package and unknown groups are reported before models run for hours.
     import_lightgbm()
+    require_writable(args.output.parent)
+    if args.overwrite and args.predictions is None:
+        raise ValueError("--overwrite is for the folder of --predictions. Received: --overwrite alone.")
     given = {"FEATURES": args.features, "THRESHOLD": args.threshold, "NMS_THRESHOLD": args.nms_threshold}
     given |= {"LEAST_VISIBLE": args.least_visible, "SEED": args.seed, "THREADS": args.threads}
     asked = {name: value for name, value in given.items() if value is not None}
@@ -127,7 +135,8 @@ def _fit(args: argparse.Namespace, members: Members) -> int:
     if args.predictions is None:
         return 0
     predictions = EnsemblePredictions(model, out_of_fold=True)
-    done, _ = run_ensemble(predictions, dataset, args.predictions, default_formats(args.label_format, args.write))
+    with Results(args.predictions, args.overwrite, keep=False) as results:
+        done, _ = run_ensemble(predictions, dataset, results, default_formats(args.label_format, args.write))
     print(done)
     return report_failures(done.failures)
 
@@ -135,7 +144,8 @@ def _fit(args: argparse.Namespace, members: Members) -> int:
 def _predict(args: argparse.Namespace, members: Members) -> int:
     from nucleus.ensemble.model import check_members, read_ensemble
     from nucleus.ensemble.running import EnsemblePredictions, run_ensemble
-    from nucleus.prediction.detection import collect_images
+    from nucleus.prediction.inputs import collect_images
+    from nucleus.prediction.results import Results
     from nucleus.prediction.writers import default_formats
 
     ensemble = read_ensemble(args.ensemble)
@@ -145,16 +155,16 @@ def _predict(args: argparse.Namespace, members: Members) -> int:
         _log.warning("%s: was fitted to what weights find with --tta=%s, not %s", args.ensemble, fitted, members.views)
     failures: list[str] = []
     if args.images:
-        dataset, failures = collect_images(args.images, chosen_planes(args), args.pixel_size)
+        dataset, failures = collect_images(args.images, chosen_planes(args), args.pixel_size, args.recursive)
     else:
         source = image_source(args, planes=chosen_planes(args), pixel_size=args.pixel_size)
         dataset = source.load(args.subset, require_masks=False, failures=failures)
         print(f"Taking {source.describe(args.subset, dataset.num_images)}")
     if dataset.num_images == 0:
         return report_failures(failures)
-    output = args.output or new_folder("ensemble")
-    predictions = EnsemblePredictions(members.model(ensemble))
-    done, picks = run_ensemble(predictions, dataset, output, default_formats(args.label_format, args.write))
+    with Results(output_folder(args, "ensemble"), args.overwrite, keep=False) as results:
+        predictions = EnsemblePredictions(members.model(ensemble))
+        done, picks = run_ensemble(predictions, dataset, results, default_formats(args.label_format, args.write))
     done.failures[:0] = failures
     print(done)
     print("Picked:", ", ".join(f"{row.Index} {row.nuclei} ({row.part:.0%})" for row in picks.itertuples()))

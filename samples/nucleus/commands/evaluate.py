@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nucleus.commands import options
-from nucleus.commands.arguments import base_recipe, new_folder, wanted_config, wanted_images, wanted_model
+from nucleus.commands.arguments import base_recipe, output_folder, wanted_config, wanted_images, wanted_model
 from nucleus.datasets.layouts.base import UNKNOWN_MODALITY
 from nucleus.models.registry import ModelConfig
 
@@ -52,17 +52,19 @@ def run(args: argparse.Namespace) -> int:
     from nucleus.evaluation.report.tables import console_table
     from nucleus.evaluation.saving import evaluate_all
     from nucleus.prediction.folders import PredictionFolder
+    from trainkit.files import require_writable
 
+    output = output_folder(args, "evaluate")
+    require_writable(args.report or output)
     runs = not args.predictions or args.weights is not None or args.model is not None
     weights, config = wanted_model(args) if runs else (None, wanted_config(args, None))
-    dataset, which = wanted_images(args, weights, config.SEED)
+    dataset, which = wanted_images(args, weights, config)
     predictions: list[Predictions] = [PredictionFolder(folder, name) for name, folder in args.predictions]
     # Missing predictions are reported before a model is loaded.
     for folder in predictions:
         folder.require(dataset)
     if runs:
         predictions.append(_running(weights, config, args))
-    output = args.output or new_folder("evaluate")
     scored = evaluate_all(
         predictions,
         dataset,

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from nucleus.commands import options
-from nucleus.commands.arguments import chosen_planes, image_source, new_folder
+from nucleus.commands.arguments import chosen_planes, image_source, output_folder
 from nucleus.datasets.division import DEFAULT_FOLDS, POOL
 
 SUMMARY = "train the shipped model further on your own images, and score it before and after"
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     tuned = finetune(
         image_source(args, planes=chosen_planes(args)),
         args.weights,
-        args.output or new_folder("finetune"),
+        output_folder(args, "finetune"),
         subset=args.subset,
         folds=args.folds,
         seed=args.seed,

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from nucleus.commands import options
-from nucleus.commands.arguments import chosen_planes, new_folder
+from nucleus.commands.arguments import chosen_planes, output_folder
 from nucleus.commands.status import report_failures
 from nucleus.prediction.formats import require_packages
 
@@ -24,6 +24,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "labelme's <image>.json; or the folder that detect wrote; or the file of one IMAGE",
     )
     command.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, and folders of them")
+    options.add_recursive(command)
     options.add_planes(command)
     options.add_pixel_size(command)
     options.add_formats(command, ("csv",))
@@ -32,16 +33,16 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measures nuclei of files; see `nucleus measure --help`."""
-    from nucleus.prediction.detection import collect_images
+    from nucleus.prediction.inputs import collect_images
     from nucleus.prediction.measuring import measure_labels
     from nucleus.prediction.writers import default_formats
 
     require_packages(args.write)
-    dataset, failures = collect_images(args.images, chosen_planes(args), args.pixel_size)
+    dataset, failures = collect_images(args.images, chosen_planes(args), args.pixel_size, args.recursive)
     if dataset.num_images == 0:
         return report_failures(failures)
     formats = default_formats(args.label_format, args.write)
-    done = measure_labels(args.labels, dataset, args.output or new_folder("measure"), formats=formats)
+    done = measure_labels(args.labels, dataset, output_folder(args, "measure"), formats=formats)
     done.failures[:0] = failures
     print(done)
     return report_failures(done.failures)

@@ -11,7 +11,8 @@ from typing import Any
 from nucleus.commands.parsing import UsageError
 from nucleus.datasets.layouts import LAYOUTS
 from nucleus.datasets.source import DEFAULT_DATASET
-from nucleus.images.decoding import PROJECTIONS
+from nucleus.images.decoding import ALL, PROJECTIONS
+from nucleus.images.decoding.base import DEFAULT_LIMIT, LIMIT_VARIABLE
 from nucleus.models.network import PUBLISHED_WEIGHTS, RANDOM
 from nucleus.models.registry import MODELS, NETWORKS
 from nucleus.models.views import SYMMETRIES
@@ -34,9 +35,15 @@ def add_repeated(
     command.add_argument(option, action="append", type=read, default=[], metavar=metavar, help=summary, **more)
 
 
-def add_output(command: argparse.ArgumentParser, summary: str) -> None:
-    """Adds --output, a folder that is named after the command and the time by default; `summary` begins its help."""
-    default = f"results/nucleus/{command.prog.split()[1]}_<time>"
+def add_output(command: argparse.ArgumentParser, summary: str, default: str | None = None) -> None:
+    """Adds --output, a folder.
+
+    Args:
+        command: The command.
+        summary: Beginning of the help text.
+        default: Description of the default; by default a folder that is named after the command and the time.
+    """
+    default = default or f"results/nucleus/{command.prog.split()[1]}_<time>"
     command.add_argument("--output", type=Path, metavar="FOLDER", help=f"{summary} (default: {default})")
 
 
@@ -136,7 +143,8 @@ def add_configuration(command: argparse.ArgumentParser, models: Sequence[str] = 
         "--model",
         type=_learning if tuple(models) == tuple(NETWORKS) else str,
         choices=models,
-        help="kind of model (default: that of the weights or the preset, else mask_rcnn)",
+        help="kind of model (default: that of the weights or the preset; else, of the shipped ones, the best, and to "
+        "train, mask_rcnn)",
     )
     command.add_argument(
         "--preset",
@@ -154,7 +162,7 @@ def add_settings(command: argparse.ArgumentParser) -> None:
         "--set",
         setting,
         "NAME=VALUE",
-        "any configuration attribute, such as DETECTION_NMS_THRESHOLD=0.2; repeat for more",
+        "any configuration attribute, such as MIN_AREA=40; repeat for more",
         dest="settings",
     )
 
@@ -206,6 +214,28 @@ def add_image_files(command: argparse.ArgumentParser) -> None:
     command.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="image files, and folders of them")
 
 
+def add_recursive(command: argparse.ArgumentParser) -> None:
+    """Adds the option to take the images in folders of folders."""
+    command.add_argument("--recursive", action="store_true", help="take the images of all folders in a folder, too")
+
+
+def add_overwrite(command: argparse.ArgumentParser, resume: bool = False) -> None:
+    """Adds --overwrite, and --resume where the command can continue a run."""
+    group = command.add_mutually_exclusive_group()
+    group.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the results of another run in the output folder (without it, such a folder is refused)",
+    )
+    if resume:
+        group.add_argument(
+            "--resume",
+            action="store_true",
+            help="continue the run in the output folder: what it finished is not predicted again, and the tables are "
+            "those of an undisturbed run. Refused for another model, other settings, another version or changed images",
+        )
+
+
 def require_images(args: argparse.Namespace) -> None:
     """Makes sure that images are named, as files or folders or as a part of a data set.
 
@@ -220,20 +250,50 @@ def require_images(args: argparse.Namespace) -> None:
 
 
 def add_planes(command: argparse.ArgumentParser) -> None:
-    """Adds the options that choose what to read of files with several channels, planes or frames."""
-    command.add_argument(
+    """Adds the options that choose what to read of files with several channels, planes, frames or scenes."""
+    group = command.add_argument_group("image files of several channels, planes, frames or scenes")
+    group.add_argument(
         "--channel",
         action="append",
         metavar="NAME|N",
         help="channel to read of files with several, by its name in the file or its number from 1 on; given three "
-        "times, those for red, green and blue. Such files are refused without it, and the error lists their channels",
+        "times, those for red, green and blue. Such files are refused without it, and the error lists their channels. "
+        "A training records it with the model, which is then used with the same (default: the model's)",
     )
-    plane = command.add_mutually_exclusive_group()
-    plane.add_argument("--plane", type=positive, metavar="N", help="plane to read of z-stacks, from 1 on")
+    plane = group.add_mutually_exclusive_group()
+    plane.add_argument(
+        "--plane",
+        type=_number_or_all,
+        metavar="N|all",
+        help="plane to read of z-stacks, from 1 on; all: nuclei of every plane, a stack of label images and tables "
+        "with the plane's number (detect, measure)",
+    )
     plane.add_argument(
         "--project", choices=PROJECTIONS, help="projection of all planes of z-stacks, instead of one plane"
     )
-    command.add_argument("--frame", type=positive, metavar="N", help="frame to read of time series, from 1 on")
+    group.add_argument(
+        "--frame",
+        type=_number_or_all,
+        metavar="N|all",
+        help="frame to read of time series, from 1 on; all: as for planes",
+    )
+    group.add_argument(
+        "--scene",
+        metavar="NAME|N",
+        help="one of several separate images in a file, by its name or its number from 1 on",
+    )
+    group.add_argument(
+        "--max-pixels",
+        type=number,
+        metavar="N",
+        help=f"largest number of pixels of an image that is decoded whole; 0: no limit (default: {DEFAULT_LIMIT:,}, or "
+        f"the environment variable {LIMIT_VARIABLE})",
+    )
+
+
+def _number_or_all(text: str) -> int | str:
+    """Reads a whole number above 0, or "all"."""
+    return ALL if text == ALL else positive(text)
 
 
 def add_pixel_size(command: argparse.ArgumentParser) -> None:
@@ -270,8 +330,8 @@ def add_formats(command: argparse.ArgumentParser, default: Sequence[str] = DEFAU
     add_label_format(command)
 
 
-def add_trained(command: argparse.ArgumentParser) -> None:
-    """Adds the options of the commands that use a trained model."""
+def add_trained(command: argparse.ArgumentParser, output: str | None = None) -> None:
+    """Adds the options of the commands that use a trained model; `output` describes the default output folder."""
     command.add_argument(
         "--weights",
         type=trained,
@@ -279,7 +339,7 @@ def add_trained(command: argparse.ArgumentParser) -> None:
         help="the shipped weights, the last checkpoint in --logs, or a file (default: shipped; classical has none)",
     )
     add_views(command, ", as --set TEST_TIME_AUGMENTATION=...; --set 'TEST_TIME_SCALES=(0.8,1)' adds sizes")
-    add_output(command, "folder of the results")
+    add_output(command, "folder of the results", output)
 
 
 def add_views(command: argparse.ArgumentParser, remark: str = "") -> None:

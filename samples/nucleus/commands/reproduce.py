@@ -6,9 +6,11 @@ import argparse
 from pathlib import Path
 
 from nucleus.commands import options
+from nucleus.commands.arguments import chosen_planes, recorded_settings
 from nucleus.datasets.layouts import LAYOUTS
 from nucleus.models.weights import existing_file
 from nucleus.quiet import import_keras
+from trainkit.files import require_writable
 
 SUMMARY = "repeat experiments of publications, and compare measured with published scores"
 _OUTPUT = Path("results", "nucleus", "reproduce")
@@ -49,6 +51,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="small networks, with shipped weights where there are some, on one or two shipped images that they learn: "
         "checks within minutes that an experiment runs and finds nuclei; its scores say no more than that",
     )
+    options.add_planes(command)
     options.add_source(command, None, "data set to train on (default: datasets/nucleus, for GlaS datasets/glas)")
     command.add_argument(
         "--test",
@@ -106,13 +109,15 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if not experiments:
         raise ValueError("Name an experiment; `nucleus reproduce --list` lists them.")
+    output = args.output or (_QUICK_OUTPUT if args.quick else _OUTPUT)
+    require_writable(output)
     import_keras()
     from nucleus.experiments.publications.quick import quick
     from nucleus.experiments.publications.runner import Options, reproduce
     from nucleus.experiments.publications.table import MARKDOWN_FILE
 
     chosen = Options(
-        output=args.output or (_QUICK_OUTPUT if args.quick else _OUTPUT),
+        output=output,
         dataset=args.dataset,
         layout=args.layout,
         classes=args.classes,
@@ -121,7 +126,8 @@ def run(args: argparse.Namespace) -> int:
         test_layout=args.test_layout,
         weights=None if args.weights is None else existing_file(args.weights, experiments[0].model),
         held_out=tuple(args.folds),
-        settings=dict(args.settings),
+        settings=recorded_settings(args),
+        planes=chosen_planes(args),
         quick=args.quick,
     )
     for experiment in experiments:

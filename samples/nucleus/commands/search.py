@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nucleus.commands import options
-from nucleus.commands.arguments import image_source, new_folder
+from nucleus.commands.arguments import chosen_planes, image_source, output_folder, recorded_settings
 from nucleus.models.registry import NETWORKS
 from nucleus.quiet import import_keras
 
@@ -15,6 +15,7 @@ SUMMARY = "search for settings by short trainings: at random, then in the most p
 def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options of `nucleus search`."""
     options.add_dataset(command)
+    options.add_planes(command)
     options.add_configuration(command, tuple(NETWORKS))
     options.add_repeated(
         command,
@@ -73,15 +74,15 @@ def run(args: argparse.Namespace) -> int:
     from nucleus.experiments.search.studies import TRIALS_FILE
     from nucleus.experiments.search.trainings import search_trainings
 
-    output = args.output or new_folder("search")
+    output = output_folder(args, "search")
     result = search_trainings(
-        image_source(args),
+        image_source(args, planes=chosen_planes(args)),
         args.space,
         output,
         weights=args.weights,
         model=args.model,
         preset=args.preset,
-        settings=dict(args.settings),
+        settings=recorded_settings(args),
         steps=args.steps,
         epochs=args.epochs,
         subset=args.subset,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nucleus.commands import options
-from nucleus.commands.arguments import chosen_planes, image_source
+from nucleus.commands.arguments import chosen_planes, image_source, recorded_settings
 from nucleus.datasets.division import DEFAULT_FOLDS
 from nucleus.models.registry import NETWORKS
 
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         args.weights,
         model=args.model,
         preset=args.preset,
-        settings=dict(args.settings),
+        settings=recorded_settings(args),
         subset=args.subset,
         val_subset=args.val_subset,
         fold=args.fold,

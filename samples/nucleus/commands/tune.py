@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nucleus.commands import options
-from nucleus.commands.arguments import new_folder, wanted_images, wanted_model
+from nucleus.commands.arguments import output_folder, wanted_images, wanted_model
 
 SUMMARY = "search the post-processing settings of a U-Net, or the settings of a classical method"
 
@@ -43,6 +43,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Searches the settings of a U-Net's post-processing or of a classical method; see `nucleus tune --help`."""
+    output = output_folder(args, "tune")
     weights, config = wanted_model(args)
     import pandas as pd
 
@@ -55,9 +56,8 @@ def run(args: argparse.Namespace) -> int:
             f"{weights}: {config.model_kind} has no thresholds to tune; tune is for U-Nets and classical methods."
         )
     grid = {name: parse_values(config, name, values) for name, values in args.grid}
-    dataset, _ = wanted_images(args, weights, config.SEED, default="train", own="learned")
+    dataset, _ = wanted_images(args, weights, config, default="train", own="learned")
     report = tune(model_of(weights, config), dataset, grid, args.search)
-    output = args.output or new_folder("tune")
     write_text(output / "tuning.csv", pd.DataFrame(report.rows).to_csv(index=False, lineterminator="\n"))
     print(report.table(limit=10))
     print(f"{len(report.trials)} tried, * marks the initial settings; all: {output / 'tuning.csv'}")

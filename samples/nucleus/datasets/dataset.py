@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import copy
 import logging
 import os
@@ -10,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -24,9 +26,9 @@ from nucleus.datasets.layouts.dsb2018 import TRAIN_FOLDER, VAL_IMAGE_IDS
 from nucleus.datasets.layouts.label_files import BinaryMaskWatch, LabelFile
 from nucleus.datasets.layouts.tables import CLASSES_FILE, MODALITIES, read_modalities
 from nucleus.datasets.plain_files import image_files, unused_name
-from nucleus.images.decoding import NO_CHOICE, Planes, RawImage
+from nucleus.images.decoding import NO_CHOICE, ImageFileError, Place, Planes, RawImage
 from nucleus.images.labels import labels_to_masks, relabel_sequential
-from nucleus.images.reading import read_image, read_raw
+from nucleus.images.reading import read_places, read_raw, read_rgb
 
 __all__ = [
     "MODALITIES",
@@ -58,8 +60,9 @@ class NucleusDataset(Dataset):
 
     Each entry of `image_info` has `id`, `source` ("nucleus"), `path`, `masks` (folder or file of the labels, or None),
     `truth` (reader of the labels, a `nucleus.datasets.layouts.base.Truth`, or None), `collection` (see
-    `nucleus.datasets.layouts.base.Sample`; not of plain files), `modality` and `label_cache` (a
-    `nucleus.datasets.cache.LabelCache`, or None).
+    `nucleus.datasets.layouts.base.Sample`; not of plain files), `modality`, `label_cache` (a
+    `nucleus.datasets.cache.LabelCache`, or None) and, where all planes or frames of files are read, `place` (a
+    `nucleus.images.decoding.Place`, or None).
 
     Args:
         preprocessing: Function from image to image, both uint8 [H, W, 3] RGB of one shape, that is applied to every
@@ -69,7 +72,8 @@ class NucleusDataset(Dataset):
         fit: Side in pixels of a square that images and label images are scaled to, with their aspect ratio, and padded
             to with zeros (a nucleus left without a pixel is dropped). None leaves them as they are.
         mixing: Mixing of images in `draw_sample`, for training; None for none.
-        planes: Choice of channel, plane and frame in files that hold several.
+        planes: Choice of channel, plane, frame and scene in files that hold several. With all planes or frames, each is
+            an image of its own, with its number behind the file's name.
         pixel_size: Side of a pixel in µm, for measurements; None for what each file says.
     """
 
@@ -140,6 +144,8 @@ class NucleusDataset(Dataset):
         folder = root if root.is_dir() else root.parent
         samples = _with_modalities(read_samples(root, subset, layout, report), folder, classes, require_classes)
         caches = label_cache_folders(folder) if self.cache_dir is None else (self.cache_dir,)
+        if self.planes.several and require_masks:
+            raise DatasetError(f"{root}: labels belong to one plane and frame; choose one, not all")
         for sample in samples:
             if require_masks and sample.truth is None:
                 report(DatasetError(f"{sample.image}: it has no mask file and no label image, which are needed here"))
@@ -147,16 +153,35 @@ class NucleusDataset(Dataset):
                 self._add_sample(sample, LabelCache(*(cache / sample.collection for cache in caches)))
 
     def _add_sample(self, sample: Sample, cache: LabelCache) -> None:
-        self.add_image(
-            SOURCE,
-            image_id=sample.id,
-            path=str(sample.image),
+        self._add_file(
+            sample.id,
+            sample.image,
             masks=None if sample.truth is None else str(sample.truth.path),
             truth=sample.truth,
             collection=sample.collection,
             modality=sample.modality,
             label_cache=cache,
         )
+
+    def _add_file(self, image_id: str, path: Path, **info: Any) -> None:
+        """Adds a file: one image, or one for each of its planes or frames where all are read."""
+        places: list[Place | None] = [None]
+        if self.planes.several:
+            # A file that cannot be read is one image, which fails with the others' results intact.
+            with contextlib.suppress(ImageFileError):
+                places = [place._replace(stack=image_id) for place in read_places(path, self.planes)]
+        for place in places:
+            suffix = "" if place is None else place.suffix
+            self.add_image(SOURCE, image_id=image_id + suffix, path=str(path), place=place, **info)
+
+    def planes_of(self, image_id: int) -> Planes:
+        """Returns the choice of what is read of an image's file.
+
+        Args:
+            image_id: Index into `image_info`.
+        """
+        place = self.image_info[image_id]["place"]
+        return self.planes if place is None else self.planes.at(place)
 
     def keep_images(self, ids: Collection[str], source: str) -> None:
         """Keeps some of the images, such as those of folds, and drops the others; call `prepare()` afterwards.
@@ -172,6 +197,18 @@ class NucleusDataset(Dataset):
         if missing:
             raise DatasetError(f"{source}: {min(missing)} is in the folds but not among these images")
         self.image_info = [info for info in self.image_info if info["id"] in ids]
+
+    def with_images(self, ids: Collection[str]) -> NucleusDataset:
+        """Returns a prepared data set of some of the images.
+
+        Args:
+            ids: Ids of the images to keep.
+        """
+        images = copy.copy(self)
+        images.image_info = [info for info in self.image_info if info["id"] in ids]
+        images._memory = ArrayCache(self._memory.limit)
+        images.prepare()
+        return images
 
     def for_training(
         self, preprocessing: Callable[[np.ndarray], np.ndarray] | None, mixing: Mixing | None = None
@@ -212,10 +249,9 @@ class NucleusDataset(Dataset):
                 if file.resolve() in known:
                     continue
                 known.add(file.resolve())
-                self.add_image(
-                    SOURCE,
-                    image_id=unused_name(file.stem, taken),
-                    path=str(file),
+                self._add_file(
+                    unused_name(file.stem, taken),
+                    file,
                     masks=None,
                     truth=None,
                     modality=UNKNOWN_MODALITY,
@@ -248,7 +284,7 @@ class NucleusDataset(Dataset):
         Raises:
             nucleus.images.reading.ImageFileError: The file cannot be read.
         """
-        raw = read_raw(self.image_info[image_id]["path"], self.planes)
+        raw = read_raw(self.image_info[image_id]["path"], self.planes_of(image_id))
         raw = raw if self.pixel_size is None else raw._replace(pixel_size=self.pixel_size)
         if self.fit is None:
             return raw
@@ -338,7 +374,7 @@ class NucleusDataset(Dataset):
         return image if self.preprocessing is None else self.preprocessing(image)
 
     def _read_plain(self, image_id: int) -> np.ndarray:
-        image = read_image(self.image_info[image_id]["path"], **vars(self.planes))
+        image = read_rgb(self.image_info[image_id]["path"], self.planes_of(image_id))
         return image if self.fit is None else resize_image(image, self.fit, self.fit)[0]
 
     def _load_plain(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:

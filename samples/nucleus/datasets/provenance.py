@@ -11,6 +11,9 @@ from typing import Any, TypeVar
 from trainkit.files import write_text
 from trainkit.reading import read_json, reading
 
+# The note in a folder of results; see `nucleus.prediction.manifest`.
+MANIFEST_FILE = "manifest.json"
+
 _Note = TypeVar("_Note")
 _ABSENT = object()
 

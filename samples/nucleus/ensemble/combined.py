@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from nucleus.ensemble.fitting import FitSettings, fit
 from nucleus.ensemble.model import Combination, Ensemble, check_members, read_ensemble
 from nucleus.ensemble.validation import CrossValidation
 from nucleus.models.base import History, NucleusModel, Prediction
+from nucleus.models.limits import limits_of
 from nucleus.models.recipe import Recipe, changed_settings
 from nucleus.prediction.folders import PredictionFolder
 from nucleus.prediction.predictions import ModelPredictions
@@ -219,7 +221,19 @@ class EnsembleModel(NucleusModel):
         return ensemble.combine(image, {name: self._finder(name)(image_id or "", image) for name in self.members})
 
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
-        return [Prediction(found.labels, found.scores) for found in map(self.combine, images)]
+        predictions = []
+        for index, image in enumerate(images):
+            with limits_of([index]):
+                found = self.combine(image)
+            predictions.append(Prediction(found.labels, found.scores))
+        return predictions
+
+    def describe(self) -> dict[str, Any]:
+        """Adds the members and the fitted trees and rules; see `NucleusModel.describe`."""
+        members = {name: _described(member) for name, member in self.members.items()}
+        # The same ensemble, whether its file names the members' weights or not.
+        digest = hashlib.sha256(replace(self._fitted(), weights={}).to_json().encode()).hexdigest()
+        return {**super().describe(), "members": members, "ensemble": f"sha256:{digest}"}
 
     def _is_folder(self, name: str) -> bool:
         return isinstance(self.members[name], PredictionFolder)
@@ -245,3 +259,8 @@ def _unnamed(file: str | os.PathLike) -> str | Path:
     """Returns a member's source as `load_model` takes it."""
     text = os.fspath(file)
     return text.removeprefix(_NAMED) if text.startswith(_NAMED) else Path(text)
+
+
+def _described(member: NucleusModel | PredictionFolder) -> dict[str, Any]:
+    """Describes a member, or names the folder that its predictions are in."""
+    return {"folder": member.source} if isinstance(member, PredictionFolder) else member.describe()

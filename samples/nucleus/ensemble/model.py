@@ -137,6 +137,10 @@ class Ensemble:
         Raises:
             OSError: The file cannot be written.
         """
+        write_text(path, self.to_json() + "\n")
+
+    def to_json(self) -> str:
+        """Returns the content of the ensemble's file."""
         content = {
             "format": _FORMAT,
             "version": _VERSION,
@@ -150,7 +154,7 @@ class Ensemble:
             **({"settings": dict(self.settings)} if self.settings else {}),
             "models": [[tree.to_json() for tree in trees] for trees in self.models],
         }
-        write_text(path, json.dumps(content) + "\n")
+        return json.dumps(content)
 
 
 def check_members(expected: tuple[str, ...], given: Mapping[str, Any]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,13 @@ from nucleus.datasets.dataset import NucleusDataset
 from nucleus.ensemble.combined import EnsembleModel
 from nucleus.ensemble.report import share
 from nucleus.models.base import Prediction
+from nucleus.models.limits import warn_of_limits
 from nucleus.prediction.detection import DetectionRun, write_detections
 from nucleus.prediction.predictions import ModelPredictions
-from nucleus.prediction.writers import default_formats
-from trainkit.files import write_text
+from nucleus.prediction.results import Results
+from nucleus.prediction.writers import Record, default_formats
+from nucleus.prediction.writers.csv_tables import CsvTables
+from nucleus.prediction.writers.tables import Table
 
 PICKS_COLUMNS = ("ImageId", "label", "member")
 
@@ -30,7 +34,7 @@ class EnsemblePredictions(ModelPredictions):
         name: Name of the model in tables and pictures.
 
     Attributes:
-        picks: (image id, label, member) of every nucleus so far.
+        picks: By image id, the member that each nucleus is from, in the order of the labels.
 
     Raises:
         ValueError: The ensemble was not fitted in this process, so nothing out of fold is known.
@@ -38,7 +42,7 @@ class EnsemblePredictions(ModelPredictions):
 
     def __init__(self, model: EnsembleModel, out_of_fold: bool = False, name: str = EnsembleModel.kind) -> None:
         super().__init__(model, name)
-        self.picks: list[tuple[str, int, str]] = []
+        self.picks: dict[str, Sequence[str]] = {}
         self._ensemble, self._validation = model, model.cross_validation if out_of_fold else None
         if out_of_fold and self._validation is None:
             raise ValueError("Predictions out of fold are known after fit() alone.")
@@ -57,19 +61,27 @@ class EnsemblePredictions(ModelPredictions):
             found = self._ensemble.combine(image, image_id)
         else:
             found = self._validation.combine(image_id)
-        self.picks += [(image_id, label, member) for label, member in enumerate(found.picked, start=1)]
+        self.picks[image_id] = found.picked
         return Prediction(found.labels, found.scores)
+
+    def read_each(self, dataset: NucleusDataset, indices: Sequence[int]) -> Iterator[Prediction]:
+        """Finds the nuclei of one image after the other; see `ModelPredictions.read_each`."""
+        for index in indices:
+            info = dataset.image_info[index]
+            with warn_of_limits(info["path"]):
+                found = self.find(info["id"], dataset.load_image(index))
+            yield found
 
     def shares(self) -> pd.DataFrame:
         """Returns the number and the share of each member's nuclei so far; see `nucleus.ensemble.report.share`."""
-        counts = pd.Series([member for *_, member in self.picks], dtype=object).value_counts()
+        counts = pd.Series([member for picked in self.picks.values() for member in picked], dtype=object).value_counts()
         return share({member: int(counts.get(member, 0)) for member in self._ensemble.members})
 
 
 def run_ensemble(
     predictions: EnsemblePredictions,
     dataset: NucleusDataset,
-    output: str | os.PathLike,
+    output: str | os.PathLike | Results,
     formats: Sequence[str] = default_formats(),
     progress: bool = True,
 ) -> tuple[DetectionRun, pd.DataFrame]:
@@ -90,8 +102,23 @@ def run_ensemble(
         DatasetError: The data set preprocesses its images.
         OSError: A result cannot be written.
     """
-    run = write_detections(predictions.find, dataset, output, formats, progress)
-    if run.images:
-        table = pd.DataFrame(predictions.picks, columns=PICKS_COLUMNS)
-        write_text(Path(output) / "picks.csv", table.to_csv(index=False, lineterminator="\n"))
+    picks = functools.partial(_Picks, picked=predictions.picks)
+    run = write_detections(predictions.find, dataset, output, formats, progress, [picks])
     return run, predictions.shares()
+
+
+class _Picks(CsvTables):
+    """The member that each nucleus is from, `picks.csv`.
+
+    Args:
+        folder: Folder to write into.
+        picked: By image id, the member of each nucleus in the order of the labels.
+    """
+
+    def __init__(self, folder: Path, picked: Mapping[str, Sequence[str]]) -> None:
+        def rows(record: Record) -> pd.DataFrame:
+            found = [(record.id, label, member) for label, member in enumerate(picked[record.id], start=1)]
+            return pd.DataFrame(found, columns=PICKS_COLUMNS)
+
+        self.tables = (Table("picks", PICKS_COLUMNS, rows),)
+        super().__init__(folder)

@@ -179,9 +179,11 @@ def overlaps_by_image(
     predictions.require(dataset)
     if len(dataset.image_ids) == 0:
         raise DatasetError("There is no image to evaluate on.")
-    for index in tqdm(dataset.image_ids, desc="evaluate", unit="image", disable=not progress):
+    indices = [int(index) for index in dataset.image_ids]
+    found = predictions.read_each(dataset, indices)
+    for index in tqdm(indices, desc="evaluate", unit="image", disable=not progress):
         truth, _ = dataset.load_labels(index)
-        labels, confidences = predictions.read(dataset, index)
+        labels, confidences = next(found)
         yield dataset.image_info[index], overlaps(truth, labels), confidences
 
 

@@ -31,8 +31,8 @@ def trace(labels: np.ndarray) -> list[list[Polygon]]:
     inside.
 
     Examples:
-        >>> [[ring.tolist()]] = trace(np.array([[0, 0, 0], [0, 1, 1]]))[0]
-        >>> ring
+        >>> ((ring,),) = trace(np.array([[0, 0, 0], [0, 1, 1]]))[0]
+        >>> ring.tolist()
         [[1, 1], [3, 1], [3, 2], [1, 2]]
 
     Args:

@@ -30,6 +30,18 @@ class Stretch:
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Stretches a uint8 [H, W, 3] image; returns another of the same type and shape."""
+        levels = self.levels(image)
+        return image if levels is None else levels[image]
+
+    def levels(self, image: np.ndarray) -> np.ndarray | None:
+        """Returns the new level of every level of an image, or of one that it is a sample of.
+
+        Args:
+            image: uint8 [H, W, 3].
+
+        Returns:
+            uint8 [256]; None where the image has a single level and stays as it is.
+        """
         if image.dtype != np.uint8 or image.ndim != 3:
             raise ValueError(f"A stretch expects uint8 [H, W, C]; received {image.dtype} {image.shape}")
         counts = np.cumsum(np.bincount(image.ravel(), minlength=256))
@@ -37,6 +49,5 @@ class Stretch:
         if low == high:
             low, high = int(image.min()), int(image.max())
         if low == high:
-            return image
-        levels = np.rint((np.arange(256) - low) * (255.0 / (high - low))).clip(0, 255).astype(np.uint8)
-        return levels[image]
+            return None
+        return np.rint((np.arange(256) - low) * (255.0 / (high - low))).clip(0, 255).astype(np.uint8)

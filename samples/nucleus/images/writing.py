@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,10 @@ import tifffile
 from trainkit.files import atomic_path
 
 HIGHEST_IN_16_BITS = np.iinfo(np.uint16).max
+# Bytes of samples from which a TIFF is written as BigTIFF.
+_CLASSIC_LIMIT = 2**31
+# Folders within folders, as OME-Zarr 0.4 recommends.
+_NESTED_CHUNKS = {"name": "v2", "separator": "/"}
 
 
 def write_labels(path: str | os.PathLike, labels: np.ndarray, pixel_size: float | None = None) -> None:
@@ -53,6 +59,127 @@ def _stated_size(dtype: np.dtype, pixel_size: float | None) -> dict[str, Any]:
         return {"imagej": True, "resolution": (1 / pixel_size, 1 / pixel_size), "metadata": {"unit": "um"}}
     sizes = {f"PhysicalSize{axis}": pixel_size for axis in "XY"}
     return {"ome": True, "metadata": sizes | {f"{name}Unit": "µm" for name in sizes}}
+
+
+def write_label_stack(
+    path: str | os.PathLike,
+    planes: Iterable[np.ndarray],
+    shape: tuple[int, int, int, int],
+    dtype: np.dtype,
+    pixel_size: float | None = None,
+) -> None:
+    """Writes label images of several frames and planes as one compressed OME-TIFF.
+
+    Args:
+        path: Path of the file.
+        planes: Label images `[H, W]`, plane by plane of the first frame, then those of the second, and so on.
+        shape: Numbers of frames, planes, rows and columns.
+        dtype: uint16 or int32.
+        pixel_size: Side of a pixel in µm; None where it is not known.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    metadata: dict[str, object] = {"axes": "TZYX"}
+    if pixel_size is not None:
+        metadata |= {"PhysicalSizeX": pixel_size, "PhysicalSizeY": pixel_size}
+        metadata |= {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
+    with atomic_path(path) as temporary:
+        tifffile.imwrite(
+            temporary,
+            iter(planes),
+            shape=shape,
+            dtype=dtype,
+            ome=True,
+            photometric="minisblack",
+            compression="zlib",
+            metadata=metadata,
+        )
+
+
+def write_label_bands(
+    path: str | os.PathLike,
+    bands: Iterable[np.ndarray],
+    shape: tuple[int, int],
+    highest: int,
+    pixel_size: float | None,
+    rows: int,
+) -> None:
+    """Writes a label image of which only a band of rows is in memory.
+
+    Args:
+        path: Path of the file: `.tif` or `.tiff` for a compressed TIFF in tiles, BigTIFF above 4 GB, or `.zarr` for an
+            OME-Zarr folder (version 0.4), which needs zarr. uint16, or int32 if a label exceeds 65,535.
+        bands: int32 `[rows, W]` from top to bottom; the last one may have fewer rows.
+        shape: (height, width) of the label image.
+        highest: Highest label.
+        pixel_size: Side of a pixel in µm; None where it is not known.
+        rows: Rows of a band, and side of the tiles; a multiple of 16.
+
+    Raises:
+        ValueError: zarr is missing.
+        OSError: The file cannot be written.
+    """
+    dtype = np.dtype(np.uint16 if highest <= HIGHEST_IN_16_BITS else np.int32)
+    narrow = (band.astype(dtype) for band in bands)
+    if Path(path).suffix.lower() == ".zarr":
+        _write_zarr_bands(Path(path), narrow, shape, dtype, pixel_size, rows)
+        return
+
+    def tiles() -> Iterator[np.ndarray]:
+        for band in narrow:
+            padded = np.pad(band, ((0, rows - len(band)), (0, -band.shape[1] % rows)))
+            yield from np.split(padded, padded.shape[1] // rows, axis=1)
+
+    resolution = {}
+    if pixel_size is not None:
+        resolution = {"resolution": (1e4 / pixel_size, 1e4 / pixel_size), "resolutionunit": "CENTIMETER"}
+    with atomic_path(path) as temporary:
+        tifffile.imwrite(
+            temporary,
+            tiles(),
+            shape=shape,
+            dtype=dtype,
+            tile=(rows, rows),
+            compression="zlib",
+            photometric="minisblack",
+            # Compressed bands may together exceed what a plain TIFF can address, which is known only at the end.
+            bigtiff=shape[0] * shape[1] * dtype.itemsize > _CLASSIC_LIMIT,
+            metadata=None,
+            **resolution,
+        )
+
+
+def _write_zarr_bands(
+    path: Path,
+    bands: Iterable[np.ndarray],
+    shape: tuple[int, int],
+    dtype: np.dtype,
+    pixel_size: float | None,
+    rows: int,
+) -> None:
+    try:
+        import zarr
+    except ImportError as error:
+        raise ValueError(f"{path}: OME-Zarr needs zarr: pip install 'keras-nucleus[zarr]' ({error})") from error
+    temporary = path.with_name(f".{path.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    group = zarr.open_group(temporary, mode="w", zarr_format=2)
+    array = group.create_array("0", shape=shape, chunks=(rows, rows), dtype=dtype, chunk_key_encoding=_NESTED_CHUNKS)
+    for number, band in enumerate(bands):
+        array[number * rows : number * rows + len(band)] = band
+    unit = {} if pixel_size is None else {"unit": "micrometer"}
+    scale = {"type": "scale", "scale": [1.0 if pixel_size is None else pixel_size] * 2}
+    group.attrs["multiscales"] = [
+        {
+            "version": "0.4",
+            "axes": [{"name": axis, "type": "space", **unit} for axis in "yx"],
+            "datasets": [{"path": "0", "coordinateTransformations": [scale]}],
+        }
+    ]
+    group.attrs["image-label"] = {"version": "0.4"}
+    shutil.rmtree(path, ignore_errors=True)
+    temporary.rename(path)
 
 
 def write_rgb(path: str | os.PathLike, image: np.ndarray) -> None:

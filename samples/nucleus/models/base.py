@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from nucleus.images.arrays import as_images
+from nucleus.images.arrays import Array, as_images
+from nucleus.images.decoding import Planes
 from nucleus.images.labels import bounding_boxes, paint
 from nucleus.images.preprocess import Clahe
 from nucleus.images.stretch import Stretch
@@ -93,20 +94,35 @@ class NucleusModel(ABC):
 
     config: ViewSettings
 
-    def predict(self, images: np.ndarray | Sequence[np.ndarray]) -> list[Prediction]:
+    def predict(
+        self,
+        images: Array | Sequence[Array],
+        *,
+        axes: str | None = None,
+        channel: int | Sequence[int] | None = None,
+        plane: int | Literal["all"] | None = None,
+        project: Literal["max", "mean"] | None = None,
+        frame: int | Literal["all"] | None = None,
+    ) -> list[Prediction]:
         """Finds the nuclei of one image or of many.
 
         Images are preprocessed here, as in the model's training. Images of one size go through a network as one batch.
 
         Args:
-            images: An array or a list of arrays, `[H, W]` grey or `[H, W, C]` with 1 to 4 channels, of any real dtype;
-                see `nucleus.images.arrays.as_images`.
+            images: An array or a list of arrays, `[H, W]` grey, `[H, W, 3]` RGB or with other `axes`, of any real
+                dtype, of NumPy, dask or zarr; see `nucleus.images.arrays.as_images`.
+            axes: Meaning of the dimensions, a letter each: T frames, Z planes, C channels, Y rows, X columns, S samples
+                of colour.
+            channel: Number (from 1 on) of the channel to predict, or three for red, green and blue.
+            plane: Number of the plane of a stack, from 1 on; "all" for every plane as an image of its own.
+            project: Projection of all planes instead: "max" or "mean".
+            frame: Number of the frame of a time series, from 1 on; "all" for every frame as an image of its own.
 
         Returns:
             One prediction per image, in the order of the images.
 
         Raises:
-            ValueError: An array is not an image.
+            ValueError: An array is not an image, or holds several channels, planes or frames of which none is chosen.
 
         Examples:
             >>> from nucleus import load_model
@@ -116,7 +132,8 @@ class NucleusModel(ABC):
             >>> labels.dtype, labels.shape, int(labels.max())
             (dtype('int32'), (64, 64), 1)
         """
-        return self._predict([self.prepare(image) for image in as_images(images)])
+        planes = Planes(channel, plane, project, frame)
+        return self._predict([self.prepare(image) for image in as_images(images, axes, planes)])
 
     @abstractmethod
     def fit(
@@ -152,6 +169,13 @@ class NucleusModel(ABC):
         Raises:
             OSError: The file cannot be written.
         """
+
+    def describe(self) -> dict[str, Any]:
+        """Returns everything that its predictions depend on, as JSON can hold it: kind, settings, weights.
+
+        Two models with equal descriptions predict the same; folders of results record it.
+        """
+        return {"kind": type(self).__name__, "settings": plain_settings(self.config)}
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """Preprocesses an image, uint8 `[H, W, 3]` RGB, as the settings say: contrast equalisation, or nothing."""
@@ -239,6 +263,21 @@ def preprocess(image: np.ndarray, config: PredictionSettings) -> np.ndarray:
     if config.STRETCH:
         image = Stretch(*config.STRETCH_QUANTILES)(image)
     return Clahe(config.CLAHE_CLIP_LIMIT, tuple(config.CLAHE_TILE_GRID))(image) if config.CLAHE else image
+
+
+def plain_settings(config: PredictionSettings) -> dict[str, Any]:
+    """Returns the settings of a configuration by name, as JSON can hold them.
+
+    Args:
+        config: The configuration.
+    """
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            return value.tolist()
+        return getattr(value, "__qualname__", str(value)) if callable(value) else value
+
+    return {name: plain(value) for name, value in config.to_dict().items()}
 
 
 def _instances(prediction: Prediction) -> Found:

@@ -1,13 +1,14 @@
 """Limits on the number and size of nuclei: how a model reports that it may have found only part of them.
 
-A model reports every limit that it reaches, whatever wraps the model. The report goes to the innermost `watch_limits`
-around the call, such as that of the tiles, which then divide the image; outside of any, it is logged as a warning.
+A model reports every limit that it reaches, whatever wraps the model, with the position of the image among those that
+it was given. The report goes to the innermost `watch_limits` around the call, such as that of the tiles, which then
+divide the image; outside of any, it is logged as a warning.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
@@ -22,11 +23,13 @@ class Limit(NamedTuple):
         setting: Name of the setting.
         value: Number of nuclei that it allows.
         shape: (height, width) in pixels of the image, or the part of it, whose nuclei reached the limit.
+        index: Position of the image among those of the call.
     """
 
     setting: str
     value: int
     shape: tuple[int, int]
+    index: int = 0
 
     def __str__(self) -> str:
         height, width = self.shape
@@ -43,11 +46,13 @@ class UnknownSize(NamedTuple):
         diameter: Diameter of the nuclei in pixels of the image; see `nucleus.models.scale.median_diameter`.
         factor: Factor of height and width at which the model was shown the image.
         known: Least and largest diameter in pixels of the nuclei that the model knows, at the scale it is shown.
+        index: Position of the image among those of the call.
     """
 
     diameter: float
     factor: float
     known: tuple[float, float]
+    index: int = 0
 
     @property
     def setting(self) -> str:
@@ -91,13 +96,36 @@ def watch_limits() -> Iterator[list[Limit | UnknownSize]]:
 
 
 @contextmanager
-def warn_of_limits(name: str) -> Iterator[None]:
-    """Logs one warning per setting for the limits that are reached inside a block.
+def limits_of(positions: Sequence[int]) -> Iterator[None]:
+    """Reports the limits that are reached inside a block as those of a larger call, of which it predicts some images.
 
     Args:
-        name: Name of the image, for the message.
+        positions: Position of every image of the block among the images of the larger call.
     """
     with watch_limits() as reached:
         yield
-    for limit in {limit.setting: limit for limit in reached}.values():
-        logger.warning("%s: %s", name, limit)
+    for limit in reached:
+        report_limit(limit._replace(index=positions[limit.index]))
+
+
+@contextmanager
+def warn_of_limits(*names: str) -> Iterator[None]:
+    """Logs one warning per image and setting for the limits that are reached inside a block.
+
+    Args:
+        *names: Names of the images of the block's call in their order, for the messages.
+    """
+    with watch_limits() as reached:
+        yield
+    log_limits(reached, names)
+
+
+def log_limits(reached: Iterable[Limit | UnknownSize], names: Sequence[str]) -> None:
+    """Logs one warning per image and setting.
+
+    Args:
+        reached: The limits.
+        names: Names of the images of the call that reached them, in their order.
+    """
+    for limit in {(limit.index, limit.setting): limit for limit in reached}.values():
+        logger.warning("%s: %s", names[limit.index], limit)

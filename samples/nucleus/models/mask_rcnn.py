@@ -224,9 +224,10 @@ class MaskRCNNModel(NetworkModel):
     def _detect(self, images: Sequence[np.ndarray]) -> list[Instances]:
         """Returns the network's detections, and reports images that reach the maximum number of them."""
         detections = self._detecting().detect_instances(images, _BATCH)
-        for image, found in zip(images, detections, strict=True):
+        for index, (image, found) in enumerate(zip(images, detections, strict=True)):
             if found.limit_reached:
-                report_limit(Limit("DETECTION_MAX_INSTANCES", self.config.DETECTION_MAX_INSTANCES, image.shape[:2]))
+                most = self.config.DETECTION_MAX_INSTANCES
+                report_limit(Limit("DETECTION_MAX_INSTANCES", most, image.shape[:2], index))
         return detections
 
     def conclude(self, evidence: Sequence[Found], shape: tuple[int, int]) -> Prediction:

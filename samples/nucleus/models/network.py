@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib
 import os
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
 
 from nucleus.augmentation.mixing import Mixing
 from nucleus.models.base import History, NucleusModel, preprocess
@@ -152,6 +156,19 @@ class NetworkModel(NucleusModel):
         if "ENCODER_WEIGHTS" in asked and config.ENCODER_WEIGHTS is not None:
             return {}
         return {**cls.from_scratch, "STAGES": tuple(("all", *stage[1:]) for stage in config.STAGES)}
+
+    def describe(self) -> dict[str, Any]:
+        """Adds a SHA-256 of the weights' values, and the versions of Keras and its backend; see the base class."""
+        import keras
+
+        digest = hashlib.sha256()
+        # In their order: names that Keras makes unique by numbers depend on what else a process has built.
+        for variable in self.network.keras_model.weights:
+            values = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
+            digest.update(f"{values.dtype.name} {values.shape} ".encode() + values.tobytes())
+        backend = keras.backend.backend()
+        versions = {"keras": keras.__version__, backend: importlib.import_module(backend).__version__}
+        return {**super().describe(), "weights": f"sha256:{digest.hexdigest()}", "versions": versions}
 
     @classmethod
     @abstractmethod

@@ -26,7 +26,7 @@ import numpy as np
 
 from nucleus.images.labels import bounding_boxes, paint
 from nucleus.models.base import NucleusModel, Prediction
-from nucleus.models.limits import UnknownSize, report_limit, watch_limits
+from nucleus.models.limits import UnknownSize, limits_of, report_limit, watch_limits
 from nucleus.models.settings import PredictionSettings
 from nucleus.models.tiles import Tiles
 from nucleus.models.tta import with_views
@@ -66,6 +66,10 @@ class Scaled(Wrapper):
     def __init__(self, model: NucleusModel, factor: float):
         super().__init__(model)
         self.view = View(scale=factor)
+
+    def describe(self) -> dict[str, Any]:
+        """Adds the factor; see `NucleusModel.describe`."""
+        return {**super().describe(), "factor": self.view.scale}
 
     def _show(self, image: np.ndarray) -> np.ndarray:
         """Returns the scaled image; enlarged by cubic interpolation, which blurs less than the linear one of views."""
@@ -111,9 +115,14 @@ class AutoScale(Wrapper):
         if len(whole) > 1:
             with watch_limits() as reached:
                 found = at_factor(self.model, 1.0)._predict([images[index] for index in whole])
-            # A batch does not say which of its images reached a limit, so they are then predicted one by one.
-            first = {} if reached else dict(zip(whole, found, strict=True))
-        return [self._predict_one(image, known, first.get(index)) for index, image in enumerate(images)]
+            crowded = {whole[limit.index] for limit in reached}
+            pairs = zip(whole, found, strict=True)
+            first = {index: prediction for index, prediction in pairs if index not in crowded}
+        predictions = []
+        for index, image in enumerate(images):
+            with limits_of([index]):
+                predictions.append(self._predict_one(image, known, first.get(index)))
+        return predictions
 
     def _fits(self, image: np.ndarray) -> bool:
         side = self.model.config.TILE_SIZE
@@ -159,7 +168,15 @@ class FixedScale(Wrapper):
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         predictions = self.scaled._predict(images)
         known = self.config.KNOWN_DIAMETERS
-        return [_note(found, self.factor, median_diameter(found.labels) or None, known) for found in predictions]
+        noted = []
+        for index, found in enumerate(predictions):
+            with limits_of([index]):
+                noted.append(_note(found, self.factor, median_diameter(found.labels) or None, known))
+        return noted
+
+    def describe(self) -> dict[str, Any]:
+        """Adds the factor; see `NucleusModel.describe`."""
+        return {**super().describe(), "factor": self.factor}
 
 
 def with_scale(model: NucleusModel) -> NucleusModel:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nucleus.augmentation.augmenters import AUGMENTATIONS
+from nucleus.images.decoding import NO_CHOICE, Planes
 from nucleus.models.views import View, make_views
 from trainkit.settings import Settings, SettingsError
 
@@ -49,6 +50,11 @@ class TileSettings(Settings):
     # Least overlap in pixels of neighbouring tiles, at most half of TILE_SIZE. Nuclei of up to seven eighths of it are
     # seen whole by some tile; of larger ones the parts are joined. Time grows with it.
     TILE_OVERLAP = 128
+    # Images of more than LAZY_SIZE x LAZY_SIZE pixels are read by regions and never decoded whole, where their format
+    # allows it (TIFF, OME-Zarr, whole slides, microscopes' own). 0: every image is decoded whole.
+    LAZY_SIZE = 8192
+    # Leaves out the tiles of such an image that are empty glass, in bright field; see `nucleus.images.tissue`.
+    SKIP_GLASS = True
 
     def validate(self) -> None:
         """Checks the settings; see `Settings.validate`.
@@ -57,7 +63,7 @@ class TileSettings(Settings):
             SettingsError: A value is out of its range; the message names the attribute.
         """
         super().validate()
-        self.require_at_least(0, "TILE_SIZE")
+        self.require_at_least(0, "TILE_SIZE", "LAZY_SIZE")
         self.require_at_least(16, "TILE_OVERLAP")
         if self.TILE_SIZE and 2 * self.TILE_OVERLAP > self.TILE_SIZE:
             raise SettingsError(
@@ -107,6 +113,10 @@ class PredictionSettings(ViewSettings, TileSettings, ScaleSettings):
     # `nucleus.images.stretch`.
     STRETCH = False
     STRETCH_QUANTILES = (0.01, 0.998)
+    # Channel that files of several are read by, unless a command names another: its name or number, or three for red,
+    # green and blue, joined by "|". A training records its --channel here. Empty: such files are refused without a
+    # choice. Arrays in Python are not concerned.
+    FILE_CHANNEL = ""
 
     def validate(self) -> None:
         """Checks the settings; see `Settings.validate`.
@@ -123,6 +133,14 @@ class PredictionSettings(ViewSettings, TileSettings, ScaleSettings):
         grid = self.CLAHE_TILE_GRID
         if len(grid) != 2 or any(not isinstance(tiles, int) or tiles < 1 for tiles in grid):
             raise SettingsError(f"CLAHE_TILE_GRID needs two whole numbers above 0. Received: {grid!r}")
+        try:
+            self.planes()
+        except ValueError as error:
+            raise SettingsError(f"FILE_CHANNEL: {error}") from error
+
+    def planes(self) -> Planes:
+        """Returns the choice of the channel that the model was trained on; of none if that is not recorded."""
+        return Planes(self.FILE_CHANNEL.split("|"), learned=True) if self.FILE_CHANNEL else NO_CHOICE
 
 
 class ApplicationSettings(PredictionSettings):

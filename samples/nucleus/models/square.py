@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -38,13 +39,17 @@ class FitSquare(Wrapper):
 
     def observe(self, images: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
         """Returns the probabilities of a U-Net at each image's own size; see `NucleusModel.observe`."""
+        fitted = [self._square(image) for image in images]
+        seen = self.model.observe([self.model.prepare(square) for square, _ in fitted])
         evidence = []
-        for image in images:
-            square, (y1, x1, y2, x2) = self._square(image)
-            (looks,) = self.model.observe([self.model.prepare(square)])
+        for image, (_, (y1, x1, y2, x2)), looks in zip(images, fitted, seen, strict=True):
             cut = (np.ascontiguousarray(look[y1:y2, x1:x2]) for look in looks)
             evidence.append([resize_probabilities(look, image.shape[:2]) for look in cut])
         return evidence
+
+    def describe(self) -> dict[str, Any]:
+        """Adds the square's side; see `NucleusModel.describe`."""
+        return {**super().describe(), "side": self.side}
 
     def _square(self, image: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int, int]]:
         square, window, *_ = resize_image(image, self.side, self.side)

@@ -9,8 +9,13 @@ from typing import Any
 import numpy as np
 
 from nucleus.models.base import NucleusModel, Prediction
+from nucleus.models.batches import bounded
+from nucleus.models.limits import limits_of
 from nucleus.models.views import View, make_views
 from nucleus.models.wrapper import Wrapper
+
+# Most images, and pixels in them, whose evidence is in memory at a time.
+_MOST_IMAGES, _MOST_PIXELS = 8, 2**20
 
 
 class _Looks(Wrapper):
@@ -21,8 +26,14 @@ class _Looks(Wrapper):
     """
 
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
-        # One image after the other: the evidence of many large images would fill the memory.
-        return [self.conclude(self.observe([image])[0], image.shape[:2]) for image in images]
+        predictions = []
+        # A few images at a time: the evidence of many large images would fill the memory.
+        for group in bounded([image.shape[0] * image.shape[1] for image in images], _MOST_IMAGES, _MOST_PIXELS):
+            with limits_of(group):
+                evidence = self.observe([images[index] for index in group])
+            for index, found in zip(group, evidence, strict=True):
+                predictions.append(self.conclude(found, images[index].shape[:2]))
+        return predictions
 
 
 class TestTimeAugmentation(_Looks):
@@ -49,16 +60,25 @@ class TestTimeAugmentation(_Looks):
         Raises:
             ValueError: The model refuses a view; the message names it.
         """
-        return [list(chain.from_iterable(self._observe(image, view) for view in self.views)) for image in images]
+        seen = [self._observe(images, view) for view in self.views]
+        return [list(chain.from_iterable(evidence)) for evidence in zip(*seen, strict=True)]
 
-    def _observe(self, image: np.ndarray, view: View) -> list[Any]:
+    def describe(self) -> dict[str, Any]:
+        """Adds the views; see `NucleusModel.describe`."""
+        return {**super().describe(), "views": [str(view) for view in self.views]}
+
+    def _observe(self, images: Sequence[np.ndarray], view: View) -> list[list[Any]]:
+        """Returns the evidence of one view of every image."""
         try:
-            (evidence,) = self.model.observe([view.apply(image)])
+            found = self.model.observe([view.apply(image) for image in images])
         except ValueError as error:
             if view == View():
                 raise  # The image itself is refused.
             raise ValueError(f"the view {view}: {error}") from error
-        return [self.restore(one, view, image.shape[:2]) for one in evidence]
+        return [
+            [self.restore(one, view, image.shape[:2]) for one in evidence]
+            for image, evidence in zip(images, found, strict=True)
+        ]
 
 
 class Joint(_Looks):
@@ -86,6 +106,10 @@ class Joint(_Looks):
         """Returns the evidence of all models; see `NucleusModel.observe`."""
         found = [model.observe(images) for model in self.models]
         return [list(chain.from_iterable(evidence)) for evidence in zip(*found, strict=True)]
+
+    def describe(self) -> dict[str, Any]:
+        """Describes all models; see `NucleusModel.describe`."""
+        return {**super().describe(), "models": [model.describe() for model in self.models]}
 
 
 def with_views(model: NucleusModel) -> NucleusModel:

@@ -102,7 +102,7 @@ class View:
 
     def scaled(self, shape: tuple[int, ...]) -> tuple[int, int]:
         """Returns the (height, width) of the view, before rotation, of an image `[H, W, ...]` of some shape."""
-        height, width = (max(1, round(side * self.scale)) for side in shape)
+        height, width = (max(1, round(side * self.scale)) for side in shape[:2])
         return height, width
 
     def _turn_back(self, array: np.ndarray) -> np.ndarray:

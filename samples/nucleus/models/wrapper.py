@@ -43,6 +43,10 @@ class Wrapper(NucleusModel):
         """Writes the wrapped model, whose settings describe the wrapper; see `NucleusModel.save`."""
         self.model.save(path)
 
+    def describe(self) -> dict[str, Any]:
+        """Describes the wrapper and the model in it; see `NucleusModel.describe`."""
+        return {"kind": type(self).__name__, "model": self.model.describe()}
+
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """Preprocesses an image once, before the wrapper changes it; see `NucleusModel.prepare`."""
         return self.model.prepare(image)

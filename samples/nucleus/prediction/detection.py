@@ -1,63 +1,63 @@
-"""Detection over many images: goes on past bad ones, and leaves one folder of results."""
+"""Detection over many images: goes on past bad ones, and leaves one consistent folder of results."""
 
 from __future__ import annotations
 
+import errno
 import os
+import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
-from nucleus.images.decoding import NO_CHOICE, Planes
-from nucleus.models.base import NucleusModel
-from nucleus.models.limits import warn_of_limits
+from nucleus.models.base import NucleusModel, Prediction
 from nucleus.models.tiles import tile_progress
-from nucleus.prediction.predictions import ModelPredictions
-from nucleus.prediction.writers import Record, default_formats, open_writers
+from nucleus.prediction.chunks import (
+    Item,
+    Predict,
+    is_large,
+    predict_singly,
+    predict_together,
+    read_ahead,
+    read_chunks,
+)
+from nucleus.prediction.large import detect_large, split_large
+from nucleus.prediction.manifest import as_json, program
+from nucleus.prediction.results import Results, identify
+from nucleus.prediction.runs import DetectionRun
+from nucleus.prediction.writers import Record, Writer, default_formats, open_writers
+
+# Errors of the system that are a single image's, such as a name that is too long for a file's.
+_OF_ONE_FILE = (errno.ENAMETOOLONG, errno.EILSEQ)
 
 
-@dataclass
-class DetectionRun:
-    """Summary of a run over many images.
-
-    Attributes:
-        output: Folder of the results.
-        images: Number of images with results.
-        nuclei: Number of nuclei found in them.
-        seconds: Time from the first image to the last file.
-        failures: One message for each input that could not be used, naming it.
-    """
-
-    output: Path
-    images: int = 0
-    nuclei: int = 0
-    seconds: float = 0.0
-    failures: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        counts = f"{_count(self.images, 'image', 'images')}, {_count(self.nuclei, 'nucleus', 'nuclei')}"
-        failed = f", {len(self.failures)} failed" if self.failures else ""
-        return f"{counts}, {self.seconds:.1f} s{failed}: {self.output}"
+# Further images of a run, and the function that writes their results.
+First = tuple[NucleusDataset, Callable[[Results, DetectionRun], None]]
 
 
 def detect(
     model: NucleusModel,
     dataset: NucleusDataset,
-    output: str | os.PathLike,
+    output: str | os.PathLike | Results,
     formats: Sequence[str] = default_formats(),
     progress: bool = True,
 ) -> DetectionRun:
     """Finds the nuclei in every image of a data set and writes the results; see `write_detections`.
 
+    Images of like size share network batches. Those that are too large for memory come first, read by regions; see
+    `nucleus.prediction.large`.
+
     Args:
         model: The model.
         dataset: Prepared data set without preprocessing, since models preprocess images themselves.
-        output: Folder of the results; created with the first of them.
+        output: Folder of the results, which must not hold any yet; or `Results` that are entered, to replace or to
+            resume others.
         formats: Names in `nucleus.prediction.writers.WRITERS`.
         progress: True to show a progress bar.
 
@@ -66,12 +66,13 @@ def detect(
 
     Raises:
         DatasetError: The data set preprocesses its images.
-        ValueError: There is no such format.
+        ValueError: There is no such format, or the folder holds results of another run.
         OSError: A result cannot be written.
 
     Examples:
         >>> import tempfile
         >>> from nucleus import load_model, shipped_data
+        >>> from nucleus.prediction.inputs import collect_images
         >>> images = sorted(shipped_data().glob("stage1_train/*/images/*.png"))[:2]
         >>> dataset, failures = collect_images(images)
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -80,139 +81,223 @@ def detect(
         >>> done.images, done.nuclei > 10, labels == [path.stem for path in images]
         (2, True, True)
     """
-    return write_detections(ModelPredictions(model).find, dataset, output, formats, progress)
+    small, large = split_large(dataset, model.config)
+    facts = {"model": model.describe()}
+
+    def detect_first(results: Results, done: DetectionRun) -> None:
+        detect_large(model, large, results, done, as_json(facts), progress)
+
+    return _write(predict_together(model), small, output, formats, progress, facts, first=(large, detect_first))
 
 
 def write_detections(
-    find: Callable[[str, np.ndarray], tuple[np.ndarray, np.ndarray]],
+    find: Callable[[str, np.ndarray], Prediction],
     dataset: NucleusDataset,
-    output: str | os.PathLike,
+    output: str | os.PathLike | Results,
     formats: Sequence[str] = default_formats(),
     progress: bool = True,
+    more: Sequence[Callable[[Path], Writer]] = (),
 ) -> DetectionRun:
     """Writes the nuclei found in every image of a data set.
 
-    An image that cannot be read or predicted, or that does not fit into memory, is listed in `failures`, and the others
-    go on. Files with one row an image or a nucleus are written at the end, after an interruption too, and hold this
-    run's images; if no image could be done, nothing is written.
+    Whatever fails for one image is listed in `failures`, and the others go on. Files with one row an image or a nucleus
+    are written at the end, after an interruption too, and hold this run's images; if no image could be done, nothing is
+    written. The next images are read and the last ones written while nuclei are found.
 
     Args:
         find: Function from an image's id and its pixels, uint8 `[H, W, 3]` RGB as read, to labels (int32 `[H, W]`,
-            1..N) and scores (float32 `[N]`); a ValueError is the image's failure.
+            1..N) and scores (float32 `[N]`).
         dataset: Prepared data set without preprocessing.
-        output: Folder of the results; created with the first of them.
+        output: Folder of the results; see `detect`.
         formats: Names in `nucleus.prediction.writers.WRITERS`.
         progress: Shows a progress bar of the images, and one of the tiles of each large image.
+        more: Writers besides those of `formats`, made with the folder that they write into.
 
     Returns:
         Summary of the run.
 
     Raises:
         DatasetError: The data set preprocesses its images.
-        ValueError: There is no such format.
+        ValueError: There is no such format, or the folder holds results of another run.
         OSError: A result cannot be written.
     """
-    if dataset.preprocessing is not None:
-        raise DatasetError("Prediction preprocesses images itself: detect on a dataset without preprocessing.")
-
-    def find_nuclei(index: int) -> Record:
-        with tile_progress(progress):
-            return _find_nuclei(find, dataset, index)
-
-    return write_records(find_nuclei, dataset, output, formats, "detect", progress)
+    return _write(predict_singly(find), dataset, output, formats, progress, {}, more)
 
 
 def write_records(
-    make: Callable[[int], Record],
+    predict: Predict,
+    make: Callable[[Item], Record],
     dataset: NucleusDataset,
-    output: str | os.PathLike,
+    output: str | os.PathLike | Results,
     formats: Sequence[str],
     title: str,
     progress: bool = True,
+    facts: Mapping[str, Any] | None = None,
+    more: Sequence[Callable[[Path], Writer]] = (),
+    first: First | None = None,
 ) -> DetectionRun:
     """Makes a record of every image of a data set and writes it in every format.
 
     Args:
-        make: Function from an image's index to its record; a ValueError is the image's failure.
+        predict: Gives every image of a chunk that has none a prediction or an error; called for one chunk after the
+            other in the calling thread.
+        make: Function from an image with a prediction to its record, called in another thread.
         dataset: Prepared data set.
-        output: Folder of the results.
+        output: Folder of the results; see `detect`.
         formats: Names in `nucleus.prediction.writers.WRITERS`.
         title: Title of the progress bar.
         progress: Shows a progress bar of the images.
+        facts: What the results depend on, besides program, images, choice of planes and formats.
+        more: Writers besides those of `formats`, made with the folder that they write into.
+        first: Further images of the run, and the function that writes their results before the others are begun.
 
     Returns:
         Summary of the run.
 
     Raises:
-        ValueError: There is no such format.
+        ValueError: There is no such format, or the folder holds results of another run.
         OSError: A result cannot be written.
     """
-    run = DetectionRun(Path(output))
-    start = time.perf_counter()
     with ExitStack() as closing:
-        writers = open_writers(output, formats)
-        for writer in writers:
-            closing.callback(writer.close)
-        for index in tqdm(dataset.image_ids, desc=title, unit="image", disable=not progress):
-            try:
-                record = make(index)
-            except ValueError as error:
-                run.failures.append(str(error))
-                continue
-            for writer in writers:
-                writer.add(record)
-            run.images += 1
-            run.nuclei += len(record.nuclei)
-    run.seconds = time.perf_counter() - start
-    return run
+        results = output if isinstance(output, Results) else closing.enter_context(Results(output))
+        writers = [*open_writers(results.staging, formats), *(writer(results.staging) for writer in more)]
+        reading = {**vars(dataset.planes), "pixel_size": dataset.pixel_size}
+        known = {"program": program(), **(facts or {}), "reading": reading, "formats": list(formats)}
+        others = [] if first is None else first[0].image_info
+        results.start(known, [*dataset.image_info, *others])
+        bar = closing.enter_context(tqdm(total=dataset.num_images, desc=title, unit="image", disable=not progress))
+        writing = _Writing(results, writers, make, bar)
+        if others:
+            first[1](results, writing.done)
+        return writing.run(predict, dataset)
 
 
-def collect_images(
-    paths: Iterable[str | os.PathLike], planes: Planes = NO_CHOICE, pixel_size: float | None = None
-) -> tuple[NucleusDataset, list[str]]:
-    """Gathers image files and the images of folders.
+class _Writing:
+    """A run in progress: predictions are made in the calling thread, records and files in another."""
 
-    Args:
-        paths: Image files and folders of them.
-        planes: Choice of channel, plane and frame in files that hold several.
-        pixel_size: Side of a pixel in µm, for measurements; None for what each file says.
+    def __init__(self, results: Results, writers: Sequence[Writer], make: Callable[[Item], Record], bar: tqdm) -> None:
+        self.done = DetectionRun(results.folder)
+        self._results, self._writers, self._make, self._bar = results, writers, make, bar
+        # A second Ctrl-C may end the wait for the thread that writes: it must do nothing more then.
+        self._lock, self._ended = threading.Lock(), False
 
-    Returns:
-        dataset: Prepared data set of the images that were found; see `NucleusDataset.load_images` for their ids.
-        failures: One message for each path without an image.
-    """
-    dataset, failures = NucleusDataset(planes=planes, pixel_size=pixel_size), []
-    for path in paths:
+    def run(self, predict: Predict, dataset: NucleusDataset) -> DetectionRun:
+        """Predicts and writes all images; see `write_records`."""
+        start = time.perf_counter()
         try:
-            dataset.load_images(path)
-        except DatasetError as error:
-            failures.append(str(error))
-    dataset.prepare()
-    return dataset, failures
+            with ThreadPoolExecutor(1, "write") as pool:
+                written: Future[None] | None = None
+                for chunk in read_ahead(read_chunks(self._items(dataset), dataset.load_image)):
+                    try:
+                        predict(chunk)
+                    except BaseException:
+                        # Those of its images that are predicted need not be predicted again.
+                        chunk[:] = [item for item in chunk if item.prediction is not None]
+                        pool.submit(self._write, chunk)
+                        raise
+                    if written is not None:
+                        written.result()
+                    written = pool.submit(self._write, chunk)
+                    if is_large(chunk):
+                        written.result()
+                if written is not None:
+                    written.result()
+        except BaseException:
+            # An error in writing the tables is not what ended the run.
+            with suppress(OSError, ValueError):
+                self._finish(complete=False)
+            raise
+        self._finish(complete=True)
+        self.done.seconds = time.perf_counter() - start
+        return self.done
+
+    def _items(self, dataset: NucleusDataset) -> Iterator[Item]:
+        for index in map(int, dataset.image_ids):
+            info = dataset.image_info[index]
+            prediction = self._results.prediction(info["id"])
+            yield Item(index, info["id"], info["path"], prediction=prediction, done=prediction is not None)
+
+    def _write(self, chunk: list[Item]) -> None:
+        """Writes the images of a chunk, and lets go of each when it is written."""
+        while chunk:
+            item = chunk.pop(0)
+            with self._lock:
+                if self._ended:
+                    return
+                if item.error is None:
+                    self._record(item)
+                if item.error is not None:
+                    message = self._results.named(item.explain())
+                    self._results.fail(item.id, message)
+                    self.done.failures.append(message)
+            self._bar.update()
+
+    def _record(self, item: Item) -> None:
+        """Writes one image's files and takes its rows; sets the item's error where one of its own prevents that."""
+        taken: list[Writer] = []
+        try:
+            record = self._make(item)
+            # Measured before any writer has the image.
+            nuclei = len(record.nuclei)
+            about = {} if item.done else {**identify(item.file), "nuclei": nuclei}
+        except Exception as error:
+            item.error = error
+            return
+        try:
+            for writer in self._writers:
+                taken.append(writer)
+                writer.add(record)
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno not in _OF_ONE_FILE:
+                raise self._named(error) from error
+            item.error = error
+            for writer in taken:
+                writer.drop(record)
+            return
+        self._results.commit(item.id, item.prediction, about)
+        self.done.images += 1
+        self.done.nuclei += nuclei
+        self.done.resumed += item.done
+
+    def _finish(self, complete: bool) -> None:
+        with self._lock:
+            self._ended = True
+            try:
+                for writer in self._writers:
+                    writer.close()
+            except OSError as error:
+                raise self._named(error) from error
+            self._results.finish(complete)
+
+    def _named(self, error: OSError) -> OSError:
+        """Returns an error of a staged file as one of the file that was meant."""
+        if error.errno is None:
+            return OSError(self._results.named(str(error)))
+        return OSError(error.errno, error.strerror, self._results.named(str(error.filename or self._results.folder)))
 
 
-def _find_nuclei(
-    find: Callable[[str, np.ndarray], tuple[np.ndarray, np.ndarray]], dataset: NucleusDataset, index: int
-) -> Record:
-    """Reads an image and finds its nuclei; raises ValueError, with the image's name, where that cannot be done."""
-    name, path = dataset.image_info[index]["id"], dataset.image_info[index]["path"]
-    try:
-        image = dataset.load_image(index)
-    except MemoryError:
-        raise ValueError(f"{path}: the image does not fit into memory") from None
-    try:
-        with warn_of_limits(path):
-            labels, scores = find(name, image)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    except MemoryError:
-        height, width = image.shape[:2]
-        raise ValueError(f"{path}: {width} x {height} pixels need more memory than there is; lower TILE_SIZE") from None
-    try:
-        return Record(name, path, image, labels, scores, dataset.load_raw(index))
-    except MemoryError:
-        raise ValueError(f"{path}: its samples do not fit into memory beside its nuclei") from None
+def _write(
+    predict: Predict,
+    dataset: NucleusDataset,
+    output: str | os.PathLike | Results,
+    formats: Sequence[str],
+    progress: bool,
+    facts: Mapping[str, Any],
+    more: Sequence[Callable[[Path], Writer]] = (),
+    first: First | None = None,
+) -> DetectionRun:
+    if dataset.preprocessing is not None:
+        raise DatasetError("Prediction preprocesses images itself: detect on a dataset without preprocessing.")
 
+    def show_tiles(chunk: Sequence[Item]) -> None:
+        with tile_progress(progress):
+            predict(chunk)
 
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
+    def make(item: Item) -> Record:
+        found, raw = item.prediction, dataset.load_raw(item.index)
+        place = dataset.image_info[item.index]["place"]
+        return Record(
+            item.id, item.file, item.image, found.labels, found.scores, raw, place, found.scale, found.diameter
+        )
+
+    return write_records(show_tiles, make, dataset, output, formats, "detect", progress, facts, more, first)

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from nucleus.datasets.layouts.drawn_files import read_any_labels
 from nucleus.datasets.layouts.label_files import BinaryMaskWatch, close_gaps
 from nucleus.datasets.layouts.tables import read_table
 from nucleus.models.base import Prediction
+from nucleus.prediction.manifest import require_finished
 from nucleus.prediction.writers.csv_tables import NUCLEI_FILE
 from nucleus.prediction.writers.labels import LABELS_FOLDER
 
@@ -86,6 +87,12 @@ class PredictionFolder:
         truth, _ = dataset.load_labels(index)
         return self._read(dataset.image_info[index]["id"], truth.shape, self._ids(dataset))
 
+    def read_each(
+        self, dataset: NucleusDataset, indices: Sequence[int]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Reads several label images, one after the other; see `read`."""
+        return (self.read(dataset, index) for index in indices)
+
     def find(self, image_id: str, image: np.ndarray) -> Prediction:
         """Reads the prediction for an image; without known scores each nucleus has 1.
 
@@ -137,10 +144,14 @@ def label_folder(folder: Path) -> Path:
 
     Raises:
         DatasetError: There is no such folder.
+        ProvenanceError: It is that of a run that was killed, or still goes on.
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder}: there is no such folder")
-    return folder / LABELS_FOLDER if (folder / LABELS_FOLDER).is_dir() else folder
+    images = folder / LABELS_FOLDER if (folder / LABELS_FOLDER).is_dir() else folder
+    if _is_detects(images):
+        require_finished(images.resolve().parent)
+    return images
 
 
 def _is_detects(images: Path) -> bool:

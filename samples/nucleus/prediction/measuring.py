@@ -10,10 +10,12 @@ from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.datasets.label_index import LabelIndex
 from nucleus.datasets.layouts.drawn_files import drawn_kind, read_any_labels
 from nucleus.datasets.layouts.label_files import BinaryMaskWatch
+from nucleus.models.base import Prediction
+from nucleus.prediction.chunks import Item
 from nucleus.prediction.detection import DetectionRun, write_records
 from nucleus.prediction.folders import label_folder
+from nucleus.prediction.results import Results
 from nucleus.prediction.writers import Record
-from nucleus.prediction.writers.csv_tables import NUCLEI_FILE
 
 FORMATS = ("csv",)
 
@@ -44,26 +46,34 @@ def measure_labels(
         Summary of the run.
 
     Raises:
-        DatasetError: There is no such folder, one label image is given for several images, or the folder of the results
-            has a `nuclei.csv` already, with scores that may be needed.
+        DatasetError: There is no such folder, or one label image is given for several images.
+        ProvenanceError: The folder of the results holds results already, whose scores may be needed.
         OSError: A result cannot be written.
     """
-    if (Path(output) / NUCLEI_FILE).exists():
-        raise DatasetError(f"{output}: has a {NUCLEI_FILE} already; name another folder for the results")
     find = _finder(Path(labels), dataset)
     masks = BinaryMaskWatch()
 
-    def read(index: int) -> Record:
-        info = dataset.image_info[index]
-        path = find(info["id"])
-        raw = dataset.load_raw(index)
-        height, width = raw.pixels.shape[:2]
-        numbers = read_any_labels(path, (height, width), info["path"])
+    def read(chunk: Sequence[Item]) -> None:
+        for item in chunk:
+            if item.error is None:
+                try:
+                    item.prediction = _read(item)
+                except Exception as error:
+                    item.error = error
+
+    def _read(item: Item) -> Prediction:
+        path = find(item.id)
+        height, width = item.image.shape[:2]
+        numbers = read_any_labels(path, (height, width), item.file)
         if drawn_kind(path) is None:
             masks.look(path, numbers)
-        return Record(info["id"], info["path"], dataset.load_image(index), numbers, None, raw)
+        return Prediction(numbers, None)
 
-    return write_records(read, dataset, output, formats, "measure", progress)
+    def make(item: Item) -> Record:
+        return Record(item.id, item.file, item.image, item.prediction.labels, None, dataset.load_raw(item.index))
+
+    with Results(output, keep=False) as results:
+        return write_records(read, make, dataset, results, formats, "measure", progress)
 
 
 def _finder(labels: Path, dataset: NucleusDataset) -> Callable[[str], Path]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.models.base import NucleusModel, Prediction
-from nucleus.models.limits import warn_of_limits
+from nucleus.prediction.chunks import Item, predict_together, read_ahead, read_chunks
 
 
 class Predictions(Protocol):
@@ -36,6 +36,11 @@ class Predictions(Protocol):
             scores: float32 `[N]` in 0..1; `scores[k]` belongs to label k + 1. None where they are not known.
         """
 
+    def read_each(
+        self, dataset: NucleusDataset, indices: Sequence[int]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Yields the nuclei of several images in their order, see `read`; a model predicts them in batches."""
+
 
 class ModelPredictions:
     """Nuclei that a model finds when they are asked for.
@@ -57,9 +62,19 @@ class ModelPredictions:
 
     def read(self, dataset: NucleusDataset, index: int) -> Prediction:
         """Predicts, and warns where a limit of the model is reached; see `Predictions.read`."""
-        info = dataset.image_info[index]
-        with warn_of_limits(info["path"]):
-            return self.find(info["id"], dataset.load_image(index))
+        return next(self.read_each(dataset, [index]))
+
+    def read_each(self, dataset: NucleusDataset, indices: Sequence[int]) -> Iterator[Prediction]:
+        """Predicts images in batches, while a thread reads the next ones; see `Predictions.read_each`."""
+        infos = ((index, dataset.image_info[index]) for index in indices)
+        items = (Item(index, info["id"], info["path"]) for index, info in infos)
+        predict = predict_together(self._model)
+        for chunk in read_ahead(read_chunks(items, dataset.load_image)):
+            predict(chunk)
+            for item in chunk:
+                if item.error is not None:
+                    raise item.error
+                yield item.prediction
 
     def find(self, _: str, image: np.ndarray) -> Prediction:
         """Finds the nuclei of one image.
@@ -89,11 +104,19 @@ class KeptPredictions:
 
     def read(self, dataset: NucleusDataset, index: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Returns the kept nuclei; see `Predictions.read`. All calls must be with one data set."""
-        if index not in self._kept:
-            labels, scores = self._predictions.read(dataset, index)
-            self._kept[index] = zlib.compress(np.ascontiguousarray(labels), 1), labels.dtype, labels.shape, scores
-        packed, dtype, shape, scores = self._kept[index]
-        return np.frombuffer(zlib.decompress(packed), dtype).reshape(shape), scores
+        return next(self.read_each(dataset, [index]))
+
+    def read_each(
+        self, dataset: NucleusDataset, indices: Sequence[int]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Yields the kept nuclei, and gets those that are not kept yet; see `Predictions.read_each`."""
+        missing = self._predictions.read_each(dataset, [index for index in indices if index not in self._kept])
+        for index in indices:
+            if index not in self._kept:
+                labels, scores = next(missing)
+                self._kept[index] = zlib.compress(np.ascontiguousarray(labels), 1), labels.dtype, labels.shape, scores
+            packed, dtype, shape, scores = self._kept[index]
+            yield np.frombuffer(zlib.decompress(packed), dtype).reshape(shape), scores
 
 
 def require_distinct_names(names: Sequence[str]) -> None:

@@ -235,7 +235,7 @@ def test_folders_of_predictions_need_the_images_id(scenes, fitted, tmp_path):
         EnsemblePredictions(model, out_of_fold=True)
     predictions = EnsemblePredictions(model)
     labels, scores = predictions.read(dataset, 0)
-    assert len(scores) == labels.max() == len(predictions.picks) == predictions.shares()["nuclei"].sum() == 16
+    assert len(scores) == labels.max() == len(*predictions.picks.values()) == predictions.shares()["nuclei"].sum() == 16
 
 
 def test_an_ensemble_may_be_shown_views_too(fitted, scene, fake_model):

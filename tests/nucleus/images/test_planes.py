@@ -7,11 +7,25 @@ import tifffile
 from PIL import Image
 
 from nucleus import cli
-from nucleus.commands.arguments import chosen_planes
-from nucleus.datasets.dataset import NucleusDataset, shipped_data
+from nucleus.commands.arguments import chosen_planes, recorded_settings
+from nucleus.datasets.dataset import DatasetError, NucleusDataset, shipped_data
 from nucleus.datasets.source import ImageSource
-from nucleus.images.decoding import Planes
-from nucleus.images.reading import ImageFileError, read_image, read_labels, read_mask, read_raw, read_shape, to_rgb
+from nucleus.images.decoding import Place, Planes, RawImage
+from nucleus.images.reading import (
+    ImageFileError,
+    read_image,
+    read_labels,
+    read_mask,
+    read_raw,
+    read_rgb,
+    read_shape,
+    to_rgb,
+)
+from nucleus.images.writing import write_labels
+from nucleus.models.registry import make_config
+from nucleus.prediction.writers.base import Record
+from nucleus.prediction.writers.stacks import LabelStacks
+from trainkit.settings import SettingsError
 
 NAMES = ["GFP", "DAPI", "TRITC"]
 FIELD = read_image(min(shipped_data().glob("stage1_train/*/images/*.png"), key=lambda path: path.stat().st_size))
@@ -64,7 +78,7 @@ def test_a_single_channel_is_read_as_it_is(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", CHANNELS[0], ome=True, metadata=metadata)
     for choice in ({}, {"channel": "GFP"}, {"channel": 1, "plane": 1, "frame": 1}, {"project": "max"}):
         np.testing.assert_array_equal(read_image(tmp_path / "a.tif", **choice), to_rgb(CHANNELS[0]))
-    with pytest.raises(ImageFileError, match="no channel 'DAPI'; the file has 1 GFP"):
+    with pytest.raises(ImageFileError, match="no channel 'DAPI'; it has 1 GFP"):
         read_image(tmp_path / "a.tif", channel="DAPI")
 
 
@@ -140,10 +154,10 @@ def test_a_stack_is_refused_with_its_sizes_and_the_options(tmp_path):
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"channel": "Cy5"}, "no channel 'Cy5'; the file has 1 GFP, 2 DAPI, 3 TRITC"),
+        ({"channel": "Cy5"}, "no channel 'Cy5'; it has 1 GFP, 2 DAPI, 3 TRITC"),
         ({"channel": 4}, "no channel '4'"),
-        ({"plane": 5}, "no plane 5; the file has 4"),
-        ({"frame": 3}, "no frame 3; the file has 2"),
+        ({"plane": 5}, "no plane 5; it has 4"),
+        ({"frame": 3}, "no frame 3; it has 2"),
     ],
 )
 def test_what_is_not_in_the_file_is_named(tmp_path, choice, message):
@@ -161,6 +175,8 @@ def test_what_is_not_in_the_file_is_named(tmp_path, choice, message):
         {"plane": 0},
         {"frame": 1.5},
         {"project": "sum"},
+        {"plane": "every"},
+        {"scene": 0},
         {"plane": 1, "project": "max"},
     ],
 )
@@ -245,13 +261,123 @@ def test_a_data_set_in_several_files_is_read_once(tmp_path):
         read_image(tmp_path / "0.ome.tif", channel="DAPI")
 
 
-def test_separate_images_that_are_not_read_are_counted(tmp_path, caplog):
+def test_scenes_are_refused_without_a_choice_listed_and_chosen(tmp_path):
     with tifffile.TiffWriter(tmp_path / "a.tif", ome=True) as file:
-        for channel in CHANNELS:
-            file.write(channel[: 20 + len(channel) // 2], metadata={"axes": "YX"})
-    raw = read_raw(tmp_path / "a.tif")
+        for number, channel in enumerate(CHANNELS):
+            metadata = {
+                "axes": "YX",
+                "Name": f"well {number}",
+                "PhysicalSizeX": number + 1,
+                "PhysicalSizeY": number + 1,
+            }
+            file.write(channel[: 20 + 10 * number], metadata=metadata)
+    with pytest.raises(ImageFileError, match=r"3 separate images, 1 well 0, 2 well 1, 3 well 2 .*--scene=NAME or N"):
+        read_image(tmp_path / "a.tif")
+    for scene in ("well 1", "WELL 1", 2, "2", "#2"):
+        np.testing.assert_array_equal(read_image(tmp_path / "a.tif", scene=scene), to_rgb(CHANNELS[1][:30]))
+    raw = read_raw(tmp_path / "a.tif", Planes(scene=3))
+    assert raw.pixel_size == 3 and read_shape(tmp_path / "a.tif", Planes(scene=3)) == raw.pixels.shape[:2]
+    with pytest.raises(ImageFileError, match="no scene 'well 7'"):
+        read_image(tmp_path / "a.tif", scene="well 7")
+    Image.fromarray(FIELD).save(tmp_path / "b.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "b.png", scene=1), FIELD)
+    with pytest.raises(ImageFileError, match="no scene '2'"):
+        read_image(tmp_path / "b.png", scene=2)
+
+
+def test_separate_images_without_names_are_counted(tmp_path, caplog):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for channel in CHANNELS[:2]:
+            file.write(channel[: 20 + len(channel) // 2], metadata=None, photometric="minisblack")
+        file.write(CHANNELS[2][:9], metadata=None, photometric="minisblack")
+    raw = read_raw(tmp_path / "a.tif", Planes(plane=1))
     np.testing.assert_array_equal(raw.visible(), CHANNELS[0][: 20 + CHANNELS.shape[1] // 2])
-    assert "a.tif: holds 3 separate images; the first of them" in caplog.text
+    assert "a.tif: holds 2 separate images; the first of them" in caplog.text
+
+
+def test_three_stains_as_samples_of_a_grey_tiff_are_no_colour(tmp_path):
+    pixels = np.moveaxis(CHANNELS, 0, -1)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack", planarconfig="contig")
+    with pytest.raises(ImageFileError, match="3 channels that are no colours"):
+        read_image(tmp_path / "a.tif")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif", channel=3), to_rgb(CHANNELS[2]))
+
+
+@pytest.mark.parametrize("axes", ["CTZYX", "ZCTYX", "TCZYX", "ZTCYX"])
+def test_axes_in_any_order_are_read(tmp_path, axes):
+    stack = np.moveaxis(write_stack(tmp_path / "a.ome.tif"), [0, 1, 2], [axes.index(axis) for axis in "TZC"])
+    metadata = {"axes": axes, "Channel": {"Name": NAMES}}
+    tifffile.imwrite(tmp_path / "b.ome.tif", stack, photometric="minisblack", ome=True, metadata=metadata)
+    choice = {"channel": "DAPI", "plane": 4, "frame": 2}
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "b.ome.tif", **choice), read_image(tmp_path / "a.ome.tif", **choice)
+    )
+
+
+def test_all_planes_and_frames_are_read_in_order(tmp_path):
+    stack = write_stack(tmp_path / "a.ome.tif")
+    every = read_image(tmp_path / "a.ome.tif", channel="GFP", plane="all", frame="all")
+    assert every.shape == (8, 40, 50, 3)
+    np.testing.assert_array_equal(every[6], to_rgb(stack[1, 2, 0]))
+    frames = read_image(tmp_path / "a.ome.tif", channel="GFP", project="max", frame="all")
+    np.testing.assert_array_equal(frames[1], to_rgb(stack[1, :, 0].max(axis=0)))
+    with pytest.raises(ImageFileError, match="2 frames"):
+        read_image(tmp_path / "a.ome.tif", channel="GFP", plane="all")
+
+
+def test_detect_writes_a_label_stack_and_tables_with_numbers_of_all_planes(tmp_path, capsys):
+    """Each plane has the nuclei that are found in it alone."""
+    planes = np.stack([FIELD[..., 0], FIELD[::-1, :, 0], np.zeros_like(FIELD[..., 0])])
+    metadata = {"axes": "ZYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    tifffile.imwrite(tmp_path / "a.ome.tif", planes, ome=True, photometric="minisblack", metadata=metadata)
+    (tmp_path / "b.tif").write_bytes(b"II*\0")
+    for number, plane in enumerate(planes):
+        Image.fromarray(plane).save(tmp_path / f"{number}.png")
+    command = ["detect", "--preset=otsu", "--plane=all", f"--output={tmp_path / 'out'}"]
+    assert cli.main([*command, str(tmp_path / "a.ome.tif"), str(tmp_path / "b.tif")]) == 1
+    assert "b.tif: the TIFF is truncated or damaged" in capsys.readouterr().err
+    with tifffile.TiffFile(tmp_path / "out" / "stacks" / "a.ome.ome.tif") as file:
+        assert file.series[0].axes == "ZYX"
+        stack = file.asarray()
+    nuclei = pd.read_csv(tmp_path / "out" / "nuclei.csv")
+    images = pd.read_csv(tmp_path / "out" / "images.csv")
+    assert list(images.columns[:3]) == ["ImageId", "plane", "file"] and list(images["plane"]) == [1, 2, 3]
+    assert list(images["ImageId"]) == ["a.ome_z1", "a.ome_z2", "a.ome_z3"]
+    for number in range(3):
+        single = [*command[:2], str(tmp_path / f"{number}.png"), f"--output={tmp_path / f'alone{number}'}"]
+        assert cli.main(single) == 0
+        alone = read_labels(tmp_path / f"alone{number}" / "labels" / f"{number}.png")
+        np.testing.assert_array_equal(stack[number], alone)
+        assert sorted(nuclei[nuclei["plane"] == number + 1]["label"]) == list(range(1, alone.max() + 1))
+    assert len(nuclei) and list(nuclei.columns[:2]) == ["ImageId", "plane"]
+    assert list(pd.read_csv(tmp_path / "out" / "submission.csv").columns) == ["ImageId", "EncodedPixels"]
+
+
+def test_an_incomplete_stack_is_completed_from_label_files_or_not_written(tmp_path, caplog):
+    labels = np.arange(12, dtype=np.int32).reshape(3, 4)
+    raw = RawImage(labels[..., None], ("",), (0,))
+
+    def add(writer, plane):
+        writer.add(
+            Record(f"a_z{plane}", "a.tif", to_rgb(labels), labels * plane, None, raw, Place("a", None, plane, 1, 2))
+        )
+
+    writer = LabelStacks(tmp_path)
+    add(writer, 2)
+    writer.close()
+    assert "a: 1 of 2 planes have labels, so no stack" in caplog.text and not (tmp_path / "stacks").exists()
+    write_labels(tmp_path / "labels" / "a_z1.png", labels)
+    writer = LabelStacks(tmp_path)
+    add(writer, 2)
+    writer.close()
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "stacks" / "a.ome.tif"), [labels, 2 * labels])
+
+
+def test_labels_need_one_plane(tmp_path):
+    write_stack(tmp_path / "a.ome.tif")
+    tifffile.imwrite(tmp_path / "a.ome_masks.tif", np.zeros((40, 50), np.uint16))
+    with pytest.raises(DatasetError, match="labels belong to one plane and frame"):
+        ImageSource(tmp_path, planes=Planes("GFP", plane="all", frame=1)).load("all")
 
 
 def test_a_truncated_stack_is_refused(tmp_path):
@@ -313,13 +439,16 @@ def test_detect_reads_the_chosen_channel(tmp_path, capsys):
         ["tune"],
         ["modality"],
         ["convert", "--to=coco", "--output=b"],
+        ["compare"],
+        ["search", "--try=LEARNING_RATE=1..2"],
+        ["reproduce", "zhang-final"],
         ["ensemble", "fit", "--member=a=b", "--output=c.json"],
         ["ensemble", "predict", "--member=a=b", "--ensemble=c.json"],
     ],
 )
 def test_every_command_that_reads_images_takes_the_options(command):
-    args = cli.make_parser().parse_args([*command, "--channel=DAPI", "--project=max", "--frame=2"])
-    assert chosen_planes(args) == Planes(["DAPI"], project="max", frame=2)
+    args = cli.make_parser().parse_args([*command, "--channel=DAPI", "--project=max", "--frame=2", "--scene=A1"])
+    assert chosen_planes(args) == Planes(["DAPI"], project="max", frame=2, scene="A1")
     with pytest.raises(SystemExit):
         cli.make_parser().parse_args([*command, "--plane=1", "--project=max"])
 
@@ -340,3 +469,27 @@ def test_evaluate_scores_on_the_chosen_channel(tmp_path, capsys):
     assert scores[0] == 1 and scores[1] < 0.5
     assert cli.main([*command, f"--output={tmp_path / 'none'}"]) == 1
     assert "1 GFP, 2 DAPI, 3 TRITC" in capsys.readouterr().err
+
+
+def test_the_channel_of_a_training_is_recorded_and_read_by_default(tmp_path):
+    parser = cli.make_parser()
+    train = parser.parse_args(["train", "--weights=none", "--channel=DAPI", "--set", "LEARNING_RATE=0.1"])
+    recorded = recorded_settings(train)
+    assert recorded == {"LEARNING_RATE": "0.1", "FILE_CHANNEL": "DAPI"}
+    config = make_config("inference", "small", {"FILE_CHANNEL": recorded["FILE_CHANNEL"]}, "unet")
+    detect = ["detect", "a.tif"]
+    own = chosen_planes(parser.parse_args(detect), config)
+    assert own == Planes(["DAPI"], learned=True)
+    assert chosen_planes(parser.parse_args([*detect, "--channel=GFP"]), config) == Planes(["GFP"])
+    path = write_channels(tmp_path / "a.tif", "ome")
+    np.testing.assert_array_equal(read_rgb(path, own), to_rgb(CHANNELS[1]))
+    # A file of one channel without a name is what it is; one with another name, or with colours, is not guessed.
+    tifffile.imwrite(tmp_path / "grey.tif", CHANNELS[0])
+    np.testing.assert_array_equal(read_rgb(tmp_path / "grey.tif", own), to_rgb(CHANNELS[0]))
+    Image.fromarray(FIELD).save(tmp_path / "colour.png")
+    with pytest.raises(ImageFileError, match=r"no channel 'DAPI'.*1 red.*The model was trained on channel DAPI"):
+        read_rgb(tmp_path / "colour.png", own)
+    with pytest.raises(ValueError, match="cannot be recorded"):
+        recorded_settings(parser.parse_args(["train", "--weights=none", "--channel=a|b"]))
+    with pytest.raises(SettingsError, match="FILE_CHANNEL"):
+        make_config("inference", "small", {"FILE_CHANNEL": "a|b"}, "unet")

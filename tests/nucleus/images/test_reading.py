@@ -10,7 +10,7 @@ import skimage.data
 import tifffile
 from PIL import Image
 
-from nucleus.images.reading import ImageFileError, list_images, read_image, read_labels, read_mask, to_rgb
+from nucleus.images.reading import ImageFileError, list_images, read_image, read_labels, read_mask
 
 COLOUR = skimage.data.astronaut()[::8, ::6]
 GREY = COLOUR[..., 1].copy()
@@ -137,7 +137,7 @@ def _empty_png():
     "name, data, cause",
     [
         ("empty.png", b"", "empty"),
-        ("text.png", b"not an image at all", "no PNG, TIFF, JPEG or BMP"),
+        ("text.png", b"not an image at all", "no PNG, TIFF, JPEG or BMP file"),
         ("zero.png", _empty_png(), "no pixels"),
         ("header.tif", b"II*\x00", "truncated or damaged"),
         ("header.bmp", b"BM", "cannot be decoded"),
@@ -181,7 +181,7 @@ def test_missing_file_and_folder_are_named(tmp_path):
 @pytest.mark.parametrize("shape", [(3, 20, 30), (2, 3, 20, 30)])
 def test_a_tiff_stack_is_refused(tmp_path, shape):
     tifffile.imwrite(tmp_path / "stack.tif", np.zeros(shape, np.uint8), photometric="minisblack")
-    with pytest.raises(ImageFileError, match=r"stack\.tif: the TIFF holds a stack"):
+    with pytest.raises(ImageFileError, match=r"stack\.tif: (the TIFF )?holds a stack"):
         read_image(tmp_path / "stack.tif")
 
 
@@ -304,19 +304,10 @@ def test_labels_with_losses_are_refused(tmp_path, name, options):
 # --- channels and compressions of TIFF -------------------------------------------------------------------------------
 
 
-def test_a_missing_third_channel_does_not_count_towards_the_scale():
-    pixels = COLOUR[..., :2].astype(np.uint16) + 1000
-    low, high = np.percentile(pixels, [0.1, 99.9])
-    expected = np.round(np.clip((pixels - low) / (high - low), 0, 1) * 255)
-    image = to_rgb(pixels)
-    np.testing.assert_allclose(image[..., :2], expected, atol=1)
-    assert image.shape == COLOUR.shape and not image[..., 2].any()
-
-
 @pytest.mark.parametrize("axes", ["ZYX", "TYX"])
 def test_planes_that_are_no_channels_are_a_stack(tmp_path, axes):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 8, 9), np.uint8), imagej=True, metadata={"axes": axes})
-    with pytest.raises(ImageFileError, match="the TIFF holds a stack"):
+    with pytest.raises(ImageFileError, match=r"holds a stack"):
         read_image(tmp_path / "a.tif")
 
 

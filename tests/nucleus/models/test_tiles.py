@@ -21,7 +21,8 @@ from nucleus.models.settings import PredictionSettings
 from nucleus.models.tiles import Tiles, divide
 from nucleus.models.tta import TestTimeAugmentation
 from nucleus.models.views import make_views
-from nucleus.prediction.detection import collect_images, detect
+from nucleus.prediction.detection import detect
+from nucleus.prediction.inputs import collect_images
 from trainkit.settings import SettingsError
 
 SIDE, OVERLAP = 48, 16
@@ -294,13 +295,18 @@ def limited(fake_model):
     """Returns a function that makes a model that finds so many nuclei at most, and says so."""
 
     def make(most):
+        class Limited(fake_model):
+            def _predict(self, images):
+                for index, image in enumerate(images):
+                    if len(read_code(image)[1]) >= most:
+                        report_limit(Limit("MOST", most, image.shape[:2], index))
+                return super()._predict(images)
+
         def find(image):
             labels, scores = read_code(image)
-            if len(scores) >= most:
-                report_limit(Limit("MOST", most, labels.shape))
             return np.where(labels > most, 0, labels), scores[:most]
 
-        return fake_model(find)
+        return Limited(find)
 
     return make
 

@@ -18,7 +18,8 @@ from nucleus.models.settings import PredictionSettings
 from nucleus.models.tta import TestTimeAugmentation, with_views
 from nucleus.models.unet import NucleusUNetConfig, UNetModel
 from nucleus.models.views import make_views
-from nucleus.prediction.detection import collect_images, detect
+from nucleus.prediction.detection import detect
+from nucleus.prediction.inputs import collect_images
 from trainkit.settings import SettingsError
 from unet.postprocess import PostprocessSettings, postprocess
 

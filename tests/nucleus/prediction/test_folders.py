@@ -9,8 +9,9 @@ from nucleus.datasets.label_index import LabelIndex
 from nucleus.evaluation.evaluation import evaluate_fully
 from nucleus.evaluation.scores import coco_scores, overlaps, score_average_precision
 from nucleus.images.writing import write_labels
-from nucleus.prediction.detection import collect_images, detect
+from nucleus.prediction.detection import detect
 from nucleus.prediction.folders import PredictionFolder
+from nucleus.prediction.inputs import collect_images
 from nucleus.prediction.predictions import KeptPredictions
 
 

@@ -65,7 +65,7 @@ def compare_on(
         views=views,
         seed=seed,
         iou=iou,
-        about={"dataset": str(source.path), "subset": subset, "quick": quick},
+        about={"dataset": str(source.path), "subset": subset, "quick": quick, **source.planes.described()},
     )
     count = sum(map(len, plan.folds.ids))
     print(f"Comparing on {source.describe(subset, count)} in {len(plan.folds.ids)} folds")

@@ -33,6 +33,7 @@ from nucleus.models.registry import make_config
 from nucleus.models.scale import with_scale
 from nucleus.prediction.detection import DetectionRun, detect, write_detections
 from nucleus.prediction.folders import PredictionFolder
+from nucleus.prediction.results import Results
 from nucleus.training.resuming import train_or_resume
 
 COMPARISON_FILE = "comparison.json"
@@ -185,7 +186,8 @@ class _Run:
         inputs = {"member": member.describe(), "views": views, "weights": model.sha256, "images": _digest(ids)}
 
         def work() -> dict[str, int]:
-            return _counts(detect(model.in_views(views), self._load(only=ids), to))
+            with Results(to, overwrite=True) as results:
+                return _counts(detect(model.in_views(views), self._load(only=ids), results))
 
         return to, self.steps.run(f"{folder.relative_to(self.output)}, {to.name}", to, inputs, work)
 
@@ -197,7 +199,8 @@ class _Run:
 
         def work() -> dict[str, int]:
             found = PredictionFolder([path for path, _ in parts], member.name)
-            return _counts(write_detections(found.find, self.dataset, to))
+            with Results(to, overwrite=True) as results:
+                return _counts(write_detections(found.find, self.dataset, results))
 
         inputs = {"folds": [record.finished for _, record in parts]}
         return to, self.steps.run(f"{member.name}, {to.name} of all folds", to, inputs, work)
@@ -219,7 +222,8 @@ class _Run:
             except NothingToLearnError as error:
                 return {"left_out": str(error)}
             model.save(to / "ensemble.json")
-            run, picks = run_ensemble(EnsemblePredictions(model, out_of_fold=True), self.dataset, to)
+            with Results(to, overwrite=True) as results:
+                run, picks = run_ensemble(EnsemblePredictions(model, out_of_fold=True), self.dataset, results)
             threshold = {"threshold": model.ensemble.rules.threshold, "threshold_chosen": choose}
             return {**_counts(run), **threshold, "picked": picks["nuclei"].to_dict()}
 

@@ -12,6 +12,7 @@ from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.datasets.folds import FOLDS_FILE, Folds, divide_images, read_folds
 from nucleus.datasets.source import ImageSource
 from nucleus.experiments.publications.experiment import DataSource
+from nucleus.images.decoding import NO_CHOICE, Planes
 
 # The customary division of a data set, see `nucleus.datasets.layouts.subsets`.
 TRAIN, VAL = "train", "val"
@@ -46,12 +47,14 @@ class Images:
         layout: A name in `nucleus.datasets.layouts.LAYOUTS`; None to detect it.
         classes: CSV file with modalities of these and possibly other images; None for the modalities of the data set.
             See `NucleusDataset`.
+        planes: Choice of channel, plane, frame and scene in files that hold several.
     """
 
     source: DataSource
     root: Path
     layout: str | None = None
     classes: Path | None = None
+    planes: Planes = NO_CHOICE
 
     def load(self, subset: str, only: Collection[str] | None = None, fit: int | None = None) -> NucleusDataset:
         """Reads a subset.
@@ -106,7 +109,7 @@ class Images:
             yield Division(f"fold{number}", (ALL_FOLDS, train_ids), (ALL_FOLDS, val_ids), own)
 
     def _read(self, subset: str, only: Collection[str] | None = None, fit: int | None = None) -> NucleusDataset:
-        images = ImageSource(self.root, self.layout, self.classes)
+        images = ImageSource(self.root, self.layout, self.classes, planes=self.planes)
         try:
             return images.load(subset, only, fit, require_classes=False)
         except DatasetError as error:

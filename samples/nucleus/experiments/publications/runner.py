@@ -22,12 +22,14 @@ from nucleus.experiments.publications.scored import Scored, as_test_set, require
 from nucleus.experiments.publications.scoring import add, modality_parts, sum_scores, values
 from nucleus.experiments.publications.table import Row, append_rows, read_table
 from nucleus.experiments.tiny import uncompiled
+from nucleus.images.decoding import NO_CHOICE, Planes
 from nucleus.models.base import NucleusModel
 from nucleus.models.loading import model_of
 from nucleus.models.square import FitSquare
 from nucleus.models.tta import Joint
 from nucleus.prediction.detection import detect
 from nucleus.prediction.predictions import ModelPredictions
+from nucleus.prediction.results import Results
 from nucleus.training.resuming import train_or_resume
 
 _HELD_OUT = "held-out images of the folds"
@@ -48,6 +50,7 @@ class Options:
         weights: Weights file to score instead of training; None to train.
         held_out: Numbers of the folds to hold out; empty for the experiment's.
         settings: Attribute name -> value, on top of the experiment's.
+        planes: Choice of channel, plane, frame and scene in image files that hold several.
         quick: True if the experiment was made small by `quick`.
     """
 
@@ -61,6 +64,7 @@ class Options:
     weights: Path | None = None
     held_out: tuple[int, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    planes: Planes = NO_CHOICE
     quick: bool = False
 
 
@@ -108,7 +112,7 @@ class _Reproduction:
     def __init__(self, experiment: Experiment, options: Options):
         self.experiment, self.options = experiment, options
         root = options.dataset or Path(experiment.source.default)
-        self.images = Images(experiment.source, root, options.layout, options.classes)
+        self.images = Images(experiment.source, root, options.layout, options.classes, options.planes)
         self.scored = self._find_scored()
         self.parts: dict[str, list[Sums]] = {}
         self.on = ""
@@ -152,7 +156,9 @@ class _Reproduction:
     def _find_scored(self) -> Scored | None:
         source, options, images = self.experiment.source, self.options, self.images
         if options.test is not None:
-            test = as_test_set(source, options.test, options.test_subset, options.test_layout, options.classes)
+            test = as_test_set(
+                source, options.test, options.test_subset, options.test_layout, options.classes, options.planes
+            )
         elif options.test_subset or options.test_layout:
             raise ValueError("--test-subset and --test-layout are those of another data set: name it (--test=PATH).")
         else:
@@ -322,7 +328,8 @@ class _Reproduction:
 
 def _detect(model: NucleusModel, dataset: NucleusDataset, to: Path) -> Path:
     """Writes the predictions of images; raises an error if one fails, since it would be missing in the scores."""
-    detections = detect(model, dataset, to)
+    with Results(to, overwrite=True) as results:
+        detections = detect(model, dataset, results)
     if detections.failures:
         raise ValueError(detections.failures[0])
     return to

@@ -14,6 +14,7 @@ from nucleus.evaluation.scores.sums import Sums
 from nucleus.experiments.publications.experiment import GROUPS, DataSource, Experiment
 from nucleus.experiments.publications.images import Images
 from nucleus.experiments.publications.scoring import modality_parts, sum_scores
+from nucleus.images.decoding import NO_CHOICE, Planes
 from nucleus.models.base import NucleusModel
 from nucleus.prediction.predictions import Predictions
 
@@ -21,7 +22,12 @@ _log = logging.getLogger(__name__)
 
 
 def as_test_set(
-    source: DataSource, root: Path, subset: str | None = None, layout: str | None = None, classes: Path | None = None
+    source: DataSource,
+    root: Path,
+    subset: str | None = None,
+    layout: str | None = None,
+    classes: Path | None = None,
+    planes: Planes = NO_CHOICE,
 ) -> Images:
     """Returns a data set that a user names to be scored instead of the experiment's own images.
 
@@ -31,6 +37,7 @@ def as_test_set(
         subset: Subset of the test set; None for all, or for the test parts.
         layout: Layout of the test set; see `Images`.
         classes: CSV file with modalities; see `Images`.
+        planes: Choice of channel, plane, frame and scene; see `Images`.
 
     Raises:
         ValueError: A subset is chosen although the experiment has test parts.
@@ -42,7 +49,7 @@ def as_test_set(
         if subset is not None:
             raise ValueError(f"{parts} are scored, each by itself: --test-subset={subset} has no place here.")
     tests = source.tests or {"": subset or "all"}
-    return Images(replace(source, tests=tests, obtain=advice), root, layout, classes)
+    return Images(replace(source, tests=tests, obtain=advice), root, layout, classes, planes)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,13 +87,14 @@ def search_trainings(
     recipe = searchable(training_recipe(base, weights, asked, steps), names)
     config = make_config("training", recipe.preset, recipe.settings, recipe.model)
     space = tuple(parse_dimension(config, name, text) for name, text in tried)
+    source = replace(source, planes=source.planes.with_default(config.planes()))
     train, val = source.load(subset), source.load(val_subset)
     print(f"Training on {source.describe(subset, train.num_images)}")
     print(f"Scoring on {source.describe(val_subset, val.num_images)}")
     if path is not None:
         warn_if_seen(path, [info["id"] for info in val.image_info], VALIDATION)
     about = {"recipe": asdict(recipe), "weights": weights, "epochs": epochs}
-    about |= {"dataset": str(source.path), "train": subset, "val": val_subset}
+    about |= {"dataset": str(source.path), "train": subset, "val": val_subset, **source.planes.described()}
     objective = TrainingObjective(recipe, weights, path, epochs, source, subset, val_subset)
     done = search(SearchPlan(space, trials, narrow, seed, about), objective, Path(output))
     if done[0].value is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal, NamedTuple
 
 import cv2
@@ -9,6 +10,10 @@ import numpy as np
 
 # Use of the pixels: an image is read as it is shown, a mask or labels as the stored numbers.
 Meaning = Literal["image", "mask", "labels"]
+# Environment variable with the largest number of pixels of an image that is decoded whole, and the number without it.
+# It is a variable so that it holds for the processes that a run starts, too.
+LIMIT_VARIABLE = "NUCLEUS_MAX_PIXELS"
+DEFAULT_LIMIT = 2**29
 
 
 class ImageFileError(ValueError):
@@ -55,3 +60,41 @@ def check_size(height: int, width: int) -> None:
     """Refuses an image without pixels."""
     if height <= 0 or width <= 0:
         raise ImageFileError(f"the image has no pixels (height {height}, width {width})")
+
+
+def check_limit(height: int, width: int, way_out: str = "") -> None:
+    """Refuses an image that is too large to be decoded whole.
+
+    Args:
+        height: Height in pixels.
+        width: Width in pixels.
+        way_out: Text that says how the image could be read otherwise; "" for none.
+    """
+    limit = pixel_limit()
+    if limit and height * width > limit:
+        raise ImageFileError(
+            f"the image has {width} x {height} pixels, above the limit of {limit:,} for an image that is decoded "
+            f"whole{way_out and '; ' + way_out}. Raise the limit with --max-pixels=N or the environment variable "
+            f"{LIMIT_VARIABLE}=N (0: no limit)"
+        )
+
+
+def pixel_limit() -> int:
+    """Returns the largest number of pixels of an image that is decoded whole; 0 for no limit.
+
+    Raises:
+        ValueError: The environment variable holds no whole number.
+    """
+    text = os.environ.get(LIMIT_VARIABLE, "").strip()
+    if text and not text.isdecimal():
+        raise ValueError(f"{LIMIT_VARIABLE} must be a whole number from 0 on. Received: {text!r}")
+    return int(text) if text else DEFAULT_LIMIT
+
+
+def set_pixel_limit(pixels: int) -> None:
+    """Sets the largest number of pixels of an image that is decoded whole, in this process and those that it starts.
+
+    Args:
+        pixels: Number of pixels; 0 for no limit.
+    """
+    os.environ[LIMIT_VARIABLE] = str(pixels)

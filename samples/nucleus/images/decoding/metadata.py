@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 
 _log = logging.getLogger(__name__)
-_MICROMETRES = {
+MICROMETRES = {
     "pm": 1e-6,
     "Å": 1e-4,
     "nm": 1e-3,
@@ -24,17 +24,31 @@ _RESOLUTION_UNITS = {2: "inch", 3: "cm"}
 # Resolutions for print (72 dpi are 353 µm, 2,400 dpi 10.6 µm) say nothing of a microscope, in which nuclei fill several
 # pixels. Programs write them in these units.
 _PRINT_UNITS, _LEAST_FOR_PRINT = ("in", "inch", "inches", "cm"), 10.0
-_SQUARE_WITHIN = 0.01
+SQUARE_WITHIN = 0.01
+
+
+def scene_names(file: tifffile.TiffFile) -> list[str]:
+    """Returns the names of the separate images of a TIFF; "" for one without a name.
+
+    Args:
+        file: The open file.
+    """
+    if file.is_ome:
+        images = _ome_images(file)
+        if len(images) == len(file.series):
+            return [(image.get("Name") or "").strip() for image in images]
+    return [str(series.name or "").strip() for series in file.series]
 
 
 def channel_names(
-    file: tifffile.TiffFile, series: tifffile.TiffPageSeries, count: int, axes: str, shape: tuple[int, ...]
+    file: tifffile.TiffFile, series: tifffile.TiffPageSeries, scene: int, count: int, axes: str, shape: tuple[int, ...]
 ) -> tuple[str, ...]:
     """Returns the names of a TIFF's channels.
 
     Args:
         file: The open file.
-        series: Its first image.
+        series: One of its images.
+        scene: The image's index.
         count: Number of channels.
         axes: Axes of the sequence of pages, outermost first; "C" for channels.
         shape: Sizes of these axes.
@@ -45,9 +59,8 @@ def channel_names(
     """
     names: list[str] = []
     if series.kind == "ome":
-        names = [
-            channel.get("Name") or channel.get("Fluor") or "" for channel in _ome_pixels(file).iterfind("{*}Channel")
-        ]
+        channels = _ome_pixels(file, scene).iterfind("{*}Channel")
+        names = [channel.get("Name") or channel.get("Fluor") or "" for channel in channels]
     elif series.kind == "imagej":
         labels = (file.imagej_metadata or {}).get("Labels", [])
         if len(labels) == int(np.prod(shape)) and (count == 1 or "C" in axes):
@@ -58,13 +71,21 @@ def channel_names(
     return tuple(names) if len(names) == count else ("",) * count
 
 
-def _ome_pixels(file: tifffile.TiffFile) -> ElementTree.Element:
-    """Returns the element with the description of the first image."""
-    found = ElementTree.fromstring(file.ome_metadata).find(".//{*}Image/{*}Pixels")
-    return ElementTree.Element("Pixels") if found is None else found
+def _ome_images(file: tifffile.TiffFile) -> list[ElementTree.Element]:
+    """Returns the descriptions of all images that have one of their pixels."""
+    images = ElementTree.fromstring(file.ome_metadata).iterfind(".//{*}Image")
+    return [image for image in images if image.find("{*}Pixels") is not None]
 
 
-def pixel_size(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> float | None:
+def _ome_pixels(file: tifffile.TiffFile, scene: int) -> ElementTree.Element:
+    """Returns the description of an image's pixels; an empty one where it is not known which is the image's."""
+    images = _ome_images(file)
+    if images and (scene == 0 or len(images) == len(file.series)):
+        return images[scene].find("{*}Pixels")
+    return ElementTree.Element("Pixels")
+
+
+def pixel_size(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, scene: int = 0) -> float | None:
     """Returns the side of a pixel.
 
     PhysicalSizeX and PhysicalSizeY of OME-XML come first, then ImageJ's unit with the resolution tags, then the
@@ -73,14 +94,15 @@ def pixel_size(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> floa
 
     Args:
         file: The open file.
-        series: Its first image.
+        series: One of its images.
+        scene: The image's index.
 
     Returns:
         µm; None where it is not known, or, with a warning, where pixels are not square to 1 %.
     """
-    size = _ome_size(file) if series.kind == "ome" else None
+    size = _ome_size(file, scene) if series.kind == "ome" else None
     if size is None:
-        tags = file.pages[0].tags
+        tags = series.keyframe.tags
         unit = _RESOLUTION_UNITS.get(tags.valueof("ResolutionUnit"), "")
         if series.kind == "imagej":
             unit = _unit((file.imagej_metadata or {}).get("unit", "")) or unit
@@ -88,28 +110,28 @@ def pixel_size(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> floa
     if size is None or not all(math.isfinite(side) and side > 0 for side in size):
         return None
     x, y = size
-    if abs(x - y) > _SQUARE_WITHIN * min(x, y):
+    if abs(x - y) > SQUARE_WITHIN * min(x, y):
         _log.warning("%s: pixels of %g x %g µm are not square, nothing is given in µm", file.filehandle.path, x, y)
         return None
     return math.sqrt(x * y)
 
 
-def _ome_size(file: tifffile.TiffFile) -> tuple[float, float] | None:
-    pixels = _ome_pixels(file)
+def _ome_size(file: tifffile.TiffFile, scene: int) -> tuple[float, float] | None:
+    pixels = _ome_pixels(file, scene)
     sides = []
     for axis in "XY":
         length, unit = pixels.get(f"PhysicalSize{axis}"), _unit(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
-        if length is None or unit not in _MICROMETRES:
+        if length is None or unit not in MICROMETRES:
             return None
-        sides.append(float(length) * _MICROMETRES[unit])
+        sides.append(float(length) * MICROMETRES[unit])
     return sides[0], sides[1]
 
 
 def _size_by_resolution(x: tuple[int, int] | None, y: tuple[int, int] | None, unit: str) -> tuple[float, float] | None:
     """Converts resolutions, fractions of pixels per unit."""
-    if unit not in _MICROMETRES or x is None or y is None or 0 in (*x, *y):
+    if unit not in MICROMETRES or x is None or y is None or 0 in (*x, *y):
         return None
-    sides = tuple(_MICROMETRES[unit] * below / above for above, below in (x, y))
+    sides = tuple(MICROMETRES[unit] * below / above for above, below in (x, y))
     return None if unit in _PRINT_UNITS and max(sides) >= _LEAST_FOR_PRINT else sides
 
 

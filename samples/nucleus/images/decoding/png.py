@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 
-from nucleus.images.decoding.base import ImageFileError, Meaning, check_size, decode_with_opencv
+from nucleus.images.decoding.base import ImageFileError, Meaning, check_limit, check_size, decode_with_opencv
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Offsets of the bits per sample and the colour type in the header, always a PNG's first chunk.
@@ -61,4 +61,5 @@ def check_chunks(data: bytes) -> None:
         if kind == b"IHDR":
             width, height = (int.from_bytes(data[position + at : position + at + 4], "big") for at in (8, 12))
             check_size(height, width)
+            check_limit(height, width)
         position = end

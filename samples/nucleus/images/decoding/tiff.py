@@ -1,120 +1,154 @@
-"""Decoding of TIFF files with tifffile or, for some compressions, libtiff."""
+"""Decoding of TIFF files: which pages are the frames, planes, channels, scenes and pyramid levels of an image."""
 
 from __future__ import annotations
 
 import logging
 import math
 import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import tifffile
 
-from nucleus.images.decoding.base import ImageFileError, Meaning, RawImage, check_size, decode_with_opencv
-from nucleus.images.decoding.metadata import channel_names, pixel_size
-from nucleus.images.decoding.planes import COLOURS, Planes, project
+from nucleus.images.decoding.base import ImageFileError, Meaning, check_limit, check_size
+from nucleus.images.decoding.metadata import channel_names, pixel_size, scene_names
+from nucleus.images.decoding.opened import OpenImage, Region, pick
+from nucleus.images.decoding.planes import COLOURS, Planes
+from nucleus.images.decoding.tiff_pages import MIN_IS_BLACK, MIN_IS_WHITE, PALETTE, STORED, PageReader
 
 _log = logging.getLogger(__name__)
 SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
-# tifffile decodes these without its optional codecs and knows every sample type; libtiff (OpenCV) gets the rest.
-_TIFFFILE_COMPRESSIONS = (1, 8, 32773, 32946)
-_TIFFFILE_PREDICTORS = (1, 2)
-_LIBTIFF_COMPRESSIONS = (1, 2, 3, 4, 5, 7, 8, 32773, 32946)
 _LOSSY_COMPRESSIONS = (6, 7)
-_MIN_IS_WHITE, _MIN_IS_BLACK, _PALETTE = 0, 1, 3
 _ALPHA = (1, 2)
-# Meaning -> colour models whose stored numbers are read instead of the colours that they are shown as.
-_STORED = {"image": (), "mask": (_MIN_IS_WHITE,), "labels": (_MIN_IS_WHITE, _PALETTE)}
 # Axes that metadata name, and those of a plain sequence of pages, whose meaning nobody states.
 _FRAMES, _PLANES, _CHANNELS, _UNNAMED = "T", "Z", "C", "IQ"
 
 
-def decode_tiff(path: Path, meaning: Meaning, planes: Planes, every_channel: bool) -> RawImage:
-    """Decodes a TIFF; see `nucleus.images.decoding.decode`."""
-    try:
-        with tifffile.TiffFile(path) as file:
-            return _Reader(file, meaning).read(planes, every_channel)
-    except (ImageFileError, MemoryError):
-        raise
-    except Exception as error:  # A damaged file can fail in any of the parser's steps.
-        raise ImageFileError(f"the TIFF is truncated or damaged ({error})") from error
+class TiffImage(OpenImage):
+    """An open TIFF.
 
+    Args:
+        path: The file.
+        meaning: Use of the pixels.
+        planes: Choice of what is read, which decides what pages without a stated meaning are.
+    """
 
-class _Reader:
-    """The first image of an open TIFF, page by page."""
+    def __init__(self, path: Path, meaning: Meaning, planes: Planes) -> None:
+        with _naming_damage():
+            self.file = tifffile.TiffFile(path)
+        try:
+            with _naming_damage():
+                self._open(meaning, planes)
+        except Exception:
+            self.file.close()
+            raise
 
-    def __init__(self, file: tifffile.TiffFile, meaning: Meaning) -> None:
-        self.file, self.meaning = file, meaning
-        self.page = file.pages[0]
-        check_size(self.page.imagelength, self.page.imagewidth)
-        self._check_complete(self.page)
+    def _open(self, meaning: Meaning, planes: Planes) -> None:
+        self.meaning = meaning
+        stated = self.file.is_ome or self.file.is_imagej
+        check_size(self.file.pages[0].imagelength, self.file.pages[0].imagewidth)
         self._check_chain()
-        self.series = file.series[0]
+        names = scene_names(self.file)
+        self._scene = planes.choose_scene(names, first=not self.file.is_ome or meaning != "image")
+        self.series = self.file.series[self._scene]
         self._check_files()
+        self.page = self.series.keyframe
+        self.shape, self.dtype = (self.page.imagelength, self.page.imagewidth), self.series.dtype
+        check_size(*self.shape)
         # tifffile falls back to the pages alone where metadata do not fit them.
-        stated = file.is_ome or file.is_imagej
         if meaning == "image" and stated and self.series.kind in ("generic", "uniform"):
             raise ImageFileError("the TIFF is truncated or damaged: it is not what its OME or ImageJ metadata state")
         axes, inner = self.series.axes, self.page.axes
         if inner not in ("YX", "YXS", "SYX") or not axes.endswith(inner):
             raise self._unknown_stack()
         # Axes of the sequence of pages, outermost first.
-        self.outer, self.shape = axes[: -len(inner)], tuple(self.series.shape[: -len(inner)])
+        self._outer, self._sizes = axes[: -len(inner)], tuple(self.series.shape[: -len(inner)])
         if meaning == "labels" and self.page.compression in _LOSSY_COMPRESSIONS:
             raise ImageFileError("the TIFF is compressed as JPEG, whose losses change labels: save it without")
+        self._name_axes(planes)
+        self._reader = PageReader(self.file, self.page, meaning, self._samples_that_are_channels())
+        self._reader.check_complete(self.page)
 
-    def read(self, planes: Planes, every_channel: bool) -> RawImage:
-        """Reads what is chosen, and every channel if that is asked for."""
-        axes = self._roles(planes)
-        sizes = {axis: size for axis, size in zip(axes, self.shape, strict=True)}
-        separate = sizes.get(_CHANNELS, 1)
-        within = self._samples_that_are_channels()
-        if separate > 1 and (within > 1 or self._is_colour()):
+    def _name_axes(self, planes: Planes) -> None:
+        self._axes = self._roles(planes)
+        sizes = {axis: size for axis, size in zip(self._axes, self._sizes, strict=True)}
+        self.frames, self.planes = sizes.get(_FRAMES, 1), sizes.get(_PLANES, 1)
+        self._separate, within = sizes.get(_CHANNELS, 1), self._samples_that_are_channels()
+        if self._separate > 1 and (within > 1 or self._is_colour()):
             raise self._unknown_stack()
-        if self.meaning != "image" and (separate > 3 or sizes.get(_FRAMES, 1) * sizes.get(_PLANES, 1) > 1):
+        chosen = planes.plane is not None or planes.frame is not None
+        if self.meaning != "image" and (self._separate > 3 or (self.frames * self.planes > 1 and not chosen)):
             raise self._unknown_stack()
-        names = self._names(max(separate, within), axes)
-        colour = self.meaning != "image" or (separate == 1 and self._is_colour())
-        chosen = planes.choose(sizes.get(_FRAMES, 1), sizes.get(_PLANES, 1), names, colour)
-        wanted = tuple(range(len(names))) if every_channel else chosen.channels
-        fixed = {_FRAMES: chosen.frame}
-        if separate > 1:
-            stack = [self._projected(axes, {**fixed, _CHANNELS: channel}, chosen.planes, planes) for channel in wanted]
-            pixels = np.stack(stack, axis=-1)
-        else:
-            pixels = self._projected(axes, fixed, chosen.planes, planes)
-            # OpenCV gives grey with alpha as colour.
-            pixels = pixels.reshape(*pixels.shape[:2], -1)[..., : len(names)]
-            if wanted != tuple(range(pixels.shape[2])):
-                pixels = pixels[..., list(wanted)]
-        shown = chosen.channels if every_channel else tuple(range(len(wanted)))
-        size = None
-        if every_channel:
-            size = pixel_size(self.file, self.series)
-            self._tell_of_others()
-        return RawImage(pixels, tuple(names[i] for i in wanted), shown, size)
+        self.channels = self._names(max(self._separate, within))
+        self.colour = self.meaning != "image" or (self._separate == 1 and self._is_colour())
+
+    @property
+    def levels(self) -> tuple[tuple[int, int], ...]:
+        """Height and width of every level of a pyramid, largest first."""
+        return tuple((level.keyframe.imagelength, level.keyframe.imagewidth) for level in self.series.levels)
+
+    @property
+    def regional(self) -> bool:
+        """Tells whether a region can be read without decoding the whole image."""
+        return self._reader.regional and len(self.series.pages) == math.prod(self._sizes)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self.file.close()
+
+    def pixel_size(self) -> float | None:
+        """Returns the side of a pixel in µm, and warns of images of the file that are not read."""
+        count = len(self.file.series)
+        if count > 1 and not self.file.is_ome:
+            path, size = self.file.filehandle.path, f"{self.shape[0]} x {self.shape[1]} pixels"
+            which = "the first of them" if self._scene == 0 else f"number {self._scene + 1}"
+            _log.warning("%s: holds %d separate images; %s, %s, is read", path, count, which, size)
+        return pixel_size(self.file, self.series, self._scene)
+
+    def read_page(
+        self, frame: int, plane: int, channels: Sequence[int], region: Region | None = None, level: int = 0
+    ) -> np.ndarray:
+        """Reads channels of one plane; see `OpenImage.read_page`."""
+        fixed = {_FRAMES: frame, _PLANES: plane}
+        with _naming_damage():
+            if self._separate == 1:
+                # OpenCV gives grey with alpha as colour.
+                pixels = self._read_at(fixed, region, level)
+                return pick(pixels.reshape(*pixels.shape[:2], -1)[..., : len(self.channels)], channels)
+            stack = None
+            for place, channel in enumerate(channels):
+                pixels = self._read_at({**fixed, _CHANNELS: channel}, region, level)
+                if stack is None:
+                    stack = np.empty((*pixels.shape[:2], len(channels)), pixels.dtype)
+                stack[..., place] = pixels.reshape(pixels.shape[:2])
+                del pixels
+            return stack
 
     def _roles(self, planes: Planes) -> str:
         """Returns the outer axes; one without a name becomes that of channels if one is chosen, else that of planes."""
-        axes = self.outer
-        unnamed = [axis for axis, size in zip(axes, self.shape, strict=True) if axis in _UNNAMED and size > 1]
+        axes = self._outer
+        unnamed = [axis for axis, size in zip(axes, self._sizes, strict=True) if axis in _UNNAMED and size > 1]
         if len(unnamed) == 1:
             channels = planes.channel is not None and _CHANNELS not in axes and self._samples_that_are_channels() == 1
             role = _CHANNELS if channels and not self._is_colour() else _PLANES if _PLANES not in axes else _FRAMES
             if role not in axes:
                 axes = axes.replace(unnamed[0], role)
         known = _FRAMES + _PLANES + _CHANNELS
-        if any(size > 1 and axis not in known for axis, size in zip(axes, self.shape, strict=True)):
+        if any(size > 1 and axis not in known for axis, size in zip(axes, self._sizes, strict=True)):
             raise self._unknown_stack()
         return axes
 
     def _is_colour(self) -> bool:
-        """Returns True if the samples of a pixel are red, green and blue, whatever they are stored as."""
-        if self.page.photometric in (_MIN_IS_WHITE, _MIN_IS_BLACK):
-            stated = self.meaning == "image" and self.series.kind in ("ome", "imagej")
-            return not stated and self.page.samplesperpixel in (3, 4)
-        return self.page.samplesperpixel in (3, 4) or self.page.photometric == _PALETTE
+        """Returns True if the samples of a pixel are red, green and blue, whatever they are stored as.
+
+        Several samples in a file that states to be grey are channels; of a mask or labels they are one thing.
+        """
+        if self.page.photometric in (MIN_IS_WHITE, MIN_IS_BLACK):
+            return self.meaning != "image" and self.page.samplesperpixel in (3, 4)
+        return self.page.samplesperpixel in (3, 4) or self.page.photometric == PALETTE
 
     def _samples_that_are_channels(self) -> int:
         """Returns the number of samples of a pixel that are channels and no colour."""
@@ -123,86 +157,39 @@ class _Reader:
             return 1
         return samples - (samples == 2 and bool(self.page.extrasamples) and self.page.extrasamples[-1] in _ALPHA)
 
-    def _names(self, count: int, axes: str) -> tuple[str, ...]:
+    def _names(self, count: int) -> tuple[str, ...]:
         if count == 1 and self.meaning == "image" and self._is_colour():
             return COLOURS
         if count == 1 and self.meaning != "image":
-            return ("",) * (3 if self._is_colour() and self.page.photometric not in _STORED[self.meaning] else 1)
-        return channel_names(self.file, self.series, count, axes, self.shape)
+            return ("",) * (3 if self._is_colour() and self.page.photometric not in STORED[self.meaning] else 1)
+        return channel_names(self.file, self.series, self._scene, count, self._axes, self._sizes)
 
-    def _projected(self, axes: str, fixed: dict[str, int], taken: range, planes: Planes) -> np.ndarray:
-        pages = (self._read_at([{**fixed, _PLANES: plane}.get(axis, 0) for axis in axes]) for plane in taken)
-        return next(pages) if planes.project is None else project(pages, planes.project)
-
-    def _read_at(self, index: list[int]) -> np.ndarray:
-        """Reads the page at an index into the outer axes: `[H, W]`, or `[H, W, S]` of colours or channels."""
-        if len(self.series.pages) != math.prod(self.shape):
+    def _read_at(self, places: dict[str, int], region: Region | None, level: int) -> np.ndarray:
+        """Reads the page at a place along the outer axes: `[H, W]`, or `[H, W, S]` of colours or channels."""
+        index = tuple(places.get(axis, 0) for axis in self._axes)
+        if len(self.series.pages) != math.prod(self._sizes):
+            check_limit(*self.shape)
             # A copy, since the file is closed afterwards.
-            return self._samples(np.array(self._whole[tuple(index)], self.series.dtype))
-        page = self.series.pages[int(np.ravel_multi_index(index, self.shape)) if index else 0]
+            pixels = self._reader.shown(np.array(self._whole[index], self.series.dtype))
+            return pixels if region is None else pixels[region.y0 : region.y1, region.x0 : region.x1]
+        pages = self.series.levels[level].pages
+        page = pages[int(np.ravel_multi_index(index, self._sizes)) if index else 0]
         if page is None:
             raise ImageFileError("the plane is in another file of this data set, which is not there")
-        self._check_complete(page)
-        if page.parent is not self.file:
-            page.parent.filehandle.open()
-            try:
-                return self._samples(self._decompressed(page))
-            finally:
-                page.parent.filehandle.close()
-        compression = self.page.compression
-        own = compression in _TIFFFILE_COMPRESSIONS and self.page.predictor in _TIFFFILE_PREDICTORS
-        if not own and compression in _LIBTIFF_COMPRESSIONS and self._samples_that_are_channels() == 1:
-            return decode_with_opencv(self._with_page_first(page))
-        return self._samples(self._decompressed(page))
+        return self._reader.read(page, region)
 
     @cached_property
     def _whole(self) -> np.ndarray:
         """All planes of a file that describes them by one page only, as ImageJ does above 4 GB; read when used."""
         offset, dtype = self.series.dataoffset, self.series.dtype
         if offset is None:
-            return self._decompressed(self.series)
+            return self._reader.decompressed(self.series)
         return self.file.filehandle.memmap_array(f"{self.file.byteorder}{dtype.char}", self.series.shape, offset)
-
-    @cached_property
-    def _data(self) -> bytearray:
-        self.file.filehandle.seek(0)
-        return bytearray(self.file.filehandle.read())
-
-    def _decompressed(self, pixels: tifffile.TiffPage | tifffile.TiffFrame | tifffile.TiffPageSeries) -> np.ndarray:
-        if self.page.compression in _TIFFFILE_COMPRESSIONS:
-            return pixels.asarray()
-        try:
-            return pixels.asarray()
-        except Exception as error:  # The error of a missing codec varies by version and compression.
-            raise ImageFileError(
-                f"the TIFF's compression {getattr(self.page.compression, 'name', self.page.compression)} cannot be "
-                f"read here ({error}): install imagecodecs, or save it with deflate or without compression"
-            ) from error
-
-    def _with_page_first(self, page: tifffile.TiffPage | tifffile.TiffFrame) -> bytearray:
-        """Returns the file with a page as its first, and with its colour model replaced by grey for stored numbers."""
-        order = "little" if self.file.byteorder == "<" else "big"
-        at, size = (8, 8) if self.file.is_bigtiff else (4, 4)
-        self._data[at : at + size] = page.offset.to_bytes(size, order)
-        if page.photometric in _STORED[self.meaning]:
-            if page.photometric == _PALETTE and page.bitspersample != 8:
-                raise ImageFileError(
-                    f"a compressed palette of {page.bitspersample} bits cannot be read as labels: save 8 bits"
-                )
-            at = page.aspage().tags["PhotometricInterpretation"].valueoffset
-            self._data[at : at + 2] = _MIN_IS_BLACK.to_bytes(2, order)
-        return self._data
-
-    def _check_complete(self, page: tifffile.TiffPage | tifffile.TiffFrame) -> None:
-        size = page.parent.filehandle.size
-        ends = (offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True))
-        if max(ends, default=0) > size:
-            raise ImageFileError(f"the TIFF is truncated ({size} bytes)")
 
     def _check_chain(self) -> None:
         """Refuses a file whose last pages are cut off: tifffile would take it for one of fewer pages."""
         layout, handle = self.file.tiff, self.file.filehandle
-        offset, seen = self.page.offset, set()
+        offset, seen = self.file.pages[0].offset, set()
         while offset and offset not in seen:
             seen.add(offset)
             tags = self._number(offset, layout.tagnoformat, layout.tagnosize)
@@ -219,12 +206,6 @@ class _Reader:
         if first.parent is not self.file:
             raise ImageFileError(f"belongs to a data set of several files: read {first.parent.filehandle.name}")
 
-    def _tell_of_others(self) -> None:
-        count = len(self.file.series)
-        if count > 1:
-            path, size = self.file.filehandle.path, f"{self.page.imagelength} x {self.page.imagewidth} pixels"
-            _log.warning("%s: holds %d separate images; the first of them, %s, is read", path, count, size)
-
     def _number(self, offset: int, layout: str, size: int) -> int:
         self.file.filehandle.seek(offset)
         return struct.unpack(layout, self.file.filehandle.read(size))[0]
@@ -235,29 +216,13 @@ class _Reader:
             f"the TIFF holds a stack (axes {series.axes}, shape {tuple(series.shape)}); save the plane that is meant"
         )
 
-    def _samples(self, pixels: np.ndarray) -> np.ndarray:
-        page = self.page
-        if page.axes == "SYX":
-            pixels = np.moveaxis(pixels, 0, -1)
-        if page.photometric in _STORED[self.meaning]:
-            return pixels if pixels.ndim == 2 else pixels[..., 0]
-        photometric = page.photometric.name
-        if photometric == "PALETTE":
-            return (np.moveaxis(page.colormap[:, pixels], 0, -1) >> 8).astype(np.uint8)
-        if photometric == "MINISWHITE":
-            pixels = ~pixels if pixels.dtype.kind in "bu" else -pixels
-        elif photometric == "SEPARATED" and pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 4:
-            return _cmyk_to_rgb(pixels)
-        elif photometric not in ("MINISBLACK", "RGB"):
-            raise ImageFileError(f"the TIFF's colour model {photometric} is not supported: save it as RGB or grey")
-        if pixels.ndim == 2 or self._samples_that_are_channels() > 1:
-            return pixels
-        channels = pixels.shape[2]
-        if channels > 4:
-            raise ImageFileError(f"the TIFF has {channels} channels; expected grey or RGB, each with or without alpha")
-        return np.ascontiguousarray(pixels[..., :3] if channels >= 3 else pixels[..., 0])
 
-
-def _cmyk_to_rgb(pixels: np.ndarray) -> np.ndarray:
-    inks = 255 - pixels.astype(np.uint16)
-    return ((inks[..., :3] * inks[..., 3:] + 127) // 255).astype(np.uint8)
+@contextmanager
+def _naming_damage() -> Iterator[None]:
+    """Makes an ImageFileError of any other error: a damaged file can fail in each of the parser's steps."""
+    try:
+        yield
+    except (ImageFileError, MemoryError):
+        raise
+    except Exception as error:
+        raise ImageFileError(f"the TIFF is truncated or damaged ({error})") from error

@@ -14,6 +14,7 @@ from nucleus.prediction.writers.labels import PngLabels, TiffLabels
 from nucleus.prediction.writers.overlays import Overlays
 from nucleus.prediction.writers.qupath import GeoJson
 from nucleus.prediction.writers.rois import Rois
+from nucleus.prediction.writers.stacks import LabelStacks
 from nucleus.prediction.writers.submission import Submission
 from nucleus.prediction.writers.workbook import Workbook
 
@@ -22,6 +23,7 @@ __all__ = ["WRITERS", "Record", "Writer", "default_formats", "open_writers"]
 WRITERS: dict[str, type[Writer]] = {
     "png": PngLabels,
     "tif": TiffLabels,
+    "stacks": LabelStacks,
     "overlays": Overlays,
     "csv": CsvTables,
     "xlsx": Workbook,
@@ -39,7 +41,9 @@ def default_formats(labels: str = "png", chosen: Iterable[str] = DEFAULT_FORMATS
         labels: Format of the label images, "png" or "tif".
         chosen: Names in `nucleus.prediction.formats.FORMATS`.
     """
-    return tuple(labels if name == LABELS else name for name in chosen)
+    # Label images of planes and frames are stacked too.
+    labelled = {LABELS: (labels, "stacks")}
+    return tuple(writer for name in chosen for writer in labelled.get(name, (name,)))
 
 
 def open_writers(folder: str | os.PathLike, formats: Iterable[str]) -> list[Writer]:

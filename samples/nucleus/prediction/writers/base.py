@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nucleus.images.decoding import RawImage
+from nucleus.images.decoding import Place, RawImage
 from nucleus.measurement import measure
 
 
@@ -26,6 +26,9 @@ class Record:
         scores: float32 `[N]` in 0..1; `scores[k]` belongs to label k + 1. None where they are not known; labels may
             have gaps then.
         raw: Samples of the file, with all its channels.
+        place: Place of the image among all planes and frames that are read of its file; None where only one is.
+        scale: Factor of height and width at which the model was shown the image; None without a model.
+        diameter: Diameter of the nuclei in pixels from which the factor was found; None where it was not looked for.
     """
 
     id: str
@@ -34,6 +37,9 @@ class Record:
     labels: np.ndarray
     scores: np.ndarray | None
     raw: RawImage
+    place: Place | None = None
+    scale: float | None = None
+    diameter: float | None = None
 
     @cached_property
     def nuclei(self) -> pd.DataFrame:
@@ -48,7 +54,8 @@ class Writer(ABC):
     it in `add`; one with a single file collects in `add` and writes in `close`. Without any image nothing is written.
 
     Args:
-        folder: Folder to write into; created when the first file is written.
+        folder: Folder to write into; created when the first file is written. Files are moved from there to the folder
+            of the results.
     """
 
     def __init__(self, folder: Path) -> None:

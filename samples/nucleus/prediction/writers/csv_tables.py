@@ -42,9 +42,13 @@ class CsvTables(Writer):
             for column in rows.table.given:
                 table[column] = table[column].map("{:.7g}".format, na_action="ignore")
             with atomic_path(self.folder / f"{rows.table.name}.csv") as temporary:
-                table.to_csv(temporary, index=False, float_format=_text, lineterminator="\n")
+                table.to_csv(temporary, index=False, float_format=number_text, lineterminator="\n")
 
 
-def _text(number: float) -> str:
-    """Writes a number with four decimals, or with four digits where those are more."""
+def number_text(number: float) -> str:
+    """Writes a number with four decimals, or with four digits where those are more.
+
+    Args:
+        number: The number.
+    """
     return f"{number:.4f}" if abs(number) >= 0.1 or number == 0 else f"{number:.4g}"

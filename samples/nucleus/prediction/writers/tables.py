@@ -24,12 +24,14 @@ class Table(NamedTuple):
         columns: Names of its columns in their order. Those that no image has are left out; others follow.
         rows: Function that makes the rows of one image.
         given: Columns of numbers that were not measured, and are not rounded.
+        numbered: True for the columns `frame` and `plane` where all frames or planes of a file are read.
     """
 
     name: str
     columns: tuple[str, ...]
     rows: Callable[[Record], pd.DataFrame]
     given: tuple[str, ...] = ()
+    numbered: bool = True
 
 
 class TableRows:
@@ -47,8 +49,12 @@ class TableRows:
         return bool(self._parts)
 
     def add(self, record: Record) -> None:
-        """Keeps the rows of one image."""
-        self._parts[record.id] = self.table.rows(record)
+        """Keeps the rows of one image, with the numbers of its frame and plane."""
+        rows = self.table.rows(record)
+        if record.place is not None and self.table.numbered:
+            for position, (name, number) in enumerate(record.place.numbers.items(), start=1):
+                rows.insert(position, name, number)
+        self._parts[record.id] = rows
 
     def drop(self, record: Record) -> None:
         """Drops the rows of one image, if they were kept."""
@@ -57,7 +63,9 @@ class TableRows:
     def joined(self) -> pd.DataFrame:
         """Returns the rows of all images, with the columns in their order."""
         parts = self._parts.values()
-        columns = in_order(dict.fromkeys(name for part in parts for name in part.columns), self.table.columns)
+        first, *others = self.table.columns
+        order = (first, "frame", "plane", *others)
+        columns = in_order(dict.fromkeys(name for part in parts for name in part.columns), order)
         filled = [part for part in parts if len(part)]
         return (pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()).reindex(columns=columns)
 
@@ -77,6 +85,7 @@ def _image(record: Record) -> pd.DataFrame:
     row = {"ImageId": record.id, "file": record.file, "height": height, "width": width}
     size = record.raw.pixel_size
     row |= {"nuclei": len(record.nuclei), **summarise(record.nuclei, (height, width), size)}
+    row |= {} if record.scale is None else {"scale": record.scale, "diameter": record.diameter}
     return pd.DataFrame([row])
 
 
@@ -87,5 +96,10 @@ def _run_lengths(record: Record) -> pd.DataFrame:
 
 
 NUCLEI = Table("nuclei", ("ImageId", "label", "score", *NUCLEI_COLUMNS[1:]), _nuclei)
-IMAGES = Table("images", ("ImageId", "file", "height", "width", "nuclei", *SUMMARY_COLUMNS), _image, ("pixel_size_um",))
-RUN_LENGTHS = Table("submission", ("ImageId", "EncodedPixels"), _run_lengths)
+IMAGES = Table(
+    "images",
+    ("ImageId", "file", "height", "width", "nuclei", *SUMMARY_COLUMNS, "scale", "diameter"),
+    _image,
+    ("pixel_size_um",),
+)
+RUN_LENGTHS = Table("submission", ("ImageId", "EncodedPixels"), _run_lengths, numbered=False)

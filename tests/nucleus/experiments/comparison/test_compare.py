@@ -52,9 +52,9 @@ def spied():
         noted.trained[key] = names(train_dataset)
         return train(recipe, weights, path, folder, train_dataset, *others, **options)
 
-    def noting_detect(model, dataset, folder):
-        noted.predicted["/".join(folder.parts[-3:])] = names(dataset)
-        return detect(model, dataset, folder)
+    def noting_detect(model, dataset, results):
+        noted.predicted["/".join(results.folder.parts[-3:])] = names(dataset)
+        return detect(model, dataset, results)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "train_or_resume", noting_train)

@@ -144,7 +144,7 @@ def test_masks_of_a_test_set_are_read_before_anything_is_trained(no_training, ad
     assert "the mask has shape (5, 5)" in capsys.readouterr().err
 
 
-def test_modalities_of_a_test_set_are_told_by_a_given_file(add_sample, rectangle, bright, tmp_path, caplog, capsys):
+def test_a_given_file_names_the_modalities_of_a_test_set(add_sample, rectangle, bright, tmp_path, caplog, capsys):
     for name in "ab":
         add_sample(name, [rectangle(1, 1, 5, 5)], folder="test/stage1_test")
     classes = tmp_path / "mine.csv"
@@ -156,13 +156,14 @@ def test_modalities_of_a_test_set_are_told_by_a_given_file(add_sample, rectangle
     caplog.clear()
     write_modalities(classes, {"b": "fluorescence"})
     assert [row.images for row in reproduce(experiment, replace(options, classes=classes))] == [2, 1]
-    assert not caplog.text
+    assert "figures of fluorescence" not in caplog.text
+    assert "does not name 1 of 2 images" in caplog.text
     write_modalities(classes, {"c": "fluorescence"})
     with pytest.raises(DatasetError, match=r"mine\.csv: names none of the images"):
         reproduce(experiment, replace(options, classes=classes))
 
 
-def test_a_given_file_may_tell_the_modalities_of_one_of_two_data_sets(add_sample, rectangle, tmp_path):
+def test_a_given_file_may_name_the_modalities_of_one_of_two_data_sets(add_sample, rectangle, tmp_path):
     classes = tmp_path / "mine.csv"
     for name in "ab":
         add_sample(name, [rectangle(1, 1, 5, 5)], folder=f"{name}/stage1_train")
