@@ -78,8 +78,8 @@ def export_onnx(model: UNet, path: str | os.PathLike, notes: Mapping[str, str] |
         notes: Name -> text for the file's `metadata_props`.
 
     Raises:
-        ValueError: The backend is another one than TensorFlow, a package of the extra "export" is missing, or the name
-            ends otherwise.
+        ValueError: The backend is another one than TensorFlow, a package of the extra "export" is missing, the name
+            ends otherwise, or a part of the network has no equivalent in ONNX.
         OSError: The file cannot be written.
     """
     _require_tensorflow()
@@ -93,7 +93,11 @@ def export_onnx(model: UNet, path: str | os.PathLike, notes: Mapping[str, str] |
         exported = onnx.load(temporary)
         _name_tensors(exported.graph)
         onnx.helper.set_model_props(exported, dict(notes or {}))
-        onnx.checker.check_model(exported)
+        try:
+            onnx.checker.check_model(exported)
+        except onnx.checker.ValidationError as error:
+            # tf2onnx logs what it cannot convert, and writes the file nevertheless.
+            raise ValueError(f"{path}: the network computes something that ONNX lacks: {error}") from error
         onnx.save(exported, temporary)
 
 
