@@ -1,5 +1,6 @@
 """The model a user holds: prediction at any size, files, and what is refused."""
 
+import copy
 import io
 import json
 import resource
@@ -183,7 +184,7 @@ def replace_member(path, name, change):
 
 def test_a_network_of_another_kind_is_no_unet_whatever_settings_stand_beside_it(model, tiny_config, tmp_path):
     path = tmp_path / "a.keras"
-    keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)]).save(path)
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(64), keras.layers.Dense(1)]).save(path)
     append_settings(path, tiny_config(**PLAIN))
     with pytest.raises(
         WeightsFileError, match=r"a\.keras: no \.keras file of a U-Net .*is.* in the network of its sett"
@@ -191,7 +192,9 @@ def test_a_network_of_another_kind_is_no_unet_whatever_settings_stand_beside_it(
         UNet.load(path)
     # The same layers with other filters.
     model.keras_model.save(path)
-    append_settings(path, tiny_config(**{**PLAIN, "ENCODER_FILTERS": (4, 7)}))
+    other = copy.copy(model.config)
+    other.update({"ENCODER_FILTERS": (*other.ENCODER_FILTERS[:-1], other.ENCODER_FILTERS[-1] + 1)})
+    append_settings(path, other)
     with pytest.raises(WeightsFileError, match=r"a\.keras: .*its weights are another network's than its settings say"):
         UNet.load(path)
 
@@ -264,7 +267,7 @@ def test_an_interrupted_save_leaves_the_file_as_it_was(model, tmp_path, monkeypa
         raise OSError("disk full")
 
     monkeypatch.setattr(zipfile.ZipFile, "writestr", fail)
-    with pytest.raises(OSError, match=r"a\.keras: disk full"):
+    with pytest.raises(OSError, match=r"a\.keras: .*disk full"):
         model.save(path)
     assert [file.name for file in tmp_path.iterdir()] == ["a.keras"] and path.read_bytes() == b"before"
 

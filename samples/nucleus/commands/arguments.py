@@ -16,7 +16,7 @@ from nucleus.images.decoding.base import set_pixel_limit
 from nucleus.models.loading import ChosenModel, resolve
 from nucleus.models.registry import NETWORKS, ModelConfig, detection_config
 from nucleus.models.settings import PredictionSettings
-from nucleus.models.weights import WeightsNotFoundError, choose_recipe
+from nucleus.models.weights import WITHOUT_KERAS, WeightsNotFoundError, choose_recipe
 from nucleus.quiet import import_keras
 from trainkit.files import require_writable
 
@@ -98,7 +98,7 @@ def wanted_model(args: argparse.Namespace) -> ChosenModel:
         raise WeightsNotFoundError(
             f"There is no shipped {chosen.kind}. Name the file of a fitted one: --weights=FILE.json"
         )
-    if chosen.kind in NETWORKS:
+    if chosen.kind in NETWORKS and chosen.path.suffix not in WITHOUT_KERAS:
         import_keras()
     return chosen
 

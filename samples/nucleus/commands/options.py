@@ -337,9 +337,9 @@ def add_trained(command: argparse.ArgumentParser, output: str | None = None) -> 
         "--weights",
         type=trained,
         metavar="{shipped,last,PATH}",
-        help="the shipped weights or a name that nucleus.load_model knows, the last checkpoint in --logs, the folder of "
-        "a training run, or a file; weights without a recipe.json need --preset or --model (default: shipped; classical "
-        "has none)",
+        help="the shipped weights or a name that nucleus.load_model knows, the last checkpoint in --logs, the folder "
+        "of a training run, or a file; weights without a recipe.json need --preset or --model (default: shipped; "
+        "classical has none)",
     )
     add_views(command, ", as --set TEST_TIME_AUGMENTATION=...; --set 'TEST_TIME_SCALES=(0.8,1)' adds sizes")
     add_output(command, "folder of the results", output)

@@ -8,6 +8,7 @@ from pathlib import Path
 from nucleus.commands import options
 from nucleus.commands.arguments import wanted_model
 from nucleus.models.registry import NETWORKS
+from nucleus.models.weights import WITHOUT_KERAS
 
 SUMMARY = "write trained weights as a small file with its settings, --set included, beside it"
 
@@ -25,7 +26,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Makes a small file of trained weights; see `nucleus pack --help`."""
     chosen = wanted_model(args)
-    if chosen.path.suffix != ".h5":
+    if chosen.recipe is None or chosen.path.suffix in WITHOUT_KERAS:
         raise ValueError(f"{chosen.path}: pack takes the weights of a network, an .h5 file.")
     from nucleus.training.packing import pack
 

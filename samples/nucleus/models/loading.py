@@ -11,6 +11,7 @@ from typing import Any
 from nucleus.ensemble.combined import EnsembleModel
 from nucleus.models.base import NucleusModel
 from nucleus.models.classical.model import ClassicalModel
+from nucleus.models.onnx import OnnxModel
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import MODELS, NETWORKS, ModelConfig, detection_config
 from nucleus.models.scale import with_scale
@@ -18,6 +19,7 @@ from nucleus.models.unet import UNetModel
 from nucleus.models.weights import (
     LAST,
     SHIPPED,
+    WITHOUT_KERAS,
     WeightsNotFoundError,
     choose_recipe,
     existing_file,
@@ -27,6 +29,7 @@ from nucleus.models.weights import (
     shipped_weights,
 )
 from nucleus.quiet import import_keras
+from trainkit.onnx_files import SUFFIX as ONNX_SUFFIX
 
 # Suffixes of files that hold the configuration too: of a classical model or an ensemble, and of a whole U-Net.
 _JSON, _WHOLE = ".json", ".keras"
@@ -49,12 +52,12 @@ def load_model(
         source: None or "shipped" for the shipped default; a name: "mask_rcnn" or "unet" for the shipped weights of that
             kind, the name of a shipped file such as "nucleus_small", "last" for the last checkpoint in `model_dir`, or
             "classical" or "ensemble", with or without "/PRESET" behind it (an ensemble is then to be fitted); a file
-            (`.h5` with its recipe beside it, `.keras` of a U-Net, `.json` of a classical model or an ensemble); or the
-            folder of a training run, whose best weights are taken, else its last checkpoint. A name comes before a file
-            or folder of the same name.
+            (`.h5` with its recipe beside it, `.keras` of a U-Net, `.onnx` of an exported one, `.json` of a classical
+            model or an ensemble); or the folder of a training run, whose best weights are taken, else its last
+            checkpoint. A name comes before a file or folder of the same name.
         config: Configuration of the detection; by default that of the recipe. Such a model cannot be fine-tuned unless
-            a recipe is found too. Not allowed with model, preset or settings, nor for a `.keras` or `.json` file, which
-            holds its own.
+            a recipe is found too. Not allowed with model, preset or settings, nor for a `.keras`, `.onnx` or `.json`
+            file, which holds its own.
         model: Kind of the model, in `nucleus.models.registry.MODELS`, with its default preset; needed only for weights
             without a recipe.
         preset: Name of a preset that replaces the recipe's, or stands in for a missing recipe.
@@ -82,8 +85,8 @@ class ChosenModel:
     """A model that was decided on and is not built yet.
 
     Attributes:
-        path: Weights file of a network (`.h5`), whole U-Net (`.keras`), or file of a classical model or an ensemble
-            (`.json`); None for a model without a file.
+        path: Weights file of a network (`.h5`), whole U-Net (`.keras`), exported one (`.onnx`), or file of a classical
+            model or an ensemble (`.json`); None for a model without a file.
         recipe: Recipe with the preset and the settings asked for; None where a `.keras` file or a configuration alone
             makes the model.
         config: Configuration of the detection.
@@ -118,6 +121,8 @@ class ChosenModel:
         Raises:
             ValueError: The file cannot be read or belongs to another network.
         """
+        if self.path is not None and self.path.suffix == ONNX_SUFFIX:
+            return OnnxModel(self.path, read_recipe(self.path), self.config)
         if self.kind in NETWORKS:
             import_keras()
             if self.path.suffix == _WHOLE:
@@ -174,12 +179,12 @@ def resolve(
             raise ValueError(f"{asked} has no weights. Received: {name}")
         return _without_file(asked, preset, config, settings)
     path = _find_file(name, asked, model, settings.get("NAME"), model_dir)
-    if path.suffix in (_JSON, _WHOLE):
+    if path.suffix in (*WITHOUT_KERAS, _WHOLE):
         if preset or config is not None:
             raise ValueError(
                 f"{path}: holds its configuration: change it with settings=... Received: preset or config."
             )
-        return _from_json(path, model, settings) if path.suffix == _JSON else _from_whole(path, model, settings)
+        return _from_whole(path, model, settings) if path.suffix == _WHOLE else _from_recipe(path, model, settings)
     return _from_weights(path, config, model, preset, settings)
 
 
@@ -232,10 +237,10 @@ def _weights_of_run(folder: Path) -> Path:
     raise WeightsNotFoundError(f"{folder}: no weights of a training run are in this folder.")
 
 
-def _from_json(path: Path, model: str | None, settings: Mapping[str, Any]) -> ChosenModel:
-    """Returns the classical model or the ensemble of a JSON file."""
+def _from_recipe(path: Path, model: str | None, settings: Mapping[str, Any]) -> ChosenModel:
+    """Returns the model of a file that holds its recipe: a classical model, an ensemble or an exported U-Net."""
     recipe = choose_recipe(read_recipe(path), model)
-    if recipe.model in NETWORKS:
+    if recipe.model in NETWORKS and path.suffix == _JSON:
         raise ValueError(f"{path}: the recipe of a {recipe.model}; name its weights file.")
     return ChosenModel(path, recipe.with_settings(settings), detection_config(recipe, settings))
 

@@ -27,7 +27,7 @@ from nucleus.models.recipe import Recipe
 from nucleus.models.registry import NETWORKS, last_checkpoint, make_config
 from nucleus.models.scale import median_diameter, with_scale
 from nucleus.models.unet import UNetModel
-from nucleus.models.weights import SHIPPED, is_shipped
+from nucleus.models.weights import SHIPPED, WITHOUT_KERAS, is_shipped
 from nucleus.prediction.predictions import KeptPredictions, ModelPredictions
 from nucleus.quiet import import_keras
 from nucleus.training.packing import pack
@@ -154,7 +154,7 @@ def finetune(
 def _beginning(weights: str | os.PathLike) -> tuple[Path, Recipe]:
     """Returns the weights file that a training begins with, and its recipe."""
     chosen = resolve(weights)
-    if chosen.kind not in NETWORKS or chosen.recipe is None:
+    if chosen.kind not in NETWORKS or chosen.recipe is None or chosen.path.suffix in WITHOUT_KERAS:
         raise ValueError(f"{weights}: cannot be fine-tuned; give the weights of a network (.h5) with their recipe.")
     return chosen.path, chosen.recipe
 

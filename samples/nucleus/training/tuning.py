@@ -13,8 +13,8 @@ from nucleus.evaluation.scores import average_precision
 from nucleus.models.base import NucleusModel
 from nucleus.models.classical.config import ClassicalConfig
 from nucleus.models.classical.model import ClassicalModel
+from nucleus.models.pixelwise import mean_probabilities
 from nucleus.models.registry import ModelConfig
-from nucleus.models.unet import mean_probabilities
 from trainkit.search import TuningReport
 
 # Values that are tried by default.

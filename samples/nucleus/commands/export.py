@@ -1,0 +1,46 @@
+"""`nucleus export`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from nucleus.commands import options
+from nucleus.exporting.formats import FORMATS
+from nucleus.models.loading import resolve
+from nucleus.models.unet import UNetModel
+from nucleus.models.weights import LAST, SHIPPED
+from nucleus.quiet import import_keras
+
+SUMMARY = "write a trained U-Net, --set included, in a format that other programs run"
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Adds the options."""
+    options.add_configuration(command, (UNetModel.kind,))
+    command.add_argument(
+        "--weights",
+        type=options.trained,
+        metavar="{shipped,last,PATH}",
+        help="the shipped weights, the last checkpoint in --logs, or a file (default: shipped)",
+    )
+    command.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="onnx",
+        help="; ".join(f"{name}: {files}" for name, files in FORMATS.items()) + " (default: %(default)s)",
+    )
+    command.add_argument("--output", type=Path, required=True, metavar="PATH", help="the file or new folder to write")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exports a U-Net; see `nucleus export --help`."""
+    settings = dict(args.settings)
+    # Of all shipped weights and all runs, those of a U-Net are meant; a file is what it is.
+    kind = UNetModel.kind if args.weights in (None, SHIPPED, LAST) else args.model
+    chosen = resolve(args.weights, model=kind, preset=args.preset, settings=settings, model_dir=args.logs)
+    import_keras()
+    from nucleus.exporting.export import export
+
+    print(export(chosen.path, args.output, args.format, kind=kind, preset=args.preset, settings=settings))
+    return 0
