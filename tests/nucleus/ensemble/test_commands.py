@@ -68,7 +68,7 @@ def test_predicting_writes_what_detect_writes_and_who_was_picked(project, fitted
     assert main(["ensemble", "predict", *images, f"--ensemble={fitted_file}", *members, f"--output={output}"]) == 0
     told = capsys.readouterr().out
     names = {"labels", "overlays", "nuclei.csv", "images.csv", "submission.csv", "picks.csv"}
-    assert {path.name for path in output.iterdir()} == names
+    assert {path.name for path in output.iterdir()} == {*names, "manifest.json", ".nucleus"}
     picks, nuclei = pd.read_csv(output / "picks.csv"), pd.read_csv(output / "nuclei.csv")
     assert (picks["label"] == nuclei["label"]).all() and (picks["ImageId"] == nuclei["ImageId"]).all()
     assert ((nuclei["area"] > 100) == (picks["member"] == "big")).all()
@@ -188,10 +188,10 @@ def test_fitting_runs_weights_in_views_too_and_notes_it(
     assert main(["ensemble", "fit", *data, *members, *own]) == 0
     assert len(run_weights.shown) == 8 * 8
     assert read_ensemble(path).about["TEST_TIME_AUGMENTATION"] == "flips-rotations"
-    image, output = str(project / "data" / "images" / "0.png"), f"--output={tmp_path / 'found'}"
+    image = str(project / "data" / "images" / "0.png")
     for views, warned in (("flips-rotations", 0), ("none", 1)):
         caplog.clear()
-        arguments = [image, f"--ensemble={path}", *members, *own[:2], f"--tta={views}", output]
+        arguments = [image, f"--ensemble={path}", *members, *own[:2], f"--tta={views}", f"--output={tmp_path / views}"]
         assert main(["ensemble", "predict", *arguments]) == 0
         assert sum("was fitted to what weights find" in text for text in caplog.messages) == warned
 
