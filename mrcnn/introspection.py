@@ -83,7 +83,7 @@ class Introspection:
             molded, metas, _ = mold_inputs(images, self.config)
         else:
             molded, metas = np.asarray(images, np.float32), np.asarray(image_metas, np.float32)
-        anchors = normalized_anchors(self.config, molded.shape[1:])
+        anchors = self.get_anchors(molded.shape[1:])
         anchors = np.broadcast_to(anchors, (len(molded), *anchors.shape))
         arrays = compute_tensors(self.keras_model, (molded, metas, anchors), outputs)
         for name, array in arrays.items():

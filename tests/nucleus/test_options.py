@@ -26,6 +26,7 @@ def test_an_unknown_option_shows_the_usage_of_its_own_command(command, capsys):
         "train": ("--weights=none",),
         "search": ("--try=A=1",),
         "pack": ("--weights=shipped", "--output=x.h5"),
+        "export": ("--output=x.onnx",),
         "convert": ("--to=coco", "--output=x"),
         "finetune": ("mine",),
         "measure": ("labels", "image.png"),
