@@ -70,7 +70,7 @@ def write(tmp_path, records):
 
 def test_every_name_of_the_command_line_is_a_writer():
     assert set(default_formats("png", format_names.FORMATS)) | {"tif"} == set(WRITERS)
-    assert default_formats() == ("png", "overlays", "csv", "rle")
+    assert default_formats() == ("png", "stacks", "overlays", "csv", "rle")
 
 
 def test_png_labels_are_read_by_opencv(write, records):
@@ -272,12 +272,14 @@ def test_the_command_writes_what_is_asked_for(tmp_path, capsys):
     write = "--write=labels,geojson,roi,coco,xlsx"
     assert cli.main(["detect", str(image), "--preset=otsu", write, "--label-format=tif", f"--output={output}"]) == 0
     written = sorted(path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file())
+    written = [path for path in written if not path.startswith(".nucleus/")]
     name = image.stem
     assert written == [
         "coco_instances.json",
         "coco_results.json",
         f"geojson/{name}.geojson",
         f"labels/{name}.tif",
+        "manifest.json",
         "measurements.xlsx",
         f"rois/{name}.zip",
     ]
