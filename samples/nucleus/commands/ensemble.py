@@ -12,7 +12,7 @@ from nucleus.commands.arguments import chosen_planes, image_source, output_folde
 from nucleus.commands.status import report_failures
 from nucleus.datasets.division import choose_folds
 from nucleus.models.weights import SHIPPED, existing_file
-from nucleus.prediction.formats import require_packages
+from nucleus.prediction.writers import default_formats, require_packages
 from nucleus.quiet import import_keras
 
 if TYPE_CHECKING:
@@ -110,7 +110,6 @@ def _fit(args: argparse.Namespace, members: Members) -> int:
     from nucleus.ensemble.running import EnsemblePredictions, run_ensemble
     from nucleus.models.registry import make_config
     from nucleus.prediction.results import Results
-    from nucleus.prediction.writers import default_formats
     from trainkit.files import require_writable
 
     # A missing package and unknown groups are reported before models run for hours.
@@ -146,7 +145,6 @@ def _predict(args: argparse.Namespace, members: Members) -> int:
     from nucleus.ensemble.running import EnsemblePredictions, run_ensemble
     from nucleus.prediction.inputs import collect_images
     from nucleus.prediction.results import Results
-    from nucleus.prediction.writers import default_formats
 
     ensemble = read_ensemble(args.ensemble)
     check_members(ensemble.members, members.paths)

@@ -16,7 +16,7 @@ from nucleus.images.decoding.base import DEFAULT_LIMIT, LIMIT_VARIABLE
 from nucleus.models.network import PUBLISHED_WEIGHTS, RANDOM
 from nucleus.models.registry import MODELS, NETWORKS
 from nucleus.models.views import SYMMETRIES
-from nucleus.prediction.formats import DEFAULT_FORMATS, FORMATS
+from nucleus.prediction.writers import CHOICES, DEFAULT_CHOICES
 
 
 def add_repeated(
@@ -316,15 +316,15 @@ def add_label_format(command: argparse.ArgumentParser) -> None:
     )
 
 
-def add_formats(command: argparse.ArgumentParser, default: Sequence[str] = DEFAULT_FORMATS) -> None:
-    """Adds the options for the formats of the results, some of `FORMATS`."""
+def add_formats(command: argparse.ArgumentParser, default: Sequence[str] = DEFAULT_CHOICES) -> None:
+    """Adds the options for the formats of the results, some of `CHOICES`."""
     command.add_argument(
         "--write",
         type=_formats,
         default=tuple(default),
         metavar="FORMAT[,FORMAT...]",
         help="results to write, names joined by commas: "
-        + "; ".join(f"{name}: {files}" for name, files in FORMATS.items())
+        + "; ".join(f"{name}: {files}" for name, files in CHOICES.items())
         + f" (default: {','.join(default)})",
     )
     add_label_format(command)
@@ -373,9 +373,9 @@ def _symmetries(text: str) -> tuple[str, str]:
 def _formats(text: str) -> tuple[str, ...]:
     """Reads names of formats, joined by commas."""
     names = tuple(name.strip() for name in text.split(","))
-    unknown = [name for name in names if name not in FORMATS]
+    unknown = [name for name in names if name not in CHOICES]
     if unknown:
-        raise argparse.ArgumentTypeError(f"expected some of {', '.join(FORMATS)}, received {unknown[0]!r}")
+        raise argparse.ArgumentTypeError(f"expected some of {', '.join(CHOICES)}, received {unknown[0]!r}")
     return names
 
 

@@ -6,6 +6,7 @@ import argparse
 
 from nucleus.commands import options
 from nucleus.commands.arguments import output_folder, wanted_images, wanted_model
+from trainkit.search import SEARCHES
 
 SUMMARY = "search the post-processing settings of a U-Net, or the settings of a classical method"
 
@@ -34,7 +35,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--search",
-        choices=("coordinate", "grid"),
+        choices=SEARCHES,
         default="coordinate",
         help="one setting after the other until none helps, or all combinations (default: %(default)s)",
     )
