@@ -6,6 +6,7 @@ import argparse
 
 from nucleus.commands import options
 from nucleus.commands.arguments import output_folder, wanted_images, wanted_model
+from nucleus.models.registry import MODELS
 from trainkit.search import SEARCHES
 
 SUMMARY = "search the post-processing settings of a U-Net, or the settings of a classical method"
@@ -49,16 +50,16 @@ def run(args: argparse.Namespace) -> int:
     import pandas as pd
 
     from nucleus.models.loading import model_of
-    from nucleus.training.tuning import parse_values, tune
+    from nucleus.training.tuning import parse_values
     from trainkit.files import write_text
 
-    if config.model_kind not in ("unet", "classical"):
+    if not MODELS[config.model_kind].tunable:
         raise ValueError(
             f"{weights}: {config.model_kind} has no thresholds to tune; tune is for U-Nets and classical methods."
         )
     grid = {name: parse_values(config, name, values) for name, values in args.grid}
     dataset, _ = wanted_images(args, weights, config, default="train", own="learned")
-    report = tune(model_of(weights, config), dataset, grid, args.search)
+    report = model_of(weights, config).tune(dataset, grid, args.search)
     write_text(output / "tuning.csv", pd.DataFrame(report.rows).to_csv(index=False, lineterminator="\n"))
     print(report.table(limit=10))
     print(f"{len(report.trials)} tried, * marks the initial settings; all: {output / 'tuning.csv'}")

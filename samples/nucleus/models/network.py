@@ -151,10 +151,8 @@ class NetworkModel(NucleusModel):
             asked: Names of settings that the user chose.
 
         Returns:
-            Attribute name -> value; empty where the user names weights for a U-Net's encoder.
+            Attribute name -> value.
         """
-        if "ENCODER_WEIGHTS" in asked and config.ENCODER_WEIGHTS is not None:
-            return {}
         return {**cls.from_scratch, "STAGES": tuple(("all", *stage[1:]) for stage in config.STAGES)}
 
     def describe(self) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from nucleus.models.base import Prediction
+from nucleus.models.base import NucleusModel, Prediction
 from nucleus.models.network import RANDOM, NetworkModel
 from nucleus.models.settings import ApplicationSettings
 from nucleus.models.views import View
@@ -19,6 +19,7 @@ from unet.presets import PRESETS
 
 if TYPE_CHECKING:
     from nucleus.datasets.dataset import NucleusDataset
+    from trainkit.search import TuningReport
     from unet.model import UNet
 
 # Stages of fine-tuning. With the stored statistics of batch normalisation, 50 steps of four windows took nucleus_light
@@ -45,6 +46,7 @@ class UNetModel(NetworkModel):
     pretrained = ("imagenet",)
     # The encoder of random weights has random ones too.
     from_scratch = {"ENCODER_WEIGHTS": None}
+    tunable = True
 
     config: NucleusUNetConfig
     network: UNet
@@ -79,6 +81,13 @@ class UNetModel(NetworkModel):
             "VALIDATION_STEPS": 0,
             "EVALUATE_EVERY": 0,
         }
+
+    @classmethod
+    def scratch_settings(cls, config: NucleusUNetConfig, asked: Collection[str] = frozenset()) -> dict[str, Any]:
+        """Returns no settings where the user names weights for the encoder; see `NetworkModel.scratch_settings`."""
+        if "ENCODER_WEIGHTS" in asked and config.ENCODER_WEIGHTS is not None:
+            return {}
+        return super().scratch_settings(config, asked)
 
     @classmethod
     def load_whole(cls, path: str | os.PathLike, model_dir: str | os.PathLike = "logs") -> UNetModel:
@@ -127,6 +136,22 @@ class UNetModel(NetworkModel):
         # A U-Net takes every connected region as a nucleus, so areas beyond the edge may be mirror images.
         augmentation = make_augmentation(self.training_config.AUGMENTATION, mirror=True)
         return self.network.train(train, val, epochs, augmentation, callbacks)
+
+    def _tune(
+        self,
+        shown: NucleusModel,
+        dataset: NucleusDataset,
+        grid: Mapping[str, Iterable[Any]] | None,
+        search: str,
+        progress: bool,
+    ) -> TuningReport:
+        from nucleus.models.unet_tuning import search_postprocessing
+
+        def probabilities(image: np.ndarray) -> np.ndarray:
+            (evidence,) = shown.observe([shown.prepare(image)])
+            return mean_probabilities(evidence)
+
+        return search_postprocessing(probabilities, self.config, dataset, grid, search, progress)
 
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         return [self._finish(probabilities) for probabilities in self.network.predict(images)]
