@@ -1,15 +1,19 @@
-"""ResNet-50 and ResNet-101 (He et al. 2016), whose stages C2…C5 the feature pyramid is built on.
+"""Stages C2…C5 for the feature pyramid: of ResNet-50 and -101 (He et al. 2016), and of EfficientNet-Lite0.
 
-Layer names are the lineage's (`conv1`, `res4f_branch2b`, `bn4f_branch2b`, …), so weights files find them.
+Weights files find layers by name: those of the ResNets have the lineage's names (`conv1`, `res4f_branch2b`,
+`bn4f_branch2b`, …), those of EfficientNet-Lite0 `trainkit.efficientnet_lite`'s (`stem_conv`, `block5c_expand_conv`, …).
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+import numpy as np
 from keras import layers
 
 from mrcnn.layers import BatchNorm
+from trainkit.efficientnet_lite import PIXEL_MEAN, PIXEL_SCALE, efficientnet_lite0_features
 
 # Numbers of blocks in the stages 2 to 5 (He et al. 2016, table 1), and filters of their first two convolutions.
 BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
@@ -82,3 +86,34 @@ def resnet_graph(input_image: Any, architecture: str, stage5: bool = False, trai
             x = bottleneck(x, filters, stage, chr(ord("a") + index), stride, first, train_bn)
         stages.append(x)
     return stages
+
+
+def efficientnet_lite0_graph(image: Any, stage5: bool = True, train_bn: bool | None = False) -> list[Any]:
+    """Builds EfficientNet-Lite0 without its classifier; see `trainkit.efficientnet_lite`.
+
+    Args:
+        image: `[B, H, W, 3]` from `lite_pixels`, H and W multiples of 32.
+        stage5: False leaves C5 out.
+        train_bn: Mode of batch normalisation, see `Config.TRAIN_BN`.
+
+    Returns:
+        [C1, C2, C3, C4, C5] with strides 2 (16 channels), 4 (24), 8 (40), 16 (112) and 32 (320); C5 is None without
+        `stage5`.
+    """
+    *stages, last = efficientnet_lite0_features(image, partial(BatchNorm, train_bn)).values()
+    return [*stages, last if stage5 else None]
+
+
+def lite_pixels(image: Any, mean_pixel: Any) -> Any:
+    """Scales the network's input to what EfficientNet-Lite0 expects, whatever mean colour was subtracted.
+
+    Args:
+        image: `[B, H, W, C]`, pixels in 0..255, RGB, minus `mean_pixel`.
+        mean_pixel: `[C]` or one number for all channels, `Config.MEAN_PIXEL`.
+
+    Returns:
+        float32 `[B, H, W, C]`, (pixels - 127) / 128.
+    """
+    offset = (np.ravel(mean_pixel) - PIXEL_MEAN) / PIXEL_SCALE
+    # In float32 also under mixed precision: 8 bits are too few for pixels that a mean was subtracted from.
+    return layers.Rescaling(1 / PIXEL_SCALE, offset.tolist(), dtype="float32", name="scale_pixels")(image)

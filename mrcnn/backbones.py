@@ -18,17 +18,20 @@ class Backbone:
 
     Attributes:
         build: Function `(image, stage5=True, train_bn=False) -> [C1, C2, C3, C4, C5]` in symbols of Keras. The image is
-            `[B, H, W, C]`, H and W multiples of 64; the stages have strides 4, 4, 8, 16 and 32, sizes rounded up.
-            `train_bn` is the configuration's TRAIN_BN.
+            `[B, H, W, C]`, H and W multiples of 64; C2 to C5 have strides 4, 8, 16 and 32, sizes rounded up. The
+            pyramid does not use C1, whose stride is 4 in the lineage. `train_bn` is the configuration's TRAIN_BN.
         imagenet: Name of its published weights in `trainkit.imagenet.IMAGENET_NETWORKS`, None if there are none. Its
-            layers are then named as those of `resnet_graph` or as those in the file.
+            layers are then named as `mrcnn.weights.imagenet_name` knows them.
         stage_layers: Regular expressions over the names of the layers of stage 3, stage 4 and stage 5; by default the
             lineage's names, `res3a_branch2a`, `bn3a_branch2a`, …
+        prepare: Function `(image, mean_pixel) -> image` from pixels minus the configuration's MEAN_PIXEL to what
+            `build` takes; None if it takes them as they are.
     """
 
     build: Callable[..., Sequence[Any]]
     imagenet: str | None = None
     stage_layers: tuple[str, str, str] = ("(res3.*)|(bn3.*)", "(res4.*)|(bn4.*)", "(res5.*)|(bn5.*)")
+    prepare: Callable[..., Any] | None = None
 
     def layer_sets(self) -> dict[str, str]:
         r"""Returns the sets of layers that `MaskRCNN.train` knows by name, as regular expressions over layer names.
@@ -56,9 +59,28 @@ def _resnet(architecture: str) -> Callable[..., Sequence[Any]]:
     return build
 
 
+def _efficientnet_lite0(image: Any, stage5: bool = True, train_bn: bool | None = False) -> Sequence[Any]:
+    from mrcnn.backbone import efficientnet_lite0_graph
+
+    return efficientnet_lite0_graph(image, stage5=stage5, train_bn=train_bn)
+
+
+def _lite_pixels(image: Any, mean_pixel: Any) -> Any:
+    from mrcnn.backbone import lite_pixels
+
+    return lite_pixels(image, mean_pixel)
+
+
 BACKBONES: dict[str, Backbone] = {
     "resnet50": Backbone(_resnet("resnet50"), imagenet="resnet50"),
     "resnet101": Backbone(_resnet("resnet101"), imagenet="resnet101"),
+    "efficientnet-lite0": Backbone(
+        _efficientnet_lite0,
+        imagenet="efficientnet-lite0",
+        # Its stages count from 1 at stride 2, and strides 16 and 32 have two each.
+        stage_layers=("block3.*", "block[45].*", "block[67].*"),
+        prepare=_lite_pixels,
+    ),
 }
 
 
@@ -75,10 +97,13 @@ def build_backbone(image: Any, config: Any) -> list[Any]:
     """Builds the configuration's backbone.
 
     Args:
-        image: `[B, H, W, C]`, the network's input.
-        config: Uses BACKBONE and TRAIN_BN.
+        image: `[B, H, W, C]`, the network's input: pixels minus MEAN_PIXEL.
+        config: Uses BACKBONE, MEAN_PIXEL and TRAIN_BN.
 
     Returns:
         [C1, C2, C3, C4, C5], each `[B, h, w, channels]`.
     """
-    return list(find_backbone(config.BACKBONE).build(image, stage5=True, train_bn=config.TRAIN_BN))
+    backbone = find_backbone(config.BACKBONE)
+    if backbone.prepare is not None:
+        image = backbone.prepare(image, config.MEAN_PIXEL)
+    return list(backbone.build(image, stage5=True, train_bn=config.TRAIN_BN))

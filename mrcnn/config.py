@@ -91,7 +91,8 @@ class Config(Settings):
     VALIDATION_STEPS = 50
 
     # ---- Backbone and feature pyramid ----------------------------------------------------------------------
-    # A key of `mrcnn.backbones.BACKBONES` ("resnet50", "resnet101"), or a callable as `mrcnn.backbones.Backbone.build`.
+    # A key of `mrcnn.backbones.BACKBONES` ("resnet50", "resnet101", "efficientnet-lite0"), or a callable as
+    # `mrcnn.backbones.Backbone.build`.
     BACKBONE = "resnet101"
     # For a callable BACKBONE: callable (image_shape) -> int array [levels, 2] with the (height, width) of each pyramid
     # level in cells. None: the image's height and width divided by BACKBONE_STRIDES, rounded up.
@@ -171,7 +172,8 @@ class Config(Settings):
     LEARNING_RATE = 0.001
     # Momentum of SGD.
     LEARNING_MOMENTUM = 0.9
-    # Factor of L2 regularisation; see WEIGHT_DECAY_REDUCTION.
+    # Factor of L2 regularisation; see WEIGHT_DECAY_REDUCTION. Of AdamW the share of the kernels that a step takes off
+    # them, over the learning rate.
     WEIGHT_DECAY = 0.0001
     # Weights of the five losses in their sum.
     LOSS_WEIGHTS = {
@@ -209,7 +211,7 @@ class Config(Settings):
     MASK_END_CHANNELS = 0
     # "sigmoid": a mask for each class by itself. "softmax": the classes, background among them, share every pixel.
     MASK_ACTIVATION = "sigmoid"
-    # "SGD" with momentum as in the lineage, or "Adam".
+    # "SGD" with momentum as in the lineage, "Adam", or "AdamW".
     OPTIMIZER = "SGD"
     # (layers, epochs) or (layers, epochs, learning rate) of each training stage of `MaskRCNN.train_stages`, in order;
     # LEARNING_RATE holds for those without a rate. `layers` is as for `MaskRCNN.train`: "heads", "3+", "4+", "5+",

@@ -73,7 +73,8 @@ logger = logging.getLogger(__name__)
 class MaskRCNN(Introspection, Trainee):
     """Mask R-CNN with a feature pyramid (He et al. 2017).
 
-    `load_weights` reads weights files of the lineage and of this project, and the ResNets of keras.applications.
+    `load_weights` reads weights files of the lineage and of this project, and backbones trained on ImageNet: the
+    ResNets of keras.applications, and the EfficientNet-Lite0 that is shipped.
 
         model = MaskRCNN("training", config, "logs")
         model.load_weights(model.get_imagenet_weights(), by_name=True)
@@ -138,11 +139,11 @@ class MaskRCNN(Introspection, Trainee):
 
     def _read_weights(self, path: Path, by_name: bool, exclude: Sequence[str]) -> LoadReport:
         if path.is_file() and is_imagenet_file(path):
-            return LoadReport(loaded=load_imagenet(self.keras_model, path))
+            return LoadReport(loaded=load_imagenet(self.keras_model, path, exclude))
         return super()._read_weights(path, by_name, exclude)
 
     def get_imagenet_weights(self) -> str:
-        """Returns the file of the backbone's ImageNet weights, after downloading it if missing.
+        """Returns the file of the backbone's ImageNet weights: a shipped one, or one downloaded if missing.
 
         Raises:
             ValueError: There are no public weights for this backbone.
@@ -176,7 +177,9 @@ class MaskRCNN(Introspection, Trainee):
             momentum: Momentum of SGD, 0 to 1.
         """
         config = self.config
-        optimizer = make_optimizer(config.OPTIMIZER, learning_rate, momentum, config.GRADIENT_CLIP_NORM)
+        optimizer = make_optimizer(
+            config.OPTIMIZER, learning_rate, momentum, config.GRADIENT_CLIP_NORM, weight_decay=config.WEIGHT_DECAY
+        )
         # TensorFlow's kernels for suppression and RoIAlign are not XLA's; JAX compiles everything anyway.
         compiled = "auto" if keras.backend.backend() == "jax" else False
         self.keras_model.compile(optimizer=optimizer, jit_compile=compiled)

@@ -25,7 +25,7 @@ class TrainingModel(LegacyModel):
     """Training graph with the five losses of `mrcnn.losses`, weighted and logged, and weight decay.
 
     Args:
-        config: Uses LOSS_WEIGHTS, WEIGHT_DECAY and WEIGHT_DECAY_REDUCTION.
+        config: Uses LOSS_WEIGHTS, OPTIMIZER, WEIGHT_DECAY and WEIGHT_DECAY_REDUCTION.
         inputs: Keras inputs by name.
         outputs: Symbolic tensors of the training graph by name.
     """
@@ -88,9 +88,9 @@ class TrainingModel(LegacyModel):
         """Computes the L2 penalty of all trainable weights but those of batch norm, a scalar.
 
         Each weight's sum of squares is divided by its number of elements, as in the lineage, unless
-        WEIGHT_DECAY_REDUCTION is "sum".
+        WEIGHT_DECAY_REDUCTION is "sum". It is 0 with AdamW, which takes the decay off the weights itself.
         """
-        factor = self.settings.WEIGHT_DECAY
+        factor = 0.0 if self.settings.OPTIMIZER == "AdamW" else self.settings.WEIGHT_DECAY
         reduce = ops.mean if self.settings.WEIGHT_DECAY_REDUCTION == "mean" else ops.sum
         terms = [
             reduce(ops.square(ops.cast(weight, "float32")))

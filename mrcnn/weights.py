@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Collection
 from pathlib import Path
 
 import keras
@@ -23,6 +25,10 @@ COCO_FILE = "mask_rcnn_coco.h5"
 _IMAGENET_EPSILON = 1.001e-5
 # Name of each convolution of a block -> its number in keras.applications.
 _BRANCHES = {"branch1": "0", "branch2a": "1", "branch2b": "2", "branch2c": "3"}
+# Layers of EfficientNet-Lite0, in the model and in its file alike.
+_LITE = r"(stem|block\d[a-z])_\w+"
+# Layers with weights in files of ImageNet's weights, without those of a classifier.
+_IN_FILES = rf"conv1_(conv|bn)|conv\d_block\d+_\d_(conv|bn)|{_LITE}"
 
 
 def download_coco(weights_dir: str | os.PathLike | None = None) -> Path:
@@ -39,7 +45,7 @@ def download_coco(weights_dir: str | os.PathLike | None = None) -> Path:
 
 
 def download_imagenet(backbone: str, weights_dir: str | os.PathLike | None = None) -> Path:
-    """Returns the file of a backbone's ImageNet weights without its classifier, after downloading it if missing.
+    """Returns the file of a backbone's ImageNet weights without its classifier: a shipped one, or one downloaded.
 
     Args:
         backbone: Key of `mrcnn.backbones.BACKBONES`.
@@ -56,12 +62,18 @@ def download_imagenet(backbone: str, weights_dir: str | os.PathLike | None = Non
 
 
 def imagenet_name(layer: str) -> str | None:
-    """Returns the keras.applications name of a backbone layer, or None if it has none.
+    """Returns the name of a backbone's layer in files of ImageNet's weights, or None for other layers.
+
+    It is that of keras.applications in ResNets, and the layer's own in EfficientNet-Lite0.
 
     Examples:
         >>> imagenet_name("res4b_branch2a"), imagenet_name("bn_conv1"), imagenet_name("fpn_p2")
         ('conv4_block2_1_conv', 'conv1_bn', None)
+        >>> imagenet_name("block5c_expand_conv")
+        'block5c_expand_conv'
     """
+    if re.fullmatch(_LITE, layer):
+        return layer
     if layer in ("conv1", "bn_conv1"):
         return "conv1_conv" if layer == "conv1" else "conv1_bn"
     for prefix, suffix in (("res", "conv"), ("bn", "bn")):
@@ -73,20 +85,22 @@ def imagenet_name(layer: str) -> str | None:
 
 
 def is_imagenet_file(path: str | os.PathLike) -> bool:
-    """Returns True if a weights file has the layers of a keras.applications ResNet."""
-    return "conv1_conv" in read_layers(path)
+    """Returns True if a weights file has a ResNet of keras.applications, or an EfficientNet-Lite0 and nothing else."""
+    layers = _layers_with_weights(path)
+    return "conv1_conv" in layers or ("stem_conv" in layers and all(re.fullmatch(_LITE, name) for name in layers))
 
 
-def load_imagenet(model: keras.Model, path: str | os.PathLike) -> list[str]:
-    """Loads keras.applications ResNet weights into the backbone of a model.
+def load_imagenet(model: keras.Model, path: str | os.PathLike, exclude: Collection[str] = ()) -> list[str]:
+    """Loads weights trained on ImageNet into the backbone of a model.
 
-    Two differences are corrected: the first convolution of keras.applications expects BGR, this one RGB; and the
-    epsilon of its batch norm differs, which the scale absorbs. A third remains, as in the lineage: the first pooling
-    pads at the end only, so that its windows lie one pixel further down and right.
+    Two differences of the ResNets of keras.applications are corrected: their first convolution expects BGR, this one
+    RGB; and the epsilon of their batch norm differs, which the scale absorbs. A third remains, as in the lineage: the
+    first pooling pads at the end only, so that its windows lie one pixel further down and right.
 
     Args:
-        model: A Mask R-CNN with a ResNet backbone.
-        path: Weights file of keras.applications.
+        model: A Mask R-CNN with a backbone that has such weights.
+        path: Weights file of keras.applications, or the shipped one of EfficientNet-Lite0.
+        exclude: Names of the model's layers that keep their weights.
 
     Returns:
         Names of the loaded layers.
@@ -95,22 +109,28 @@ def load_imagenet(model: keras.Model, path: str | os.PathLike) -> list[str]:
         WeightsFileError: The file lacks a layer or has other shapes: it belongs to another backbone; or it is damaged.
             Nothing is changed then.
     """
-    layers = read_layers(path)
-    targets = {layer: imagenet_name(layer.name) for layer in model.layers if imagenet_name(layer.name)}
-    missing = sorted(name for name in targets.values() if name not in layers)
-    blocks_in_file = {name.rsplit("_", 2)[0] for name in layers if name.startswith("conv") and "_block" in name}
-    blocks_in_model = {name.rsplit("_", 2)[0] for name in targets.values() if "_block" in name}
-    if missing or blocks_in_file != blocks_in_model:
-        different = ", ".join((missing or sorted(blocks_in_file ^ blocks_in_model))[:5])
-        raise WeightsFileError(f"{path}: weights of another backbone; differing layers: {different}")
-    with reading(path, "no weights of a ResNet of keras.applications", WeightsFileError):
+    found = _layers_with_weights(path)
+    names = {layer: imagenet_name(layer.name) for layer in model.layers if layer.weights}
+    targets = {layer: name for layer, name in names.items() if name is not None}
+    different = sorted({name for name in found if re.fullmatch(_IN_FILES, name)} ^ set(targets.values()))
+    if different:
+        raise WeightsFileError(f"{path}: weights of another backbone; differing layers: {', '.join(different[:5])}")
+    wanted = {layer: name for layer, name in targets.items() if layer.name not in exclude}
+    with reading(path, "no weights of a backbone trained on ImageNet", WeightsFileError):
         assign_all(
-            (layer, _adapt(layer, dict(layers[name])), f"{path}, layer {name}") for layer, name in targets.items()
+            (layer, _adapt(layer, name, dict(found[name])), f"{path}, layer {name}") for layer, name in wanted.items()
         )
-    return [layer.name for layer in targets]
+    return [layer.name for layer in wanted]
 
 
-def _adapt(layer: keras.Layer, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _layers_with_weights(path: str | os.PathLike) -> dict[str, dict[str, np.ndarray]]:
+    return {name: arrays for name, arrays in read_layers(path).items() if arrays}
+
+
+def _adapt(layer: keras.Layer, name: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Converts the arrays of a ResNet's layer; EfficientNet-Lite0, whose names are the same, needs no change."""
+    if name == layer.name:
+        return arrays
     if layer.name == "conv1":
         arrays["kernel"] = arrays["kernel"][:, :, ::-1]
     if "moving_variance" in arrays:

@@ -229,6 +229,18 @@ def test_loss_weights_and_weight_decay(tiny_config, shapes, tmp_path, eager):
         assert float(decayed.weight_decay()) == pytest.approx(expected, rel=1e-4)
 
 
+def test_adamw_takes_the_decay_off_the_kernels_and_the_loss_has_none(tiny_config, tmp_path):
+    model = new_model(tiny_config(OPTIMIZER="AdamW", WEIGHT_DECAY=0.5), tmp_path)
+    model.compile(0.1, 0.9)
+    assert float(model.keras_model.weight_decay()) == 0
+    optimizer, variables = model.keras_model.optimizer, model.keras_model.trainable_variables
+    before = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+    optimizer.apply([keras.ops.zeros_like(variable) for variable in variables], variables)
+    for variable, start in zip(variables, before, strict=True):
+        left = 1 - 0.1 * 0.5 if "kernel" in variable.path.rsplit("/", 1)[-1] else 1.0
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(variable), left * start, atol=1e-6, err_msg=variable.path)
+
+
 def test_custom_callbacks_and_augmentation_are_used(tiny_config, shapes, tmp_path, eager):
     from trainkit.imgaug_compat import iaa
 

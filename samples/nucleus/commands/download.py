@@ -7,7 +7,7 @@ import argparse
 from mrcnn.backbones import BACKBONES
 from nucleus.datasets.source import HOW_TO_OBTAIN
 from nucleus.models.network import PUBLISHED_WEIGHTS
-from trainkit.imagenet import IMAGENET_NETWORKS
+from trainkit.imagenet import IMAGENET_NETWORKS, SHIPPED
 
 SUMMARY = "fetch pretrained weights"
 
@@ -36,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
         elif what == "coco":
             print(download_coco())
         else:
-            begun = [backbone.imagenet for backbone in BACKBONES.values() if backbone.imagenet is not None]
+            # What is shipped needs no download.
+            begun = [each.imagenet for each in BACKBONES.values() if each.imagenet not in (None, *SHIPPED)]
             for network in begun if what == "imagenet" else [what]:
                 print(download_imagenet(network))
     return 0

@@ -14,6 +14,27 @@ _LEHMANN_SOURCE = (
 _ZHANG_SOURCE = "Instance Segmentation of Nucleus Images, Zhang, Wei, Yue, 2018"
 
 
+# Pyramid and heads that a CPU trains within hours, and as many proposals as 256 x 256 windows need.
+_LIGHT = {
+    "TOP_DOWN_PYRAMID_SIZE": 96,
+    "RPN_CHANNELS": 128,
+    "FPN_CLASSIF_FC_LAYERS_SIZE": 256,
+    "MASK_CHANNELS": 64,
+    "TRAIN_BN": None,
+    "IMAGE_MIN_DIM": 256,
+    "IMAGE_MAX_DIM": 256,
+    "IMAGES_PER_GPU": 8,
+    "STEPS_PER_EPOCH": 100,
+    "VALIDATION_STEPS": 3,
+    "PRE_NMS_LIMIT": 2000,
+    "POST_NMS_ROIS_TRAINING": 400,
+    "POST_NMS_ROIS_INFERENCE": 1000,
+    "TRAIN_ROIS_PER_IMAGE": 64,
+    "MAX_GT_INSTANCES": 100,
+}
+_LIGHT_INFERENCE = {"PRE_NMS_LIMIT": 4000, "DETECTION_MIN_CONFIDENCE": 0.5}
+
+
 def _mlp(side: int, nms: float, smallest_anchor: int) -> Preset:
     """A row of the MLP report's table 2: ResNet-101 from COCO weights, CLAHE, square images.
 
@@ -164,28 +185,37 @@ def _small() -> Preset:
         summary="a small network for CPUs, CLAHE, 256 x 256 windows, trains from random weights",
         source="this project",
         settings={
+            **_LIGHT,
             "BACKBONE": backbone,
-            "TOP_DOWN_PYRAMID_SIZE": 96,
-            "RPN_CHANNELS": 128,
-            "FPN_CLASSIF_FC_LAYERS_SIZE": 256,
-            "MASK_CHANNELS": 64,
-            "TRAIN_BN": None,
             "OPTIMIZER": "Adam",
             "CLAHE": True,
             "AUGMENTATION": "flips-rotations",
-            "IMAGE_MIN_DIM": 256,
-            "IMAGE_MAX_DIM": 256,
-            "IMAGES_PER_GPU": 8,
-            "STEPS_PER_EPOCH": 100,
-            "VALIDATION_STEPS": 3,
-            "PRE_NMS_LIMIT": 2000,
-            "POST_NMS_ROIS_TRAINING": 400,
-            "POST_NMS_ROIS_INFERENCE": 1000,
-            "TRAIN_ROIS_PER_IMAGE": 64,
-            "MAX_GT_INSTANCES": 100,
             "STAGES": (("all", 30, 0.001), ("all", 10, 0.0003), ("all", 5, 0.0001)),
         },
-        inference={"PRE_NMS_LIMIT": 4000, "DETECTION_MIN_CONFIDENCE": 0.5},
+        inference=_LIGHT_INFERENCE,
+    )
+
+
+def _efficientnet_lite0() -> Preset:
+    """A backbone with weights from ImageNet, to train with `--weights=imagenet`, under the light heads of `small`.
+
+    For several kinds of images at once, like the U-Net's preset of this name: brightness is stretched, and stains,
+    polarity and colour vary. The heads, which begin with random weights, learn first, by themselves; then everything
+    does, batch normalisation included, at rates that fall from stage to stage.
+    """
+    return Preset(
+        summary="EfficientNet-Lite0 from ImageNet weights, light heads, 256 x 256 windows, for several kinds of images",
+        source="Tan and Le, EfficientNet (2019), in its Lite form; recipe by this project",
+        settings={
+            **_LIGHT,
+            "BACKBONE": "efficientnet-lite0",
+            "OPTIMIZER": "AdamW",
+            "WEIGHT_DECAY": 0.01,
+            "STRETCH": True,
+            "AUGMENTATION": "microscopy",
+            "STAGES": (("heads", 2, 0.001), ("all", 20, 0.001), ("all", 6, 0.0003), ("all", 4, 0.0001)),
+        },
+        inference=_LIGHT_INFERENCE,
     )
 
 
@@ -196,6 +226,7 @@ PRESETS: dict[str, Preset] = {
         source="matterport/Mask_RCNN 2.1, samples/nucleus",
     ),
     "small": _small(),
+    "efficientnet-lite0": _efficientnet_lite0(),
     "resnet101-512-nms02": _mlp(512, 0.2, 8),
     "resnet101-512-nms06": _mlp(512, 0.6, 8),
     "resnet101-512-nms06-anchors4": _mlp(512, 0.6, 4),

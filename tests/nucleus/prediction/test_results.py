@@ -42,7 +42,10 @@ def output(images):
 
 
 def detect(*arguments):
-    return cli.main(["detect", CLASSICAL, *map(str, arguments)])
+    """Runs `nucleus detect`, with a classical preset unless the arguments name another one."""
+    given = [str(argument) for argument in arguments]
+    named = any(argument.startswith("--preset") for argument in given)
+    return cli.main(["detect", *([] if named else [CLASSICAL]), *given])
 
 
 def content(folder):
