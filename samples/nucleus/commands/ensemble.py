@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nucleus.commands import options
+from nucleus.commands import options, values
 from nucleus.commands.arguments import chosen_planes, image_source, output_folder
 from nucleus.commands.status import report_failures
 from nucleus.datasets.division import choose_folds
@@ -41,7 +41,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     fit.add_argument("--output", type=Path, required=True, metavar="FILE.json", help="the file to write")
     fit.add_argument(
         "--folds",
-        type=options.folds,
+        type=values.folds,
         default=4,
         metavar="{N,FILE}",
         help="folds of images for the reported scores and for the threshold: their number, stratified by modality, "
@@ -53,20 +53,20 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="groups of features to learn from: shape,member,score,intensity,neighbours,agreement (default: all)",
     )
     fit.add_argument(
-        "--threshold", type=options.part, help="minimum predicted IoU of a nucleus (default: the one with the best mAP)"
+        "--threshold", type=values.part, help="minimum predicted IoU of a nucleus (default: the one with the best mAP)"
     )
     fit.add_argument(
         "--nms-threshold",
-        type=options.part,
+        type=values.part,
         help="IoU above which the worse of two models' nuclei is dropped (default: 0.3)",
     )
     fit.add_argument(
         "--least-visible",
-        type=options.part,
+        type=values.part,
         help="fraction of a nucleus that better ones must leave uncovered to keep it (default: 0.5; 0 keeps any rest)",
     )
     fit.add_argument("--seed", type=int, default=0, help="seed of folds and trees (default: 0)")
-    fit.add_argument("--threads", type=options.positive, default=1, help="threads for fitting trees (default: 1)")
+    fit.add_argument("--threads", type=values.positive, default=1, help="threads for fitting trees (default: 1)")
     fit.add_argument(
         "--predictions",
         type=Path,
@@ -196,7 +196,7 @@ def _add_members(command: argparse.ArgumentParser) -> None:
 
 
 def _member(text: str) -> tuple[str, Path]:
-    name, path = options.setting(text)
+    name, path = values.setting(text)
     if not path:
         raise argparse.ArgumentTypeError(f"expected NAME=PATH, received {text!r}")
     return name, existing_file(path) if path == SHIPPED else Path(path)

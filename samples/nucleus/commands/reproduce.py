@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nucleus.commands import options
+from nucleus.commands import options, values
 from nucleus.commands.arguments import chosen_planes, recorded_settings
 from nucleus.datasets.layouts import LAYOUTS
 from nucleus.models.weights import existing_file
@@ -66,7 +66,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     options.add_repeated(
         command,
         "--fold",
-        options.positive,
+        values.positive,
         "K",
         "hold out only this fold of an experiment with folds; repeat for more (default: those of the experiment)",
         dest="folds",
@@ -80,7 +80,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     options.add_repeated(
         command,
         "--set",
-        options.setting,
+        values.setting,
         "NAME=VALUE",
         "change a setting of the experiment, such as IMAGES_PER_GPU=1; recorded in the table; repeat for more",
         dest="settings",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from nucleus.commands import options
+from nucleus.commands import options, values
 from nucleus.commands.arguments import output_folder, wanted_images, wanted_model
 from nucleus.models.registry import MODELS
 from trainkit.search import SEARCHES
@@ -28,7 +28,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     options.add_repeated(
         command,
         "--try",
-        options.setting,
+        values.setting,
         "NAME=VALUE,VALUE,…",
         "values of a setting, such as MARKER_THRESHOLD=0.4,0.6,0.8 or POSTPROCESS=watershed,random-walker; repeat "
         "for more (default: thresholds and MIN_AREA, and the other main settings of a classical method)",
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(
             f"{weights}: {config.model_kind} has no thresholds to tune; tune is for U-Nets and classical methods."
         )
-    grid = {name: parse_values(config, name, values) for name, values in args.grid}
+    grid = {name: parse_values(config, name, text) for name, text in args.grid}
     dataset, _ = wanted_images(args, weights, config, default="train", own="learned")
     report = model_of(weights, config).tune(dataset, grid, args.search)
     write_text(output / "tuning.csv", pd.DataFrame(report.rows).to_csv(index=False, lineterminator="\n"))
