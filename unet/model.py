@@ -207,7 +207,7 @@ class UNet(Trainee):
         Raises:
             ValueError: An image has no pixels or the wrong channels.
         """
-        checked = [self._check_image(image, f"Image {index} of {len(images)}") for index, image in enumerate(images, 1)]
+        checked = self._check_images(images)
         synchronise(self.keras_model)
         if self.config.INFERENCE_MODE == "resize":
             return predict_resized(self._run, checked, self.config.IMAGE_SIZE)
@@ -227,13 +227,6 @@ class UNet(Trainee):
         """
         (probabilities,) = self.predict([image])
         return postprocess(probabilities, PostprocessSettings.from_config(self.config))
-
-    def _check_image(self, image: np.ndarray, name: str) -> np.ndarray:
-        image = np.asarray(image)
-        channels = self.config.IMAGE_CHANNEL_COUNT
-        if image.ndim != 3 or image.shape[2] != channels or image.size == 0:
-            raise ValueError(f"{name}: Expected an image [H, W, {channels}] with pixels. Received: shape {image.shape}")
-        return image
 
     # ---- Files ---------------------------------------------------------------------------------------------
 

@@ -28,10 +28,12 @@ _PREDICT = "find nuclei with a fitted ensemble, write what detect writes"
 def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the two commands with their options."""
     subparsers = command.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    fit = _add_command(subparsers, "fit", _FIT, _fit)
-    options.add_dataset(fit)
-    options.add_planes(fit)
-    options.add_pixel_size(fit)
+    _add_fit(_add_command(subparsers, "fit", _FIT, _fit))
+    _add_predict(_add_command(subparsers, "predict", _PREDICT, _predict))
+
+
+def _add_fit(fit: argparse.ArgumentParser) -> None:
+    _add_images(fit)
     fit.add_argument(
         "--subset",
         default="val",
@@ -75,10 +77,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     options.add_overwrite(fit)
 
-    predict = _add_command(subparsers, "predict", _PREDICT, _predict)
-    options.add_dataset(predict)
-    options.add_planes(predict)
-    options.add_pixel_size(predict)
+
+def _add_predict(predict: argparse.ArgumentParser) -> None:
+    _add_images(predict)
     options.add_image_files(predict)
     options.add_recursive(predict)
     predict.add_argument(
@@ -90,6 +91,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     options.add_output(predict, "folder of the results")
     options.add_overwrite(predict)
+
+
+def _add_images(command: argparse.ArgumentParser) -> None:
+    options.add_dataset(command)
+    options.add_planes(command)
+    options.add_pixel_size(command)
 
 
 def run(args: argparse.Namespace) -> int:

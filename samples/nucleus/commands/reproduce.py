@@ -51,26 +51,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="small networks, with shipped weights where there are some, on one or two shipped images that they learn: "
         "checks within minutes that an experiment runs and finds nuclei; its scores say no more than that",
     )
-    options.add_planes(command)
-    options.add_source(command, None, "data set to train on (default: datasets/nucleus, for GlaS datasets/glas)")
-    command.add_argument(
-        "--test",
-        type=Path,
-        metavar="PATH",
-        help="another data set with masks to score on, by the networks of all folds together, such as the folder with "
-        "stage1_solution.csv; for GlaS one with both test parts (default: the test parts of the data set, else the "
-        "held-out images)",
-    )
-    command.add_argument("--test-subset", help="subset of --test (default: all; for GlaS its test parts)")
-    command.add_argument("--test-layout", choices=LAYOUTS, help="layout of --test (default: detected)")
-    options.add_repeated(
-        command,
-        "--fold",
-        values.positive,
-        "K",
-        "hold out only this fold of an experiment with folds; repeat for more (default: those of the experiment)",
-        dest="folds",
-    )
+    _add_images(command)
     command.add_argument(
         "--weights",
         metavar="PATH",
@@ -91,6 +72,30 @@ def add_options(command: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="folder of the table and the trainings; interrupted trainings are resumed (default: "
         f"{_OUTPUT}, with --quick {_QUICK_OUTPUT})",
+    )
+
+
+def _add_images(command: argparse.ArgumentParser) -> None:
+    """Adds the options that choose images to train on, to hold out and to score on."""
+    options.add_planes(command)
+    options.add_source(command, None, "data set to train on (default: datasets/nucleus, for GlaS datasets/glas)")
+    command.add_argument(
+        "--test",
+        type=Path,
+        metavar="PATH",
+        help="another data set with masks to score on, by the networks of all folds together, such as the folder with "
+        "stage1_solution.csv; for GlaS one with both test parts (default: the test parts of the data set, else the "
+        "held-out images)",
+    )
+    command.add_argument("--test-subset", help="subset of --test (default: all; for GlaS its test parts)")
+    command.add_argument("--test-layout", choices=LAYOUTS, help="layout of --test (default: detected)")
+    options.add_repeated(
+        command,
+        "--fold",
+        values.positive,
+        "K",
+        "hold out only this fold of an experiment with folds; repeat for more (default: those of the experiment)",
+        dest="folds",
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleus.datasets.dataset import shipped_data
-from nucleus.experiments.publications.experiment import PREVIOUS, DataSource, Experiment, Training
+from nucleus.experiments.publications.experiment import PREVIOUS, Experiment, PublishedDataSet, Training
 from nucleus.models.mask_rcnn_presets import PRESETS
 from nucleus.models.recipe import changed_settings
 from nucleus.models.registry import make_config
@@ -111,7 +111,7 @@ def quick(experiment: Experiment) -> Experiment:
     )
 
 
-def _quick_source(source: DataSource) -> DataSource:
+def _quick_source(source: PublishedDataSet) -> PublishedDataSet:
     return replace(
         source,
         default=str(shipped_data()),

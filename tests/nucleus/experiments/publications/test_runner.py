@@ -22,9 +22,9 @@ from nucleus.experiments.publications.experiment import Figure
 from nucleus.experiments.publications.images import Images, spread
 from nucleus.experiments.publications.quick import quick
 from nucleus.experiments.publications.runner import Options, reproduce
-from nucleus.experiments.publications.scored import require_named
 from nucleus.experiments.publications.scoring import CrossEntropy, sum_scores
 from nucleus.experiments.publications.table import CSV_FILE
+from nucleus.experiments.publications.test_sets import require_named
 from nucleus.images.labels import drop_small
 from nucleus.models.limits import Limit, report_limit
 from nucleus.models.unet import UNetModel
