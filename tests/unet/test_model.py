@@ -183,7 +183,7 @@ def replace_member(path, name, change):
 
 def test_a_network_of_another_kind_is_no_unet_whatever_settings_stand_beside_it(model, tiny_config, tmp_path):
     path = tmp_path / "a.keras"
-    keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)]).save(path)
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(64), keras.layers.Dense(1)]).save(path)
     append_settings(path, tiny_config(**PLAIN))
     with pytest.raises(
         WeightsFileError, match=r"a\.keras: no \.keras file of a U-Net .*is.* in the network of its sett"
@@ -264,7 +264,7 @@ def test_an_interrupted_save_leaves_the_file_as_it_was(model, tmp_path, monkeypa
         raise OSError("disk full")
 
     monkeypatch.setattr(zipfile.ZipFile, "writestr", fail)
-    with pytest.raises(OSError, match=r"a\.keras: disk full"):
+    with pytest.raises(OSError, match=r"a\.keras: .*disk full"):
         model.save(path)
     assert [file.name for file in tmp_path.iterdir()] == ["a.keras"] and path.read_bytes() == b"before"
 

@@ -131,6 +131,7 @@ def test_validation_scores_are_those_of_the_views_that_detect(begun, add_sample,
     model = begun(STAGES=STAGES, TEST_TIME_AUGMENTATION=views)
     (callback,) = validation_callbacks(model, dataset)
     callback.set_params({"epochs": 5})
+    callback.set_model(keras.Sequential())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("trainkit.callbacks.save_weights", lambda model, path: None)
         callback.on_epoch_end(4, {})
