@@ -140,7 +140,7 @@ def finished(tmp_path_factory):
     return folder / "unet_nucleus_0002.h5"
 
 
-def test_tuning_tells_what_it_tried_and_packing_keeps_what_is_chosen(shipped, finished, tmp_path, capsys):
+def test_tuning_reports_its_trials_and_packing_keeps_the_chosen_settings(shipped, finished, tmp_path, capsys):
     output = tmp_path / "tuned"
     tries = ("--try", "MASK_THRESHOLD=0.4,0.5,0.6", "--try", "POSTPROCESS=components,watershed", "--search=grid")
     arguments = ("--subset=other", "--weights", finished, "--output", output, "--set", "MIN_AREA=3")

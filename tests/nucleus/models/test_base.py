@@ -30,7 +30,7 @@ def rgb(grey):
 
 
 def same(one, other):
-    """Tells whether two lists of predictions are equal, types included."""
+    """Returns True if two lists of predictions are equal, types included."""
     return len(one) == len(other) and all(
         np.array_equal(a, b) and a.dtype == b.dtype
         for first, second in zip(one, other, strict=True)

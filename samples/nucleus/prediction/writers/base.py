@@ -59,7 +59,7 @@ class Writer(ABC):
             of the results.
 
     Attributes:
-        summary: Its files in a few words, for the help.
+        summary: Files of the format in a few words, for the help.
         package: Package that it needs besides the base installation, from the extra `exchange`; None if it needs none.
     """
 
