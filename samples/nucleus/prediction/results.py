@@ -314,7 +314,7 @@ class Results:
         self._own = set()
 
     def _recorded(self, old: Manifest) -> tuple[dict[str, Stored | None], set[str]]:
-        """Returns what is known of the images that a run finished, by their ids, and the names of all its files."""
+        """Returns the records of the images that a run finished, by their ids, and the names of all its files."""
         known = {
             path.name.removesuffix(SUFFIX): read_stored(path, nuclei=False)
             for path in sorted(self._images.glob(f"*{SUFFIX}"))

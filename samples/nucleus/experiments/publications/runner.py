@@ -101,7 +101,7 @@ class _Reproduction:
 
     Attributes:
         experiment: The experiment.
-        options: Its options.
+        options: Options of the reproduction.
         images: Images to train on, and to hold out.
         scored: Images of a test set; None where images held out of the trainings are scored instead.
         parts: Part of the scored images -> its sums.

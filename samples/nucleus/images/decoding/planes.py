@@ -127,7 +127,7 @@ class Planes:
         )
 
     def described(self) -> dict[str, object]:
-        """Returns what is chosen, by name, as JSON can hold it."""
+        """Returns the choices by name, as JSON can hold them."""
         chosen = {name: value for name, value in vars(self).items() if name != "learned" and value is not None}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()}
 
