@@ -44,6 +44,9 @@ requirements = read_requirements()
 ensemble = ["lightgbm>=4.5"]
 # Writing workbooks, and reading and writing ROIs of ImageJ.
 exchange = ["openpyxl>=3.1", "roifile>=2024.1.10"]
+# Detecting with exported networks, and exporting them; releases of tf2onnx before 1.17 need an older protobuf.
+onnx = ["onnxruntime>=1.20", "onnx>=1.17"]
+export = [*onnx, "tf2onnx>=1.17", "pyyaml>=6"]
 # Version 3 has the interface that is used; older versions of Python have none of it.
 zarr = ['zarr>=3; python_version >= "3.11"']
 slides = ["openslide-python>=1.3", "openslide-bin>=4"]
@@ -74,6 +77,8 @@ setup(
         "gpu": with_cuda(requirements),
         "ensemble": ensemble,
         "exchange": exchange,
+        "onnx": onnx,
+        "export": export,
         "search": ["optuna>=4"],
         # Images and label images as OME-Zarr.
         "zarr": zarr,
@@ -85,6 +90,8 @@ setup(
         "test": [
             *ensemble,
             *exchange,
+            *export,
+            "bioimageio.spec>=0.5.14",
             "shapely>=2",
             "pytest>=8",
             "pytest-xdist>=3.6",

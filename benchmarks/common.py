@@ -21,7 +21,7 @@ import numpy as np
 from nucleus.datasets.dataset import NucleusDataset, shipped_data
 from nucleus.models.mask_rcnn_presets import PRESETS
 
-PACKAGES = ("numpy", "opencv-python", "keras", "tensorflow", "jax", "torch")
+PACKAGES = ("numpy", "opencv-python", "keras", "tensorflow", "jax", "torch", "onnxruntime")
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:

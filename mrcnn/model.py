@@ -42,6 +42,7 @@ from mrcnn.weights import download_imagenet, is_imagenet_file, load_imagenet
 from trainkit.fitting import fit, set_trainable
 from trainkit.hdf5 import LoadReport
 from trainkit.optimizers import make_optimizer
+from trainkit.sample_checks import check_images
 from trainkit.stages import Stage, lay_out_stages, run_stages, warn_if_finished
 from trainkit.trainee import Trainee
 
@@ -340,7 +341,7 @@ class MaskRCNN(Introspection, Trainee):
             The objects of each image; `limit_reached` is True where there may be more, without a warning.
         """
         self._require("inference")
-        return self._detector.detect(self._check_images(images), batch_size)
+        return self._detector.detect(check_images(images, self.config.IMAGE_CHANNEL_COUNT), batch_size)
 
     def detect_molded(
         self, molded_images: np.ndarray, image_metas: np.ndarray, verbose: int = 0

@@ -5,10 +5,13 @@ import json
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
 from nucleus.datasets.dataset import TRAIN_FOLDER, shipped_data
+from nucleus.models.recipe import Recipe
+from nucleus.models.registry import NETWORKS
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 TINY = ["--preset", "small", "--size", "64", "--repeats", "1"]
@@ -27,6 +30,7 @@ def run(monkeypatch, capsys):
     for name in ("common", "data_loading", "training_step", "detection", "large_images", "many_images", "metrics"):
         sys.modules.pop(name, None)
     sys.modules.pop("scales", None)
+    sys.modules.pop("exported", None)
 
 
 def check_environment(report, precision="float32"):
@@ -83,6 +87,21 @@ def test_scales_are_scored_beside_the_images_own(run):
     assert [row["factor"] for row in report["scales"]] == [0.333, 0.5, 1, 2, 3] and report["images"] == 2
     for row in report["scales"]:
         assert row["true"] > 5 and 0 < row["as_it_is"] == row["found"] < 1, "a classical method keeps every size"
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")
+def test_exported_networks_take_turns_with_those_in_keras(run, monkeypatch, tmp_path):
+    weights = tmp_path / "small.h5"
+    NETWORKS["unet"].begin(Recipe("small", {"ENCODER_FILTERS": (4, 6), "DROPOUT": 0.0}, "unet"), tmp_path).save(weights)
+    # Processes that import Keras take ten seconds each.
+    taken = iter([(8.0, 9.0), (2.0, 1.5)])
+    monkeypatch.setattr(importlib.import_module("exported"), "time_process", lambda file, image: next(taken))
+    sizes = ["--size", "64", "--repeats", "2", "--processes", "1"]
+    report = run("exported", ["--weights", str(weights), *sizes])
+    check_environment(report)
+    assert [report["network"][name]["runs"] for name in ("keras", "onnx")] == [2, 2]
+    assert (report["times_faster"]["process"], report["times_faster"]["process_cpu"]) == (4.0, 6.0)
+    assert report["seconds_per_image"] == report["network"]["onnx"]["median_seconds"]
 
 
 def test_large_images_in_files_have_the_nuclei_of_those_in_memory(run, tmp_path):

@@ -31,7 +31,7 @@ _BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 # What shell blocks may call beside `nucleus`: their arguments are not looked at.
-_OTHER_COMMANDS = {"cp", "ruff"}
+_OTHER_COMMANDS = {"cp", "grep", "ruff"}
 
 
 class Block(NamedTuple):

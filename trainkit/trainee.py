@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from trainkit.checkpoint import synchronise
 from trainkit.hdf5 import LoadReport, load_weights, save_weights
@@ -108,21 +107,6 @@ class Trainee:
             with suppress(OSError):
                 self._new.folder.rmdir()
         self._resumed, self._new, self.epoch = run, None, epoch
-
-    def _check_images(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Returns images to predict, `[H, W, IMAGE_CHANNEL_COUNT]` each, as arrays.
-
-        Raises:
-            ValueError: An image has no pixels or the wrong channels; the message has its number from 1 on.
-        """
-        channels, checked = self.config.IMAGE_CHANNEL_COUNT, [np.asarray(image) for image in images]
-        for number, image in enumerate(checked, start=1):
-            if image.ndim != 3 or image.shape[2] != channels or image.size == 0:
-                raise ValueError(
-                    f"Image {number} of {len(checked)}: Expected an image [H, W, {channels}] with pixels. "
-                    f"Received: shape {image.shape}"
-                )
-        return checked
 
     def load_weights(
         self, filepath: str | os.PathLike, by_name: bool = False, exclude: Sequence[str] | None = None

@@ -1,22 +1,47 @@
-"""Prediction of whole images of any size with a network whose inputs are multiples of its stride."""
+"""Prediction of whole images of any size with a network whose inputs are multiples of its stride.
+
+The network is a function on NumPy arrays, so that whatever computes it, Keras or ONNX Runtime, gets the same pixels.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
-import keras
 import numpy as np
 
+from trainkit.sample_checks import check_images
+from unet.config import UNetConfig
 from unet.resize import resize_image, resize_probabilities
 
+# Network: float32 [B, h, w, C] in 0..255, h and w multiples of its stride, to probabilities [B, h, w, channels].
+Network = Callable[[np.ndarray], np.ndarray]
 # Most sides between a power of two and the next that images are padded to.
 _STEPS_AN_OCTAVE = 8
 # Most pixels and images of a batch. Batches keep a GPU busy with small images and must not fill its memory with large
 # ones: 64 features of a megapixel, the first level of the original U-Net, take 256 MB. A larger image goes alone.
 BATCH_PIXELS = 1 << 20
 BATCH_IMAGES = 8
+
+
+def predict_channels(run: Network, images: Sequence[np.ndarray], config: UNetConfig) -> list[np.ndarray]:
+    """Predicts the channels of images, each at its own size, or at IMAGE_SIZE if INFERENCE_MODE says so.
+
+    Args:
+        run: Network of the configuration.
+        images: uint8 or float `[H, W, C]` each, RGB in 0 to 255, of any sizes.
+        config: Configuration with IMAGE_CHANNEL_COUNT, INFERENCE_MODE, IMAGE_SIZE and the network's stride.
+
+    Returns:
+        For every image float32 `[H, W, channels]` in 0..1; `config.channels` names the channels.
+
+    Raises:
+        ValueError: An image has no pixels or the wrong channels.
+    """
+    checked = check_images(images, config.IMAGE_CHANNEL_COUNT)
+    if config.INFERENCE_MODE == "resize":
+        return predict_resized(run, checked, config.IMAGE_SIZE)
+    return predict_probabilities(run, checked, config.stride)
 
 
 def padded_side(length: int, stride: int) -> int:
@@ -37,9 +62,7 @@ def padded_side(length: int, stride: int) -> int:
     return -(-length // step) * step
 
 
-def predict_probabilities(
-    run: Callable[[np.ndarray], Any], images: Sequence[np.ndarray], stride: int
-) -> list[np.ndarray]:
+def predict_probabilities(run: Network, images: Sequence[np.ndarray], stride: int) -> list[np.ndarray]:
     """Predicts images at their own sizes; images of one padded size share batches.
 
     An image is mirrored at its edges until its sides suit the network, equally on both, and the prediction is cut
@@ -65,7 +88,7 @@ def predict_probabilities(
     return [found[index] for index in range(len(images))]
 
 
-def predict_resized(run: Callable[[np.ndarray], Any], images: Sequence[np.ndarray], side: int) -> list[np.ndarray]:
+def predict_resized(run: Network, images: Sequence[np.ndarray], side: int) -> list[np.ndarray]:
     """Predicts images brought to a square, as training with IMAGE_MODE "resize" shows them to the network.
 
     Args:
@@ -86,7 +109,7 @@ def _margins(image: np.ndarray, stride: int) -> list[tuple[int, int]]:
     return [(length // 2, length - length // 2) for length in missing]
 
 
-def _run_batches(run: Callable[[np.ndarray], Any], images: Sequence[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
+def _run_batches(run: Network, images: Sequence[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
     """Runs a network on images, those of one size together.
 
     The sizes of batches are powers of two: a network is compiled for each shape of its input, and so at most
@@ -108,5 +131,5 @@ def _run_batches(run: Callable[[np.ndarray], Any], images: Sequence[np.ndarray])
             count = 1 << (min(most, len(indices)).bit_length() - 1)
             batch, indices = indices[:count], indices[count:]
             inputs = np.stack([images[index] for index in batch]).astype(np.float32)
-            outputs = np.asarray(keras.ops.convert_to_numpy(run(inputs)), np.float32)
+            outputs = np.asarray(run(inputs), np.float32)
             yield from zip(batch, outputs, strict=True)

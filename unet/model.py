@@ -21,7 +21,7 @@ from trainkit.trainee import Trainee
 from unet.architecture import LAYER_REGEX, build_unet, set_weight_decay
 from unet.config import RUN_FILES, UNetConfig
 from unet.data import Dataset, TrainingBatches, ValidationBatches
-from unet.inference import predict_probabilities, predict_resized
+from unet.inference import predict_channels
 from unet.losses import make_loss
 from unet.metrics import ChannelIoU
 from unet.postprocess import PostprocessSettings, postprocess
@@ -76,7 +76,8 @@ class UNet(Trainee):
             if encoder_weights is not None:
                 load_encoder_weights(keras_model, encoder_weights)
         self.keras_model = keras_model
-        self._run = compile_inference(keras_model)
+        compiled = compile_inference(keras_model)
+        self._run = lambda images: keras.ops.convert_to_numpy(compiled(images))
 
     def summary(self, **settings: Any) -> None:
         """Prints the layers.
@@ -207,11 +208,8 @@ class UNet(Trainee):
         Raises:
             ValueError: An image has no pixels or the wrong channels.
         """
-        checked = self._check_images(images)
         synchronise(self.keras_model)
-        if self.config.INFERENCE_MODE == "resize":
-            return predict_resized(self._run, checked, self.config.IMAGE_SIZE)
-        return predict_probabilities(self._run, checked, self.config.stride)
+        return predict_channels(self._run, images, self.config)
 
     def predict_labels(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Finds the nuclei of one image with the configuration's post-processing.

@@ -20,6 +20,7 @@ _HOMES = {
     "VAL_IMAGE_IDS": "datasets.dataset",
     "shipped_data": "datasets.dataset",
     "evaluate": "evaluation.evaluation",
+    "export": "exporting.export",
     "finetune": "training.finetuning",
     "measure": "measurement",
     "load_model": "models.loading",

@@ -13,8 +13,16 @@ from nucleus.interrupts import ending_at_once
 _NATIVE_LOG = re.compile(rb"[IWE]\d{4} \d\d:\d\d:\d\d\.|[IWE]0000 00:00:|WARNING: All log messages before absl")
 
 
+class KerasNotFoundError(ValueError):
+    """Keras or its backend is not installed."""
+
+
 def import_keras() -> None:
-    """Imports Keras and its backend; of what that prints, native log lines are dropped, the rest comes after it."""
+    """Imports Keras and its backend; of what that prints, native log lines are dropped, the rest comes after it.
+
+    Raises:
+        KerasNotFoundError: Keras or its backend is not installed.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "keras" in sys.modules:
         return
@@ -25,6 +33,12 @@ def import_keras() -> None:
         try:
             with ending_at_once():
                 import keras  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise KerasNotFoundError(
+                f"{error.name} is not installed, which models in Keras need: pip install keras-nucleus. Without it, "
+                "name an exported model (--weights=MODEL.onnx; nucleus export writes it) or a classical one "
+                "(--model=classical)."
+            ) from error
         finally:
             sys.stderr.flush()
             os.dup2(stderr, 2)

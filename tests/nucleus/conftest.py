@@ -182,6 +182,13 @@ def tiny_presets() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def module_presets() -> Iterator[None]:
+    """The presets of `tiny_presets` for a whole module, whose fixtures need them."""
+    with _tiny_presets():
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_files(tmp_path_factory) -> dict[str, Path]:
     """Weights files of the preset "tiny" by kind of network, each with its recipe beside it.

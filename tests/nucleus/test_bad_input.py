@@ -152,10 +152,11 @@ def test_a_setting_that_cannot_be_used_is_named(tmp_path, weights, write_squares
 
 
 @pytest.mark.parametrize("command", ["train", "detect", "evaluate"])
-def test_missing_weights_are_named(tmp_path, capsys, command):
-    assert run(command, "--weights", tmp_path / "gone.h5") == 1
+def test_missing_weights_are_named(tmp_path, capsys, command, write_squares):
+    image = [write_squares("a.png")] if command == "detect" else []
+    assert run(command, *image, "--weights", tmp_path / "gone.h5") == 1
     assert "gone.h5" in capsys.readouterr().err
-    assert run(command, "--weights=last", "--logs", tmp_path / "logs") == 1
+    assert run(command, *image, "--weights=last", "--logs", tmp_path / "logs") == 1
     assert str(tmp_path / "logs") in capsys.readouterr().err
 
 

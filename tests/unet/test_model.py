@@ -1,5 +1,6 @@
 """The model a user holds: prediction at any size, files, and what is refused."""
 
+import copy
 import io
 import json
 import resource
@@ -191,7 +192,9 @@ def test_a_network_of_another_kind_is_no_unet_whatever_settings_stand_beside_it(
         UNet.load(path)
     # The same layers with other filters.
     model.keras_model.save(path)
-    append_settings(path, tiny_config(**{**PLAIN, "ENCODER_FILTERS": (4, 7)}))
+    other = copy.copy(model.config)
+    other.update({"ENCODER_FILTERS": (*other.ENCODER_FILTERS[:-1], other.ENCODER_FILTERS[-1] + 1)})
+    append_settings(path, other)
     with pytest.raises(WeightsFileError, match=r"a\.keras: .*its weights are another network's than its settings say"):
         UNet.load(path)
 

@@ -15,7 +15,7 @@ from nucleus.images.decoding.base import set_pixel_limit
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import ModelConfig, detection_config
 from nucleus.models.settings import PredictionSettings
-from nucleus.models.weights import choose_recipe, find_recipe, trained_weights
+from nucleus.models.weights import WITHOUT_KERAS, choose_recipe, find_recipe, trained_weights
 from nucleus.quiet import import_keras
 from trainkit.files import require_writable
 
@@ -88,7 +88,7 @@ def wanted_model(args: argparse.Namespace) -> tuple[Path | None, ModelConfig]:
         args: The parsed options of `options.add_configuration` and `options.add_trained`.
     """
     weights = trained_weights(args.weights, args.logs, args.model, args.preset, _run_name(args))
-    if weights is not None and weights.suffix != ".json":
+    if weights is not None and weights.suffix not in WITHOUT_KERAS:
         import_keras()
     return weights, wanted_config(args, weights)
 

@@ -10,12 +10,14 @@ from typing import Any
 from nucleus.ensemble.combined import EnsembleModel
 from nucleus.models.base import NucleusModel
 from nucleus.models.classical.model import ClassicalModel
+from nucleus.models.onnx import OnnxModel
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import MODELS, NETWORKS, ModelConfig, detection_config, make_config
 from nucleus.models.scale import with_scale
 from nucleus.models.unet import UNetModel
 from nucleus.models.weights import (
     SHIPPED,
+    WITHOUT_KERAS,
     WeightsNotFoundError,
     choose_recipe,
     existing_file,
@@ -24,6 +26,7 @@ from nucleus.models.weights import (
     shipped_weights,
 )
 from nucleus.quiet import import_keras
+from trainkit.onnx_files import SUFFIX as ONNX_SUFFIX
 
 
 def load_model(
@@ -40,11 +43,12 @@ def load_model(
         source: None or "shipped" for the shipped default; a name: "mask_rcnn" or "unet" for the shipped weights of that
             kind, the name of a shipped file such as "nucleus_small", or "classical" or "ensemble", with or without
             "/PRESET" behind it (an ensemble is then to be fitted); a file (`.h5` with its recipe beside it, `.keras` of
-            a U-Net, `.json` of a classical model or an ensemble); or the folder of a training run, whose best weights
-            are taken, else its last checkpoint. A name comes before a file or folder of the same name.
+            a U-Net, `.onnx` of an exported one, `.json` of a classical model or an ensemble); or the folder of a
+            training run, whose best weights are taken, else its last checkpoint. A name comes before a file or folder
+            of the same name.
         config: Configuration of the detection; by default that of the recipe. Such a model cannot be fine-tuned unless
-            a recipe is found too. Not allowed with preset or settings, nor for a `.keras` or `.json` file, which holds
-            its own.
+            a recipe is found too. Not allowed with preset or settings, nor for a `.keras`, `.onnx` or `.json` file,
+            which holds its own.
         preset: Name of a preset that replaces the recipe's, or stands in for a missing recipe.
         settings: Attribute name -> value, on top of the recipe's, such as `{"DETECTION_NMS_THRESHOLD": 0.2}`.
         model_dir: Parent folder of the model's training runs; nothing is written before training.
@@ -73,10 +77,13 @@ def load_model(
             raise ValueError(f"{name} names the preset. Received: preset=... or config=... too.")
         return _new_model(kind, named_preset or preset, config, settings)
     path = _weights_file(Path(name))
-    if path.suffix in (".json", ".keras") and (preset or config is not None):
+    if path.suffix in (*WITHOUT_KERAS, ".keras") and (preset or config is not None):
         raise ValueError(f"{path}: holds its configuration: change it with settings=... Received: preset or config.")
     if path.suffix == ".json":
         return _read_json(path, read_recipe(path).with_settings(settings or {}))
+    if path.suffix == ONNX_SUFFIX:
+        recipe = read_recipe(path)
+        return with_scale(OnnxModel(path, recipe, detection_config(recipe, settings)))
     import_keras()
     if path.suffix == ".keras":
         model = UNetModel.load_whole(path, model_dir)
@@ -115,6 +122,8 @@ def bare_model(weights: Path | None, config: ModelConfig) -> NucleusModel:
         raise ValueError(
             f"{kind} needs {'weights' if kind in NETWORKS else 'the file of a fitted one'}. Received: None"
         )
+    if weights is not None and weights.suffix == ONNX_SUFFIX:
+        return OnnxModel(weights, read_recipe(weights), config)
     if kind in NETWORKS:
         return NETWORKS[kind].load(weights, find_recipe(weights), config)
     if weights is not None and weights.suffix != ".json":

@@ -1,25 +1,20 @@
-"""U-Nets and FCN-8s as nucleus models: settings, building, training, loading and post-processing."""
+"""U-Nets and FCN-8s as nucleus models: settings, building, training and loading."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
-from nucleus.models.base import NucleusModel, Prediction
 from nucleus.models.network import DEEP, LEAST_DEEP, RANDOM, NetworkInWords, NetworkModel
+from nucleus.models.pixelwise import PixelwiseModel
 from nucleus.models.settings import ApplicationSettings
-from nucleus.models.views import View
 from unet.config import RUN_FILES, UNetConfig
-from unet.postprocess import PostprocessSettings, postprocess
 from unet.presets import PRESETS
 
 if TYPE_CHECKING:
     from nucleus.datasets.dataset import NucleusDataset
-    from trainkit.search import TuningReport
     from unet.model import UNet
 
 # Stages of fine-tuning. With the stored statistics of batch normalisation, 50 steps of four windows took nucleus_light
@@ -37,7 +32,7 @@ class NucleusUNetConfig(ApplicationSettings, UNetConfig):
     AUGMENTATION = "strong"
 
 
-class UNetModel(NetworkModel):
+class UNetModel(PixelwiseModel, NetworkModel):
     """A U-Net or FCN-8s that finds nuclei: nuclei and borders pixel by pixel, then the watershed."""
 
     kind = "unet"
@@ -48,7 +43,6 @@ class UNetModel(NetworkModel):
     pretrained = ("imagenet",)
     # The encoder of random weights has random ones too.
     from_scratch = {"ENCODER_WEIGHTS": None}
-    tunable = True
 
     config: NucleusUNetConfig
     network: UNet
@@ -162,52 +156,3 @@ class UNetModel(NetworkModel):
         # A U-Net takes every connected region as a nucleus, so areas beyond the edge may be mirror images.
         augmentation = make_augmentation(self.training_config.AUGMENTATION, mirror=True)
         return self.network.train(train, val, epochs, augmentation, callbacks)
-
-    def _tune(
-        self,
-        shown: NucleusModel,
-        dataset: NucleusDataset,
-        grid: Mapping[str, Iterable[Any]] | None,
-        search: str,
-        progress: bool,
-    ) -> TuningReport:
-        from nucleus.models.unet_tuning import search_postprocessing
-
-        def probabilities(image: np.ndarray) -> np.ndarray:
-            (evidence,) = shown.observe([shown.prepare(image)])
-            return mean_probabilities(evidence)
-
-        return search_postprocessing(probabilities, self.config, dataset, grid, search, progress)
-
-    def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
-        return [self._finish(probabilities) for probabilities in self.network.predict(images)]
-
-    def observe(self, images: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
-        """Returns the channels' probabilities, float32 `[H, W, channels]` in 0..1; see `NucleusModel.observe`."""
-        return [[probabilities] for probabilities in self.network.predict(images)]
-
-    def restore(self, evidence: np.ndarray, view: View, shape: tuple[int, int]) -> np.ndarray:
-        """Brings probabilities from a view of an image back to the image; see `NucleusModel.restore`."""
-        return view.restore(evidence, shape)
-
-    def conclude(self, evidence: Sequence[np.ndarray], shape: tuple[int, int]) -> Prediction:
-        """Averages probabilities, then finds the nuclei in them; see `NucleusModel.conclude`."""
-        return self._finish(mean_probabilities(evidence))
-
-    def _finish(self, probabilities: np.ndarray) -> Prediction:
-        return Prediction(*postprocess(probabilities, PostprocessSettings.from_config(self.config)))
-
-
-def mean_probabilities(evidence: Sequence[np.ndarray]) -> np.ndarray:
-    """Averages the channels' probabilities of several views or networks.
-
-    Args:
-        evidence: Arrays float32 `[H, W, channels]` in 0..1.
-
-    Returns:
-        float32 `[H, W, channels]` in 0..1.
-    """
-    total = np.float32(0)
-    for probabilities in evidence:
-        total = total + probabilities
-    return total / np.float32(len(evidence))

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from nucleus.ensemble.combined import EnsembleModel
 from nucleus.ensemble.model import is_ensemble
 from nucleus.models.network import PUBLISHED_WEIGHTS, RANDOM
+from nucleus.models.onnx import read_recipe_note
 from nucleus.models.recipe import RECIPE_FILE, Recipe, beside
 from nucleus.models.registry import DEFAULT_MODEL, MODELS, NETWORKS, detection_config, last_checkpoint
 from nucleus.models.settings import ApplicationSettings
+from trainkit.onnx_files import SUFFIX as ONNX_SUFFIX
 from trainkit.reading import read_json, reading
 
 LAST = "last"
@@ -19,6 +23,8 @@ SHIPPED = "shipped"
 # Default weights of each kind, among the shipped ones, and the kind whose weights are taken where none is named.
 _SHIPPED = {"mask_rcnn": "nucleus_small.h5", "unet": "nucleus_light.h5"}
 _DEFAULT = "unet"
+# Suffixes of the files that hold their recipe themselves, and whose models need no Keras; members of an ensemble may.
+WITHOUT_KERAS = (".json", ONNX_SUFFIX)
 
 
 class WeightsNotFoundError(ValueError):
@@ -29,12 +35,13 @@ def find_recipe(weights: str | os.PathLike) -> Recipe | None:
     """Returns the recipe that stands beside a weights file or in its run's folder; None where there is none.
 
     Args:
-        weights: The weights file; of a model without weights its `.json` file, which holds the recipe itself.
+        weights: The weights file; or a file that holds the recipe itself: `.json` of a model without weights, `.onnx`
+            of an exported one.
 
     Raises:
         ValueError: The recipe cannot be read; the message names the file.
     """
-    if Path(weights).suffix == ".json":
+    if Path(weights).suffix in WITHOUT_KERAS:
         return read_recipe(weights)
     candidates = (beside(weights), Path(weights).parent / RECIPE_FILE)
     path = next((path for path in candidates if path.is_file()), None)
@@ -45,16 +52,22 @@ def read_recipe(path: str | os.PathLike) -> Recipe:
     """Reads a recipe.
 
     Args:
-        path: JSON file of a recipe or of a fitted ensemble.
+        path: JSON file of a recipe or of a fitted ensemble, or ONNX file of an exported model.
 
     Raises:
         ValueError: The file holds no recipe of a known model and preset, or a setting that cannot be used; the message
             names it.
     """
+    if Path(path).suffix == ONNX_SUFFIX:
+        return _checked_recipe(path, read_recipe_note(path), "no recipe of an exported model")
     if is_ensemble(path):
         return EnsembleModel.read_recipe(path)
     what = "no recipe of a training run"
-    content = read_json(path, what)
+    return _checked_recipe(path, read_json(path, what), what)
+
+
+def _checked_recipe(path: str | os.PathLike, content: Mapping[str, Any], what: str) -> Recipe:
+    """Returns the recipe with some content, read from a file; `what` begins the error where it is none."""
     with reading(path, what):
         recipe = Recipe(**content)
         if not isinstance(recipe.model, str) or recipe.model not in MODELS:

@@ -74,7 +74,7 @@ def test_predicting_writes_what_detect_writes_and_who_was_picked(project, fitted
     assert ((nuclei["area"] > 100) == (picks["member"] == "big")).all()
     assert nuclei["score"].between(0.5, 1).all()
     big = (nuclei["area"] > 100).sum()
-    assert "2 images, 32 nuclei" in reported and f"Picked: big {big} ({big / 32:.0%}), small {32 - big}" in reported
+    assert "2 images, 32 nuclei" in reported and f"Picked: big {big} ({big / 32:.0%}), small {32 - big}" in told
 
 
 def test_an_image_that_a_member_lacks_fails_and_the_others_go_on(project, fitted_file, members, tmp_path, capsys):
@@ -84,7 +84,7 @@ def test_an_image_that_a_member_lacks_fails_and_the_others_go_on(project, fitted
     status = main(["ensemble", "predict", *images, f"--ensemble={fitted_file}", *members, f"--output={tmp_path / 'o'}"])
     reported = capsys.readouterr()
     assert status == 1 and "1 image, 16 nuclei" in reported.out
-    assert "strange.png: " in reported.err and "no label image strange.png" in reported.err
+    assert "strange.png: " in reported.err and "no label image strange.png" in told.err
 
 
 @pytest.mark.parametrize(

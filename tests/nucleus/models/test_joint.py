@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from nucleus.models.mask_rcnn import MaskRCNNModel
+from nucleus.models.pixelwise import mean_probabilities
 from nucleus.models.registry import make_config
 from nucleus.models.tta import Joint, TestTimeAugmentation
-from nucleus.models.unet import UNetModel, mean_probabilities
+from nucleus.models.unet import UNetModel
 from nucleus.models.views import make_views
 
 IMAGE = np.zeros((12, 12, 3), np.uint8)

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from nucleus.evaluation.scores import overlaps, score
+from nucleus.models.pixelwise import mean_probabilities
 from nucleus.models.registry import make_config
 from nucleus.models.settings import PredictionSettings
 from nucleus.models.square import FitSquare
 from nucleus.models.tta import Joint
-from nucleus.models.unet import UNetModel, mean_probabilities
+from nucleus.models.unet import UNetModel
 
 
 @pytest.fixture

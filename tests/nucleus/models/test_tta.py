@@ -13,10 +13,11 @@ from nucleus.images.preprocess import clahe
 from nucleus.models import unet_tuning
 from nucleus.models.base import NucleusModel, Prediction
 from nucleus.models.mask_rcnn import MaskRCNNModel
+from nucleus.models.pixelwise import mean_probabilities
 from nucleus.models.registry import make_config
 from nucleus.models.settings import PredictionSettings
 from nucleus.models.tta import TestTimeAugmentation, with_views
-from nucleus.models.unet import NucleusUNetConfig, UNetModel, mean_probabilities
+from nucleus.models.unet import NucleusUNetConfig, UNetModel
 from nucleus.models.views import make_views
 from nucleus.prediction.detection import detect
 from nucleus.prediction.inputs import collect_images

@@ -14,7 +14,7 @@ from nucleus.evaluation.scores import Scores, score
 from nucleus.evaluation.scores.sums import Sums
 from nucleus.experiments.publications.experiment import GROUPS
 from nucleus.models.base import NucleusModel
-from nucleus.models.unet import mean_probabilities
+from nucleus.models.pixelwise import mean_probabilities
 from nucleus.prediction.predictions import Predictions
 
 # Probabilities are clipped to this distance from 0 and 1, where the logarithm is infinite.

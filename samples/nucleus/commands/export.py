@@ -1,0 +1,42 @@
+"""`nucleus export`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from nucleus.commands import options, values
+from nucleus.exporting.formats import FORMATS
+from nucleus.models.unet import UNetModel
+from nucleus.models.weights import trained_weights
+from nucleus.quiet import import_keras
+
+SUMMARY = "write a trained U-Net, --set included, in a format that other programs run"
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Adds the options."""
+    options.add_configuration(command, (UNetModel.kind,))
+    command.add_argument(
+        "--weights",
+        type=values.trained,
+        metavar="{shipped,last,PATH}",
+        help="the shipped weights, the last checkpoint in --logs, or a file (default: shipped)",
+    )
+    command.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="onnx",
+        help="; ".join(f"{name}: {files}" for name, files in FORMATS.items()) + " (default: %(default)s)",
+    )
+    command.add_argument("--output", type=Path, required=True, metavar="PATH", help="the file or new folder to write")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exports a U-Net; see `nucleus export --help`."""
+    weights = trained_weights(args.weights, args.logs, args.model or UNetModel.kind, args.preset)
+    import_keras()
+    from nucleus.exporting.export import export
+
+    print(export(weights, args.output, args.format, preset=args.preset, settings=dict(args.settings)))
+    return 0

@@ -1,0 +1,101 @@
+"""`export`: a trained U-Net in a format that other programs run."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from nucleus.datasets.folds import find_folds, folds_beside
+from nucleus.exporting.bioimage import write_package
+from nucleus.exporting.formats import FORMATS
+from nucleus.models.base import NucleusModel
+from nucleus.models.loading import load_model
+from nucleus.models.onnx import note_recipe
+from nucleus.models.recipe import RECIPE_FILE, Recipe, changed_settings
+from nucleus.models.settings import inference_settings
+from nucleus.models.unet import UNetModel
+from nucleus.models.wrapper import Wrapper
+
+
+def export(
+    model: NucleusModel | str | os.PathLike | None,
+    path: str | os.PathLike,
+    format: str = "onnx",
+    *,
+    preset: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Path:
+    """Writes a trained U-Net's forward pass with its recipe, in float32, for images of any size.
+
+    What the network computes is exported, from RGB pixels in 0 to 255 to probabilities. Preprocessing, tiles, scale
+    and post-processing are not part of it: `load_model` of an ONNX file does them by the recipe in the file.
+
+    Args:
+        model: A U-Net, with whatever wraps it, or what `load_model` takes: a weights file, the name of a shipped one, a
+            run's folder, or None for the shipped default.
+        path: File ending in `.onnx` or `.zip`, or new folder of a SavedModel.
+        format: "onnx": an ONNX file. "savedmodel": a folder of TensorFlow's, its recipe in `assets.extra`.
+            "bioimageio": a package of the BioImage Model Zoo, which holds the ONNX file, a description with the recipe
+            and an image with the expected answer.
+        preset: Name of a preset for `load_model`; not with a model that is loaded.
+        settings: Attribute name -> value for `load_model`, on top of the recipe's; not with a model that is loaded.
+
+    Returns:
+        The file or folder.
+
+    Raises:
+        ValueError: The model is no U-Net, the format is unknown or does not fit the path, a package of the extra
+            "export" is missing, or Keras runs on another backend than TensorFlow.
+        OSError: The file cannot be written.
+    """
+    if format not in FORMATS:
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}. Received: {format!r}")
+    if not isinstance(model, NucleusModel):
+        source, model = model, load_model(model, preset=preset, settings=settings)
+    elif preset or settings:
+        raise ValueError("A loaded model has its settings. Received: preset or settings too.")
+    else:
+        source = None
+    unet = _bare(model)
+    path, recipe = Path(path), _full_recipe(unet)
+    from unet.exporting import export_onnx, export_savedmodel
+
+    if format == "savedmodel":
+        export_savedmodel(unet.network, path, {RECIPE_FILE: json.dumps(asdict(recipe), indent=2)})
+    elif format == "onnx":
+        export_onnx(unet.network, path, note_recipe(recipe))
+        _copy_folds(source, path)
+    else:
+        write_package(unet, recipe, path)
+    return path
+
+
+def _bare(model: NucleusModel) -> UNetModel:
+    """Returns the U-Net in its wrappers."""
+    while isinstance(model, Wrapper):
+        model = model.model
+    if not isinstance(model, UNetModel):
+        raise ValueError(f"Only U-Nets are exported, from their weights. Received: {type(model).__name__}")
+    return model
+
+
+def _full_recipe(model: UNetModel) -> Recipe:
+    """Returns the recipe of the exported network: the settings of its configuration, computing in float32."""
+    preset = model.default_preset if model.recipe is None else model.recipe.preset
+    base = model.make_config("inference", preset, {})
+    changed = inference_settings(changed_settings(model.config, base))
+    return Recipe(preset, {**changed, "PRECISION": "float32"}, model.kind)
+
+
+def _copy_folds(source: str | os.PathLike | None, exported: Path) -> None:
+    """Writes the folds of a training beside the exported file, so that images it learned are refused as before."""
+    if source is None or not Path(source).exists():
+        return
+    weights = Path(source)
+    folds = find_folds(weights / RECIPE_FILE if weights.is_dir() else weights)
+    if folds is not None:
+        folds.save(folds_beside(exported))
