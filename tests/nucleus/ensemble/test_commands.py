@@ -66,15 +66,15 @@ def test_predicting_writes_what_detect_writes_and_who_was_picked(project, fitted
     output = tmp_path / "found"
     images = [str(project / "data" / "images" / f"{seed}.png") for seed in (0, 1)]
     assert main(["ensemble", "predict", *images, f"--ensemble={fitted_file}", *members, f"--output={output}"]) == 0
-    reported = capsys.readouterr().out
+    told = capsys.readouterr().out
     names = {"labels", "overlays", "nuclei.csv", "images.csv", "submission.csv", "picks.csv"}
-    assert {path.name for path in output.iterdir()} == names
+    assert {path.name for path in output.iterdir()} == {*names, "manifest.json", ".nucleus"}
     picks, nuclei = pd.read_csv(output / "picks.csv"), pd.read_csv(output / "nuclei.csv")
     assert (picks["label"] == nuclei["label"]).all() and (picks["ImageId"] == nuclei["ImageId"]).all()
     assert ((nuclei["area"] > 100) == (picks["member"] == "big")).all()
     assert nuclei["score"].between(0.5, 1).all()
     big = (nuclei["area"] > 100).sum()
-    assert "2 images, 32 nuclei" in reported and f"Picked: big {big} ({big / 32:.0%}), small {32 - big}" in told
+    assert "2 images, 32 nuclei" in told and f"Picked: big {big} ({big / 32:.0%}), small {32 - big}" in told
 
 
 def test_an_image_that_a_member_lacks_fails_and_the_others_go_on(project, fitted_file, members, tmp_path, capsys):
@@ -82,9 +82,9 @@ def test_an_image_that_a_member_lacks_fails_and_the_others_go_on(project, fitted
     cv2.imwrite(str(strange), np.zeros((8, 8, 3), np.uint8))
     images = [str(strange), str(project / "data" / "images" / "2.png")]
     status = main(["ensemble", "predict", *images, f"--ensemble={fitted_file}", *members, f"--output={tmp_path / 'o'}"])
-    reported = capsys.readouterr()
-    assert status == 1 and "1 image, 16 nuclei" in reported.out
-    assert "strange.png: " in reported.err and "no label image strange.png" in told.err
+    told = capsys.readouterr()
+    assert status == 1 and "1 image, 16 nuclei" in told.out
+    assert "strange.png: " in told.err and "no label image strange.png" in told.err
 
 
 @pytest.mark.parametrize(
@@ -188,10 +188,10 @@ def test_fitting_runs_weights_in_views_too_and_notes_it(
     assert main(["ensemble", "fit", *data, *members, *own]) == 0
     assert len(run_weights.shown) == 8 * 8
     assert read_ensemble(path).about["TEST_TIME_AUGMENTATION"] == "flips-rotations"
-    image, output = str(project / "data" / "images" / "0.png"), f"--output={tmp_path / 'found'}"
+    image = str(project / "data" / "images" / "0.png")
     for views, warned in (("flips-rotations", 0), ("none", 1)):
         caplog.clear()
-        arguments = [image, f"--ensemble={path}", *members, *own[:2], f"--tta={views}", output]
+        arguments = [image, f"--ensemble={path}", *members, *own[:2], f"--tta={views}", f"--output={tmp_path / views}"]
         assert main(["ensemble", "predict", *arguments]) == 0
         assert sum("was fitted to what weights find" in text for text in caplog.messages) == warned
 
