@@ -171,7 +171,7 @@ def test_an_encoder_comes_from_another_network_with_another_decoder(tiny, tmp_pa
         np.testing.assert_array_equal(after, untouched)
 
 
-def test_a_file_tells_whether_it_has_a_decoder(xception, tiny, tmp_path):
+def test_a_file_with_a_decoder_is_recognised(xception, tiny, tmp_path):
     model = tiny()
     save_weights(model, tmp_path / "whole.h5")
     assert holds_an_encoder_alone(xception[1]) and not holds_an_encoder_alone(tmp_path / "whole.h5")

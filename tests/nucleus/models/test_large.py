@@ -63,7 +63,7 @@ def test_a_chosen_scale_is_that_of_the_image_in_memory(path, settings):
     np.testing.assert_array_equal(read_labels(path.with_name("out.tif")), whole.labels)
 
 
-def test_the_scale_is_found_and_nuclei_that_the_model_does_not_know_are_told(path, caplog):
+def test_the_scale_is_found_and_nuclei_that_the_model_does_not_know_are_reported(path, caplog):
     settings = {"TILE_SIZE": 256, "TILE_OVERLAP": 64, "KNOWN_DIAMETERS": (6, 8, 11)}
     model = load_model("classical/otsu", settings=settings)
     with open_lazy(path) as image:
