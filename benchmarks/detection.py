@@ -101,10 +101,10 @@ def measure(
 
     Args:
         biased: The model that `detect` calls.
-        detect: Image -> what was found.
-        count: What was found -> number of objects.
+        detect: Function from an image to its detections.
+        count: Function from the detections of an image to their number.
         images: uint8 `[H, W, 3]` each.
-        shifts: What the classifier is biased by, for each image.
+        shifts: Bias of the classifier for each image.
         repeats: Rounds over the images.
 
     Returns:

@@ -3,7 +3,7 @@
 Prints one JSON object. `single` reads, predicts, measures and writes each image before the next; `overlapped` shows the
 model chunks of images, and reads and writes others meanwhile. Both run once before the clock starts and then in turn.
 `seconds_per_image` is the median of `overlapped`, `speedup` the ratio of the two medians; `cpu_seconds` are those of
-all threads for all images. `same_files` tells whether both wrote the same label images and tables.
+all threads for all images. `same_files` is true if both wrote the same label images and tables.
 
     python benchmarks/many_images.py
     python benchmarks/many_images.py --model nucleus_small --images 48 --size 512

@@ -331,7 +331,7 @@ def _modules(package: str) -> list[str]:
 
 
 def _in_package(module: str) -> bool:
-    """Tells whether a module of `nucleus` is, or is in, one of its packages."""
+    """Returns True if a module of `nucleus` is, or is in, one of its packages."""
     parts = module.split(".")
     return len(parts) > 1 and find_spec(".".join(parts[:2])).submodule_search_locations is not None
 

@@ -18,7 +18,8 @@ from trainkit.runs import RunFiles
 from trainkit.settings import Settings, SettingsError, parse_stages
 
 RESIZE_MODES = ("none", "square", "pad64", "crop")
-PRECISIONS = ("float32", "mixed_bfloat16")
+# Dtype policies of Keras that a Mask R-CNN can train and detect with.
+POLICIES = ("float32", "mixed_bfloat16")
 REDUCTIONS = ("mean", "sum")
 MASK_ACTIVATIONS = ("sigmoid", "softmax")
 
@@ -247,7 +248,7 @@ class Config(Settings):
             ConfigError: A value is out of its range; the message names the attribute.
         """
         self.require_choice("IMAGE_RESIZE_MODE", RESIZE_MODES)
-        self.require_choice("PRECISION", PRECISIONS)
+        self.require_choice("PRECISION", POLICIES)
         self.require_choice("OPTIMIZER", OPTIMIZERS)
         self.require_choice("WEIGHT_DECAY_REDUCTION", REDUCTIONS)
         self.require_choice("MASK_ACTIVATION", MASK_ACTIVATIONS)

@@ -66,17 +66,7 @@ def build_training_graph(config: Any) -> TrainingModel:
     """
     shape = tuple(int(side) for side in config.IMAGE_SHAPE)
     anchors = normalized_anchors(config, shape)
-    instances = config.MAX_GT_INSTANCES
-    mask_size = tuple(config.MINI_MASK_SHAPE) if config.USE_MINI_MASK else shape[:2]
-    inputs = {
-        "input_image": keras.Input(shape, name="input_image"),
-        "input_image_meta": keras.Input((config.IMAGE_META_SIZE,), name="input_image_meta"),
-        "input_rpn_match": keras.Input((len(anchors), 1), name="input_rpn_match", dtype="int32"),
-        "input_rpn_bbox": keras.Input((config.RPN_TRAIN_ANCHORS_PER_IMAGE, 4), name="input_rpn_bbox"),
-        "input_gt_class_ids": keras.Input((instances,), name="input_gt_class_ids", dtype="int32"),
-        "input_gt_boxes": keras.Input((instances, 4), name="input_gt_boxes"),
-        "input_gt_masks": keras.Input((*mask_size, instances), name="input_gt_masks", dtype="bool"),
-    }
+    inputs = _training_inputs(shape, len(anchors), config)
     image = inputs["input_image"]
     with precision_scope(config.PRECISION):
         pyramid, rpn = _build_trunk(image, config)
@@ -86,11 +76,9 @@ def build_training_graph(config: Any) -> TrainingModel:
         pyramid = pyramid[:4]
         if config.USE_RPN_ROIS:
             all_anchors = Anchors(anchors, name="anchors")(image)
-            proposals = build_proposals(
-                rpn_probabilities, rpn_deltas, all_anchors, config.POST_NMS_ROIS_TRAINING, config
-            )
+            count = config.POST_NMS_ROIS_TRAINING
+            proposals = build_proposals(rpn_probabilities, rpn_deltas, all_anchors, count, config)
         else:
-            inputs["input_roi"] = keras.Input((config.POST_NMS_ROIS_TRAINING, 4), name="input_roi", dtype="int32")
             proposals = NormalizedBoxes(name="roi_boxes")([inputs["input_roi"], image])
         gt_boxes = NormalizedBoxes(name="gt_boxes")([inputs["input_gt_boxes"], image])
         targets = DetectionTargets(
@@ -130,6 +118,24 @@ def build_training_graph(config: Any) -> TrainingModel:
             "image_meta": keras.layers.Identity(name="image_meta", dtype="float32")(inputs["input_image_meta"]),
         }
         return TrainingModel(config, inputs, outputs)
+
+
+def _training_inputs(shape: tuple[int, int, int], anchor_count: int, config: Any) -> dict[str, keras.KerasTensor]:
+    """Returns the inputs of the training graph by name: image, targets of the RPN, ground truth, and given RoIs."""
+    instances = config.MAX_GT_INSTANCES
+    mask_size = tuple(config.MINI_MASK_SHAPE) if config.USE_MINI_MASK else shape[:2]
+    inputs = {
+        "input_image": keras.Input(shape, name="input_image"),
+        "input_image_meta": keras.Input((config.IMAGE_META_SIZE,), name="input_image_meta"),
+        "input_rpn_match": keras.Input((anchor_count, 1), name="input_rpn_match", dtype="int32"),
+        "input_rpn_bbox": keras.Input((config.RPN_TRAIN_ANCHORS_PER_IMAGE, 4), name="input_rpn_bbox"),
+        "input_gt_class_ids": keras.Input((instances,), name="input_gt_class_ids", dtype="int32"),
+        "input_gt_boxes": keras.Input((instances, 4), name="input_gt_boxes"),
+        "input_gt_masks": keras.Input((*mask_size, instances), name="input_gt_masks", dtype="bool"),
+    }
+    if not config.USE_RPN_ROIS:
+        inputs["input_roi"] = keras.Input((config.POST_NMS_ROIS_TRAINING, 4), name="input_roi", dtype="int32")
+    return inputs
 
 
 def build_inference_graph(config: Any) -> InferenceGraph:

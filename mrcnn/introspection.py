@@ -1,4 +1,4 @@
-"""Looking inside a Mask R-CNN: its layers, its anchors, and the values of any tensor of its graph."""
+"""Looking inside a Mask R-CNN: its layers, its anchors, the values of any tensor, and the steps of a detection."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from mrcnn.anchors import normalized_anchors, pyramid_anchors
 from mrcnn.config import Config
 from mrcnn.image_meta import mold_inputs
+from mrcnn.results import unmold_detections
 from mrcnn.tensors import compute_tensors, find_ancestor
 
 
@@ -25,7 +26,7 @@ def log(text: str, array: np.ndarray | None = None) -> None:
 
 
 class Introspection:
-    """Methods of the lineage's `MaskRCNN` that look inside the network.
+    """Methods of the lineage's `MaskRCNN` that look inside the network, or do one step of a detection.
 
     Attributes:
         config: Configuration of the network.
@@ -89,3 +90,32 @@ class Introspection:
         for name, array in arrays.items():
             log(name, array)
         return arrays
+
+    def unmold_detections(
+        self,
+        detections: np.ndarray,
+        mrcnn_mask: np.ndarray,
+        original_image_shape: Sequence[int],
+        image_shape: Sequence[int],
+        window: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Maps one image's detections back to the original image, for scripts with a loop of their own.
+
+        Args:
+            detections: float `[D, 6]`, output of the network: normalised box, class id, score; zeros at the end.
+            mrcnn_mask: float `[D, h, w, classes]`, output of the network: mask probabilities.
+            original_image_shape: `[H, W, C]` before resizing.
+            image_shape: `[h, w, C]` of the network's input.
+            window: (y1, x1, y2, x2) of the image inside the padding of the network's input, in pixels.
+
+        Returns:
+            (boxes int32 `[N, 4]` in pixels, class ids int32 `[N]`, scores float32 `[N]`, masks bool `[H, W, N]`).
+        """
+        found = unmold_detections(
+            detections, mrcnn_mask, original_image_shape, image_shape, window, self.config.DETECTION_MASK_THRESHOLD
+        )
+        return found.boxes, found.class_ids, found.scores, found.masks()
+
+    def mold_inputs(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Resizes images and subtracts the mean colour; see `mrcnn.image_meta.mold_inputs`."""
+        return mold_inputs(images, self.config)

@@ -35,13 +35,14 @@ from mrcnn.image_meta import (
 )
 from mrcnn.introspection import Introspection, log
 from mrcnn.layers import BatchNorm
-from mrcnn.results import Instances, unmold_detections
+from mrcnn.results import Instances
 from mrcnn.roi_heads.debug_targets import build_detection_targets, generate_random_rois
 from mrcnn.rpn.targets import build_rpn_targets
 from mrcnn.weights import download_imagenet, is_imagenet_file, load_imagenet
 from trainkit.fitting import fit, set_trainable
 from trainkit.hdf5 import LoadReport
 from trainkit.optimizers import make_optimizer
+from trainkit.sample_checks import check_images
 from trainkit.stages import Stage, lay_out_stages, run_stages, warn_if_finished
 from trainkit.trainee import Trainee
 
@@ -340,8 +341,7 @@ class MaskRCNN(Introspection, Trainee):
             The objects of each image; `limit_reached` is True where there may be more, without a warning.
         """
         self._require("inference")
-        checked = [self._check_image(image, f"Image {index} of {len(images)}") for index, image in enumerate(images, 1)]
-        return self._detector.detect(checked, batch_size)
+        return self._detector.detect(check_images(images, self.config.IMAGE_CHANNEL_COUNT), batch_size)
 
     def detect_molded(
         self, molded_images: np.ndarray, image_metas: np.ndarray, verbose: int = 0
@@ -378,47 +378,9 @@ class MaskRCNN(Introspection, Trainee):
                 )
         return [_as_dict(instances) for instances in found]
 
-    def _check_image(self, image: np.ndarray, name: str) -> np.ndarray:
-        image = np.asarray(image)
-        channels = self.config.IMAGE_CHANNEL_COUNT
-        if image.ndim != 3 or image.shape[2] != channels or image.size == 0:
-            raise ValueError(f"{name}: Expected an image [H, W, {channels}] with pixels. Received: shape {image.shape}")
-        return image
-
     def _require(self, mode: str) -> None:
         if self.mode != mode:
             raise ValueError(f"This needs a model in {mode} mode: MaskRCNN(mode={mode!r}, …). Received: {self.mode!r}")
-
-    # ---- Steps of a detection, for scripts with a loop of their own ------------------------------------------
-
-    def unmold_detections(
-        self,
-        detections: np.ndarray,
-        mrcnn_mask: np.ndarray,
-        original_image_shape: Sequence[int],
-        image_shape: Sequence[int],
-        window: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Maps one image's detections back to the original image, for scripts with a loop of their own.
-
-        Args:
-            detections: float `[D, 6]`, output of the network: normalised box, class id, score; zeros at the end.
-            mrcnn_mask: float `[D, h, w, classes]`, output of the network: mask probabilities.
-            original_image_shape: `[H, W, C]` before resizing.
-            image_shape: `[h, w, C]` of the network's input.
-            window: (y1, x1, y2, x2) of the image inside the padding of the network's input, in pixels.
-
-        Returns:
-            (boxes int32 `[N, 4]` in pixels, class ids int32 `[N]`, scores float32 `[N]`, masks bool `[H, W, N]`).
-        """
-        found = unmold_detections(
-            detections, mrcnn_mask, original_image_shape, image_shape, window, self.config.DETECTION_MASK_THRESHOLD
-        )
-        return found.boxes, found.class_ids, found.scores, found.masks()
-
-    def mold_inputs(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Resizes images and subtracts the mean colour; see `mrcnn.image_meta.mold_inputs`."""
-        return mold_inputs(images, self.config)
 
 
 def _as_dict(found: Instances) -> dict[str, np.ndarray]:

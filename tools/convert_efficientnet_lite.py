@@ -41,7 +41,7 @@ def keras_arrays(state: State) -> dict[tuple[str, str], np.ndarray]:
     """Renames and transposes a state dictionary.
 
     Args:
-        state: Of the published network.
+        state: State dictionary of the published network.
 
     Returns:
         (layer, variable) of the Keras network -> array: kernels `[H, W, in, out]`, depthwise ones `[H, W, in, 1]`.
@@ -82,7 +82,7 @@ def torch_features(state: State, image: torch.Tensor) -> list[torch.Tensor]:
     """Computes the features with PyTorch alone, from the published description.
 
     Args:
-        state: Of the published network.
+        state: State dictionary of the published network.
         image: float32 `[B, 3, H, W]`, scaled; H and W multiples of 32.
 
     Returns:
@@ -123,17 +123,17 @@ def example_image(side: int = 64) -> np.ndarray:
 
 
 def compare(model: keras.Model, state: State) -> dict[str, np.ndarray]:
-    """Returns what PyTorch computes from `example_image`.
+    """Computes the features of `example_image` with PyTorch, and checks those of Keras against them.
 
     Args:
         model: The Keras network, in the precision that is kept.
-        state: Of the published network.
+        state: State dictionary of the published network.
 
     Returns:
         `image`, and `stride_<s>` float32 `[1, H, W, C]` for each stride.
 
     Raises:
-        ValueError: Keras computes something else.
+        ValueError: The features of Keras differ.
     """
     image = example_image()
     scaled = ((image - PIXEL_MEAN) / PIXEL_SCALE).astype(np.float32)

@@ -1,8 +1,10 @@
 """imgaug under NumPy 2. Modules of this project write `from trainkit.imgaug_compat import ia, iaa`."""
 
-import trainkit.numpy_compat  # noqa: F401, I001 - has to come before imgaug.
+from trainkit.imgaug_hook import restore_sctypes
 
-import imgaug as ia
-import imgaug.augmenters as iaa
+restore_sctypes()
+
+import imgaug as ia  # noqa: E402
+import imgaug.augmenters as iaa  # noqa: E402
 
 __all__ = ["ia", "iaa"]

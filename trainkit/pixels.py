@@ -103,7 +103,7 @@ def _blocks(pixels: np.ndarray) -> Iterator[slice]:
 
 
 def _is_short(dtype: np.dtype) -> bool:
-    """Tells whether all samples of a type can be counted in a small table."""
+    """Returns True if all samples of a type can be counted in a small table."""
     return dtype.kind in "iu" and dtype.itemsize <= 2
 
 

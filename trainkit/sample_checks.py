@@ -1,4 +1,4 @@
-"""Checks of what a data set returns; errors name the image, the value received and what was expected."""
+"""Checks of images and of what a data set returns; errors name the image, what came and what was expected."""
 
 from __future__ import annotations
 
@@ -31,6 +31,29 @@ def check_image(image: Any, channels: int, name: str) -> np.ndarray:
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         raise ValueError(f"{name}: expected finite pixels. Received: an image with NaN or infinite values")
     return image
+
+
+def check_images(images: Sequence[Any], channels: int) -> list[np.ndarray]:
+    """Checks images to predict.
+
+    Args:
+        images: Images, `[H, W, channels]` each, of any sizes.
+        channels: Number of channels of the network's input.
+
+    Returns:
+        The images as arrays.
+
+    Raises:
+        ValueError: An image has no pixels or the wrong channels; the message has its number from 1 on.
+    """
+    checked = [np.asarray(image) for image in images]
+    for number, image in enumerate(checked, start=1):
+        if image.ndim != 3 or image.shape[2] != channels or image.size == 0:
+            raise ValueError(
+                f"Image {number} of {len(checked)}: Expected an image [H, W, {channels}] with pixels. "
+                f"Received: shape {image.shape}"
+            )
+    return checked
 
 
 def check_class_ids(class_ids: Any, class_count: int, name: str) -> np.ndarray:

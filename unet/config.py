@@ -7,30 +7,18 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from trainkit.imagenet import IMAGENET_NETWORKS
-from trainkit.optimizers import OPTIMIZERS
-from trainkit.precision import PRECISIONS
 from trainkit.runs import RunFiles
 from trainkit.settings import Settings, SettingsError, parse_stages, wrong_type
-from unet.parts import DECODERS, ENCODERS, LOSSES
-from unet.postprocess import METHODS, PostprocessSettings
+from unet.checks import check_choices, check_decoder, check_encoder, check_postprocessing, check_training
 from unet.presets import PRESETS
 from unet.targets import CHANNELS
 
-ACTIVATIONS = ("relu", "elu", "selu")
-INITIALIZERS = ("glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal")
-PADDINGS = ("zeros", "symmetric")
-SCHEDULES = ("step", "cosine")
-IMAGE_MODES = ("crop", "resize")
-INFERENCE_MODES = ("full", "resize")
 # Stride in pixels of the last features of every encoder but "plain".
 _PUBLISHED_STRIDE = 32
 # Filters of the decoder's levels behind such an encoder, from stride 16 to stride 1.
 _DECODER_FILTERS = (256, 128, 96, 64, 32)
 # Filters of the two fully convolutional layers, fc6 and fc7 of VGG16.
 _FCN_FILTERS = (4096, 4096)
-# Divisor of the filters of the Inception-like module, whose branches share them in eighths.
-_BRANCH_UNIT = 8
 # Names of checkpoints, `<model_dir>/<name><date>/unet_<name>_<epoch>.h5`.
 RUN_FILES = RunFiles("unet")
 
@@ -66,14 +54,15 @@ class UNetConfig(Settings):
     # Filters of one convolution of the image at full resolution, beside the last level of the decoder, for encoders
     # that begin by halving the image (not "plain"); 0 for none. It sharpens outlines and costs memory.
     IMAGE_SKIP_FILTERS = 0
-    # Activation of the plain encoder and of every decoder, one of ACTIVATIONS. The other encoders keep theirs, ReLU.
+    # Activation of the plain encoder and of every decoder, one of unet.checks.ACTIVATIONS. The other encoders keep
+    # theirs, ReLU.
     ACTIVATION = "selu"
     # Values beyond the edge of the features that the convolutions of the plain encoder and of the decoders, except
-    # "fcn8s", see, one of PADDINGS: 0, or the mirror image of the outermost cells.
+    # "fcn8s", see, one of unet.checks.PADDINGS: 0, or the mirror image of the outermost cells.
     PADDING = "zeros"
     # Batch normalisation after every convolution of the plain encoder and of the decoders, except "fcn8s".
     BATCH_NORM = True
-    # Initial weights of the convolutions that ACTIVATION follows, one of INITIALIZERS.
+    # Initial weights of the convolutions that ACTIVATION follows, one of unet.checks.INITIALIZERS.
     KERNEL_INITIALIZER = "glorot_uniform"
     # Share of activations dropped in training, between the two convolutions of a plain level and behind the fully
     # convolutional layers of "fcn8s": one number, or one for each level, from full resolution to the bottleneck.
@@ -114,8 +103,9 @@ class UNetConfig(Settings):
     LEARNING_RATE = 0.001
     # Momentum of SGD.
     LEARNING_MOMENTUM = 0.9
-    # How the learning rate falls within a stage, one of SCHEDULES. "cosine" falls with every step, to nothing at the
-    # stage's end (Loshchilov and Hutter, "SGDR", 2017, eq. 5); "step" loses LEARNING_RATE_DECAY every DECAY_EPOCHS.
+    # How the learning rate falls within a stage, one of unet.checks.SCHEDULES. "cosine" falls with every step, to
+    # nothing at the stage's end (Loshchilov and Hutter, "SGDR", 2017, eq. 5); "step" loses LEARNING_RATE_DECAY every
+    # DECAY_EPOCHS.
     SCHEDULE = "step"
     # Steps at the start of a stage in which the rate of SCHEDULE "cosine" rises.
     WARMUP_STEPS = 0
@@ -137,7 +127,8 @@ class UNetConfig(Settings):
     STEPS_PER_EPOCH = 80
     # Validation batches after each epoch; 0 switches validation losses off.
     VALIDATION_STEPS = 8
-    # Arithmetic, one of PRECISIONS: "float32"; 16-bit with float32 weights; or "auto", which depends on the processor.
+    # Arithmetic, one of trainkit.precision.PRECISIONS: "float32"; 16-bit with float32 weights; or "auto", which depends
+    # on the processor.
     PRECISION = "float32"
     # Seed of weights, shuffling, augmentation and cropping.
     SEED = 0
@@ -249,137 +240,12 @@ class UNetConfig(Settings):
         Raises:
             SettingsError: A value is out of its range or does not fit another; the message names the attribute.
         """
-        for name, choices in (
-            ("ENCODER", ENCODERS),
-            ("DECODER", DECODERS),
-            ("ACTIVATION", ACTIVATIONS),
-            ("KERNEL_INITIALIZER", INITIALIZERS),
-            ("PADDING", PADDINGS),
-            ("TARGETS", tuple(CHANNELS)),
-            ("LOSS", LOSSES),
-            ("OPTIMIZER", OPTIMIZERS),
-            ("SCHEDULE", SCHEDULES),
-            ("PRECISION", PRECISIONS),
-            ("IMAGE_MODE", IMAGE_MODES),
-            ("INFERENCE_MODE", INFERENCE_MODES),
-            ("POSTPROCESS", METHODS),
-        ):
-            self.require_choice(name, choices)
+        check_choices(self)
         self.require_file_name("NAME")
-        self._validate_encoder()
-        self._validate_decoder()
-        self._validate_training()
-        self._validate_postprocessing()
-
-    def _validate_encoder(self) -> None:
-        _require_filters("ENCODER_FILTERS", self.ENCODER_FILTERS)
-        self.require_at_least(1, "IMAGE_CHANNEL_COUNT")
-        self.require_at_least(0, "IMAGE_SKIP_FILTERS")
-        if self.ENCODER == "plain":
-            if self.IMAGE_SKIP_FILTERS:
-                raise SettingsError(
-                    "IMAGE_SKIP_FILTERS is for encoders without features at full resolution: it must be 0 with "
-                    f"ENCODER='plain'. Received: {self.IMAGE_SKIP_FILTERS!r}"
-                )
-            if len(self.ENCODER_FILTERS) < 2:
-                raise SettingsError(f"ENCODER_FILTERS needs two levels at least. Received: {self.ENCODER_FILTERS!r}")
-        elif self.IMAGE_CHANNEL_COUNT != 3:
-            raise SettingsError(
-                f"IMAGE_CHANNEL_COUNT must be 3 for ENCODER={self.ENCODER!r}, which was made for RGB. "
-                f"Received: {self.IMAGE_CHANNEL_COUNT!r}"
-            )
-        if self.ENCODER_WEIGHTS == "imagenet" and self.ENCODER not in IMAGENET_NETWORKS:
-            raise SettingsError(
-                f"ENCODER_WEIGHTS 'imagenet' exist for ENCODER {', '.join(IMAGENET_NETWORKS)}. "
-                f"Received: ENCODER={self.ENCODER!r}"
-            )
-
-    def _validate_decoder(self) -> None:
-        self.require_at_least(1, "SE_RATIO")
-        filters = self.decoder_filters
-        _require_filters("DECODER_FILTERS", filters)
-        fcn, ups = self.DECODER == "fcn8s", self.level_count - 1
-        if fcn and ups < 3:
-            raise SettingsError(
-                f"DECODER 'fcn8s' needs features at three strides: a plain ENCODER needs four ENCODER_FILTERS. "
-                f"Received: {self.ENCODER_FILTERS!r}"
-            )
-        if len(filters) != (2 if fcn else ups):
-            expected = "two numbers, of its fully convolutional layers" if fcn else f"one number a level up ({ups})"
-            raise SettingsError(
-                f"DECODER_FILTERS of DECODER {self.DECODER!r} needs {expected}. Received: {self.DECODER_FILTERS!r}"
-            )
-        if self.DECODER == "inception-se" and any(count % _BRANCH_UNIT for count in filters):
-            raise SettingsError(
-                f"DECODER_FILTERS of DECODER 'inception-se' must be multiples of {_BRANCH_UNIT}. Received: {filters!r}"
-            )
-        rates = self.dropout_rates
-        if len(rates) != self.level_count or not all(0 <= rate < 1 for rate in rates):
-            raise SettingsError(
-                f"DROPOUT needs one number from 0 to below 1, or one for each of the {self.level_count} levels. "
-                f"Received: {self.DROPOUT!r}"
-            )
-        if self.DECODER == "inception-se" and self.ENCODER != "plain" and any(rates):
-            raise SettingsError(
-                f"DROPOUT is not supported with ENCODER {self.ENCODER!r} and DECODER 'inception-se': it must be 0. "
-                f"Received: {self.DROPOUT!r}"
-            )
-
-    def _validate_training(self) -> None:
-        self.require_at_least(1, "BATCH_SIZE", "STEPS_PER_EPOCH", "BORDER_WIDTH", "EROSION_WIDTH")
-        self.require_at_least(
-            0,
-            "BALANCE_POWER",
-            "VALIDATION_STEPS",
-            "WARMUP_STEPS",
-            "CROP_ROTATION",
-            "DECAY_EPOCHS",
-            "WEIGHT_DECAY",
-            "DATA_WORKERS",
-            "BORDER_WEIGHT",
-            "SEED",
-        )
-        self.require_above(0, "LEARNING_RATE", "BORDER_SIGMA")
-        for name in ("LEARNING_MOMENTUM", "LEARNING_RATE_DECAY", "AVERAGE_MOMENTUM"):
-            if not 0 <= getattr(self, name) < 1:
-                raise SettingsError(f"{name} must be from 0 to below 1. Received: {getattr(self, name)!r}")
-        if self.GRADIENT_CLIP_NORM is not None and not self.GRADIENT_CLIP_NORM > 0:
-            raise SettingsError(f"GRADIENT_CLIP_NORM must be above 0 or None. Received: {self.GRADIENT_CLIP_NORM!r}")
-        weights = self.CHANNEL_WEIGHTS
-        if weights is not None and (len(weights) != len(self.channels) or min(weights) < 0 or not any(weights)):
-            raise SettingsError(
-                f"CHANNEL_WEIGHTS needs one number of 0 or more for each of {', '.join(self.channels)}, not all 0. "
-                f"Received: {weights!r}"
-            )
-        if len(self.CLASS_WEIGHTS) != 2 or min(self.CLASS_WEIGHTS) < 0 or not any(self.CLASS_WEIGHTS):
-            raise SettingsError(
-                f"CLASS_WEIGHTS needs two numbers of 0 or more, of background and nuclei, not both 0. "
-                f"Received: {self.CLASS_WEIGHTS!r}"
-            )
-        if self.IMAGE_SIZE < 1 or self.IMAGE_SIZE % self.stride:
-            raise SettingsError(
-                f"IMAGE_SIZE must be a multiple of {self.stride}, the stride of the encoder. "
-                f"Received: {self.IMAGE_SIZE!r}"
-            )
-        self.require_each(0, 2, "CROP_SCALES")
-        if not 0 < self.CROP_SCALES[0] <= self.CROP_SCALES[1]:
-            raise SettingsError(
-                f"CROP_SCALES needs two numbers above 0, the least first. Received: {self.CROP_SCALES!r}"
-            )
-        if self.INFERENCE_MODE == "resize" and self.IMAGE_MODE != "resize":
-            raise SettingsError(
-                "INFERENCE_MODE 'resize' shows whole images brought to IMAGE_SIZE, for networks that were trained so: "
-                f"IMAGE_MODE must be 'resize' too. Received: {self.IMAGE_MODE!r}; or set INFERENCE_MODE to 'full'"
-            )
-
-    def _validate_postprocessing(self) -> None:
-        self.require_probability("MASK_THRESHOLD", "MARKER_THRESHOLD", "BORDER_THRESHOLD")
-        self.require_at_least(0, "MIN_AREA")
-        self.require_at_least(1, "OPENING_RADIUS")
-        try:
-            PostprocessSettings.from_config(self)
-        except ValueError as error:
-            raise SettingsError(f"POSTPROCESS={self.POSTPROCESS!r} with TARGETS={self.TARGETS!r}: {error}") from error
+        check_encoder(self)
+        check_decoder(self)
+        check_training(self)
+        check_postprocessing(self)
 
 
 def make_config(
@@ -397,11 +263,6 @@ def make_config(
     """
     warnings.warn(f"unet.config.make_config is {base.__name__}.from_preset", DeprecationWarning, stacklevel=2)
     return base.from_preset(preset, settings)
-
-
-def _require_filters(name: str, filters: Any) -> None:
-    if not filters or any(not isinstance(count, int) or count < 1 for count in filters):
-        raise SettingsError(f"{name} needs whole numbers above 0. Received: {filters!r}")
 
 
 def _dropout(current: Any, value: Any) -> float | tuple[float, ...]:

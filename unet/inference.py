@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from trainkit.sample_checks import check_images
 from unet.config import UNetConfig
 from unet.resize import resize_image, resize_probabilities
 
@@ -37,21 +38,10 @@ def predict_channels(run: Network, images: Sequence[np.ndarray], config: UNetCon
     Raises:
         ValueError: An image has no pixels or the wrong channels.
     """
-    count = len(images)
-    checked = [
-        _check_image(image, config.IMAGE_CHANNEL_COUNT, f"Image {index} of {count}")
-        for index, image in enumerate(images, start=1)
-    ]
+    checked = check_images(images, config.IMAGE_CHANNEL_COUNT)
     if config.INFERENCE_MODE == "resize":
         return predict_resized(run, checked, config.IMAGE_SIZE)
     return predict_probabilities(run, checked, config.stride)
-
-
-def _check_image(image: np.ndarray, channels: int, name: str) -> np.ndarray:
-    image = np.asarray(image)
-    if image.ndim != 3 or image.shape[2] != channels or image.size == 0:
-        raise ValueError(f"{name}: Expected an image [H, W, {channels}] with pixels. Received: shape {image.shape}")
-    return image
 
 
 def padded_side(length: int, stride: int) -> int:

@@ -36,8 +36,8 @@ class _Interrupts:
     """Answers to Ctrl-C.
 
     Attributes:
-        begun: Whether the command line runs.
-        came: Whether Ctrl-C was raised as an exception.
+        begun: True while the command line runs.
+        came: True once Ctrl-C was raised as an exception.
     """
 
     def __init__(self) -> None:

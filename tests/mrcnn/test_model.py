@@ -90,7 +90,7 @@ def test_masks_of_found_boxes_are_those_of_the_whole_graph(detector, images):
     np.testing.assert_array_equal(as_dict["masks"], found.masks())
 
 
-def test_a_limit_that_is_reached_is_told_once_an_image(detector, images, tiny_config, tmp_path, eager, caplog):
+def test_a_limit_that_is_reached_is_reported_once_an_image(detector, images, tiny_config, tmp_path, eager, caplog):
     none = sibling(detector, tiny_config(DETECTION_MIN_CONFIDENCE=1.1), tmp_path)
     assert len(none.detect(images[:1])[0]["scores"]) == 0
     few = sibling(detector, tiny_config(DETECTION_MAX_INSTANCES=2), tmp_path)
@@ -99,9 +99,9 @@ def test_a_limit_that_is_reached_is_told_once_an_image(detector, images, tiny_co
     few.detect(images[:2])
     molded, _, windows = few.mold_inputs(images[:1])
     few.detect_molded(molded, compose_image_meta(0, images[0].shape, molded.shape[1:], windows[0], 1, [1, 1, 1])[None])
-    told = [record.getMessage() for record in caplog.records if record.name == "mrcnn.model"]
-    assert [message.split(":")[0] for message in told] == ["Image 1 of 2", "Image 2 of 2", "Image 1 of 1"]
-    assert all("DETECTION_MAX_INSTANCES=2 objects" in message for message in told)
+    reported = [record.getMessage() for record in caplog.records if record.name == "mrcnn.model"]
+    assert [message.split(":")[0] for message in reported] == ["Image 1 of 2", "Image 2 of 2", "Image 1 of 1"]
+    assert all("DETECTION_MAX_INSTANCES=2 objects" in message for message in reported)
 
 
 def test_batches_find_what_single_images_give(detector, images, tiny_config, tmp_path, eager):

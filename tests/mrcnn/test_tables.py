@@ -39,7 +39,7 @@ def test_outside_a_notebook_nothing_is_displayed_as_html(capsys):
     assert capsys.readouterr().out == "a\n"
 
 
-def test_a_notebook_is_told_by_the_kernel_of_its_shell(monkeypatch):
+def test_a_notebook_is_recognised_by_the_kernel_of_its_shell(monkeypatch):
     shell = pytest.importorskip("IPython.core.interactiveshell").InteractiveShell
     kernels = pytest.importorskip("ipykernel.zmqshell").ZMQInteractiveShell
     for running, expected in ((None, False), (shell, False), (kernels, True)):

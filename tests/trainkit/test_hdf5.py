@@ -351,7 +351,7 @@ def test_a_file_that_is_none_is_named(tmp_path, name, content, cause):
         load_weights(build_model(), tmp_path / name)
 
 
-def test_a_whole_model_is_told_from_weights(tmp_path):
+def test_a_whole_model_is_distinguished_from_weights(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.keras", "w") as archive:
         archive.writestr("config.json", "{}")
     with pytest.raises(WeightsFileError, match=r"a\.keras: .*It is a whole model"):

@@ -199,7 +199,7 @@ def full_disk():
 
 
 @pytest.mark.parametrize("kind", ["weights", "checkpoint", "packed"])
-def test_a_full_disk_is_told_of_the_file_meant_and_leaves_the_old_one(tmp_path, full_disk, kind):
+def test_a_full_disk_is_reported_for_the_file_meant_and_leaves_the_old_one(tmp_path, full_disk, kind):
     model, path = _model(units=5000), tmp_path / "result.h5"
     save_weights(model, tmp_path / "source.h5")
     path.write_bytes(b"before")

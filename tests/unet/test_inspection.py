@@ -45,7 +45,7 @@ def test_channels_without_a_name_are_refused():
         draw_channels(np.zeros((4, 4, 3)), ("mask", "border"))
 
 
-def test_disagreement_tells_too_much_from_missing():
+def test_disagreement_distinguishes_too_much_from_missing():
     truth, predicted = np.array([[0, 0, 1, 1]]), np.array([[0, 1, 0, 1]])
     names = ("too much", "missing", "right")
     np.testing.assert_array_equal(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nucleus.commands import options
+from nucleus.commands import options, values
 from nucleus.commands.arguments import channel_setting, chosen_planes, image_source, output_folder
 from nucleus.commands.parsing import UsageError
 from nucleus.datasets.division import DEFAULT_FOLDS
@@ -37,13 +37,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--folds",
-        type=options.folds,
+        type=values.folds,
         metavar="{N,FILE}",
         help="number of folds, stratified by modality, or the folds.json of a run, to take its images "
         f"(default: {DEFAULT_FOLDS}, with --quick 2)",
     )
     command.add_argument(
-        "--seed", type=options.number, default=0, help="seed of folds, trainings and ensemble (default: %(default)s)"
+        "--seed", type=values.number, default=0, help="seed of folds, trainings and ensemble (default: %(default)s)"
     )
     options.add_repeated(
         command,
@@ -57,8 +57,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
     _add_for_member(
         command, "--weights", str, "initial weights of its trainings: none, coco, imagenet, shipped or a file"
     )
-    _add_for_member(command, "--epochs", options.positive, "epochs of each training (default: those of STAGES)")
-    _add_for_member(command, "--steps", options.positive, "training steps per epoch, as NAME.STEPS_PER_EPOCH")
+    _add_for_member(command, "--epochs", values.positive, "epochs of each training (default: those of STAGES)")
+    _add_for_member(command, "--steps", values.positive, "training steps per epoch, as NAME.STEPS_PER_EPOCH")
     options.add_repeated(
         command,
         "--set",
@@ -117,8 +117,8 @@ def _members(args: argparse.Namespace) -> list[Member]:
     for name, _ in [*args.weights, *args.epochs, *steps, *args.settings]:
         if name not in members:
             raise ValueError(f"Unknown member {name!r}. Known: {', '.join(members)}.")
-    for option, values in (("--weights", args.weights), ("--epochs", args.epochs), ("--steps", args.steps)):
-        names = [name for name, _ in values]
+    for option, given in (("--weights", args.weights), ("--epochs", args.epochs), ("--steps", args.steps)):
+        names = [name for name, _ in given]
         if len(set(names)) < len(names):
             raise UsageError(f"argument {option}: given twice for {max(names, key=names.count)}")
     weights, epochs = dict(args.weights), dict(args.epochs)
@@ -144,7 +144,7 @@ def _of(name: str, settings: Sequence[tuple[str, tuple[str, Any]]]) -> dict[str,
 
 def _add_for_member(command: argparse.ArgumentParser, option: str, read: Any, summary: str) -> None:
     def parse(text: str) -> tuple[str, Any]:
-        name, value = options.setting(text)
+        name, value = values.setting(text)
         return name, read(value)
 
     value = option.strip("-").upper()
@@ -155,7 +155,7 @@ def _member(text: str) -> Member:
     """Reads NAME=MODEL or NAME=MODEL/PRESET."""
     from nucleus.experiments.comparison.members import Member
 
-    name, value = options.setting(text)
+    name, value = values.setting(text)
     model, _, preset = value.partition("/")
     if model not in MODELS:
         raise argparse.ArgumentTypeError(f"there is no model {model!r}, but {', '.join(MODELS)}")
@@ -164,7 +164,7 @@ def _member(text: str) -> Member:
 
 def _member_setting(text: str) -> tuple[str, tuple[str, str]]:
     """Reads NAME.SETTING=VALUE."""
-    left, value = options.setting(text)
+    left, value = values.setting(text)
     name, dot, attribute = left.rpartition(".")
     if not dot or not name or not attribute:
         raise argparse.ArgumentTypeError(f"expected NAME.SETTING=VALUE, received {text!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nucleus.commands import options
+from nucleus.commands import options, values
 from nucleus.commands.arguments import chosen_planes, image_source
 
 SUMMARY = "write a data set as label images or as COCO JSON"
@@ -19,7 +19,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--to", choices=("labels", "coco"), required=True, help="annotations to write beside images/")
     command.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="a new folder")
     command.add_argument(
-        "--fit", type=options.positive, metavar="SIDE", help="scale and pad images to SIDE x SIDE pixels (512 for GlaS)"
+        "--fit", type=values.positive, metavar="SIDE", help="scale and pad images to SIDE x SIDE pixels (512 for GlaS)"
     )
 
 

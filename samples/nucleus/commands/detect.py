@@ -7,7 +7,7 @@ import argparse
 from nucleus.commands import options
 from nucleus.commands.arguments import chosen_planes, output_folder, wanted_images, wanted_model
 from nucleus.commands.status import report_failures
-from nucleus.prediction.formats import require_packages
+from nucleus.prediction.writers import default_formats, require_packages
 
 _DEFAULT_OUTPUT = (
     "FOLDER_nuclei beside the folder of the images, IMAGE_nuclei beside a single one; for images in several places and "
@@ -40,7 +40,6 @@ def run(args: argparse.Namespace) -> int:
     from nucleus.prediction.image_detection import detect_into
     from nucleus.prediction.inputs import collect_images, default_folder
     from nucleus.prediction.results import Results
-    from nucleus.prediction.writers import default_formats
 
     failures: list[str] = []
     if args.recursive and not args.images:

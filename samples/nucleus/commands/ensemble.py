@@ -7,12 +7,12 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nucleus.commands import options
+from nucleus.commands import options, values
 from nucleus.commands.arguments import chosen_planes, image_source, output_folder
 from nucleus.commands.status import report_failures
 from nucleus.datasets.division import choose_folds
 from nucleus.models.weights import SHIPPED, WeightsNotFoundError, existing_file
-from nucleus.prediction.formats import require_packages
+from nucleus.prediction.writers import default_formats, require_packages
 from nucleus.quiet import import_keras
 
 if TYPE_CHECKING:
@@ -28,10 +28,12 @@ _PREDICT = "find nuclei with a fitted ensemble, write what detect writes"
 def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the two commands with their options."""
     subparsers = command.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    fit = _add_command(subparsers, "fit", _FIT, _fit)
-    options.add_dataset(fit)
-    options.add_planes(fit)
-    options.add_pixel_size(fit)
+    _add_fit(_add_command(subparsers, "fit", _FIT, _fit))
+    _add_predict(_add_command(subparsers, "predict", _PREDICT, _predict))
+
+
+def _add_fit(fit: argparse.ArgumentParser) -> None:
+    _add_images(fit)
     fit.add_argument(
         "--subset",
         default="val",
@@ -41,7 +43,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     fit.add_argument("--output", type=Path, required=True, metavar="FILE.json", help="the file to write")
     fit.add_argument(
         "--folds",
-        type=options.folds,
+        type=values.folds,
         default=4,
         metavar="{N,FILE}",
         help="folds of images for the reported scores and for the threshold: their number, stratified by modality, "
@@ -53,20 +55,20 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="groups of features to learn from: shape,member,score,intensity,neighbours,agreement (default: all)",
     )
     fit.add_argument(
-        "--threshold", type=options.part, help="minimum predicted IoU of a nucleus (default: the one with the best mAP)"
+        "--threshold", type=values.part, help="minimum predicted IoU of a nucleus (default: the one with the best mAP)"
     )
     fit.add_argument(
         "--nms-threshold",
-        type=options.part,
+        type=values.part,
         help="IoU above which the worse of two models' nuclei is dropped (default: 0.3)",
     )
     fit.add_argument(
         "--least-visible",
-        type=options.part,
+        type=values.part,
         help="fraction of a nucleus that better ones must leave uncovered to keep it (default: 0.5; 0 keeps any rest)",
     )
     fit.add_argument("--seed", type=int, default=0, help="seed of folds and trees (default: 0)")
-    fit.add_argument("--threads", type=options.positive, default=1, help="threads for fitting trees (default: 1)")
+    fit.add_argument("--threads", type=values.positive, default=1, help="threads for fitting trees (default: 1)")
     fit.add_argument(
         "--predictions",
         type=Path,
@@ -75,10 +77,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     options.add_overwrite(fit)
 
-    predict = _add_command(subparsers, "predict", _PREDICT, _predict)
-    options.add_dataset(predict)
-    options.add_planes(predict)
-    options.add_pixel_size(predict)
+
+def _add_predict(predict: argparse.ArgumentParser) -> None:
+    _add_images(predict)
     options.add_image_files(predict)
     options.add_recursive(predict)
     predict.add_argument(
@@ -90,6 +91,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     options.add_output(predict, "folder of the results")
     options.add_overwrite(predict)
+
+
+def _add_images(command: argparse.ArgumentParser) -> None:
+    options.add_dataset(command)
+    options.add_planes(command)
+    options.add_pixel_size(command)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -110,7 +117,6 @@ def _fit(args: argparse.Namespace, members: Members) -> int:
     from nucleus.ensemble.running import EnsemblePredictions, run_ensemble
     from nucleus.models.registry import make_config
     from nucleus.prediction.results import Results
-    from nucleus.prediction.writers import default_formats
     from trainkit.files import require_writable
 
     # A missing package and unknown groups are reported before models run for hours.
@@ -146,7 +152,6 @@ def _predict(args: argparse.Namespace, members: Members) -> int:
     from nucleus.ensemble.running import EnsemblePredictions, run_ensemble
     from nucleus.prediction.inputs import collect_images
     from nucleus.prediction.results import Results
-    from nucleus.prediction.writers import default_formats
 
     ensemble = read_ensemble(args.ensemble)
     check_members(ensemble.members, members.paths)
@@ -198,7 +203,7 @@ def _add_members(command: argparse.ArgumentParser) -> None:
 
 
 def _member(text: str) -> tuple[str, Path]:
-    name, path = options.setting(text)
+    name, path = values.setting(text)
     if not path:
         raise argparse.ArgumentTypeError(f"expected NAME=PATH, received {text!r}")
     if path != SHIPPED and Path(path).exists():

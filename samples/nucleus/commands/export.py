@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nucleus.commands import options
+from nucleus.commands import options, values
 from nucleus.exporting.formats import FORMATS
 from nucleus.models.loading import resolve
 from nucleus.models.unet import UNetModel
@@ -20,7 +20,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     options.add_configuration(command, (UNetModel.kind,))
     command.add_argument(
         "--weights",
-        type=options.trained,
+        type=values.trained,
         metavar="{shipped,last,PATH}",
         help="the shipped weights, the last checkpoint in --logs, or a file (default: shipped)",
     )

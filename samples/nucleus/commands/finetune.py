@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nucleus.commands import options
+from nucleus.commands import options, values
 from nucleus.commands.arguments import chosen_planes, image_source, output_folder
 from nucleus.datasets.division import DEFAULT_FOLDS, POOL
 
@@ -30,7 +30,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     options.add_planes(command)
     command.add_argument(
         "--weights",
-        type=options.trained,
+        type=values.trained,
         default="shipped",
         metavar="{shipped,PATH}",
         help="trained weights to begin with (default: %(default)s)",
@@ -40,18 +40,18 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--folds",
-        type=options.folds,
+        type=values.folds,
         metavar="{N,FILE}",
         help="number of folds, stratified by modality, of which the first is held out and not trained on, or a "
         f"folds.json (default: {DEFAULT_FOLDS})",
     )
     command.add_argument(
-        "--seed", type=options.number, default=0, help="seed of the division and of the training (default: %(default)s)"
+        "--seed", type=values.number, default=0, help="seed of the division and of the training (default: %(default)s)"
     )
-    command.add_argument("--epochs", type=options.positive, help="number of epochs (default: those of STAGES, 6)")
+    command.add_argument("--epochs", type=values.positive, help="number of epochs (default: those of STAGES, 6)")
     command.add_argument(
         "--steps",
-        type=options.positive,
+        type=values.positive,
         help="training steps an epoch (default: the number of images to train on, at least 20 and at most 100)",
     )
     options.add_settings(command)

@@ -8,7 +8,7 @@ from pathlib import Path
 from nucleus.commands import options
 from nucleus.commands.arguments import chosen_planes, output_folder
 from nucleus.commands.status import report_failures
-from nucleus.prediction.formats import require_packages
+from nucleus.prediction.writers import TABLE_FORMATS, default_formats, require_packages
 
 SUMMARY = "measure the nuclei of label images, ROIs or GeoJSON, such as corrected ones, and write detect's tables"
 
@@ -27,7 +27,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     options.add_recursive(command)
     options.add_planes(command)
     options.add_pixel_size(command)
-    options.add_formats(command, ("csv",))
+    options.add_formats(command, TABLE_FORMATS)
     options.add_output(command, "folder of the results")
 
 
@@ -35,7 +35,6 @@ def run(args: argparse.Namespace) -> int:
     """Measures nuclei of files; see `nucleus measure --help`."""
     from nucleus.prediction.inputs import collect_images
     from nucleus.prediction.measuring import measure_labels
-    from nucleus.prediction.writers import default_formats
 
     require_packages(args.write)
     dataset, failures = collect_images(args.images, chosen_planes(args), args.pixel_size, args.recursive)

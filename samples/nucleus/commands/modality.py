@@ -6,7 +6,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from nucleus.commands import options
+from nucleus.commands import options, values
 from nucleus.commands.arguments import chosen_planes, image_source
 from nucleus.datasets.layouts.base import UNKNOWN_MODALITY
 from nucleus.datasets.layouts.tables import CLASSES_FILE, write_modalities
@@ -20,9 +20,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
     options.add_planes(command)
     command.add_argument("--subset", default="all", help="images to group (default: %(default)s)")
     command.add_argument(
-        "--clusters", type=options.positive, default=3, metavar="K", help="number of groups (default: %(default)s)"
+        "--clusters", type=values.positive, default=3, metavar="K", help="number of groups (default: %(default)s)"
     )
-    command.add_argument("--seed", type=options.number, default=0, help="seed of the clustering (default: %(default)s)")
+    command.add_argument("--seed", type=values.number, default=0, help="seed of the clustering (default: %(default)s)")
     command.add_argument(
         "--output",
         type=Path,

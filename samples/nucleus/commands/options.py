@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from nucleus.commands import values
 from nucleus.commands.parsing import UsageError
 from nucleus.datasets.layouts import LAYOUTS
 from nucleus.datasets.source import DEFAULT_DATASET
-from nucleus.images.decoding import ALL, PROJECTIONS
+from nucleus.images.decoding import PROJECTIONS
 from nucleus.images.decoding.base import DEFAULT_LIMIT, LIMIT_VARIABLE
-from nucleus.models.network import PUBLISHED_WEIGHTS, RANDOM
 from nucleus.models.recipe import LINEAGE_MODEL
 from nucleus.models.registry import MODELS, NETWORKS
 from nucleus.models.views import SYMMETRIES
-from nucleus.prediction.formats import DEFAULT_FORMATS, FORMATS
+from nucleus.prediction.writers import CHOICES, DEFAULT_CHOICES
 
 
 def add_repeated(
@@ -52,7 +51,7 @@ def add_iou(command: argparse.ArgumentParser, scores: str) -> None:
     """Adds the IoU above which a nucleus counts as found; its help names the scores that depend on it."""
     command.add_argument(
         "--iou",
-        type=detection_iou,
+        type=values.detection_iou,
         default=0.7,
         metavar="IOU",
         help=f"IoU above which a nucleus counts as found, for {scores}, 0.5 to 1 (default: %(default)s)",
@@ -116,14 +115,14 @@ def add_division(command: argparse.ArgumentParser, subset: str, fold: str) -> No
     command.add_argument("--subset", help=subset)
     command.add_argument(
         "--fold",
-        type=positive,
+        type=values.positive,
         metavar="K",
         help=f"{fold} the K-th fold of the images of --subset (default: train+val); images that the weights were "
         "trained on are refused",
     )
     command.add_argument(
         "--folds",
-        type=folds,
+        type=values.folds,
         metavar="{N,FILE}",
         help="with --fold: number of folds, divided as `nucleus train` does, or a folds.json (default: those of the "
         "weights' run, else 4)",
@@ -142,7 +141,7 @@ def add_configuration(command: argparse.ArgumentParser, models: Sequence[str] = 
     )
     command.add_argument(
         "--model",
-        type=_learning if tuple(models) == tuple(NETWORKS) else str,
+        type=values.learning if tuple(models) == tuple(NETWORKS) else str,
         choices=models,
         help="kind of model (default: that of the weights or the preset; else, of the shipped ones, the best, and to "
         f"train, {LINEAGE_MODEL})",
@@ -161,7 +160,7 @@ def add_settings(command: argparse.ArgumentParser) -> None:
     add_repeated(
         command,
         "--set",
-        setting,
+        values.setting,
         "NAME=VALUE",
         "any configuration attribute, such as MIN_AREA=40; repeat for more",
         dest="settings",
@@ -173,7 +172,7 @@ def add_scale(command: argparse.ArgumentParser) -> None:
     choice = command.add_mutually_exclusive_group()
     choice.add_argument(
         "--scale",
-        type=_scale,
+        type=values.scale,
         action="append_once",
         default=[],
         dest="settings",
@@ -183,31 +182,13 @@ def add_scale(command: argparse.ArgumentParser) -> None:
     )
     choice.add_argument(
         "--diameter",
-        type=_diameter,
+        type=values.diameter,
         action="append_once",
         default=[],
         dest="settings",
         metavar="PX",
         help="diameter of the nuclei in pixels, from which the factor follows (default: found for every image)",
     )
-
-
-def _scale(text: str) -> tuple[str, float]:
-    return "SCALE", 0.0 if text == "auto" else _number_above_0(text)
-
-
-def _diameter(text: str) -> tuple[str, float]:
-    return "DIAMETER", _number_above_0(text)
-
-
-def _number_above_0(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"needs a number above 0. Received: {text!r}")
-    return number
 
 
 def add_image_files(command: argparse.ArgumentParser) -> None:
@@ -264,7 +245,7 @@ def add_planes(command: argparse.ArgumentParser) -> None:
     plane = group.add_mutually_exclusive_group()
     plane.add_argument(
         "--plane",
-        type=_number_or_all,
+        type=values.number_or_all,
         metavar="N|all",
         help="plane to read of z-stacks, from 1 on; all: nuclei of every plane, a stack of label images and tables "
         "with the plane's number (detect, measure)",
@@ -274,7 +255,7 @@ def add_planes(command: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--frame",
-        type=_number_or_all,
+        type=values.number_or_all,
         metavar="N|all",
         help="frame to read of time series, from 1 on; all: as for planes",
     )
@@ -285,23 +266,18 @@ def add_planes(command: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--max-pixels",
-        type=number,
+        type=values.number,
         metavar="N",
         help=f"largest number of pixels of an image that is decoded whole; 0: no limit (default: {DEFAULT_LIMIT:,}, or "
         f"the environment variable {LIMIT_VARIABLE})",
     )
 
 
-def _number_or_all(text: str) -> int | str:
-    """Reads a whole number above 0, or "all"."""
-    return ALL if text == ALL else positive(text)
-
-
 def add_pixel_size(command: argparse.ArgumentParser) -> None:
     """Adds the option for the size of a pixel."""
     command.add_argument(
         "--pixel-size",
-        type=_length,
+        type=values.length,
         metavar="UM",
         help="side of a pixel in µm, for measurements (default: what each file says: OME-XML, ImageJ, resolution tags)",
     )
@@ -317,15 +293,15 @@ def add_label_format(command: argparse.ArgumentParser) -> None:
     )
 
 
-def add_formats(command: argparse.ArgumentParser, default: Sequence[str] = DEFAULT_FORMATS) -> None:
-    """Adds the options for the formats of the results, some of `FORMATS`."""
+def add_formats(command: argparse.ArgumentParser, default: Sequence[str] = DEFAULT_CHOICES) -> None:
+    """Adds the options for the formats of the results, some of `CHOICES`."""
     command.add_argument(
         "--write",
-        type=_formats,
+        type=values.formats,
         default=tuple(default),
         metavar="FORMAT[,FORMAT...]",
         help="results to write, names joined by commas: "
-        + "; ".join(f"{name}: {files}" for name, files in FORMATS.items())
+        + "; ".join(f"{name}: {files}" for name, files in CHOICES.items())
         + f" (default: {','.join(default)})",
     )
     add_label_format(command)
@@ -335,7 +311,7 @@ def add_trained(command: argparse.ArgumentParser, output: str | None = None) -> 
     """Adds the options of the commands that use a trained model; `output` describes the default output folder."""
     command.add_argument(
         "--weights",
-        type=trained,
+        type=values.trained,
         metavar="{shipped,last,PATH}",
         help="the shipped weights or a name that nucleus.load_model knows, the last checkpoint in --logs, the folder "
         "of a training run, or a file; weights without a recipe.json need --preset or --model (default: shipped; "
@@ -350,100 +326,13 @@ def add_views(command: argparse.ArgumentParser, remark: str = "") -> None:
     command.add_argument(
         "--tta",
         action="append_once",
-        type=_symmetries,
+        type=values.symmetries,
         default=[],
         metavar=f"{{{','.join(SYMMETRIES)}}}",
         help="test-time augmentation: predict every image in 1, 4 or 8 flipped and turned views and merge the "
         f"results{remark}",
         dest="settings",
     )
-
-
-def setting(text: str) -> tuple[str, str]:
-    """Reads NAME=VALUE."""
-    name, equals, value = text.partition("=")
-    if not equals or not name.strip():
-        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, received {text!r}")
-    return name.strip(), value.strip()
-
-
-def _symmetries(text: str) -> tuple[str, str]:
-    if text not in SYMMETRIES:
-        raise argparse.ArgumentTypeError(f"expected one of {', '.join(SYMMETRIES)}, received {text!r}")
-    return "TEST_TIME_AUGMENTATION", text
-
-
-def _formats(text: str) -> tuple[str, ...]:
-    """Reads names of formats, joined by commas."""
-    names = tuple(name.strip() for name in text.split(","))
-    unknown = [name for name in names if name not in FORMATS]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"expected some of {', '.join(FORMATS)}, received {unknown[0]!r}")
-    return names
-
-
-def positive(text: str) -> int:
-    """Reads a whole number above 0."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, received {text!r}")
-    return int(text)
-
-
-def _length(text: str) -> float:
-    """Reads a finite number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, received {text!r}")
-    return value
-
-
-def number(text: str) -> int:
-    """Reads a whole number of 0 or more."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, received {text!r}")
-    return int(text)
-
-
-def detection_iou(text: str) -> float:
-    """Reads an IoU threshold from 0.5 to 1, above which no two predictions can match one nucleus."""
-    return _number_between(0.5, text)
-
-
-def part(text: str) -> float:
-    """Reads a number from 0 to 1."""
-    return _number_between(0, text)
-
-
-def _number_between(least: float, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not least <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number from {least} to 1, received {text!r}")
-    return value
-
-
-def folds(text: str) -> int | Path:
-    """Reads a number of folds, or the file that holds them."""
-    return int(text) if text.isdecimal() else Path(text)
-
-
-def trained(text: str) -> str:
-    """Reads `last` or the name of a file: weights trained on nuclei."""
-    if text in (*PUBLISHED_WEIGHTS, RANDOM):
-        raise argparse.ArgumentTypeError(f"{text!r} has not learned nuclei; give 'last' or the file of a trained model")
-    return text
-
-
-def _learning(text: str) -> str:
-    """Reads the name of a model that is trained."""
-    if text in MODELS and text not in NETWORKS:
-        raise argparse.ArgumentTypeError(f"{text} has no weights to train, as {' and '.join(NETWORKS)} have")
-    return text
 
 
 def _list_presets(models: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nucleus.commands import options
+from nucleus.commands import options, values
 from nucleus.commands.arguments import wanted_model
 from nucleus.models.registry import NETWORKS
 from nucleus.models.weights import WITHOUT_KERAS
@@ -17,7 +17,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options."""
     options.add_configuration(command, tuple(NETWORKS))
     command.add_argument(
-        "--weights", type=options.trained, required=True, metavar="{shipped,last,PATH}", help="weights to pack"
+        "--weights", type=values.trained, required=True, metavar="{shipped,last,PATH}", help="weights to pack"
     )
     command.add_argument("--output", type=Path, required=True, metavar="FILE.h5", help="the file to write")
     command.add_argument("--full-precision", action="store_true", help="keep float32 (default: half precision)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nucleus.commands import options
+from nucleus.commands import options, values
 from nucleus.commands.arguments import chosen_planes, recorded_settings
 from nucleus.datasets.layouts import LAYOUTS
 from nucleus.models.weights import existing_file
@@ -51,6 +51,32 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="small networks, with shipped weights where there are some, on one or two shipped images that they learn: "
         "checks within minutes that an experiment runs and finds nuclei; its scores say no more than that",
     )
+    _add_images(command)
+    command.add_argument(
+        "--weights",
+        metavar="PATH",
+        help="score this weights file of the experiment's network instead of training, on the images that its run held "
+        "out, if known",
+    )
+    options.add_repeated(
+        command,
+        "--set",
+        values.setting,
+        "NAME=VALUE",
+        "change a setting of the experiment, such as IMAGES_PER_GPU=1; recorded in the table; repeat for more",
+        dest="settings",
+    )
+    command.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of the table and the trainings; interrupted trainings are resumed (default: "
+        f"{_OUTPUT}, with --quick {_QUICK_OUTPUT})",
+    )
+
+
+def _add_images(command: argparse.ArgumentParser) -> None:
+    """Adds the options that choose images to train on, to hold out and to score on."""
     options.add_planes(command)
     options.add_source(command, None, "data set to train on (default: datasets/nucleus, for GlaS datasets/glas)")
     command.add_argument(
@@ -66,31 +92,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
     options.add_repeated(
         command,
         "--fold",
-        options.positive,
+        values.positive,
         "K",
         "hold out only this fold of an experiment with folds; repeat for more (default: those of the experiment)",
         dest="folds",
-    )
-    command.add_argument(
-        "--weights",
-        metavar="PATH",
-        help="score this weights file of the experiment's network instead of training, on the images that its run held "
-        "out, if known",
-    )
-    options.add_repeated(
-        command,
-        "--set",
-        options.setting,
-        "NAME=VALUE",
-        "change a setting of the experiment, such as IMAGES_PER_GPU=1; recorded in the table; repeat for more",
-        dest="settings",
-    )
-    command.add_argument(
-        "--output",
-        type=Path,
-        metavar="FOLDER",
-        help="folder of the table and the trainings; interrupted trainings are resumed (default: "
-        f"{_OUTPUT}, with --quick {_QUICK_OUTPUT})",
     )
 
 

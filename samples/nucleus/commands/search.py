@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from nucleus.commands import options
+from nucleus.commands import options, values
 from nucleus.commands.arguments import chosen_planes, image_source, output_folder, recorded_settings
 from nucleus.models.registry import NETWORKS
 from nucleus.quiet import import_keras
@@ -20,7 +20,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     options.add_repeated(
         command,
         "--try",
-        options.setting,
+        values.setting,
         "NAME=…",
         "a setting with the values to try (OPTIMIZER=SGD,Adam) or a range of numbers (BATCH_SIZE=2..8), with :log "
         "on a logarithmic scale (LEARNING_RATE=1e-5..0.1:log); repeat for more",
@@ -29,24 +29,24 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--trials",
-        type=options.positive,
+        type=values.positive,
         default=20,
         metavar="N",
         help="number of random trials (default: %(default)s)",
     )
     command.add_argument(
         "--narrow",
-        type=options.positive,
+        type=values.positive,
         default=0,
         metavar="N",
         help="number of further trials in the part of the space that the best quarter of the random ones spans "
         "(default: none). Once begun, this search stays in that part, also when it is resumed with more --trials",
     )
     command.add_argument(
-        "--epochs", type=options.positive, default=20, help="epochs of each training (default: %(default)s)"
+        "--epochs", type=values.positive, default=20, help="epochs of each training (default: %(default)s)"
     )
     command.add_argument(
-        "--steps", type=options.positive, help="training steps per epoch, as --set STEPS_PER_EPOCH=STEPS"
+        "--steps", type=values.positive, help="training steps per epoch, as --set STEPS_PER_EPOCH=STEPS"
     )
     command.add_argument(
         "--weights",
@@ -58,7 +58,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--subset", default="train", help="images to train on (default: %(default)s)")
     command.add_argument("--val-subset", default="val", help="images to score on (default: %(default)s)")
     command.add_argument(
-        "--seed", type=options.positive, default=1, help="seed of the random trials (default: %(default)s)"
+        "--seed", type=values.positive, default=1, help="seed of the random trials (default: %(default)s)"
     )
     options.add_output(
         command,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from nucleus.commands import options
+from nucleus.commands import options, values
 from nucleus.commands.arguments import chosen_planes, image_source, recorded_settings
 from nucleus.datasets.division import DEFAULT_FOLDS
 from nucleus.models.registry import NETWORKS
@@ -30,21 +30,21 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--val-subset", default="val", help="images to validate on (default: %(default)s)")
     command.add_argument(
         "--fold",
-        type=options.positive,
+        type=values.positive,
         metavar="K",
         help="divide the images of both subsets into folds and validate on the K-th, from 1 on. A resumed run keeps "
         "its own folds; for other weights, a fold that they were trained on is refused",
     )
     command.add_argument(
         "--folds",
-        type=options.folds,
+        type=values.folds,
         metavar="{N,FILE}",
         help="with --fold: number of folds, stratified by modality and divided by SEED, or the folds.json of another "
         f"run (default: {DEFAULT_FOLDS})",
     )
-    command.add_argument("--epochs", type=options.positive, help="total number of epochs (default: those of STAGES)")
+    command.add_argument("--epochs", type=values.positive, help="total number of epochs (default: those of STAGES)")
     command.add_argument(
-        "--steps", type=options.positive, help="training steps an epoch, as --set STEPS_PER_EPOCH=STEPS"
+        "--steps", type=values.positive, help="training steps an epoch, as --set STEPS_PER_EPOCH=STEPS"
     )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from nucleus.commands import options
+from nucleus.commands import options, values
 from nucleus.commands.arguments import output_folder, wanted_images, wanted_model
+from nucleus.models.registry import MODELS
+from trainkit.search import SEARCHES
 
 SUMMARY = "search the post-processing settings of a U-Net, or the settings of a classical method"
 
@@ -26,7 +28,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     options.add_repeated(
         command,
         "--try",
-        options.setting,
+        values.setting,
         "NAME=VALUE,VALUE,…",
         "values of a setting, such as MARKER_THRESHOLD=0.4,0.6,0.8 or POSTPROCESS=watershed,random-walker; repeat "
         "for more (default: thresholds and MIN_AREA, and the other main settings of a classical method)",
@@ -34,7 +36,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--search",
-        choices=("coordinate", "grid"),
+        choices=SEARCHES,
         default="coordinate",
         help="one setting after the other until none helps, or all combinations (default: %(default)s)",
     )
@@ -48,16 +50,16 @@ def run(args: argparse.Namespace) -> int:
     config = chosen.config
     import pandas as pd
 
-    from nucleus.training.tuning import parse_values, tune
+    from nucleus.training.tuning import parse_values
     from trainkit.files import write_text
 
-    if config.model_kind not in ("unet", "classical"):
+    if not MODELS[config.model_kind].tunable:
         raise ValueError(
             f"{chosen.path}: {config.model_kind} has no thresholds to tune; tune is for U-Nets and classical methods."
         )
-    grid = {name: parse_values(config, name, values) for name, values in args.grid}
+    grid = {name: parse_values(config, name, text) for name, text in args.grid}
     dataset, _ = wanted_images(args, chosen.path, config, default="train", own="learned")
-    report = tune(chosen.load(), dataset, grid, args.search)
+    report = chosen.load().tune(dataset, grid, args.search)
     write_text(output / "tuning.csv", pd.DataFrame(report.rows).to_csv(index=False, lineterminator="\n"))
     print(report.table(limit=10))
     print(f"{len(report.trials)} tried, * marks the initial settings; all: {output / 'tuning.csv'}")

@@ -5,11 +5,9 @@ from __future__ import annotations
 import collections
 import contextlib
 import copy
-import logging
 import os
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +18,12 @@ from mrcnn.dataset import Dataset
 from mrcnn.resizing import resize_image, resize_mask
 from nucleus.augmentation.mixing import Mixing
 from nucleus.datasets.cache import ArrayCache, LabelCache, label_cache_folders
+from nucleus.datasets.classes import with_modalities
 from nucleus.datasets.layouts import read_samples
-from nucleus.datasets.layouts.base import EVERY_MODALITY, UNKNOWN_MODALITY, DatasetError, Sample, raise_error
+from nucleus.datasets.layouts.base import UNKNOWN_MODALITY, DatasetError, Sample, raise_error
 from nucleus.datasets.layouts.dsb2018 import TRAIN_FOLDER, VAL_IMAGE_IDS
 from nucleus.datasets.layouts.label_files import BinaryMaskWatch, LabelFile
-from nucleus.datasets.layouts.tables import CLASSES_FILE, MODALITIES, read_modalities
+from nucleus.datasets.layouts.tables import MODALITIES, read_modalities
 from nucleus.datasets.plain_files import image_files, unused_name
 from nucleus.images.decoding import NO_CHOICE, ImageFileError, Place, Planes, RawImage
 from nucleus.images.labels import labels_to_masks, relabel_sequential
@@ -50,9 +49,6 @@ def shipped_data() -> Path:
         16
     """
     return Path(__file__).resolve().parents[1] / "data"
-
-
-_log = logging.getLogger(__name__)
 
 
 class NucleusDataset(Dataset):
@@ -142,7 +138,7 @@ class NucleusDataset(Dataset):
         root = Path(dataset_dir)
         report = raise_error if failures is None else lambda error: failures.append(str(error))
         folder = root if root.is_dir() else root.parent
-        samples = _with_modalities(read_samples(root, subset, layout, report), folder, classes, require_classes)
+        samples = with_modalities(read_samples(root, subset, layout, report), folder, classes, require_classes)
         caches = label_cache_folders(folder) if self.cache_dir is None else (self.cache_dir,)
         if self.planes.several and require_masks:
             raise DatasetError(f"{root}: labels belong to one plane and frame; choose one, not all")
@@ -403,31 +399,3 @@ class NucleusDataset(Dataset):
         if isinstance(truth, LabelFile):
             self._binary_masks.look(truth.path, labels)
         return labels
-
-
-def _with_modalities(
-    samples: list[Sample], folder: Path, classes: str | os.PathLike | None, require_classes: bool
-) -> list[Sample]:
-    if classes is None:
-        known = read_modalities(folder / CLASSES_FILE)
-        gaps = (sample.id for sample in samples if sample.modality == UNKNOWN_MODALITY)
-        known = {name: known[name] for name in gaps if name in known}
-    elif not Path(classes).is_file():
-        raise DatasetError(f"{classes}: there is no such file")
-    else:
-        known = read_modalities(classes)
-        if require_classes and samples and not any(sample.id in known for sample in samples):
-            raise DatasetError(f"{classes}: names none of the images, such as {samples[0].id}")
-        unnamed = [sample.id for sample in samples if sample.id not in known]
-        if unnamed and len(unnamed) < len(samples):
-            _log.warning(
-                "%s: does not name %d of %d images, such as %s", classes, len(unnamed), len(samples), unnamed[0]
-            )
-    samples = [replace(sample, modality=known.get(sample.id, sample.modality)) for sample in samples]
-    mistaken = next((sample.id for sample in samples if sample.modality == EVERY_MODALITY), None)
-    if mistaken is not None:
-        raise DatasetError(
-            f"{classes or folder}: the modality of {mistaken} is called {EVERY_MODALITY!r}, as the scores of all "
-            "images are; give it another name"
-        )
-    return samples

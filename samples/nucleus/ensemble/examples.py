@@ -23,8 +23,8 @@ class Example:
     """One image.
 
     Attributes:
-        id: Its name in the data set.
-        modality: Its imaging modality.
+        id: Name of the image in the data set.
+        modality: Imaging modality of the image.
         candidates: The members' masks.
         features: float64 `[N, F]`, see `nucleus.ensemble.features`.
         iou: float64 `[N]`, of each mask with the nucleus that it fits best.

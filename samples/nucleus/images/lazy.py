@@ -31,7 +31,7 @@ class LazyImage:
 
     Args:
         image: The open image.
-        path: Its file, for messages.
+        path: File of the image, for messages.
         planes: Choice of channel, plane and frame.
         level: Level of a pyramid, 0 for the largest.
 
@@ -94,7 +94,7 @@ class LazyImage:
 
     @property
     def regional(self) -> bool:
-        """Tells whether a region can be read without decoding the whole image."""
+        """True if a region can be read without decoding the whole image."""
         return self._image.regional
 
     def raw(self, y0: int, y1: int, x0: int, x1: int) -> RawImage:

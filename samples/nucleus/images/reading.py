@@ -230,7 +230,7 @@ def list_images(folder: str | os.PathLike) -> list[Path]:
 
 
 def is_image_path(path: Path) -> bool:
-    """Tells whether a path is a file, or a folder that is one image (OME-Zarr).
+    """Returns True if a path is a file, or a folder that is one image (OME-Zarr).
 
     Args:
         path: The path.

@@ -11,7 +11,7 @@ _DUST = 30
 
 
 def is_glass(image: np.ndarray, downsampling: float = 1.0) -> bool:
-    """Tells whether a part of a bright-field image is empty glass.
+    """Returns True if a part of a bright-field image is empty glass.
 
     It is if its median colour is bright and at most 30 pixels differ from it by more than 25 levels in a colour: fewer
     than the smallest nucleus has. An image on a dark ground is never glass. In a version of the image that is smaller,

@@ -25,7 +25,7 @@ def summarise(nuclei: pd.DataFrame, shape: tuple[int, int], pixel_size: float | 
     """Summarises the nuclei of one image.
 
     Args:
-        nuclei: What `nucleus.measurement.measure` returns for it, with intensities.
+        nuclei: Result of `nucleus.measurement.measure` for it, with intensities.
         shape: (height, width) of the image.
         pixel_size: Side of a pixel in µm; None where it is not known.
 

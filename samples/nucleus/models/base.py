@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import keras
 
     from nucleus.datasets.dataset import NucleusDataset
+    from trainkit.search import TuningReport
 
 
 class _Nuclei(NamedTuple):
@@ -90,9 +91,11 @@ class NucleusModel(ABC):
     Attributes:
         config: Settings of the model: `PredictionSettings` where it preprocesses images, `ViewSettings` alone where it
             leaves that to other models.
+        tunable: True for models with settings that `tune` searches without training.
     """
 
     config: ViewSettings
+    tunable: ClassVar[bool] = False
 
     def predict(
         self,
@@ -158,6 +161,45 @@ class NucleusModel(ABC):
         Raises:
             ValueError: An image or a setting cannot be used.
         """
+
+    def tune(
+        self,
+        dataset: NucleusDataset,
+        grid: Mapping[str, Iterable[Any]] | None = None,
+        search: str = "coordinate",
+        progress: bool = True,
+    ) -> TuningReport:
+        """Searches for the settings that need no training and score best, and leaves the model as it is.
+
+        The score is the mAP of the 2018 Data Science Bowl. It is optimistic on the images that settings were chosen on:
+        evaluate the model on others.
+
+        Args:
+            dataset: Prepared data set with masks, without preprocessing. Its images, or a U-Net's predictions for it
+                (12 bytes a pixel with three channels), are held in memory.
+            grid: Setting -> values to try; by default the main settings of the model.
+            search: Search strategy, one of `trainkit.search.SEARCHES`.
+            progress: True to show a progress bar.
+
+        Returns:
+            The report of all trials; its `start` is the trial of the model's settings.
+
+        Raises:
+            DatasetError: There is no image.
+            ValueError: The model has no such settings, or a setting or value cannot be tried.
+        """
+        return self._tune(self, dataset, grid, search, progress)
+
+    def _tune(
+        self,
+        shown: NucleusModel,
+        dataset: NucleusDataset,
+        grid: Mapping[str, Iterable[Any]] | None,
+        search: str,
+        progress: bool,
+    ) -> TuningReport:
+        """Tunes the model inside the wrappers of `shown`; see `tune`. Models that are `tunable` override it."""
+        raise ValueError(f"{type(self).__name__} has no thresholds to tune; U-Nets and classical methods have.")
 
     @abstractmethod
     def save(self, path: str | os.PathLike) -> None:

@@ -223,7 +223,7 @@ class _Store:
             write_text(note, text)
 
     def has(self, number: int) -> bool:
-        """Tells whether a tile is done; a file that cannot be read is removed."""
+        """Returns True if a tile is done; a file that cannot be read is removed."""
         path = self._path(number)
         if not path.is_file():
             return False
@@ -240,7 +240,7 @@ class _Store:
         Args:
             number: Index of the tile.
             tiles: The tile, or those that it was divided into; none for empty glass.
-            parts: Its nuclei.
+            parts: Nuclei of the tile.
         """
         places = {tile: index for index, tile in enumerate(tiles)}
         with atomic_path(self._path(number)) as temporary, open(temporary, "wb") as file:

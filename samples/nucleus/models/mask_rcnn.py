@@ -14,7 +14,7 @@ from nucleus.images.labels import OVERLAP_RULES, drop_small, paint
 from nucleus.models.base import Prediction
 from nucleus.models.limits import Limit, report_limit
 from nucleus.models.mask_rcnn_presets import PRESETS
-from nucleus.models.network import NetworkModel
+from nucleus.models.network import DEEP, LEAST_DEEP, NetworkInWords, NetworkModel
 from nucleus.models.settings import ApplicationSettings, inference_settings
 from nucleus.models.voting import Found, merge_views
 
@@ -34,6 +34,24 @@ _HEADS = "mrcnn_"
 
 # Stages of fine-tuning. Adam's first steps at 0.0008 undo what was learned: the loss began at 7.5 instead of 1.1.
 _FINE_TUNING = (("all", 4, 0.0003), ("all", 2, 0.0001))
+# Sizes of a tiny network.
+_TINY = {
+    "IMAGE_MIN_DIM": 128,
+    "IMAGE_MAX_DIM": 128,
+    "IMAGE_MIN_SCALE": 0,
+    "IMAGES_PER_GPU": 1,
+    "TOP_DOWN_PYRAMID_SIZE": 32,
+    "FPN_CLASSIF_FC_LAYERS_SIZE": 32,
+    "RPN_CHANNELS": 32,
+    "MASK_CHANNELS": 16,
+    "RPN_TRAIN_ANCHORS_PER_IMAGE": 32,
+    "PRE_NMS_LIMIT": 200,
+    "POST_NMS_ROIS_TRAINING": 50,
+    "POST_NMS_ROIS_INFERENCE": 50,
+    "TRAIN_ROIS_PER_IMAGE": 16,
+    "MAX_GT_INSTANCES": 20,
+    "DETECTION_MAX_INSTANCES": 20,
+}
 
 
 class NucleusConfig(ApplicationSettings, Config):
@@ -155,6 +173,23 @@ class MaskRCNNModel(NetworkModel):
             "VALIDATION_STEPS": 0,
             "EVALUATE_EVERY": 0,
         }
+
+    @classmethod
+    def tiny_settings(cls, config: NucleusConfig) -> dict[str, Any]:
+        """Returns one image of 128 x 128 pixels a batch, narrow heads and few RoIs; see the base class."""
+        return {**_TINY, "BACKBONE": LEAST_DEEP} if config.BACKBONE in DEEP else dict(_TINY)
+
+    @classmethod
+    def describe_settings(cls, config: NucleusConfig) -> NetworkInWords:
+        """Returns backbone, anchors, RoIs, image size, NMS and painting; see `NetworkModel.describe_settings`."""
+        return NetworkInWords(
+            f"{config.BACKBONE} with a feature pyramid, anchors {config.RPN_ANCHOR_SCALES}, "
+            f"{config.RPN_TRAIN_ANCHORS_PER_IMAGE} of them and {config.TRAIN_ROIS_PER_IMAGE} RoIs train an image, RPN "
+            f"NMS {config.RPN_NMS_THRESHOLD:g}",
+            f"images {config.IMAGE_RESIZE_MODE}, {config.IMAGE_MIN_DIM} to {config.IMAGE_MAX_DIM} pixels",
+            f"confidence from {config.DETECTION_MIN_CONFIDENCE:g}, NMS {config.DETECTION_NMS_THRESHOLD:g}, "
+            f"{config.DETECTION_MAX_INSTANCES} instances at most, overlaps by {config.OVERLAP_RULE}",
+        )
 
     def _begin(self, weights: str, path: Path | None) -> MaskRCNN:
         from mrcnn.weights import download_coco

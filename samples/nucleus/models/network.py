@@ -8,7 +8,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,22 @@ if TYPE_CHECKING:
 
 # Initial weights that are neither a file's nor published.
 RANDOM = "none"
+# ResNets that tiny networks replace by the shallowest one, which is built of the same blocks.
+DEEP, LEAST_DEEP = ("resnet101", "resnet152"), "resnet50"
+
+
+class NetworkInWords(NamedTuple):
+    """A network's configuration in words.
+
+    Attributes:
+        architecture: Layers and losses.
+        images: Size of the images that the network is shown.
+        nuclei: Rules by which its output becomes nuclei.
+    """
+
+    architecture: str
+    images: str
+    nuclei: str
 
 
 class NetworkModel(NucleusModel):
@@ -154,10 +170,8 @@ class NetworkModel(NucleusModel):
             asked: Names of settings that the user chose.
 
         Returns:
-            Attribute name -> value; empty where the user names weights for a U-Net's encoder.
+            Attribute name -> value.
         """
-        if "ENCODER_WEIGHTS" in asked and config.ENCODER_WEIGHTS is not None:
-            return {}
         return {**cls.from_scratch, "STAGES": tuple(("all", *stage[1:]) for stage in config.STAGES)}
 
     def describe(self) -> dict[str, Any]:
@@ -196,6 +210,27 @@ class NetworkModel(NucleusModel):
 
         Returns:
             False if every image is brought to one size.
+        """
+
+    @classmethod
+    @abstractmethod
+    def tiny_settings(cls, config: ApplicationSettings) -> dict[str, Any]:
+        """Returns the settings that make a network small enough to be built and trained for a step in seconds.
+
+        Args:
+            config: Training configuration of the full network, whose kind of layers stays.
+
+        Returns:
+            Attribute name -> value: image size, batch size and widths.
+        """
+
+    @classmethod
+    @abstractmethod
+    def describe_settings(cls, config: ApplicationSettings) -> NetworkInWords:
+        """Returns a configuration in words, for people who compare it with a publication.
+
+        Args:
+            config: Configuration of the training or of the detection.
         """
 
     @property

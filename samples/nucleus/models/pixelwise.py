@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -12,9 +12,13 @@ from nucleus.models.views import View
 from unet.config import UNetConfig
 from unet.postprocess import PostprocessSettings, postprocess
 
+if TYPE_CHECKING:
+    from nucleus.datasets.dataset import NucleusDataset
+    from trainkit.search import TuningReport
+
 
 class PixelNetwork(Protocol):
-    """What computes the probabilities: `unet.model.UNet`, or `unet.onnx_model.OnnxUNet` without Keras."""
+    """Network that computes the probabilities: `unet.model.UNet`, or `unet.onnx_model.OnnxUNet` without Keras."""
 
     def predict(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Returns float32 `[H, W, channels]` in 0..1 for each image `[H, W, 3]`."""
@@ -24,11 +28,12 @@ class PixelwiseModel(NucleusModel):
     """A model whose evidence is the channels' probabilities, which views and networks average before nuclei are made.
 
     Attributes:
-        network: Computes the probabilities.
+        network: Network that computes the probabilities.
     """
 
     config: UNetConfig
     network: PixelNetwork
+    tunable = True
 
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         return [self._finish(probabilities) for probabilities in self.network.predict(images)]
@@ -36,6 +41,22 @@ class PixelwiseModel(NucleusModel):
     def observe(self, images: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
         """Returns the channels' probabilities, float32 `[H, W, channels]` in 0..1; see `NucleusModel.observe`."""
         return [[probabilities] for probabilities in self.network.predict(images)]
+
+    def _tune(
+        self,
+        shown: NucleusModel,
+        dataset: NucleusDataset,
+        grid: Mapping[str, Iterable[Any]] | None,
+        search: str,
+        progress: bool,
+    ) -> TuningReport:
+        from nucleus.models.unet_tuning import search_postprocessing
+
+        def probabilities(image: np.ndarray) -> np.ndarray:
+            (evidence,) = shown.observe([shown.prepare(image)])
+            return mean_probabilities(evidence)
+
+        return search_postprocessing(probabilities, self.config, dataset, grid, search, progress)
 
     def restore(self, evidence: np.ndarray, view: View, shape: tuple[int, int]) -> np.ndarray:
         """Brings probabilities from a view of an image back to the image; see `NucleusModel.restore`."""

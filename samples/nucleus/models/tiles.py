@@ -110,7 +110,7 @@ class Tiles(Wrapper):
         """Predicts a region of an image, divided where the model reaches a limit in it.
 
         Args:
-            model: What `calibrate` of the wrapped model returned.
+            model: Result of `calibrate` of the wrapped model.
             image: Preprocessed image, uint8 `[H, W, 3]` RGB.
             region: Tile of the image.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from nucleus.models.network import RANDOM, NetworkModel
+from nucleus.models.network import DEEP, LEAST_DEEP, RANDOM, NetworkInWords, NetworkModel
 from nucleus.models.pixelwise import PixelwiseModel
 from nucleus.models.settings import ApplicationSettings
 from unet.config import RUN_FILES, UNetConfig
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # Stages of fine-tuning. With the stored statistics of batch normalisation, 50 steps of four windows took nucleus_light
 # from a mAP of 0.147 to 0.226 on twenty images with exchanged stains, and to 0.211 with statistics of the batches.
 _FINE_TUNING = (("convolutions", 6, 0.0003),)
+# Divisor of the filters of a tiny plain encoder's levels, and filters of each level of a tiny decoder.
+_NARROWER, _TINY_FILTERS = 16, 16
 
 
 class NucleusUNetConfig(ApplicationSettings, UNetConfig):
@@ -76,6 +78,37 @@ class UNetModel(PixelwiseModel, NetworkModel):
             "VALIDATION_STEPS": 0,
             "EVALUATE_EVERY": 0,
         }
+
+    @classmethod
+    def scratch_settings(cls, config: NucleusUNetConfig, asked: Collection[str] = frozenset()) -> dict[str, Any]:
+        """Returns no settings where the user names weights for the encoder; see `NetworkModel.scratch_settings`."""
+        if "ENCODER_WEIGHTS" in asked and config.ENCODER_WEIGHTS is not None:
+            return {}
+        return super().scratch_settings(config, asked)
+
+    @classmethod
+    def tiny_settings(cls, config: NucleusUNetConfig) -> dict[str, Any]:
+        """Returns one image of 64 x 64 pixels a batch, and few filters for the parts without published weights.
+
+        See `NetworkModel.tiny_settings`.
+        """
+        if config.ENCODER == "plain":
+            filters = {"ENCODER_FILTERS": tuple(max(1, count // _NARROWER) for count in config.ENCODER_FILTERS)}
+        else:
+            filters = {"DECODER_FILTERS": (_TINY_FILTERS,) * len(config.decoder_filters)}
+        encoder = {"ENCODER": LEAST_DEEP} if config.ENCODER in DEEP else {}
+        return {"IMAGE_SIZE": 64, "BATCH_SIZE": 1, **filters, **encoder}
+
+    @classmethod
+    def describe_settings(cls, config: NucleusUNetConfig) -> NetworkInWords:
+        """Returns encoder, decoder, loss, image size and post-processing; see `NetworkModel.describe_settings`."""
+        resized = f"images resized to {config.IMAGE_SIZE} x {config.IMAGE_SIZE}"
+        return NetworkInWords(
+            f"{config.ENCODER} encoder, {config.DECODER} decoder, {config.ACTIVATION}, channels "
+            f"{', '.join(config.channels)}, loss {config.LOSS}",
+            resized if config.INFERENCE_MODE == "resize" else "images at their own size",
+            config.POSTPROCESS,
+        )
 
     @classmethod
     def load_whole(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import keras
 
     from nucleus.datasets.dataset import NucleusDataset
+    from trainkit.search import TuningReport
 
 
 class Wrapper(NucleusModel):
@@ -38,6 +39,16 @@ class Wrapper(NucleusModel):
     ) -> History:
         """Fits the wrapped model, on unchanged images; see `NucleusModel.fit`."""
         return self.model.fit(train, val, epochs=epochs, callbacks=callbacks)
+
+    def _tune(
+        self,
+        shown: NucleusModel,
+        dataset: NucleusDataset,
+        grid: Mapping[str, Iterable[Any]] | None,
+        search: str,
+        progress: bool,
+    ) -> TuningReport:
+        return self.model._tune(shown, dataset, grid, search, progress)
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the wrapped model, whose settings describe the wrapper; see `NucleusModel.save`."""

@@ -29,8 +29,8 @@ class Item:
         id: Name of the image in its data set.
         file: Path of its file, for messages.
         image: uint8 `[H, W, 3]` RGB; None before it is read, and where it cannot be.
-        prediction: Its nuclei; None before they are predicted, and where they cannot be.
-        done: Whether the nuclei are known from an earlier run, which stay what they are.
+        prediction: Nuclei of the image; None before they are predicted, and where they cannot be.
+        done: True if the nuclei are known from an earlier run, and stay as they are.
         error: Reason for which the image has no nuclei.
     """
 

@@ -147,7 +147,7 @@ def write_records(
         formats: Names in `nucleus.prediction.writers.WRITERS`.
         title: Title of the progress bar.
         progress: Shows a progress bar of the images.
-        facts: What the results depend on, besides program, images, choice of planes and formats.
+        facts: Causes of the results besides program, images, choice of planes and formats, such as the model.
         more: Writers besides those of `formats`, made with the folder that they write into.
         first: Further images of the run, and the function that writes their results before the others are begun.
 

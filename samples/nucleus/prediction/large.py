@@ -60,7 +60,7 @@ def _is_large(dataset: NucleusDataset, index: int, config: ViewSettings) -> bool
         with open_lazy(path, dataset.planes_of(index)) as image:
             return image.regional and image.shape[0] * image.shape[1] > config.LAZY_SIZE**2
     except ImageFileError:
-        # What is wrong with it is told when it is read.
+        # The error is reported when it is read.
         return False
 
 

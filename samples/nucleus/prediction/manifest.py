@@ -24,7 +24,7 @@ _PACKAGES = ("numpy", "scipy", "opencv-python", "scikit-image")
 
 @dataclass
 class Manifest:
-    """What is known of a run.
+    """Record of a run.
 
     Attributes:
         facts: Everything that the results depend on besides the images: program, model, choice of planes, formats.

@@ -15,9 +15,7 @@ from nucleus.prediction.chunks import Item
 from nucleus.prediction.detection import DetectionRun, write_records
 from nucleus.prediction.folders import label_folder
 from nucleus.prediction.results import Results
-from nucleus.prediction.writers import Record
-
-FORMATS = ("csv",)
+from nucleus.prediction.writers import TABLE_FORMATS, Record
 
 
 def measure_labels(
@@ -25,7 +23,7 @@ def measure_labels(
     dataset: NucleusDataset,
     output: str | os.PathLike,
     progress: bool = True,
-    formats: Sequence[str] = FORMATS,
+    formats: Sequence[str] = TABLE_FORMATS,
 ) -> DetectionRun:
     """Measures the nuclei of label images and writes the tables that detection writes.
 

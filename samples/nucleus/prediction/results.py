@@ -189,8 +189,8 @@ class Results:
 
         Args:
             image_id: Name of the image.
-            prediction: Its nuclei.
-            about: What `identify` returned of its file, and the number of its `nuclei`; not used of an image that is
+            prediction: Nuclei of the image.
+            about: Result of `identify` for its file, with the number of its `nuclei`; not used for an image that is
                 done.
 
         Raises:
@@ -268,7 +268,7 @@ class Results:
             found = next((name for name in _UNRECORDED if (self.folder / name).exists()), None)
             if found is not None:
                 raise ProvenanceError(
-                    f"{self.folder}: has {found}, but no {MANIFEST_FILE} that tells which run it is from. Choose "
+                    f"{self.folder}: has {found}, but no {MANIFEST_FILE} that names its run. Choose "
                     "another folder, or remove this one."
                 )
         elif self._resume and old.state == CLEARING:
@@ -314,7 +314,7 @@ class Results:
         self._own = set()
 
     def _recorded(self, old: Manifest) -> tuple[dict[str, Stored | None], set[str]]:
-        """Returns what is known of the images that a run finished, by their ids, and the names of all its files."""
+        """Returns the records of the images that a run finished, by their ids, and the names of all its files."""
         known = {
             path.name.removesuffix(SUFFIX): read_stored(path, nuclei=False)
             for path in sorted(self._images.glob(f"*{SUFFIX}"))
@@ -388,7 +388,7 @@ class Results:
 
 
 def identify(file: str | os.PathLike) -> dict[str, Any]:
-    """Returns what tells whether an image's file is the same later: its name, size, time of change and SHA-256.
+    """Returns the name, size, time of change and SHA-256 of an image's file, by which it is recognised later.
 
     Args:
         file: The file.

@@ -25,12 +25,12 @@ _DAMAGED = (
 
 @dataclass(frozen=True)
 class Stored:
-    """What is known of a finished image.
+    """Record of a finished image.
 
     Attributes:
         about: File, content's SHA-256, size and time of change, and number of nuclei of the image.
         files: Result files of the image, relative to the folder of results.
-        prediction: Its nuclei; None where they are not kept.
+        prediction: Nuclei of the image; None where they are not kept.
     """
 
     about: Mapping[str, Any]
@@ -39,11 +39,11 @@ class Stored:
 
 
 def write_stored(path: Path, stored: Stored) -> None:
-    """Writes what is known of a finished image, atomically.
+    """Writes the record of a finished image, atomically.
 
     Args:
         path: File to write, ending in `.npz`.
-        stored: What is known.
+        stored: The record.
 
     Raises:
         OSError: The file cannot be written.

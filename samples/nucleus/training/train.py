@@ -15,8 +15,8 @@ from nucleus.models.registry import NETWORKS, make_config
 from nucleus.models.weights import choose_recipe, find_recipe, starting_weights
 from nucleus.quiet import import_keras
 from nucleus.training.diameters import known_diameters
-from nucleus.training.division import TrainingImages
 from nucleus.training.recipes import training_recipe
+from nucleus.training.training_images import TrainingImages
 
 if TYPE_CHECKING:
     import keras

@@ -127,7 +127,7 @@ def test_train_holds_a_fold_out_and_saves_the_folds(train, tmp_path):
     assert train("--weights=none", "--fold=2", "--folds", tmp_path / "mine.json")[:2] == [set("abc"), set("de")]
 
 
-def test_folds_that_are_not_stratified_are_told(train, tmp_path, caplog):
+def test_folds_that_are_not_stratified_are_reported(train, tmp_path, caplog):
     assert train("--weights=none") is not None
     assert not caplog.text, "no folds are made"
     assert train("--weights=none", "--fold=1", "--folds=2") is not None

@@ -66,8 +66,8 @@ def test_without_a_table_a_fifth_is_set_aside(tmp_path, file):
 def test_samples_know_their_set_and_modality(file):
     dataset = NucleusDataset()
     dataset.load_nucleus(file, "all")
-    told = [(info["collection"], info["id"], info["modality"]) for info in dataset.image_info]
-    assert told == [
+    reported = [(info["collection"], info["id"], info["modality"]) for info in dataset.image_info]
+    assert reported == [
         ("cells", "a", "fluorescence"),
         ("cells", "b", "unknown"),
         ("cells", "c", "brightfield"),

@@ -1,4 +1,4 @@
-"""Notes of what a folder was made from: old ones stay readable, and every difference is told in words."""
+"""Notes of what a folder was made from: old ones stay readable, and every difference is put in words."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Features of masks: values that a drawing tells, and no surprise in odd masks."""
+"""Features of masks: values that a drawing shows, and no surprise in odd masks."""
 
 import numpy as np
 import pytest

@@ -13,18 +13,18 @@ from nucleus.evaluation.scores import average_precision
 
 
 def test_it_scores_above_both_of_its_members(examples, fitted):
-    told = report(examples, fitted)
-    scores = told.scores.loc["all"]
+    reported = report(examples, fitted)
+    scores = reported.scores.loc["all"]
     assert scores.loc[ENSEMBLE, "mAP"] > max(scores.loc["big", "mAP"], scores.loc["small", "mAP"]) + 0.3
     assert scores.loc[BEST_CHOICE, "mAP"] == 1
-    assert told.regression.loc["all", "R2"] > 0.9 and told.regression.loc["small", "masks"] == 9 * 16
+    assert reported.regression.loc["all", "R2"] > 0.9 and reported.regression.loc["small", "masks"] == 9 * 16
 
 
 def test_each_nucleus_is_picked_from_the_member_that_is_good_at_it(examples, fitted):
-    told = report(examples, fitted)
+    reported = report(examples, fitted)
     big = sum(np.count_nonzero(np.bincount(example.truth.ravel())[1:] > 100) for example in examples)
-    assert told.picks["nuclei"].to_dict() == {"big": big, "small": 9 * 16 - big}
-    assert told.picks["part"].sum() == pytest.approx(1)
+    assert reported.picks["nuclei"].to_dict() == {"big": big, "small": 9 * 16 - big}
+    assert reported.picks["part"].sum() == pytest.approx(1)
 
 
 def test_the_report_scores_members_as_evaluation_does(examples, fitted):
@@ -34,27 +34,27 @@ def test_the_report_scores_members_as_evaluation_does(examples, fitted):
         assert scores.loc[("all", member), "mAP"] == pytest.approx(np.mean(expected))
 
 
-def test_trees_never_grow_on_the_image_they_are_told_of(examples, folds, quick, monkeypatch):
+def test_trees_never_grow_on_the_image_that_they_predict(examples, folds, quick, monkeypatch):
     """Each image has a feature that names it: what grew on which images can be read off."""
     marked = [
         replace(example, features=np.full((len(example.iou), 1), float(example.id)), iou=example.iou * 0)
         for example in examples
     ]
-    seen, told = [], []
+    seen, reported = [], []
 
     def grow(features, *_):
         seen.append(frozenset(np.unique(features).astype(int)))
         return [[seen[-1]]]
 
     def predict(models, features):
-        told.append((models[0][0], int(features[0, 0])))
+        reported.append((models[0][0], int(features[0, 0])))
         return np.zeros(len(features))
 
     monkeypatch.setattr(fitting, "grow", grow)
     monkeypatch.setattr(fitting, "predict_mean", predict)
     fit(marked, folds, quick)
     fold_of = {int(name): number for number, fold in enumerate(folds) for name in fold}
-    for images, image in told:
+    for images, image in reported:
         assert fold_of[image] not in {fold_of[other] for other in images}
     # Once on all, once without each fold, once without each two.
     assert len(seen) == 1 + 3 + 3 and sorted(len(images) for images in seen) == [3] * 3 + [6] * 3 + [9]
@@ -132,8 +132,8 @@ def test_images_without_masks_do_not_disturb(scene, make_example, examples, fold
     empty = make_example("0", image, truth * 0, dict.fromkeys(predictions, nothing))
     half = make_example("1", *scene(1)[:2], {"big": nothing, "small": scene(1)[2]["small"]})
     some = [empty, half, *examples[2:]]
-    told = report(some, fit(some, folds, quick))
-    assert told.scores.loc[("all", ENSEMBLE), "mAP"] > told.scores.loc[("all", "small"), "mAP"]
+    reported = report(some, fit(some, folds, quick))
+    assert reported.scores.loc[("all", ENSEMBLE), "mAP"] > reported.scores.loc[("all", "small"), "mAP"]
 
 
 def test_folds_that_do_not_fit_are_refused(examples, folds, quick, scene, make_example):

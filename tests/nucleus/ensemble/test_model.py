@@ -24,7 +24,7 @@ def test_it_finds_nuclei_as_any_other_model(fitted, scene, fake_model):
     assert found.picked == tuple("big" if size > 100 else "small" for size in sizes)
 
 
-def test_members_are_told_apart_by_name_not_by_place(fitted, scene):
+def test_members_are_identified_by_name_not_by_place(fitted, scene):
     image, _, predictions = scene(43)
     one = fitted.ensemble.combine(image, predictions)
     other = fitted.ensemble.combine(image, dict(reversed(predictions.items())))

@@ -89,7 +89,7 @@ def test_a_circle_of_splits_is_refused():
         (OSError("libgomp.so.1: cannot open shared object file"), "libgomp1"),
     ],
 )
-def test_where_lightgbm_does_not_load_the_cause_is_told(error, message, monkeypatch, data):
+def test_where_lightgbm_does_not_load_the_cause_is_reported(error, message, monkeypatch, data):
     load = builtins.__import__
 
     def refuse(name, *args, **kwargs):

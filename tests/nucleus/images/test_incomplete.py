@@ -14,7 +14,7 @@ FIELD = read_image(min(shipped_data().glob("stage1_train/*/images/*.png"), key=l
 
 
 def with_fewer(path, tags, entries):
-    """Says in the file that there are fewer strips or tiles than it has."""
+    """Lowers the number of strips or tiles that the file states below the one it has."""
     with tifffile.TiffFile(path, mode="r+b") as file:
         for tag in tags:
             found = file.pages[0].tags[tag]

@@ -60,7 +60,7 @@ def test_pixels_that_are_not_square_are_named_and_have_no_size(tmp_path, caplog)
     assert "a.tif: pixels of 0.3 x 0.6 µm are not square" in caplog.text
 
 
-def test_a_data_set_may_be_told_the_size(tmp_path):
+def test_a_data_set_may_be_given_the_size_of_a_pixel(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", FIELD, **ome(0.3))
     sizes = []
     for options in ({}, {"pixel_size": 0.5}, {"pixel_size": 0.5, "fit": 2 * max(FIELD.shape)}):

@@ -17,7 +17,7 @@ LABELS[2:5, 2:5], LABELS[7:10, 8:12] = 1, 7
 
 
 def content(masks=LABELS, **more):
-    """What Cellpose keeps."""
+    """Cellpose's dictionary of an image."""
     return {
         "outlines": LABELS.copy(),
         "masks": masks,

@@ -4,9 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
+from nucleus.datasets.dataset import NucleusDataset
 from nucleus.images.preprocess import clahe
 from nucleus.models.base import Prediction, preprocess
 from nucleus.models.loading import load_model
+from nucleus.models.scale import FixedScale
 from nucleus.models.settings import PredictionSettings
 
 
@@ -28,7 +30,7 @@ def rgb(grey):
 
 
 def same(one, other):
-    """Tells whether two lists of predictions are equal, types included."""
+    """Returns True if two lists of predictions are equal, types included."""
     return len(one) == len(other) and all(
         np.array_equal(a, b) and a.dtype == b.dtype
         for first, second in zip(one, other, strict=True)
@@ -120,6 +122,12 @@ def test_images_are_preprocessed_as_in_training(fake_model, rgb):
         assert len(seen) == 2 and all(np.array_equal(image, expected) for image in seen)
         np.testing.assert_array_equal(preprocess(rgb, config), expected)
     assert preprocess(rgb, PredictionSettings()) is rgb, "nothing to do, nothing copied"
+
+
+def test_a_model_without_thresholds_refuses_to_tune_also_inside_wrappers(threshold_model):
+    for model in (threshold_model, FixedScale(threshold_model, 2.0)):
+        with pytest.raises(ValueError, match="FakeModel has no thresholds to tune"):
+            model.tune(NucleusDataset())
 
 
 @pytest.mark.parametrize(("kind", "settings"), [("unet", {"KEEP_UNMARKED": True}), ("mask_rcnn", {})])

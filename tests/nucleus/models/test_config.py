@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 
 from mrcnn.config import ConfigError
-from nucleus.models.mask_rcnn import NucleusConfig
 from nucleus.models.mask_rcnn_presets import PRESETS
 from nucleus.models.registry import MODELS, NETWORKS, make_config
 from nucleus.models.settings import inference_settings
-from nucleus.models.unet import NucleusUNetConfig
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -80,7 +78,6 @@ def test_every_preset_of_the_unet_makes_one_network_for_training_and_inference(n
 
 
 def test_the_application_around_every_model_is_set_alike():
-    assert NucleusUNetConfig.AUGMENTATION == "strong" and NucleusConfig.AUGMENTATION == "lineage"
     for model in NETWORKS:
         settings = {"CLAHE": "True", "CLAHE_TILE_GRID": "(4, 2)", "EVALUATE_EVERY": "3", "MIN_AREA": "7"}
         config = make_config("training", settings=settings, model=model)

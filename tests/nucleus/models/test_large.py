@@ -63,7 +63,7 @@ def test_a_chosen_scale_is_that_of_the_image_in_memory(path, settings):
     np.testing.assert_array_equal(read_labels(path.with_name("out.tif")), whole.labels)
 
 
-def test_the_scale_is_found_and_nuclei_that_the_model_does_not_know_are_told(path, caplog):
+def test_the_scale_is_found_and_nuclei_that_the_model_does_not_know_are_reported(path, caplog):
     settings = {"TILE_SIZE": 256, "TILE_OVERLAP": 64, "KNOWN_DIAMETERS": (6, 8, 11)}
     model = load_model("classical/otsu", settings=settings)
     with open_lazy(path) as image:
@@ -177,8 +177,14 @@ def test_detect_reads_a_large_image_by_regions_and_the_others_whole(path, capsys
     tifffile.imwrite(path.with_name("small.tif"), field("da5f")[:99, :99], photometric="rgb")
     settings = ["--set=LAZY_SIZE=500", "--set=TILE_SIZE=256", "--set=TILE_OVERLAP=64"]
     out = path.with_name("out")
-    assert cli.main(["detect", "--preset=otsu", str(path.parent), f"--output={out}", *settings]) == 0
-    assert "a.tif: " in capsys.readouterr().out
+    command = ["detect", "--preset=otsu", str(path.parent), f"--output={out}", *settings]
+    assert cli.main(command) == 0
+    assert "2 images" in capsys.readouterr().out
+    assert not list(out.rglob("*.tiles")) and not list((out / ".nucleus").glob("tiles/*"))
+    before = {file.relative_to(out): file.read_bytes() for file in out.glob("*/*.*")}
+    assert cli.main([*command, "--resume"]) == 0
+    assert "2 images" in capsys.readouterr().out
+    assert {file.relative_to(out): file.read_bytes() for file in out.glob("*/*.*")} == before
     labels = read_labels(out / "labels" / "a.tif")
     whole = cli.main(["detect", "--preset=otsu", str(path), f"--output={path.with_name('whole')}", *settings[1:]])
     assert whole == 0

@@ -334,7 +334,7 @@ def test_one_of_many_images_that_reaches_the_limit_is_divided(limited, grid):
         assert same_nuclei(prediction.labels, truth)
 
 
-def test_a_limit_that_no_division_mends_is_told_once_with_image_and_setting(limited, grid, caplog):
+def test_a_limit_that_no_division_mends_is_reported_once_with_image_and_setting(limited, grid, caplog):
     with watch_limits() as reached:
         Tiles(limited(2), 96, 32).predict(coded(grid))
     assert len(reached) > 1 and {limit.setting for limit in reached} == {"MOST"} and not caplog.records
@@ -345,7 +345,7 @@ def test_a_limit_that_no_division_mends_is_told_once_with_image_and_setting(limi
     assert record.getMessage().startswith("cells.png: MOST=2 nuclei") and "TILE_SIZE" in record.getMessage()
 
 
-def test_without_tiles_a_limit_is_told_by_every_way_to_predict(limited, grid, caplog, tmp_path):
+def test_without_tiles_a_limit_is_reported_by_every_way_to_predict(limited, grid, caplog, tmp_path):
     limited(20).predict(coded(grid))
     assert "An image: MOST=20 nuclei were found in 256 x 256 pixels" in caplog.text
     caplog.clear()

@@ -10,6 +10,7 @@ from nucleus.datasets.dataset import NucleusDataset, shipped_data
 from nucleus.evaluation.scores import average_precision
 from nucleus.images.labels import bounding_boxes, relabel_sequential
 from nucleus.images.preprocess import clahe
+from nucleus.models import unet_tuning
 from nucleus.models.base import NucleusModel, Prediction
 from nucleus.models.mask_rcnn import MaskRCNNModel
 from nucleus.models.pixelwise import mean_probabilities
@@ -298,6 +299,17 @@ def test_unet_averages_its_probabilities(channels):
     np.testing.assert_array_equal(labels, by_hand[0])
     np.testing.assert_array_equal(scores, by_hand[1])
     assert labels.max() > 0
+
+
+def test_unet_is_tuned_on_the_probabilities_that_its_views_average(channels, monkeypatch):
+    seen = []
+    monkeypatch.setattr(unet_tuning, "search_postprocessing", lambda predict, *_: seen.append(predict(channels)))
+    config = unet_config(TEST_TIME_AUGMENTATION="flips-rotations")
+    with_views(FakeUNet(config)).tune(None)
+    FakeUNet(config).tune(None)
+    averaged, alone = seen
+    np.testing.assert_array_equal(averaged, probabilities_of(FakeUNet(config), channels))
+    assert not np.allclose(alone, averaged)
 
 
 def test_unet_stays_within_probabilities_when_scaled():

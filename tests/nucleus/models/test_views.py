@@ -132,6 +132,6 @@ def test_views_that_cannot_be_made(arguments, message):
         make_views(*arguments)
 
 
-def test_a_view_tells_what_it_is():
+def test_a_view_describes_itself():
     assert str(View()) == "unchanged"
     assert str(View(True, 1, 0.5)) == "mirrored and turned by 90 degrees and scaled by 0.5"

@@ -1,5 +1,6 @@
 """Results in every format are the same label image to a reader of that format that is not this project's."""
 
+import importlib.util
 import json
 import zipfile
 from dataclasses import replace
@@ -21,8 +22,7 @@ from nucleus import cli
 from nucleus.datasets.layouts.drawn_files import read_any_labels
 from nucleus.images.decoding import RawImage
 from nucleus.images.outlines import draw_outlines, line_width
-from nucleus.prediction import formats as format_names
-from nucleus.prediction.writers import WRITERS, Record, default_formats, open_writers
+from nucleus.prediction.writers import Record, open_writers
 from nucleus.prediction.writers import workbook as workbook_module
 
 
@@ -66,11 +66,6 @@ def write(tmp_path, records):
         return tmp_path
 
     return write
-
-
-def test_every_name_of_the_command_line_is_a_writer():
-    assert set(default_formats("png", format_names.FORMATS)) | {"tif"} == set(WRITERS)
-    assert default_formats() == ("png", "overlays", "csv", "rle")
 
 
 def test_png_labels_are_read_by_opencv(write, records):
@@ -254,11 +249,9 @@ def test_lines_are_wider_in_large_images_and_never_fill_a_nucleus(write, records
 
 
 def test_a_missing_package_is_named_with_its_extra_before_work_begins(monkeypatch, tmp_path, capsys):
-    find = format_names.importlib.util.find_spec
+    find = importlib.util.find_spec
     hidden = ("openpyxl", "roifile")
-    monkeypatch.setattr(
-        format_names.importlib.util, "find_spec", lambda name, *more: None if name in hidden else find(name, *more)
-    )
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name in hidden else find(name, *more))
     image = next(nucleus.shipped_data().glob("stage1_train/*/images/*.png"))
     for name, package in (("xlsx", "openpyxl"), ("roi", "roifile")):
         assert cli.main(["detect", str(image), f"--write=csv,{name}", f"--output={tmp_path / 'out'}"]) == 1
@@ -271,13 +264,15 @@ def test_the_command_writes_what_is_asked_for(tmp_path, capsys):
     output = tmp_path / "out"
     write = "--write=labels,geojson,roi,coco,xlsx"
     assert cli.main(["detect", str(image), "--preset=otsu", write, "--label-format=tif", f"--output={output}"]) == 0
-    written = sorted(path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file())
+    files = (path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file())
+    written = sorted(name for name in files if not name.startswith(".nucleus/"))
     name = image.stem
     assert written == [
         "coco_instances.json",
         "coco_results.json",
         f"geojson/{name}.geojson",
         f"labels/{name}.tif",
+        "manifest.json",
         "measurements.xlsx",
         f"rois/{name}.zip",
     ]

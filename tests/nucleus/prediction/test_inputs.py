@@ -1,4 +1,4 @@
-"""What a run is given: images of folders, each once, and what is left out is said."""
+"""Images that a run is given: those of folders, each once, with a report of the files that are left out."""
 
 import logging
 import os

@@ -469,7 +469,7 @@ def test_ctrl_c_is_one_line_at_any_moment(images, output, undisturbed, delay):
 
 
 def test_an_interruption_that_a_library_swallows_or_renames_still_ends_with_one_line(tmp_path):
-    """As when Ctrl-C comes in a destructor, or in code that turns every exception into its own."""
+    """Ctrl-C may come in a destructor, or in code that turns every exception into its own."""
     script = """
 import os, signal, sys
 from nucleus import cli, start

@@ -12,6 +12,7 @@ from nucleus.datasets.folds import find_folds
 from nucleus.datasets.layouts.base import DatasetError
 from nucleus.datasets.source import ImageSource
 from nucleus.evaluation.evaluation import evaluate_fully
+from nucleus.models import unet_tuning
 from nucleus.models.registry import NETWORKS, make_config
 from nucleus.models.weights import find_recipe
 from nucleus.training import finetuning
@@ -40,13 +41,13 @@ def own_images(tmp_path):
 def test_a_fine_tuned_file_is_scored_on_images_that_it_never_saw_and_is_taken_by_every_command(
     tmp_path, own_images, tiny_weights, kind, capsys, monkeypatch
 ):
-    tuned_on, tune = set(), finetuning.tune
+    tuned_on, search = set(), unet_tuning.search_postprocessing
 
-    def note(model, images):
+    def note(predict, config, images, *rest):
         tuned_on.update(info["id"] for info in images.image_info)
-        return tune(model, images)
+        return search(predict, config, images, *rest)
 
-    monkeypatch.setattr(finetuning, "tune", note)
+    monkeypatch.setattr(unet_tuning, "search_postprocessing", note)
     output = tmp_path / "out"
     tuned = finetune(own_images, tiny_weights[kind], output, steps=2, epochs=1, seed=5)
     assert len(tuned.held_out) == 2 and len(tuned.learned) == 6 and not set(tuned.held_out) & set(tuned.learned)

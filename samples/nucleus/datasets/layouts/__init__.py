@@ -61,7 +61,7 @@ def count_images(root: Path, layout: str | None = None) -> int:
 
 
 def explain_subset(root: Path, subset: str, layout: str | None = None) -> str:
-    """Says by which rule the images of a subset are chosen; see `nucleus.datasets.layouts.subsets.explain`.
+    """Describes the rule by which the images of a subset are chosen; see `nucleus.datasets.layouts.subsets.explain`.
 
     Args:
         root: Folder of the data set, or its one CSV or JSON file.

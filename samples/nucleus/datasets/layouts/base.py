@@ -76,7 +76,7 @@ class Layout:
 
     Attributes:
         name: Value of `--layout`.
-        summary: Its files in a few words.
+        summary: Files of the layout in a few words.
         recognises: Function that checks whether a folder or file has this layout, without reading all of it.
         parts: Function from a data set's path to the readers of its named parts, by name. "train", "val" and "all" have
             a special meaning; see `nucleus.datasets.layouts.subsets`.

@@ -28,7 +28,7 @@ def make_layout(kind: str, summary: str) -> Layout:
 
     Args:
         kind: Key of `KINDS`.
-        summary: Its files in a few words.
+        summary: Files of the kind in a few words.
     """
     return Layout(kind, summary, lambda root: bool(_sets(KINDS[kind], root)), partial(_parts, KINDS[kind]))
 

@@ -42,7 +42,7 @@ class DrawnKind:
         endings: Endings of the files' names after that of the image; "" for none.
         read: Function from a file, the (height, width) of its image and the image, for messages, to its label image,
             int32 `[H, W]`; it raises an error for a file that cannot be read.
-        fits: Function that tells from the content whether a file of such a name is of the kind.
+        fits: Function that returns True if a file of such a name is of the kind by its content.
     """
 
     name: str

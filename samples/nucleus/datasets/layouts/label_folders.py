@@ -47,7 +47,7 @@ def _is_set(folder: Path) -> bool:
 
 
 def _may_hold_labels(folder: Path) -> bool:
-    """Tells whether a folder has image files, or nothing: ROIs and other outlines may be in a folder of its name."""
+    """Returns True if a folder has image files, or nothing: ROIs and other outlines may be in a folder of its name."""
     return folder.is_dir() and (bool(list_images(folder)) or not any(folder.iterdir()))
 
 
@@ -112,7 +112,7 @@ def _without_by_products(paths: list[Path], images: Collection[str] = ()) -> lis
 
 
 def _is_by_product(stem: str, about: Collection[str], images: Collection[str]) -> bool:
-    """Tells whether a name is that of another file with an ending, after which Cellpose adds that of label images."""
+    """Returns True if a name is that of another file with an ending, after which Cellpose adds that of label images."""
     # The label image of an image that is itself called a_flows is none.
     names = {stem} | ({without_label_ending(stem)} - set(images))
     return any(

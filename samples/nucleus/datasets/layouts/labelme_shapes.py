@@ -24,7 +24,7 @@ _AREAS = ("polygon", "rectangle", "circle", "mask")
 
 
 def is_labelme(path: Path) -> bool:
-    """Tells whether a JSON file has the keys of labelme, without parsing it."""
+    """Returns True if a JSON file has the keys of labelme, without parsing it."""
     data = path.read_bytes()
     return b'"shapes"' in data and b'"imagePath"' in data
 

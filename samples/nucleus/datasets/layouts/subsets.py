@@ -63,7 +63,7 @@ def count_parts(parts: Mapping[str, Part]) -> int:
 
 
 def explain(parts: Mapping[str, Part], subset: str, root: Path) -> str:
-    """Says by which rule the images of a subset are chosen.
+    """Describes the rule by which the images of a subset are chosen.
 
     Args:
         parts: Readers of the data set's parts, by name.

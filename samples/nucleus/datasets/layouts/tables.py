@@ -77,11 +77,11 @@ def read_values(path: Path, key: str, columns: Sequence[str]) -> dict[str, tuple
     """
     values: dict[str, tuple[str, ...]] = {}
     for line, row in read_table(path, (key, *columns)):
-        name, told = row[key], tuple(row[column] for column in columns)
+        name, stated = row[key], tuple(row[column] for column in columns)
         if not name:
             raise DatasetError(f"{path}, line {line}: {key} is empty")
-        if values.setdefault(name, told) != told:
-            before, now = (", ".join(texts) for texts in (values[name], told))
+        if values.setdefault(name, stated) != stated:
+            before, now = (", ".join(texts) for texts in (values[name], stated))
             raise DatasetError(f"{path}, line {line}: {name} has {now!r} here and {before!r} in an earlier line")
     return values
 
@@ -106,8 +106,8 @@ def read_modalities(path: str | os.PathLike) -> dict[str, str]:
         return {}
     columns = ("modality",) if "modality" in read_header(path) else ("foreground", "background")
     return {
-        name: MODALITIES.get(told, "-on-".join(told)) if all(told) else UNKNOWN_MODALITY
-        for name, told in read_values(path, "ImageId", columns).items()
+        name: MODALITIES.get(stated, "-on-".join(stated)) if all(stated) else UNKNOWN_MODALITY
+        for name, stated in read_values(path, "ImageId", columns).items()
     }
 
 

@@ -39,7 +39,7 @@ def _recognises(root: Path) -> bool:
 
 
 def is_via(path: Path) -> bool:
-    """Tells whether a file is one of VIA's, by its column names or keys."""
+    """Returns True if a file is one of VIA's, by its column names or keys."""
     suffix = path.suffix.lower()
     if suffix == ".csv":
         try:

@@ -6,8 +6,7 @@ import textwrap
 from collections.abc import Iterable
 
 from nucleus.experiments.publications.experiment import PREVIOUS, Experiment, Figure, Training
-from nucleus.models.registry import MODELS, ModelConfig
-from nucleus.models.unet import NucleusUNetConfig
+from nucleus.models.registry import NETWORKS, ModelConfig
 
 _WIDTH = 110
 
@@ -46,20 +45,24 @@ def describe(experiment: Experiment) -> str:
 
 
 def _network(experiment: Experiment) -> list[tuple[str, str]]:
-    facts = [("model", MODELS[experiment.model].summary)]
+    network = NETWORKS[experiment.model]
+    facts = [("model", network.summary)]
     for number, training in enumerate(experiment.trainings, start=1):
         config = experiment.training_config(training)
         facts += [
             (f"training {number}", _training(training, config)),
-            ("architecture", _architecture(config)),
+            ("architecture", network.describe_settings(config).architecture),
             ("stages", _stages(config, experiment.whole_epochs)),
         ]
     config = experiment.inference_config()
-    facts += [("preprocessing", _preprocessing(config))]
+    words = network.describe_settings(config)
+    facts += [("preprocessing", f"{'CLAHE' if config.CLAHE else 'none'}; {words.images}")]
     views = config.make_views()
     if len(views) > 1:
         facts += [("views", f"of each image {len(views)}: {', '.join(map(str, views))}")]
-    return [*facts, ("post-processing", _postprocessing(config))]
+    holes = ", holes filled" if config.FILL_HOLES else ""
+    area = f", nuclei of {config.MIN_AREA} pixels at least" if config.MIN_AREA else ""
+    return [*facts, ("post-processing", f"{words.nuclei}{holes}{area}")]
 
 
 def _entry(name: str, text: str) -> str:
@@ -89,19 +92,6 @@ def _training(training: Training, config: ModelConfig) -> str:
     return f"preset {training.preset}{changed}, from {begin.get(training.weights, training.weights + ' weights')}"
 
 
-def _architecture(config: ModelConfig) -> str:
-    if isinstance(config, NucleusUNetConfig):
-        return (
-            f"{config.ENCODER} encoder, {config.DECODER} decoder, {config.ACTIVATION}, channels "
-            f"{', '.join(config.channels)}, loss {config.LOSS}"
-        )
-    return (
-        f"{config.BACKBONE} with a feature pyramid, anchors {config.RPN_ANCHOR_SCALES}, "
-        f"{config.RPN_TRAIN_ANCHORS_PER_IMAGE} of them and {config.TRAIN_ROIS_PER_IMAGE} RoIs train an image, RPN NMS "
-        f"{config.RPN_NMS_THRESHOLD:g}"
-    )
-
-
 def _stages(config: ModelConfig, whole_epochs: bool) -> str:
     stages = (
         f"{layers} for {epochs} epochs at {rate[0] if rate else config.LEARNING_RATE:g}"
@@ -112,23 +102,4 @@ def _stages(config: ModelConfig, whole_epochs: bool) -> str:
     return (
         f"{', then '.join(stages)}; an epoch is {steps} of {config.BATCH_SIZE}; "
         f"{config.OPTIMIZER}{decay}, augmentation {config.AUGMENTATION}"
-    )
-
-
-def _preprocessing(config: ModelConfig) -> str:
-    clahe = "CLAHE" if config.CLAHE else "none"
-    if isinstance(config, NucleusUNetConfig):
-        whole = f"images resized to {config.IMAGE_SIZE} x {config.IMAGE_SIZE}"
-        return f"{clahe}; {whole if config.INFERENCE_MODE == 'resize' else 'images at their own size'}"
-    return f"{clahe}; images {config.IMAGE_RESIZE_MODE}, {config.IMAGE_MIN_DIM} to {config.IMAGE_MAX_DIM} pixels"
-
-
-def _postprocessing(config: ModelConfig) -> str:
-    rest = ", holes filled" if config.FILL_HOLES else ""
-    rest += f", nuclei of {config.MIN_AREA} pixels at least" if config.MIN_AREA else ""
-    if isinstance(config, NucleusUNetConfig):
-        return f"{config.POSTPROCESS}{rest}"
-    return (
-        f"confidence from {config.DETECTION_MIN_CONFIDENCE:g}, NMS {config.DETECTION_NMS_THRESHOLD:g}, "
-        f"{config.DETECTION_MAX_INSTANCES} instances at most, overlaps by {config.OVERLAP_RULE}{rest}"
     )

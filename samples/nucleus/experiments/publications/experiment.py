@@ -48,7 +48,7 @@ class Citation:
 
 
 @dataclass(frozen=True)
-class DataSource:
+class PublishedDataSet:
     """A data set of a publication, and its division.
 
     Attributes:
@@ -135,7 +135,7 @@ class Experiment:
     summary: str
     citation: Citation
     place: str
-    source: DataSource
+    source: PublishedDataSet
     model: str
     trainings: tuple[Training, ...]
     figures: tuple[Figure, ...]

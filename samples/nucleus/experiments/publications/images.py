@@ -11,7 +11,7 @@ from typing import Any
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.datasets.folds import FOLDS_FILE, Folds, divide_images, read_folds
 from nucleus.datasets.source import ImageSource
-from nucleus.experiments.publications.experiment import DataSource
+from nucleus.experiments.publications.experiment import PublishedDataSet
 from nucleus.images.decoding import NO_CHOICE, Planes
 
 # The customary division of a data set, see `nucleus.datasets.layouts.subsets`.
@@ -50,7 +50,7 @@ class Images:
         planes: Choice of channel, plane, frame and scene in files that hold several.
     """
 
-    source: DataSource
+    source: PublishedDataSet
     root: Path
     layout: str | None = None
     classes: Path | None = None

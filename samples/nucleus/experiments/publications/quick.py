@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from nucleus.datasets.dataset import shipped_data
-from nucleus.experiments.publications.experiment import PREVIOUS, DataSource, Experiment, Training
+from nucleus.experiments.publications.experiment import PREVIOUS, Experiment, PublishedDataSet, Training
+from nucleus.models.mask_rcnn import MaskRCNNModel
 from nucleus.models.mask_rcnn_presets import PRESETS
 from nucleus.models.recipe import changed_settings
 from nucleus.models.registry import make_config
-from nucleus.models.unet import NucleusUNetConfig
+from nucleus.models.unet import NucleusUNetConfig, UNetModel
 from nucleus.models.weights import existing_file, find_recipe, shipped_weights
 
 # Images of each subset; folds, and images that are divided into them.
@@ -111,7 +112,7 @@ def quick(experiment: Experiment) -> Experiment:
     )
 
 
-def _quick_source(source: DataSource) -> DataSource:
+def _quick_source(source: PublishedDataSet) -> PublishedDataSet:
     return replace(
         source,
         default=str(shipped_data()),
@@ -126,8 +127,7 @@ def _quick_source(source: DataSource) -> DataSource:
 
 def _quick_training(model: str, training: Training) -> Training:
     config = make_config("training", training.preset, training.settings, model)
-    make = _quick_unet if isinstance(config, NucleusUNetConfig) else _quick_mask_rcnn
-    made = make(training, config)
+    made = _QUICK_TRAININGS[model](training, config)
     return replace(made, weights=PREVIOUS, start=None) if training.weights == PREVIOUS else made
 
 
@@ -171,3 +171,6 @@ def _quick_mask_rcnn(training: Training, config: Any) -> Training:
 def _own_rates(config: Any) -> tuple[tuple[Any, ...], ...]:
     """Returns the stages of a training with one epoch each."""
     return tuple((layers, 1, *rate) for layers, _, *rate in config.STAGES)
+
+
+_QUICK_TRAININGS = {UNetModel.kind: _quick_unet, MaskRCNNModel.kind: _quick_mask_rcnn}

@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -26,10 +25,25 @@ from nucleus.experiments.publications.experiment import (
     PREVIOUS,
     RANK_SUM,
     Citation,
-    DataSource,
     Experiment,
     Figure,
+    PublishedDataSet,
     Training,
+)
+from nucleus.experiments.publications.schema import (
+    DATA_SET,
+    DEFAULTS,
+    EXPERIMENT,
+    FILE,
+    PUBLICATION,
+    TEXTS,
+    TRAINING,
+    EntryError,
+    Kind,
+    check,
+    refuse_known,
+    require,
+    require_known,
 )
 from nucleus.models.registry import MODELS, NETWORKS
 from trainkit.reading import reading
@@ -47,74 +61,6 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _MERGED = ("settings", "inference")
 _NOT_INHERITED = ("base", "summary", "place", "figures", "ranked_as")
 _OF_TRAININGS = ("preset", "weights", "settings", "trainings", "inference", "whole_epochs", "ranked_as")
-
-
-class EntryError(ValueError):
-    """An entry that cannot be used; the message names the file, the entry and the cause."""
-
-
-class _Kind(NamedTuple):
-    """The type of a key's value: a name for error messages, and a test."""
-
-    name: str
-    fits: Callable[[Any], bool]
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
-
-
-def _is_count(value: Any, least: int = 1) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _list_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, list) and bool(value) and all(map(fits, value))
-
-
-def _is_table(value: Any) -> bool:
-    return isinstance(value, dict)
-
-
-_TEXT = _Kind("a text", _is_text)
-_TEXTS = _Kind("a list of texts", _list_of(_is_text))
-_NOTES = _Kind("a list of texts, which may be empty", lambda value: value == [] or _list_of(_is_text)(value))
-_TABLE = _Kind("a table", _is_table)
-_TABLES = _Kind("a list of tables", _list_of(_is_table))
-_TABLE_OF_TABLES = _Kind("tables with names", lambda value: _is_table(value) and all(map(_is_table, value.values())))
-_TABLE_OF_TEXT = _Kind("a table of texts", lambda value: _is_table(value) and all(map(_is_text, value.values())))
-
-_FILE = {
-    "publication": _TABLE,
-    "data_sets": _TABLE_OF_TABLES,
-    "notes": _TABLE,
-    "defaults": _TABLE,
-    "experiments": _TABLE_OF_TABLES,
-}
-_PUBLICATION = {"authors": _TEXT, "title": _TEXT, "published": _TEXT}
-_DATA_SET = {"name": _TEXT, "folder": _TEXT, "obtain": _TEXT, "tests": _TABLE_OF_TEXT}
-_TRAINING = {"preset": _TEXT, "weights": _TEXT, "settings": _TABLE}
-_DEFAULTS = {
-    "model": _TEXT,
-    "data": _TEXT,
-    "fit": _Kind("a whole number of pixels above 0", _is_count),
-    "folds": _Kind("0 or a whole number from 2 on", lambda value: _is_count(value, 0) and value != 1),
-    "held_out": _Kind("a list of whole numbers from 1 on", _list_of(_is_count)),
-    **_TRAINING,
-    "trainings": _TABLES,
-    "inference": _TABLE,
-    "whole_epochs": _Kind("true or false", lambda value: isinstance(value, bool)),
-    "members": _TEXTS,
-    "notes": _NOTES,
-}
-_EXPERIMENT = {
-    "base": _TEXT,
-    "summary": _TEXT,
-    "place": _TEXT,
-    "figures": _TABLES,
-    "ranked_as": _TEXT,
-    **_DEFAULTS,
-}
 
 
 class _Draft(NamedTuple):
@@ -146,16 +92,16 @@ def read_experiments(paths: Iterable[Path]) -> dict[str, Experiment]:
         EntryError: A file is not TOML, has an unknown key, a value of the wrong type or a name that exists already,
             or refers to a model, preset, setting, data set or experiment that does not exist; or a file cannot be read.
     """
-    sources: dict[str, DataSource] = {}
+    sources: dict[str, PublishedDataSet] = {}
     drafts: dict[str, _Draft] = {}
     for path in paths:
         content = _parse(path)
         for name, table in content.get("data_sets", {}).items():
             where = f"{path}: data set {name!r}"
-            _refuse_known(where, name, sources)
+            refuse_known(where, name, sources)
             sources[name] = _data_source(where, table)
         for name, draft in _drafts(path, content).items():
-            _refuse_known(draft.where, name, drafts)
+            refuse_known(draft.where, name, drafts)
             drafts[name] = draft
     return _Builder(drafts, sources).build_all()
 
@@ -168,7 +114,7 @@ class _Builder:
         sources: Name -> data set, of all files.
     """
 
-    def __init__(self, drafts: Mapping[str, _Draft], sources: Mapping[str, DataSource]) -> None:
+    def __init__(self, drafts: Mapping[str, _Draft], sources: Mapping[str, PublishedDataSet]) -> None:
         self._drafts, self._sources = drafts, sources
         self._built: dict[str, Experiment] = {}
 
@@ -184,17 +130,17 @@ class _Builder:
     def _make(self, name: str) -> Experiment:
         draft = self._drafts[name]
         keys = self._inherit(name)
-        _require(draft.where, keys, "summary", "place", "model", "data", "figures")
+        require(draft.where, keys, "summary", "place", "model", "data", "figures")
         model = keys["model"]
-        _require_known(draft.where, "model", model, (*NETWORKS, ENSEMBLE))
-        _require_known(draft.where, "data", keys["data"], self._sources)
+        require_known(draft.where, "model", model, (*NETWORKS, ENSEMBLE))
+        require_known(draft.where, "data", keys["data"], self._sources)
         source = _divided(draft.where, self._sources[keys["data"]], keys)
         alone = ("members",) if model != ENSEMBLE else (*_OF_TRAININGS, "fit")
         if unused := [key for key in alone if key in keys]:
             raise EntryError(f"{draft.where}: {unused[0]} has no use in an experiment of model {model!r}")
         members = self._members(draft.where, keys, source) if model == ENSEMBLE else ()
         if "ranked_as" in keys:
-            _require_known(draft.where, "published entry", keys["ranked_as"], PUBLISHED)
+            require_known(draft.where, "published entry", keys["ranked_as"], PUBLISHED)
         experiment = Experiment(
             name=name,
             summary=keys["summary"],
@@ -219,17 +165,17 @@ class _Builder:
         inherited: Mapping[str, Any] = {}
         base = draft.own.get("base")
         if base is not None:
-            _require_known(draft.where, "base", base, self._drafts)
+            require_known(draft.where, "base", base, self._drafts)
             if base in (name, *heirs):
                 raise EntryError(f"{draft.where}: base {base!r} is based on this entry")
             inherited = self._inherit(base, (name, *heirs))
         inherited = {key: value for key, value in inherited.items() if key not in _NOT_INHERITED}
         return _over(_over(draft.defaults, inherited), draft.own)
 
-    def _members(self, where: str, keys: Mapping[str, Any], source: DataSource) -> tuple[Experiment, ...]:
-        _require(where, keys, "members")
+    def _members(self, where: str, keys: Mapping[str, Any], source: PublishedDataSet) -> tuple[Experiment, ...]:
+        require(where, keys, "members")
         for name in keys["members"]:
-            _require_known(where, "member", name, self._drafts)
+            require_known(where, "member", name, self._drafts)
             if self._inherit(name).get("model") == ENSEMBLE:
                 raise EntryError(f"{where}: member {name!r} is an ensemble itself")
         members = tuple(map(self._build, keys["members"]))
@@ -245,7 +191,7 @@ def _parse(path: Path) -> dict[str, Any]:
     """Returns the tables of a file, their keys and types checked except for the entries'."""
     with reading(path, "not a TOML file in UTF-8", EntryError):
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    _check(f"{path}", content, _FILE)
+    check(f"{path}", content, FILE)
     return content
 
 
@@ -254,45 +200,45 @@ def _drafts(path: Path, content: Mapping[str, Any]) -> dict[str, _Draft]:
     if not entries:
         return {}
     publication, where = content.get("publication", {}), f"{path}: publication"
-    _check(where, publication, _PUBLICATION, *_PUBLICATION)
+    check(where, publication, PUBLICATION, *PUBLICATION)
     citation = Citation(**publication)
     named = content.get("notes", {})
-    _check(f"{path}: notes", named, dict.fromkeys(named, _TEXTS))
-    defaults = _own_keys(f"{path}: defaults", content.get("defaults", {}), _DEFAULTS, named)
+    check(f"{path}: notes", named, dict.fromkeys(named, TEXTS))
+    defaults = _own_keys(f"{path}: defaults", content.get("defaults", {}), DEFAULTS, named)
     drafts = {}
     for name, table in entries.items():
         where = f"{path}: experiment {name!r}"
         if not _NAME.fullmatch(name):
             raise EntryError(f"{where}: a name consists of the letters A to Z, digits, '.', '_' and '-'")
-        drafts[name] = _Draft(where, citation, defaults, _own_keys(where, table, _EXPERIMENT, named))
+        drafts[name] = _Draft(where, citation, defaults, _own_keys(where, table, EXPERIMENT, named))
     return drafts
 
 
 def _own_keys(
-    where: str, table: Mapping[str, Any], kinds: Mapping[str, _Kind], named: Mapping[str, Sequence[str]]
+    where: str, table: Mapping[str, Any], kinds: Mapping[str, Kind], named: Mapping[str, Sequence[str]]
 ) -> dict[str, Any]:
     """Checks keys and types of an entry, and replaces "$name" in its notes by the notes of that name."""
-    _check(where, table, kinds)
+    check(where, table, kinds)
     for number, training in enumerate(table.get("trainings", ()), start=1):
-        _check(f"{where}: training {number}", training, _TRAINING)
+        check(f"{where}: training {number}", training, TRAINING)
     if "notes" not in table:
         return dict(table)
     notes: list[str] = []
     for text in table["notes"]:
         if text.startswith("$"):
-            _require_known(where, "note", text, [f"${name}" for name in named])
+            require_known(where, "note", text, [f"${name}" for name in named])
             notes += named[text[1:]]
         else:
             notes.append(text)
     return {**table, "notes": notes}
 
 
-def _data_source(where: str, table: Mapping[str, Any]) -> DataSource:
-    _check(where, table, _DATA_SET, "name", "folder", "obtain")
-    return DataSource(table["name"], table["folder"], table["obtain"], table.get("tests", {}))
+def _data_source(where: str, table: Mapping[str, Any]) -> PublishedDataSet:
+    check(where, table, DATA_SET, "name", "folder", "obtain")
+    return PublishedDataSet(table["name"], table["folder"], table["obtain"], table.get("tests", {}))
 
 
-def _divided(where: str, source: DataSource, keys: Mapping[str, Any]) -> DataSource:
+def _divided(where: str, source: PublishedDataSet, keys: Mapping[str, Any]) -> PublishedDataSet:
     """Returns a data set with an experiment's folds and scaling."""
     folds = keys.get("folds", 0)
     held_out = tuple(keys.get("held_out", range(1, folds + 1)))
@@ -302,32 +248,32 @@ def _divided(where: str, source: DataSource, keys: Mapping[str, Any]) -> DataSou
 
 
 def _trainings(where: str, keys: Mapping[str, Any]) -> tuple[Training, ...]:
-    shared = {key: keys[key] for key in _TRAINING if key in keys}
+    shared = {key: keys[key] for key in TRAINING if key in keys}
     if "trainings" in keys and (misplaced := [key for key in shared if key != "settings"]):
         raise EntryError(f"{where}: {misplaced[0]} belongs in each table of trainings")
     trainings = []
     for number, own in enumerate(keys.get("trainings", [{}]), start=1):
         training = _over(shared, own)
-        _require(where, training, "preset")
+        require(where, training, "preset")
         weights = training.get("weights", "none")
         previous = (PREVIOUS,) if number > 1 else ()
-        _require_known(where, "weights", weights, (*MODELS[keys["model"]].pretrained, "none", *previous))
+        require_known(where, "weights", weights, (*MODELS[keys["model"]].pretrained, "none", *previous))
         trainings.append(Training(training["preset"], _python(training.get("settings", {})), weights))
     return tuple(trainings)
 
 
 def _figures(
-    where: str, rows: Sequence[Mapping[str, Any]], source: DataSource, members: Sequence[Experiment]
+    where: str, rows: Sequence[Mapping[str, Any]], source: PublishedDataSet, members: Sequence[Experiment]
 ) -> tuple[Figure, ...]:
     measured = _measured(source, members)
     figures: dict[tuple[str, str], Figure] = {}
     for row in rows:
         part = row.get("part", "")
-        _require_known(where, "part", part, measured)
+        require_known(where, "part", part, measured)
         for metric, value in row.items():
             if metric == "part":
                 continue
-            _require_known(f"{where}: {f'part {part}' if part else 'all images'}", "score", metric, measured[part])
+            require_known(f"{where}: {f'part {part}' if part else 'all images'}", "score", metric, measured[part])
             if (metric, part) in figures:
                 raise EntryError(f"{where}: {metric} is there twice{f' for {part}' if part else ''}")
             if value != _DRAWN and (type(value) not in (int, float) or not math.isfinite(value)):
@@ -338,7 +284,7 @@ def _figures(
     return tuple(figures.values())
 
 
-def _measured(source: DataSource, members: Sequence[Experiment]) -> dict[str, tuple[str, ...]]:
+def _measured(source: PublishedDataSet, members: Sequence[Experiment]) -> dict[str, tuple[str, ...]]:
     """Returns the scores that can be measured, by part of the scored images; "" is the part of all images."""
     scores = (*_scores(), BCE)
     parts = dict.fromkeys((part for part in source.tests if part), scores)
@@ -365,33 +311,6 @@ def _require_usable_settings(where: str, experiment: Experiment) -> None:
             experiment.inference_config()
     except SettingsError as error:
         raise EntryError(f"{where}: {error}") from error
-
-
-def _check(where: str, table: Mapping[str, Any], kinds: Mapping[str, _Kind], *required: str) -> None:
-    for key, value in table.items():
-        _require_known(where, "key", key, kinds)
-        if not kinds[key].fits(value):
-            raise EntryError(f"{where}: {key} needs {kinds[key].name}. Received: {value!r}")
-    _require(where, table, *required)
-
-
-def _require(where: str, table: Mapping[str, Any], *keys: str) -> None:
-    for key in keys:
-        if key not in table:
-            raise EntryError(f"{where}: {key} is missing")
-
-
-def _require_known(where: str, what: str, name: Any, known: Iterable[str]) -> None:
-    known = list(known)
-    if name not in known:
-        close = difflib.get_close_matches(str(name), known, n=3)
-        hint = f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(filter(None, known)) or 'none'}."
-        raise EntryError(f"{where}: unknown {what} {name!r}. {hint}")
-
-
-def _refuse_known(where: str, name: str, known: Iterable[str]) -> None:
-    if name in known:
-        raise EntryError(f"{where}: this name is used by another file already")
 
 
 def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

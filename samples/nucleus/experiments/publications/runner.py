@@ -18,9 +18,9 @@ from nucleus.evaluation.scores import Scores, rank_sum_table
 from nucleus.evaluation.scores.sums import Sums
 from nucleus.experiments.publications.experiment import GROUPS, PREVIOUS, Experiment, Figure
 from nucleus.experiments.publications.images import ALL_FOLDS, VAL, Division, Images
-from nucleus.experiments.publications.scored import Scored, as_test_set, require_named, warn_of_unknown_modalities
 from nucleus.experiments.publications.scoring import add, modality_parts, sum_scores, values
 from nucleus.experiments.publications.table import Row, append_rows, read_table
+from nucleus.experiments.publications.test_sets import Scored, as_test_set, require_named, warn_of_unknown_modalities
 from nucleus.experiments.tiny import uncompiled
 from nucleus.images.decoding import NO_CHOICE, Planes
 from nucleus.models.base import NucleusModel
@@ -101,7 +101,7 @@ class _Reproduction:
 
     Attributes:
         experiment: The experiment.
-        options: Its options.
+        options: Options of the reproduction.
         images: Images to train on, and to hold out.
         scored: Images of a test set; None where images held out of the trainings are scored instead.
         parts: Part of the scored images -> its sums.

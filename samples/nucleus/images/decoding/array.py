@@ -78,7 +78,7 @@ class ArrayImage(OpenImage):
 
     @property
     def regional(self) -> bool:
-        """Tells whether a region can be read without decoding the whole image."""
+        """True if a region can be read without decoding the whole image."""
         return self._lazy
 
     def pixel_size(self) -> float | None:

@@ -31,7 +31,7 @@ def open_bio(path: Path, name: str, meaning: Meaning, planes: Planes) -> ArrayIm
 
     Args:
         path: The file.
-        name: Its format, a key of `FORMATS`.
+        name: Format of the file, a key of `FORMATS`.
         meaning: Use of the pixels.
         planes: Choice of the scene.
 

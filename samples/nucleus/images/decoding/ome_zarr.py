@@ -26,7 +26,7 @@ _COLOUR_CODES = ("FF0000", "00FF00", "0000FF")
 
 
 def is_zarr(path: Path) -> bool:
-    """Tells whether a path is a folder that zarr reads."""
+    """Returns True if a path is a folder that zarr reads."""
     return path.is_dir() and any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
 
 

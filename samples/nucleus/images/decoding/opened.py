@@ -49,7 +49,7 @@ class OpenImage(ABC):
 
     @property
     def regional(self) -> bool:
-        """Tells whether a region can be read without decoding the whole image."""
+        """True if a region can be read without decoding the whole image."""
         return False
 
     @abstractmethod

@@ -65,7 +65,7 @@ class Place(NamedTuple):
 
     @property
     def suffix(self) -> str:
-        """Text that tells the image from the others of its file, such as "_t02_z003"."""
+        """Text that distinguishes the image from the others of its file, such as "_t02_z003"."""
         counts = {"frame": self.frames, "plane": self.planes}
         letters = {"frame": "t", "plane": "z"}
         return "".join(f"_{letters[name]}{n:0{len(str(counts[name]))}}" for name, n in self.numbers.items())
@@ -127,7 +127,7 @@ class Planes:
         )
 
     def described(self) -> dict[str, object]:
-        """Returns what is chosen, by name, as JSON can hold it."""
+        """Returns the choices by name, as JSON can hold them."""
         chosen = {name: value for name, value in vars(self).items() if name != "learned" and value is not None}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()}
 
@@ -139,7 +139,7 @@ class Planes:
 
     @property
     def several(self) -> bool:
-        """Tells whether all planes or all frames are chosen, each as an image of its own."""
+        """True if all planes or all frames are chosen, each as an image of its own."""
         return ALL in (self.plane, self.frame)
 
     def places(self, stack: str, frames: int, planes: int) -> list[Place]:

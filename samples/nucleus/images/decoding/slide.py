@@ -20,7 +20,7 @@ _MIRAX = ".mrxs"
 def find_slide(path: Path, is_tiff: bool) -> str | None:
     """Returns the name of a slide's format; None for another file.
 
-    A MIRAX file is a JPEG, with the slide in a folder beside it: its name tells it. All others are TIFFs.
+    A MIRAX file is a JPEG, with the slide in a folder beside it: it is recognised by its name. All others are TIFFs.
 
     Args:
         path: The file.
@@ -49,7 +49,7 @@ class SlideImage(OpenImage):
 
     Args:
         path: The file.
-        name: Its format, for messages.
+        name: Format of the file, for messages.
         meaning: Use of the pixels.
         planes: Choice of the scene: there is one.
 

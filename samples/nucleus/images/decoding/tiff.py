@@ -92,7 +92,7 @@ class TiffImage(OpenImage):
 
     @property
     def regional(self) -> bool:
-        """Tells whether a region can be read without decoding the whole image."""
+        """True if a region can be read without decoding the whole image."""
         return self._reader.regional and len(self.series.pages) == math.prod(self._sizes)
 
     def close(self) -> None:

@@ -40,12 +40,12 @@ class PageReader:
 
     @property
     def own(self) -> bool:
-        """Tells whether tifffile decodes the pages by itself."""
+        """True if tifffile decodes the pages by itself."""
         return self.page.compression in _TIFFFILE_COMPRESSIONS and self.page.predictor in _TIFFFILE_PREDICTORS
 
     @cached_property
     def regional(self) -> bool:
-        """Tells whether regions can be decoded by themselves: tifffile knows the compression, as its codecs do."""
+        """True if regions can be decoded by themselves: tifffile knows the compression, as its codecs do."""
         return self.own or (
             self.page.compression in tifffile.TIFF.DECOMPRESSORS and self.page.predictor in tifffile.TIFF.UNPREDICTORS
         )
@@ -169,7 +169,7 @@ class PageReader:
 
     @staticmethod
     def _is_whole(page: Page) -> bool:
-        """Tells whether the pixels stand in one uncompressed piece of the right length, as strips that were joined."""
+        """Returns True if the pixels are one uncompressed piece of the right length, as strips that were joined."""
         key = page.keyframe
         return len(page.dataoffsets) == 1 and key.compression == 1 and page.databytecounts[0] >= key.nbytes
 

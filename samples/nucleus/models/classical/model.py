@@ -50,6 +50,7 @@ class ClassicalModel(NucleusModel):
     summary = "thresholds, watershed and active contours: a baseline without weights"
     presets = PRESETS
     default_preset = "watershed"
+    tunable = True
 
     config: ClassicalConfig
 
@@ -95,30 +96,15 @@ class ClassicalModel(NucleusModel):
         logs = {name: [trial.settings[name] for trial in report.trials] for name in report.best}
         return History("trial", {**logs, "mAP": [trial.score for trial in report.trials]})
 
-    def tune(
+    def _tune(
         self,
+        shown: NucleusModel,
         dataset: NucleusDataset,
-        grid: Mapping[str, Iterable[Any]] | None = None,
-        search: str = "coordinate",
-        progress: bool = True,
+        grid: Mapping[str, Iterable[Any]] | None,
+        search: str,
+        progress: bool,
     ) -> TuningReport:
-        """Searches for the settings with the best mAP of the 2018 Data Science Bowl, and leaves the model as it is.
-
-        Scores of the tuned settings on the same images are biased; score them on other images.
-
-        Args:
-            dataset: Prepared data set with masks and without preprocessing. Its images are held in memory.
-            grid: Setting -> values to try; by default `nucleus.models.classical.tuning.default_grid(config)`.
-            search: Search strategy; see `trainkit.search.search_settings`.
-            progress: True to show a progress bar, which counts the images of all trials.
-
-        Returns:
-            The report; its `start` is the trial of the model's settings.
-
-        Raises:
-            DatasetError: There is no image.
-            SettingsError: A setting is unknown, or a value is out of range, alone or together with others.
-        """
+        # Every trial has the wrappers of its own settings.
         from nucleus.models.classical.tuning import search_classical
 
         return search_classical(ClassicalModel, self.config, dataset, grid, search, progress)

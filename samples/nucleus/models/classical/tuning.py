@@ -43,7 +43,7 @@ def search_classical(
     search: str,
     progress: bool,
 ) -> TuningReport:
-    """Searches for the best settings of a model; see `nucleus.models.classical.model.ClassicalModel.tune`.
+    """Searches for the best settings of a model; see `nucleus.models.base.NucleusModel.tune`.
 
     Args:
         make_model: Function from a configuration to its model.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from nucleus.prediction.formats import DEFAULT_FORMATS, LABELS, require_packages
 from nucleus.prediction.writers.base import Record, Writer
 from nucleus.prediction.writers.coco import Coco
 from nucleus.prediction.writers.csv_tables import CsvTables
@@ -18,7 +18,17 @@ from nucleus.prediction.writers.stacks import LabelStacks
 from nucleus.prediction.writers.submission import Submission
 from nucleus.prediction.writers.workbook import Workbook
 
-__all__ = ["WRITERS", "Record", "Writer", "default_formats", "open_writers"]
+__all__ = [
+    "CHOICES",
+    "DEFAULT_CHOICES",
+    "TABLE_FORMATS",
+    "WRITERS",
+    "Record",
+    "Writer",
+    "default_formats",
+    "open_writers",
+    "require_packages",
+]
 
 WRITERS: dict[str, type[Writer]] = {
     "png": PngLabels,
@@ -32,18 +42,46 @@ WRITERS: dict[str, type[Writer]] = {
     "coco": Coco,
     "rle": Submission,
 }
+TABLE_FORMATS = ("csv",)
+
+# Label images are one choice of the command line, with a file format; those of planes and frames are stacked too.
+_LABELS = "labels"
+_LABEL_WRITERS = {"png": ("png", "stacks"), "tif": ("tif", "stacks")}
+_OF_LABELS = {name for names in _LABEL_WRITERS.values() for name in names}
+# Choices of the command line and their files, for the help.
+CHOICES: dict[str, str] = {
+    _LABELS: "label images, see --label-format",
+    **{name: writer.summary for name, writer in WRITERS.items() if name not in _OF_LABELS},
+}
+DEFAULT_CHOICES = (_LABELS, "overlays", "csv", "rle")
 
 
-def default_formats(labels: str = "png", chosen: Iterable[str] = DEFAULT_FORMATS) -> tuple[str, ...]:
-    """Returns the formats that `nucleus detect` writes.
+def default_formats(labels: str = "png", chosen: Iterable[str] = DEFAULT_CHOICES) -> tuple[str, ...]:
+    """Returns the formats that `nucleus detect` writes, names in `WRITERS`.
 
     Args:
         labels: Format of the label images, "png" or "tif".
-        chosen: Names in `nucleus.prediction.formats.FORMATS`.
+        chosen: Names in `CHOICES`.
     """
-    # Label images of planes and frames are stacked too.
-    labelled = {LABELS: (labels, "stacks")}
-    return tuple(writer for name in chosen for writer in labelled.get(name, (name,)))
+    return tuple(writer for name in chosen for writer in (_LABEL_WRITERS[labels] if name == _LABELS else (name,)))
+
+
+def require_packages(formats: Iterable[str]) -> None:
+    """Checks, before long work, that the packages of some formats are installed.
+
+    Args:
+        formats: Names in `WRITERS` or `CHOICES`.
+
+    Raises:
+        ValueError: A package is missing; the message names the extra.
+    """
+    for name in formats:
+        package = WRITERS[name].package if name in WRITERS else None
+        if package is not None and importlib.util.find_spec(package) is None:
+            raise ValueError(
+                f'The format {name} needs {package}, which is not installed: pip install "keras-nucleus[exchange]", '
+                f"or {package}."
+            )
 
 
 def open_writers(folder: str | os.PathLike, formats: Iterable[str]) -> list[Writer]:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -56,7 +57,14 @@ class Writer(ABC):
     Args:
         folder: Folder to write into; created when the first file is written. Files are moved from there to the folder
             of the results.
+
+    Attributes:
+        summary: Files of the format in a few words, for the help.
+        package: Package that it needs besides the base installation, from the extra `exchange`; None if it needs none.
     """
+
+    summary: ClassVar[str]
+    package: ClassVar[str | None] = None
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -23,6 +23,8 @@ class Coco(Writer):
     images, and is written where scores are known.
     """
 
+    summary = "COCO JSON, instances and results"
+
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         # By the id of the record: entry of the image, its annotations, and their scores, None where not known.

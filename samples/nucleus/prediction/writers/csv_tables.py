@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import ClassVar
-
-from nucleus.prediction.writers.base import Record, Writer
-from nucleus.prediction.writers.tables import IMAGES, NUCLEI, Table, TableRows
+from nucleus.prediction.writers.tables import NUCLEI, TableWriter
 from trainkit.files import atomic_path
 
 NUCLEI_FILE = f"{NUCLEI.name}.csv"
 
 
-class CsvTables(Writer):
-    """CSV files of tables.
+class CsvTables(TableWriter):
+    """CSV files of tables, one for each table."""
 
-    Attributes:
-        tables: The tables, a file each.
-    """
-
-    tables: ClassVar[tuple[Table, ...]] = (NUCLEI, IMAGES)
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self._rows = [TableRows(table) for table in self.tables]
-
-    def add(self, record: Record) -> None:
-        """Keeps the rows of one image; see `Writer.add`."""
-        for rows in self._rows:
-            rows.add(record)
-
-    def drop(self, record: Record) -> None:
-        """Drops the rows of one image; see `Writer.drop`."""
-        for rows in self._rows:
-            rows.drop(record)
+    summary = "nuclei.csv and images.csv"
 
     def close(self) -> None:
         """Writes the files if there was an image; see `Writer.close`."""

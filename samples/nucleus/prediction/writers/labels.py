@@ -13,6 +13,8 @@ LABELS_FOLDER = "labels"
 class PngLabels(Writer):
     """16-bit PNG label images."""
 
+    summary = "label images, 16-bit PNG"
+
     suffix: ClassVar[str] = ".png"
 
     def add(self, record: Record) -> None:
@@ -29,4 +31,5 @@ class PngLabels(Writer):
 class TiffLabels(PngLabels):
     """TIFF label images: uint16 for ImageJ, or int32 in an OME-TIFF above 65,535 nuclei."""
 
+    summary = "label images, TIFF"
     suffix = ".tif"

@@ -10,6 +10,8 @@ from nucleus.prediction.writers.base import Record, Writer
 class Overlays(Writer):
     """PNG pictures of the size of the image."""
 
+    summary = "pictures with outlines"
+
     def add(self, record: Record) -> None:
         """Draws and writes one picture; see `Writer.add`."""
         drawn = draw_outlines(record.image, record.labels, width=line_width(record.labels))

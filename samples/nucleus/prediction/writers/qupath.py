@@ -13,6 +13,8 @@ from trainkit.files import write_text
 class GeoJson(Writer):
     """GeoJSON with a detection for each nucleus, called by its number; measurements are the columns of the table."""
 
+    summary = "detections for QuPath, with measurements and scores"
+
     def add(self, record: Record) -> None:
         """Writes the file of one image; see `Writer.add`."""
         table = NUCLEI.rows(record).drop(columns="ImageId").set_index("label")

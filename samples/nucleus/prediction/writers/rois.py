@@ -12,6 +12,9 @@ class Rois(Writer):
     An image without nuclei has an empty ZIP file.
     """
 
+    summary = "ROIs for ImageJ and Fiji"
+    package = "roifile"
+
     def add(self, record: Record) -> None:
         """Writes the file of one image; see `Writer.add`."""
         write_rois(self.folder / "rois" / f"{record.id}.zip", record.labels, record.scores)

@@ -31,6 +31,8 @@ class LabelStacks(Writer):
     written, and a warning says so.
     """
 
+    summary = "label images of all planes and frames of a file, OME-TIFF"
+
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._planes: dict[str, dict[int, _Packed]] = {}

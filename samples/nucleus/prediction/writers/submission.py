@@ -9,4 +9,5 @@ from nucleus.prediction.writers.tables import RUN_LENGTHS
 class Submission(CsvTables):
     """One row a nucleus, `ImageId,EncodedPixels`, or `ImageId,` where an image has none."""
 
+    summary = "submission.csv, the run lengths of the 2018 Data Science Bowl"
     tables = (RUN_LENGTHS,)

@@ -1,9 +1,10 @@
-"""Tables of a run: their rows for one image, and their collection over all images."""
+"""Tables of a run: their rows for one image, their collection over all images, and the base of their writers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from pathlib import Path
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from nucleus.measurement import summarise
 from nucleus.measurement.nuclei import COLUMNS as NUCLEI_COLUMNS
 from nucleus.measurement.nuclei import in_order
 from nucleus.measurement.summary import COLUMNS as SUMMARY_COLUMNS
-from nucleus.prediction.writers.base import Record
+from nucleus.prediction.writers.base import Record, Writer
 
 
 class Table(NamedTuple):
@@ -103,3 +104,27 @@ IMAGES = Table(
     ("pixel_size_um",),
 )
 RUN_LENGTHS = Table("submission", ("ImageId", "EncodedPixels"), _run_lengths, numbered=False)
+
+
+class TableWriter(Writer):
+    """Base class of writers that collect the rows of tables, and write them in `close`.
+
+    Attributes:
+        tables: The tables.
+    """
+
+    tables: ClassVar[tuple[Table, ...]] = (NUCLEI, IMAGES)
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._rows = [TableRows(table) for table in self.tables]
+
+    def add(self, record: Record) -> None:
+        """Keeps the rows of one image; see `Writer.add`."""
+        for rows in self._rows:
+            rows.add(record)
+
+    def drop(self, record: Record) -> None:
+        """Drops the rows of one image; see `Writer.drop`."""
+        for rows in self._rows:
+            rows.drop(record)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from nucleus.prediction.writers.base import Record, Writer
-from nucleus.prediction.writers.tables import IMAGES, NUCLEI, TableRows
+from nucleus.prediction.writers.tables import TableWriter
 from trainkit.files import atomic_path
 
 if TYPE_CHECKING:
@@ -21,22 +19,11 @@ FILE = "measurements.xlsx"
 SHEET_ROWS = 2**20
 
 
-class Workbook(Writer):
+class Workbook(TableWriter):
     """An Excel workbook. Numbers are whole, not rounded; nuclei beyond a sheet's last row go on in another one."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self._rows = [TableRows(table) for table in (NUCLEI, IMAGES)]
-
-    def add(self, record: Record) -> None:
-        """Keeps the rows of one image; see `Writer.add`."""
-        for rows in self._rows:
-            rows.add(record)
-
-    def drop(self, record: Record) -> None:
-        """Drops the rows of one image; see `Writer.drop`."""
-        for rows in self._rows:
-            rows.drop(record)
+    summary = "both tables in one workbook"
+    package = "openpyxl"
 
     def close(self) -> None:
         """Writes the workbook if there was an image; see `Writer.close`."""

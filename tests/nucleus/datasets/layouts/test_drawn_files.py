@@ -186,7 +186,7 @@ def test_malformed_geojson_is_named(tmp_path, content, message):
         read(tmp_path, content)
 
 
-def test_every_kind_of_area_of_imagej_is_read_and_others_are_told(tmp_path, caplog):
+def test_every_kind_of_area_of_imagej_is_read_and_others_are_reported(tmp_path, caplog):
     kinds = roifile.ROI_TYPE
 
     def box(kind, **more):

@@ -76,7 +76,7 @@ def binary_masks(root, *names):
         write(root / f"masks/{name}.png", (LABELS > 0) * np.uint8(255))
 
 
-def test_binary_masks_are_told_once_a_data_set_whether_they_are_cached_or_not(tmp_path, caplog):
+def test_binary_masks_are_reported_once_a_data_set_whether_they_are_cached_or_not(tmp_path, caplog):
     binary_masks(tmp_path, "a", "b")
     for _ in range(2):
         dataset = load(tmp_path)

@@ -46,7 +46,7 @@ def images(part, count):
         ("plate 1", None),
     ],
 )
-def test_what_a_part_stands_for_is_told_by_its_words(name, expected):
+def test_the_meaning_of_a_part_follows_from_the_words_of_its_name(name, expected):
     assert role(name) == expected
 
 

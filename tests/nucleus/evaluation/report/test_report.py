@@ -284,7 +284,7 @@ def test_a_model_that_runs_is_one_more(bench, tmp_path, capsys, monkeypatch, thr
     assert summary["all"]["Dice"] == 1 and "COCO_AP" in summary["all"]
 
 
-def test_what_cannot_be_compared_is_told_before_anything_is_written(bench, tmp_path, capsys):
+def test_results_that_cannot_be_compared_are_refused_before_anything_is_written(bench, tmp_path, capsys):
     common = ("evaluate", "--dataset", bench.path, "--subset=train", "--output", tmp_path / "out")
     assert run(*common, "--predictions", bench.good, "--predictions", f"good={bench.bad}") == 1
     assert "Two models are called 'good'" in capsys.readouterr().err

@@ -222,7 +222,7 @@ def test_what_is_missing_is_made_again_with_all_that_depends_on_it(copied, spied
     assert (copied / "table.csv").read_bytes() == table
 
 
-def test_an_ensemble_without_anything_to_learn_from_is_left_out_and_that_is_told(copied, monkeypatch):
+def test_an_ensemble_without_anything_to_learn_from_is_left_out_with_a_report(copied, monkeypatch):
     def fail(*_):
         raise NothingToLearnError("nobody found anything")
 

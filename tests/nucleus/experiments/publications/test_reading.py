@@ -7,7 +7,8 @@ import pytest
 from nucleus import cli
 from nucleus.experiments.publications import EXAMPLE_FILE, EXPERIMENTS, with_files
 from nucleus.experiments.publications.experiment import PREVIOUS
-from nucleus.experiments.publications.reading import _DATA_SET, _EXPERIMENT, _FILE, EntryError, read_experiments
+from nucleus.experiments.publications.reading import read_experiments
+from nucleus.experiments.publications.schema import DATA_SET, EXPERIMENT, FILE, EntryError
 
 HEAD = """
 [publication]
@@ -158,7 +159,7 @@ def test_the_example_can_be_used_and_shows_every_key(capsys, tmp_path):
     path = tmp_path / "my.toml"
     path.write_text(text, encoding="utf-8")
     own = [name for name in with_files([path]) if name not in EXPERIMENTS]
-    assert all(f"\n{key} = " in text or f"\n[{key}" in text for key in {**_FILE, **_DATA_SET, **_EXPERIMENT})
+    assert all(f"\n{key} = " in text or f"\n[{key}" in text for key in {**FILE, **DATA_SET, **EXPERIMENT})
     assert cli.main(["reproduce", "--file", str(path), "--list"]) == 0
     listed = capsys.readouterr().out
     assert all(f"  {name} " in listed for name in (*own, "zhang-final"))

@@ -22,9 +22,9 @@ from nucleus.experiments.publications.experiment import Figure
 from nucleus.experiments.publications.images import Images, spread
 from nucleus.experiments.publications.quick import quick
 from nucleus.experiments.publications.runner import Options, reproduce
-from nucleus.experiments.publications.scored import require_named
 from nucleus.experiments.publications.scoring import CrossEntropy, sum_scores
 from nucleus.experiments.publications.table import CSV_FILE
+from nucleus.experiments.publications.test_sets import require_named
 from nucleus.images.labels import drop_small
 from nucleus.models.limits import Limit, report_limit
 from nucleus.models.unet import UNetModel
@@ -392,7 +392,7 @@ def test_the_ensemble_is_scored_on_a_test_set_by_the_networks_of_all_folds(untra
     assert len(ids) == 2 and ids <= set(VAL_IMAGE_IDS)
 
 
-def test_an_ensemble_of_members_that_find_nothing_is_told(untrained, tmp_path, capsys):
+def test_an_ensemble_of_members_that_find_nothing_is_reported(untrained, tmp_path, capsys):
     pytest.importorskip("lightgbm", exc_type=OSError)
     untrained(find_nothing)
     assert run("vuola-ensemble", "--quick", "--output", tmp_path / "quick") == 0

@@ -57,9 +57,10 @@ def test_a_saved_method_is_run_by_its_file(disks, tmp_path):
     cv2.imwrite(str(tmp_path / "cells.png"), image)
     for level, expected in ((0.5, truth.max()), (1000.0, 0)):
         ClassicalModel(preset="watershed", settings={"LEVEL": level}).save(tmp_path / "saved.json")
-        arguments = [tmp_path / "cells.png", f"--weights={tmp_path / 'saved.json'}", f"--output={tmp_path / 'out'}"]
-        assert run("detect", *arguments, "--overwrite") == 0
-        assert read_labels(tmp_path / "out" / "labels" / "cells.png").max() == expected
+        output = tmp_path / f"level{level}"
+        arguments = [tmp_path / "cells.png", f"--weights={tmp_path / 'saved.json'}", f"--output={output}"]
+        assert run("detect", *arguments) == 0
+        assert read_labels(output / "labels" / "cells.png").max() == expected
 
 
 @pytest.mark.parametrize("preset", PRESETS)

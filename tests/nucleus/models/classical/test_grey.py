@@ -44,7 +44,7 @@ def test_half_way_is_otsus_threshold_on_a_real_image(shipped_image):
     assert np.mean((nuclear_levels(grey, "bright") > 0.5) != otsu) < 0.01
 
 
-def test_polarity_can_be_told(disks):
+def test_polarity_can_be_set(disks):
     image, labels = disks(circles=((48, 50, 60),))
     assert (labels > 0).mean() > 0.5
     assert nuclear_levels(to_grey(image))[labels > 0].mean() < 0.5, "more than half of the image: the rule errs"

@@ -11,7 +11,7 @@ from typing import Any
 from nucleus.datasets.dataset import DatasetError, NucleusDataset, read_modalities
 from nucleus.datasets.layouts.base import UNKNOWN_MODALITY
 from nucleus.evaluation.scores.sums import Sums
-from nucleus.experiments.publications.experiment import GROUPS, DataSource, Experiment
+from nucleus.experiments.publications.experiment import GROUPS, Experiment, PublishedDataSet
 from nucleus.experiments.publications.images import Images
 from nucleus.experiments.publications.scoring import modality_parts, sum_scores
 from nucleus.images.decoding import NO_CHOICE, Planes
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 def as_test_set(
-    source: DataSource,
+    source: PublishedDataSet,
     root: Path,
     subset: str | None = None,
     layout: str | None = None,
