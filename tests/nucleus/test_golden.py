@@ -18,9 +18,9 @@ DATA = Path(__file__).parents[2] / "samples" / "nucleus" / "data"
 THRESHOLDS = np.arange(0.5, 1, 0.05)
 # Weights of each folder in GOLDEN.
 WEIGHTS = {"mask_rcnn": "nucleus_small", "unet": "nucleus_unet", "light": "nucleus_light"}
-# Mean average precision of the default model on the six shipped images that it was not trained on: 0.436 when it was
+# Mean average precision of the default model on the six shipped images that it was not trained on: 0.474 when it was
 # trained.
-LEAST_MAP = 0.42
+LEAST_MAP = 0.455
 
 
 def overlaps(first, second):
