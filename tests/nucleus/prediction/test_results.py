@@ -474,6 +474,9 @@ def test_an_interruption_that_a_library_swallows_or_renames_still_ends_with_one_
 import os, signal, sys
 from nucleus import cli, start
 
+# A shell's background jobs ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 class Left:
     def __del__(self):
         os.kill(os.getpid(), signal.SIGINT)
