@@ -34,7 +34,7 @@ from nucleus.models.views import View
 from nucleus.models.wrapper import Wrapper
 
 # Factors beyond which an image is neither reduced nor enlarged.
-LEAST_FACTOR, LARGEST_FACTOR = 1 / 16, 6.0
+LEAST_FACTOR, LARGEST_FACTOR = 1 / 16, 5.0
 # Passes after the first, at most.
 _PASSES = 2
 # Factors at which an image is looked at in which nothing is found at its own size.

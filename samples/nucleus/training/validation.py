@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.evaluation.evaluation import evaluate
 from nucleus.models.network import NetworkModel
-from nucleus.models.scale import with_scale
+from nucleus.models.scale import at_factor
+from nucleus.models.tta import with_views
 
 if TYPE_CHECKING:
     import keras
@@ -32,7 +33,8 @@ def validation_callbacks(model: NetworkModel, val: NucleusDataset) -> list[keras
     config = model.training_config
     if not config.EVALUATE_EVERY:
         return []
-    watched = with_scale(model)
+    # At the images' own size, as they are trained on: a network that has just begun says nothing about sizes.
+    watched = at_factor(with_views(model), 1.0)
 
     def score() -> dict[str, float]:
         return evaluate(watched, val, progress=False)[_WATCHED].mean().to_dict()
