@@ -48,8 +48,12 @@ def detect_singly(model: NucleusModel, files: Sequence[Path], output: Path) -> N
     writers = open_writers(output, default_formats())
     for file in files:
         image = read_image(file)
-        labels, scores = model.predict(image)[0]
-        record = Record(file.stem, str(file), image, labels, scores, read_raw(file))
+        found = model.predict(image)[0]
+        record = Record(
+            *(file.stem, str(file), image, found.labels, found.scores, read_raw(file)),
+            scale=found.scale,
+            diameter=found.diameter,
+        )
         for writer in writers:
             writer.add(record)
     for writer in writers:

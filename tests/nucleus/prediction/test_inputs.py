@@ -83,6 +83,6 @@ def test_results_stand_beside_what_is_given(tree, monkeypatch):
     assert default_folder("a.png") == tree / "a_nuclei" and default_folder(".") == tree.with_name("in_nuclei")
 
 
-def test_recursion_without_folders_is_refused(capsys):
-    assert cli.main(["detect", "--preset=otsu", "--recursive"]) == 1
+def test_recursion_without_folders_is_refused(capsys, tmp_path):
+    assert cli.main(["detect", "--preset=otsu", "--recursive", f"--dataset={tmp_path}"]) == 1
     assert "--recursive is for folders" in capsys.readouterr().err
