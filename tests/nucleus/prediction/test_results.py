@@ -459,11 +459,13 @@ def test_ctrl_c_is_one_line_at_any_moment(images, output, undisturbed, delay):
         time.sleep(delay)
         process.send_signal(signal.SIGINT)
         out, errors = process.communicate(timeout=60)
-    if process.returncode == 0:
-        assert b"8 images" in out, "it had finished before"
+    assert b"Traceback" not in errors
+    if b"8 images" in out:
+        # It had finished before; once Python itself is ending, the system answers.
+        assert process.returncode in (0, 130, -signal.SIGINT), errors
     else:
         assert process.returncode == 130, errors
-        assert b"Traceback" not in errors and errors.count(b"nucleus: interrupted") == 1, errors
+        assert errors.count(b"nucleus: interrupted") == 1, errors
         assert detect(images, "--resume") == 0
     require_equal(output, undisturbed)
 
