@@ -1,4 +1,4 @@
-"""What cannot be exported is refused, and leaves no file."""
+"""Networks that cannot be exported are refused, and leave no file."""
 
 import keras
 import pytest

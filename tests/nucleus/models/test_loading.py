@@ -104,7 +104,7 @@ def test_a_preset_stands_for_a_recipe_that_is_missing(tiny_weights, tmp_path):
 
 
 def as_command(source, *options):
-    """What a command makes of a source: the file and the configuration, or the message with which it is refused."""
+    """Resolves a source as a command does: the file and the configuration, or the message of the refusal."""
     weights = () if source is None else (f"--weights={source}",)
     return outcome(lambda: wanted_model(cli.make_parser().parse_args(["detect", "image.png", *weights, *options])))
 
