@@ -13,9 +13,13 @@ from mrcnn.config import Config
 from mrcnn.graph import InferenceGraph
 from mrcnn.image_meta import mold_inputs
 from mrcnn.results import Instances, detection_count, unmold_detections
+from trainkit.compiled import inference_shapes
+from trainkit.shapes import MANY
 
 # Masks are predicted for this many boxes, or twice as many, and so on, so that few graphs are compiled.
 SMALLEST_MASK_BATCH = 16
+# Where every shape is compiled: masks are predicted for this many boxes, and again for as many.
+MASK_BATCH = 64
 
 
 class Detector:
@@ -28,6 +32,7 @@ class Detector:
 
     def __init__(self, graph: InferenceGraph, config: Config):
         self.config = config
+        self._shapes = inference_shapes()
         self._find_boxes = compile_inference(graph.detector, fold=True)
         self._predict_masks = compile_inference(graph.masks, fold=True)
 
@@ -36,8 +41,8 @@ class Detector:
 
         Args:
             images: Any number of `[H, W, C]` images, RGB in 0..255, of any sizes.
-            batch_size: Largest number of images in a batch; by default BATCH_SIZE. A rest is halved into powers of two,
-                so that a size is compiled for few batches.
+            batch_size: Largest number of images in a batch; by default BATCH_SIZE. A rest is divided so that a size is
+                compiled for few batches.
 
         Returns:
             The objects of each image, in pixels of the image.
@@ -46,17 +51,22 @@ class Detector:
         found: dict[int, Instances] = {}
         waiting: dict[tuple[int, ...], list[tuple[int, tuple[np.ndarray, ...]]]] = {}
         for index, image in enumerate(images):
-            molded = mold_inputs([image], self.config)
+            molded = self._mold(image)
             group = waiting.setdefault(molded[0].shape, [])
             group.append((index, molded))
             if len(group) == limit:
                 found.update(self._detect_batch(waiting.pop(molded[0].shape), images))
         for group in waiting.values():
-            while group:
-                size = 1 << (len(group).bit_length() - 1)
+            for size in self._shapes.batches(len(group), limit):
                 batch, group = group[:size], group[size:]
                 found.update(self._detect_batch(batch, images))
         return [found[index] for index in range(len(images))]
+
+    def _mold(self, image: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Returns the network's inputs for an image, padded to one of few shapes where each is compiled."""
+        if self._shapes == MANY or self.config.IMAGE_RESIZE_MODE != "pad64":
+            return mold_inputs([image], self.config)
+        return mold_inputs([image], self.config, self._shapes)
 
     def _detect_batch(
         self, batch: Sequence[tuple[int, tuple[np.ndarray, ...]]], images: Sequence[np.ndarray]
@@ -91,16 +101,26 @@ class Detector:
         count = max(detection_count(rows) for rows in detections)
         masks = np.zeros((len(molded), 0, *self.config.MASK_SHAPE, self.config.NUM_CLASSES), np.float32)
         if count:
-            boxes = detections[:, : self._mask_batch(count), :4]
-            masks = keras.ops.convert_to_numpy(self._predict_masks(boxes, molded, *pyramid))
+            masks = np.concatenate(
+                [
+                    keras.ops.convert_to_numpy(self._predict_masks(boxes, molded, *pyramid))
+                    for boxes in self._mask_batches(detections[:, :, :4], count)
+                ],
+                axis=1,
+            )
         threshold = self.config.DETECTION_MASK_THRESHOLD
         return [
             unmold_detections(detections[i], masks[i], shapes[i], molded.shape[1:], windows[i], threshold)
             for i in range(len(molded))
         ]
 
-    def _mask_batch(self, count: int) -> int:
-        size = SMALLEST_MASK_BATCH
-        while size < count:
-            size *= 2
-        return min(size, self.config.DETECTION_MAX_INSTANCES)
+    def _mask_batches(self, boxes: np.ndarray, count: int) -> list[np.ndarray]:
+        """Divides the first boxes of `[B, D, 4]`, `count` at least, into arrays of few different shapes."""
+        if self._shapes == MANY:
+            size = SMALLEST_MASK_BATCH
+            while size < count:
+                size *= 2
+            return [boxes[:, :size]]
+        size = min(MASK_BATCH, boxes.shape[1])
+        boxes = np.pad(boxes, ((0, 0), (0, -boxes.shape[1] % size), (0, 0)))
+        return [boxes[:, start : start + size] for start in range(0, count, size)]

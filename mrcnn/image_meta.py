@@ -9,7 +9,10 @@ import numpy as np
 
 from mrcnn.config import Config
 from mrcnn.resizing import Padding, Window, resize_image
+from trainkit.shapes import Shapes
 
+# Height and width of a network's input are multiples of this.
+_STRIDE = 64
 # Columns of an image's meta vector before the flags of its classes.
 _FIELDS = {
     "image_id": 0,
@@ -106,12 +109,15 @@ def resize_for_network(
     return resize_image(image, *sizes, config.IMAGE_RESIZE_MODE, rng=rng)
 
 
-def mold_inputs(images: Sequence[np.ndarray], config: Config) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def mold_inputs(
+    images: Sequence[np.ndarray], config: Config, shapes: Shapes | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Resizes images and subtracts the mean colour: the network's inputs for detection.
 
     Args:
         images: `[H, W, C]` arrays, RGB in 0..255; sizes may differ where IMAGE_RESIZE_MODE makes them equal.
         config: Uses MEAN_PIXEL, NUM_CLASSES and the IMAGE_* settings.
+        shapes: Rule by which the resized images are padded further, below and at the right; None for no more padding.
 
     Returns:
         molded_images: float32 `[batch, h, w, C]`.
@@ -130,6 +136,9 @@ def mold_inputs(images: Sequence[np.ndarray], config: Config) -> tuple[np.ndarra
     inactive = np.zeros(config.NUM_CLASSES)
     for image in images:
         small, window, scale, _, _ = resize_for_network(image, config)
+        if shapes is not None:
+            rows, columns = (shapes.side(side, _STRIDE) - side for side in small.shape[:2])
+            small = np.pad(small, ((0, rows), (0, columns), (0, 0)))
         resized.append(small)
         metas.append(compose_image_meta(0, image.shape, small.shape, window, scale, inactive))
         windows.append(window)
@@ -140,7 +149,7 @@ def mold_inputs(images: Sequence[np.ndarray], config: Config) -> tuple[np.ndarra
             f"{config.IMAGE_RESIZE_MODE!r}). Received: shapes {sorted(shapes)}"
         )
     height, width = next(iter(shapes))[:2]
-    if height % 64 or width % 64:
+    if height % _STRIDE or width % _STRIDE:
         raise ValueError(
             f"With IMAGE_RESIZE_MODE {config.IMAGE_RESIZE_MODE!r} height and width must be multiples of 64, so that "
             f"the pyramid's levels fit on each other. Received: {height} x {width}. 'square' and 'pad64' take any size."

@@ -9,7 +9,9 @@ from typing import Any
 
 import keras
 
-# Graphs of a network that JAX keeps, each for one shape of the inputs; there are as many shapes as sizes of images.
+from trainkit.shapes import FEW, MANY, Shapes
+
+# Graphs of a network that JAX keeps, each for one shape of the inputs.
 KEPT_GRAPHS = 32
 
 
@@ -28,13 +30,18 @@ def precision_scope(policy: str):
         keras.config.set_dtype_policy(previous)
 
 
+def inference_shapes() -> Shapes:
+    """Returns the rule for the shapes of inputs of `compile_inference`: few different ones on JAX."""
+    return FEW if keras.backend.backend() == "jax" else MANY
+
+
 def compile_inference(model: keras.Model) -> Callable[..., Any]:
     """Returns a function from the model's inputs, in order, to its outputs as backend tensors.
 
     With TensorFlow, the first shape of the inputs has a graph with all dimensions known, and all further shapes share
     one that knows only the dimensions which the model fixes: answers are the same, and a new size of images costs
-    neither time nor memory. JAX compiles every shape; beyond `KEPT_GRAPHS`, the graph that was not used for longest is
-    given up for a new one. PyTorch compiles nothing.
+    neither time nor memory. JAX compiles every shape, so that inputs should follow `inference_shapes`; beyond
+    `KEPT_GRAPHS`, the graph that was not used for longest is given up for a new one. PyTorch compiles nothing.
 
     Args:
         model: Built model; later changes of its weights take effect.
