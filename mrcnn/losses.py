@@ -10,12 +10,14 @@ from typing import Any
 from keras import ops
 
 from mrcnn.ordering import top_k
+from trainkit.devices import joint_sum
 
 
 def _masked_mean(values: Any, weights: Any) -> Any:
-    """Computes the mean of `values` where `weights` is 1; 0 if it is 1 nowhere."""
+    """Computes the mean of `values` over the whole batch where `weights` is 1; 0 if it is 1 nowhere."""
     weights = ops.cast(weights, "float32")
-    return ops.sum(values * weights) / ops.maximum(ops.sum(weights), 1.0)
+    total, count = joint_sum([ops.sum(values * weights), ops.sum(weights)])
+    return total / ops.maximum(count, 1.0)
 
 
 def smooth_l1_loss(y_true: Any, y_pred: Any) -> Any:

@@ -39,6 +39,7 @@ from mrcnn.results import Instances
 from mrcnn.roi_heads.debug_targets import build_detection_targets, generate_random_rois
 from mrcnn.rpn.targets import build_rpn_targets
 from mrcnn.weights import download_imagenet, is_imagenet_file, load_imagenet
+from trainkit.devices import building_on
 from trainkit.fitting import fit, set_trainable
 from trainkit.hdf5 import LoadReport
 from trainkit.optimizers import make_optimizer
@@ -131,7 +132,15 @@ class MaskRCNN(Introspection, Trainee):
             The Keras model of the graph.
         """
         if mode == "training":
-            return build_training_graph(config)
+            with building_on(config.GPU_COUNT):
+                return build_training_graph(config)
+        if config.GPU_COUNT > 1:
+            logger.warning(
+                "GPU_COUNT=%d: training uses several devices, detection one, with batches of GPU_COUNT times "
+                "IMAGES_PER_GPU, %d images.",
+                config.GPU_COUNT,
+                config.BATCH_SIZE,
+            )
         graph = build_inference_graph(config)
         self._detector = Detector(graph, config)
         return graph.model
@@ -178,12 +187,13 @@ class MaskRCNN(Introspection, Trainee):
             momentum: Momentum of SGD, 0 to 1.
         """
         config = self.config
-        optimizer = make_optimizer(
-            config.OPTIMIZER, learning_rate, momentum, config.GRADIENT_CLIP_NORM, weight_decay=config.WEIGHT_DECAY
-        )
         # TensorFlow's kernels for suppression and RoIAlign are not XLA's; JAX compiles everything anyway.
         compiled = "auto" if keras.backend.backend() == "jax" else False
-        self.keras_model.compile(optimizer=optimizer, jit_compile=compiled)
+        with building_on(config.GPU_COUNT):
+            optimizer = make_optimizer(
+                config.OPTIMIZER, learning_rate, momentum, config.GRADIENT_CLIP_NORM, weight_decay=config.WEIGHT_DECAY
+            )
+            self.keras_model.compile(optimizer=optimizer, jit_compile=compiled)
 
     def train(
         self,

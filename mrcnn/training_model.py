@@ -11,6 +11,7 @@ from keras import ops
 from mrcnn import losses
 from mrcnn.folding import fold_batch_norm
 from mrcnn.image_meta import parse_image_meta_graph
+from trainkit.devices import share_of_loss
 from trainkit.legacy_model import LegacyModel
 
 # Its losses follow from a configuration with functions, such as a callable BACKBONE, which no model file can hold.
@@ -41,6 +42,13 @@ class TrainingModel(LegacyModel):
     def call(self, inputs, training=None, mask=None):
         return self._run(inputs, training) if training else super().call(inputs, training=training, mask=mask)
 
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        # On several devices TensorFlow would average the parts of the first batch, which has masks of booleans, to
+        # learn shapes that this model knows. What is left to build is the optimizer.
+        if self.distribute_strategy.num_replicas_in_sync > 1 and self.optimizer and not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
+
     def save(self, filepath: str | os.PathLike, *args: Any, **options: Any) -> NoReturn:
         """Refuses to save the training graph as a whole, before anything is written.
 
@@ -64,7 +72,7 @@ class TrainingModel(LegacyModel):
             mean.update_state(values[name])
         weights = self.settings.LOSS_WEIGHTS
         total = sum(weights.get(name, 1.0) * values[name] for name in LOSS_NAMES)
-        return total + self.weight_decay()
+        return share_of_loss(total + self.weight_decay())
 
     def component_losses(self, y_pred: dict[str, Any]) -> dict[str, Any]:
         """Computes the five losses, float32 scalars by name.

@@ -14,6 +14,7 @@ import numpy as np
 from trainkit.batches import Batches
 from trainkit.callbacks import EpochCheckpoint, ResumableCSVLogger, tensorboard_callback
 from trainkit.checkpoint import CheckpointError, read_training_state, restore_training_state
+from trainkit.devices import fitting_on
 from trainkit.reading import reading
 from trainkit.stages import warn_if_finished
 from trainkit.trainee import Trainee
@@ -141,19 +142,20 @@ def fit(
         tensorboard_callback(log_dir),
     ]
     try:
-        return trainee.keras_model.fit(
-            training,
-            # Keras would request the batches in an order of its own, drawn from Python's global generator: a resumed
-            # run would see another order, and none of the batches prepared ahead would be the next. They are shuffled
-            # already.
-            shuffle=False,
-            initial_epoch=trainee.epoch,
-            epochs=epochs,
-            steps_per_epoch=training.steps,
-            validation_data=validation,
-            validation_steps=None if validation is None else validation.steps,
-            callbacks=[callback for callback in every if callback is not None],
-        )
+        with fitting_on(trainee.config.GPU_COUNT, trainee.keras_model):
+            return trainee.keras_model.fit(
+                training,
+                # Keras would request the batches in an order of its own, drawn from Python's global generator: a
+                # resumed run would see another order, and none of the batches prepared ahead would be the next. They
+                # are shuffled already.
+                shuffle=False,
+                initial_epoch=trainee.epoch,
+                epochs=epochs,
+                steps_per_epoch=training.steps,
+                validation_data=validation,
+                validation_steps=None if validation is None else validation.steps,
+                callbacks=[callback for callback in every if callback is not None],
+            )
     except Exception as error:
         for batches in (training, validation):
             # TensorFlow replaces an error of its input by one of its own, with the traceback in its text.

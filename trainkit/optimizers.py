@@ -41,6 +41,8 @@ def make_optimizer(
     """
     import keras
 
+    from trainkit.devices import clip_jointly
+
     if name not in OPTIMIZERS:
         raise ValueError(f"The optimizer must be one of {', '.join(OPTIMIZERS)}. Received: {name!r}")
     given = {"momentum": momentum, "weight_decay": weight_decay}
@@ -49,7 +51,7 @@ def make_optimizer(
         options["global_clipnorm"] = clip_norm
     if average_momentum:
         options |= {"use_ema": True, "ema_momentum": average_momentum}
-    optimizer = getattr(keras.optimizers, name)(learning_rate, **options)
+    optimizer = clip_jointly(getattr(keras.optimizers, name))(learning_rate, **options)
     if "weight_decay" in options:
         optimizer.exclude_from_weight_decay(var_names=list(_UNDECAYED))
     return optimizer

@@ -157,7 +157,7 @@ class Trainee:
             different = sorted(ours.keys() ^ theirs.keys())
             raise ValueError(f"The models differ in architecture: {', '.join(different[:5])}")
         for path, variable in ours.items():
-            variable.assign(theirs[path].value)
+            variable.assign(keras.ops.convert_to_numpy(theirs[path]))
 
 
 def _weights_by_path(model: keras.Model) -> dict[str, keras.Variable]:

@@ -7,6 +7,7 @@ import re
 import keras
 
 from trainkit.compiled import precision_scope
+from trainkit.devices import building_on
 from trainkit.precision import resolve_precision
 from unet.config import UNetConfig
 from unet.encoders import image_skip
@@ -32,16 +33,17 @@ def build_unet(config: UNetConfig) -> keras.Model:
 
     Raises:
         SettingsError: The configuration cannot be built.
+        DevicesError: There are no GPU_COUNT devices that train together.
     """
     config.validate()
-    with precision_scope(resolve_precision(config.PRECISION)):
+    with building_on(config.GPU_COUNT), precision_scope(resolve_precision(config.PRECISION)):
         image = keras.Input((None, None, config.IMAGE_CHANNEL_COUNT), name="image")
         skips = ENCODERS[config.ENCODER](image, config)
         if config.IMAGE_SKIP_FILTERS:
             skips = [image_skip(image, config), *skips]
         logits = DECODERS[config.DECODER](skips, config)
         probabilities = keras.layers.Activation("sigmoid", dtype="float32", name="probabilities")(logits)
-    return keras.Model(image, probabilities, name=config.NAME)
+        return keras.Model(image, probabilities, name=config.NAME)
 
 
 def encoder_layer_names(model: keras.Model) -> list[str]:

@@ -105,7 +105,12 @@ def check_decoder(config: Any) -> None:
 
 def check_training(config: Any) -> None:
     """Checks the settings of targets, loss and training, and the size of images."""
-    config.require_at_least(1, "BATCH_SIZE", "STEPS_PER_EPOCH", "BORDER_WIDTH", "EROSION_WIDTH")
+    config.require_at_least(1, "BATCH_SIZE", "GPU_COUNT", "STEPS_PER_EPOCH", "BORDER_WIDTH", "EROSION_WIDTH")
+    if config.BATCH_SIZE % config.GPU_COUNT:
+        raise SettingsError(
+            "BATCH_SIZE must be a multiple of GPU_COUNT, so that all devices get as many images. "
+            f"Received: BATCH_SIZE={config.BATCH_SIZE}, GPU_COUNT={config.GPU_COUNT}"
+        )
     config.require_at_least(
         0,
         "BALANCE_POWER",

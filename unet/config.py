@@ -123,6 +123,8 @@ class UNetConfig(Settings):
     GRADIENT_CLIP_NORM = None
     # Images of a training batch; lower it if memory runs out.
     BATCH_SIZE = 8
+    # Devices that train together, each with an equal part of every batch; see trainkit.devices.
+    GPU_COUNT = 1
     # Training batches of an epoch.
     STEPS_PER_EPOCH = 80
     # Validation batches after each epoch; 0 switches validation losses off.

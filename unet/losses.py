@@ -14,6 +14,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from trainkit.devices import joint_sum, share_of_loss
 from unet.parts import LOSSES
 
 # Pixels added to both sides of the Dice coefficient, which is then 1 where there are no nuclei and none are predicted.
@@ -54,6 +55,7 @@ def soft_dice(y_true: Any, y_pred: Any, channel_weights: Sequence[float] | None 
     y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
     overlap = ops.sum(y_true * y_pred, axis=(0, 1, 2))
     sizes = ops.sum(y_true, axis=(0, 1, 2)) + ops.sum(y_pred, axis=(0, 1, 2))
+    overlap, sizes = joint_sum([overlap, sizes])
     dice = (2.0 * overlap + _DICE_SMOOTHING) / (sizes + _DICE_SMOOTHING)
     return _channel_mean(1.0 - dice, channel_weights)
 
@@ -125,7 +127,8 @@ class SegmentationLoss(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Returns the loss, a float32 scalar, of targets and probabilities, both `[B, H, W, channels]`."""
-        return self._function(y_true, y_pred, self.channel_weights)
+        # Keras divides losses of images among the devices, but not the loss of a batch.
+        return share_of_loss(self._function(y_true, y_pred, self.channel_weights))
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments that make the same loss."""

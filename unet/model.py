@@ -11,7 +11,8 @@ import keras
 import numpy as np
 
 from trainkit.checkpoint import synchronise
-from trainkit.compiled import compile_inference
+from trainkit.compiled import compile_inference, inference_shapes
+from trainkit.devices import building_on
 from trainkit.files import atomic_path
 from trainkit.fitting import fit, set_trainable
 from trainkit.optimizers import make_optimizer
@@ -75,7 +76,11 @@ class UNet(Trainee):
             encoder_weights = encoder_weights_path(config)
             if encoder_weights is not None:
                 load_encoder_weights(keras_model, encoder_weights)
-        self.keras_model = keras_model
+        self._adopt(keras_model, config.GPU_COUNT)
+
+    def _adopt(self, keras_model: keras.Model, devices: int) -> None:
+        """Takes a network that was built on a number of devices as this model's."""
+        self.keras_model, self._devices = keras_model, devices
         compiled = compile_inference(keras_model)
         self._run = lambda images: keras.ops.convert_to_numpy(compiled(images))
 
@@ -99,22 +104,23 @@ class UNet(Trainee):
         # AdamW takes it off the weights itself.
         set_weight_decay(self.keras_model, 0.0 if config.OPTIMIZER == "AdamW" else config.WEIGHT_DECAY)
         rate = config.LEARNING_RATE if learning_rate is None else learning_rate
-        optimizer = make_optimizer(
-            config.OPTIMIZER,
-            rate,
-            config.LEARNING_MOMENTUM,
-            config.GRADIENT_CLIP_NORM,
-            weight_decay=config.WEIGHT_DECAY,
-            average_momentum=config.AVERAGE_MOMENTUM,
-        )
-        if config.PRECISION == "mixed_float16":
-            # Small gradients would be 0 in float16; Keras adds this only to models that it knows to be of that kind.
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-        self.keras_model.compile(
-            optimizer=optimizer,
-            loss=make_loss(config),
-            metrics=[ChannelIoU(index, name=f"iou_{name}") for index, name in enumerate(config.channels)],
-        )
+        with building_on(config.GPU_COUNT):
+            optimizer = make_optimizer(
+                config.OPTIMIZER,
+                rate,
+                config.LEARNING_MOMENTUM,
+                config.GRADIENT_CLIP_NORM,
+                weight_decay=config.WEIGHT_DECAY,
+                average_momentum=config.AVERAGE_MOMENTUM,
+            )
+            if config.PRECISION == "mixed_float16":
+                # Small gradients would be 0 in float16; Keras adds this only to models it knows to be of that kind.
+                optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+            self.keras_model.compile(
+                optimizer=optimizer,
+                loss=make_loss(config),
+                metrics=[ChannelIoU(index, name=f"iou_{name}") for index, name in enumerate(config.channels)],
+            )
 
     def train(
         self,
@@ -148,8 +154,14 @@ class UNet(Trainee):
         Raises:
             ValueError: An image or a data set cannot be used, or no layer matches a stage.
             TrainingDivergedError: The loss became infinite or NaN.
+            DevicesError: There are no GPU_COUNT devices that train together.
         """
         config = self.config
+        if self._devices != config.GPU_COUNT:
+            # A network that was loaded to predict.
+            weights = self.keras_model.get_weights()
+            self._adopt(build_unet(config), config.GPU_COUNT)
+            self.keras_model.set_weights(weights)
 
         def train_stage(stage: Stage) -> keras.callbacks.History:
             training = TrainingBatches(train_dataset, config, augmentation)
@@ -209,7 +221,7 @@ class UNet(Trainee):
             ValueError: An image has no pixels or the wrong channels.
         """
         synchronise(self.keras_model)
-        return predict_channels(self._run, images, self.config)
+        return predict_channels(self._run, images, self.config, inference_shapes())
 
     def predict_labels(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Finds the nuclei of one image with the configuration's post-processing.

@@ -79,7 +79,7 @@ def read_saved(
         config: Configuration that replaces the saved one, of the same network.
 
     Returns:
-        The configuration, without ENCODER_WEIGHTS, and the network.
+        The configuration, without ENCODER_WEIGHTS and for one device, and the network.
 
     Raises:
         WeightsFileError: The file is missing or damaged, or no U-Net's; or its settings, layers or weights do not fit
@@ -102,7 +102,7 @@ def read_saved(
 
 def _configure(path: str | os.PathLike, settings: dict[str, Any], config_class: type[_Config]) -> _Config:
     try:
-        return config_class().update({**settings, "ENCODER_WEIGHTS": None})
+        return config_class().update({**settings, "ENCODER_WEIGHTS": None, "GPU_COUNT": 1})
     except SettingsError as error:
         raise WeightsFileError(
             f"{path}: no settings of a {config_class.__name__}, so name the class that it was saved with "

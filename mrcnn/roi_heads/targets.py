@@ -9,6 +9,7 @@ from mrcnn import boxes as box_ops
 from mrcnn.layers import Float32Layer, gather_rows
 from mrcnn.ordering import top_k
 from mrcnn.roi_align import crop_and_resize
+from trainkit.devices import draw_rows
 
 POSITIVE_IOU = 0.5
 CROWD_IOU = 0.001
@@ -96,7 +97,8 @@ class DetectionTargets(Float32Layer):
 
     def _choose(self, candidates, count):
         """Samples `count` candidates per image: indices int32 `[B, count]`, and a mask of those that are candidates."""
-        lottery = keras.random.uniform(ops.shape(candidates), seed=self.seed_generator)
+        batch, boxes = ops.shape(candidates)
+        lottery = draw_rows(lambda images: keras.random.uniform((images, boxes), seed=self.seed_generator), batch)
         lottery = ops.where(candidates, lottery, ops.full_like(lottery, -1.0))
         tickets, indices = top_k(lottery, count)
         return ops.cast(indices, "int32"), tickets >= 0
