@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from keras import ops
 
 Array = Any  # NumPy array or tensor of the Keras backend.
 
@@ -21,7 +20,12 @@ MAX_LOG_SCALE = float(np.log(1000 / 16))
 def _namespace(*arrays: Array) -> Any:
     """Returns `numpy` when every argument is NumPy or plain Python, `keras.ops` otherwise."""
     plain = (np.ndarray, np.generic, int, float, list, tuple)
-    return np if all(isinstance(array, plain) for array in arrays) else ops
+    if all(isinstance(array, plain) for array in arrays):
+        return np
+    # Exported networks are run without Keras.
+    from keras import ops
+
+    return ops
 
 
 def split(boxes: Array) -> tuple[Array, Array, Array, Array]:

@@ -82,7 +82,7 @@ class Config(Settings):
     NAME = None
 
     # ---- Batches -------------------------------------------------------------------------------------------
-    # The batch size is the product of the two.
+    # Devices that train together, see trainkit.devices, and images on each; the batch size is the product of the two.
     GPU_COUNT = 1
     IMAGES_PER_GPU = 2
     # Training steps per epoch, after which a checkpoint is written; a fraction is rounded up.

@@ -47,7 +47,7 @@ class Detector:
         Returns:
             The objects of each image, in pixels of the image.
         """
-        limit = batch_size or self.config.BATCH_SIZE
+        limit = 1 if self._shapes.single else batch_size or self.config.BATCH_SIZE
         found: dict[int, Instances] = {}
         waiting: dict[tuple[int, ...], list[tuple[int, tuple[np.ndarray, ...]]]] = {}
         for index, image in enumerate(images):

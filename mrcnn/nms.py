@@ -57,11 +57,16 @@ def _select_tensorflow(boxes, scores, max_output, iou_threshold):
         )
         return result.selected_indices, result.valid_outputs
 
-    indices, count = tf.map_fn(
-        select,
-        (boxes, scores),
-        fn_output_signature=(tf.TensorSpec([max_output], tf.int32), tf.TensorSpec([], tf.int32)),
-    )
+    if boxes.shape[0] == 1:
+        # Without a loop; exported networks have one image.
+        indices, count = (result[None] for result in select((boxes[0], scores[0])))
+        indices.set_shape([1, max_output])
+    else:
+        indices, count = tf.map_fn(
+            select,
+            (boxes, scores),
+            fn_output_signature=(tf.TensorSpec([max_output], tf.int32), tf.TensorSpec([], tf.int32)),
+        )
     return indices, tf.range(max_output)[None, :] < count[:, None]
 
 

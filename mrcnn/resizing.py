@@ -104,7 +104,7 @@ def resize_image(
     if mode == "pad64" and min_dim and min_dim % 64:
         raise ValueError(f"The mode 'pad64' needs a min_dim that is a multiple of 64. Received: {min_dim!r}")
 
-    scale = _choose_scale(height, width, min_dim, max_dim if mode == "square" else None, min_scale)
+    scale = choose_scale(height, width, min_dim, max_dim if mode == "square" else None, min_scale)
     if scale != 1:
         image = _resize_bilinear(image, round(height * scale), round(width * scale))
     height, width = image.shape[:2]
@@ -152,8 +152,16 @@ def resize_mask(
     return mask if crop is not None else _pad(mask, padding)
 
 
-def _choose_scale(height: int, width: int, min_dim: int | None, max_dim: int | None, min_scale: float | None) -> float:
-    """Returns the enlargement that `min_dim` and `min_scale` ask for, reduced to what `max_dim` allows."""
+def choose_scale(height: int, width: int, min_dim: int | None, max_dim: int | None, min_scale: float | None) -> float:
+    """Returns the enlargement that `min_dim` and `min_scale` ask for, reduced to what `max_dim` allows.
+
+    Args:
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        min_dim: Minimum length of the short side in pixels; None or 0 for none.
+        max_dim: Maximum length of the long side in pixels; None for none.
+        min_scale: Minimum enlargement; None or 0 for none.
+    """
     scale = max(1, min_dim / min(height, width)) if min_dim else 1
     if min_scale:
         scale = max(scale, min_scale)

@@ -6,7 +6,9 @@ neighbours of every sampling point, for JAX and PyTorch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import keras
@@ -23,9 +25,22 @@ CANONICAL_LEVEL = 4
 _ROUNDING = 1e-6
 
 
+_portable: ContextVar[bool] = ContextVar("portable", default=False)
+
+
+@contextmanager
+def portable_kernel() -> Iterator[None]:
+    """Builds graphs, inside the block, of operations that other programs have too, on every backend."""
+    token = _portable.set(True)
+    try:
+        yield
+    finally:
+        _portable.reset(token)
+
+
 def _kernel(kernel: str | None) -> str:
     if kernel is None:
-        kernel = "tensorflow" if keras.backend.backend() == "tensorflow" else "ops"
+        kernel = "tensorflow" if keras.backend.backend() == "tensorflow" and not _portable.get() else "ops"
     return kernel
 
 
@@ -117,7 +132,7 @@ def _pool_tensorflow(feature_maps, rois, levels, pool_size):
 
 
 def _pool_ops(feature_maps, rois, levels, pool_size):
-    batch, count = rois.shape[:2]
+    batch, count = ops.shape(rois)[:2]
     channels = feature_maps[0].shape[-1]
     heights = np.array([features.shape[1] for features in feature_maps])
     widths = np.array([features.shape[2] for features in feature_maps])
@@ -125,7 +140,8 @@ def _pool_ops(feature_maps, rois, levels, pool_size):
     flat = ops.concatenate([ops.reshape(f, [batch, -1, channels]) for f in feature_maps], axis=1)
     flat = ops.reshape(flat, [-1, channels])
     level = ops.reshape(levels, [-1])
-    image_start = ops.repeat(ops.arange(batch, dtype="int32") * int(starts[-1]), count)
+    image_start = ops.arange(batch, dtype="int32") * int(starts[-1])
+    image_start = ops.reshape(ops.broadcast_to(image_start[:, None], (batch, count)), [-1])
     crops = _sample(
         flat,
         image_start + ops.take(ops.convert_to_tensor(starts[:-1].astype("int32")), level),

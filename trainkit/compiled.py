@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from trainkit.shapes import FEW, MANY, Shapes
+from trainkit.shapes import FEW, FEWEST, MANY, Shapes
 
 # Graphs of a network that JAX keeps, each for one shape of the inputs.
 KEPT_GRAPHS = 32
@@ -31,8 +31,15 @@ def precision_scope(policy: str):
 
 
 def inference_shapes() -> Shapes:
-    """Returns the rule for the shapes of inputs of `compile_inference`: few different ones on JAX."""
-    return FEW if keras.backend.backend() == "jax" else MANY
+    """Returns the rule for the shapes of inputs of `compile_inference`: few different ones on JAX.
+
+    On a processor, batches save no time that would make up for compiling them.
+    """
+    if keras.backend.backend() != "jax":
+        return MANY
+    import jax
+
+    return FEWEST if jax.default_backend() == "cpu" else FEW
 
 
 def compile_inference(model: keras.Model) -> Callable[..., Any]:

@@ -6,6 +6,7 @@ import importlib.util
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -67,6 +68,26 @@ class OnnxNetwork:
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Computes the output of float32 `[B, H, W, C]`."""
         return self._session.run(None, {self._input: images})[0]
+
+
+def open_network(path: str | os.PathLike) -> tuple[Any, dict[str, list], dict[str, list]]:
+    """Opens a network of any inputs and outputs.
+
+    Args:
+        path: ONNX file.
+
+    Returns:
+        The session of ONNX Runtime, and the shapes of inputs and of outputs by name; an open dimension is a name or
+        None.
+
+    Raises:
+        OnnxFileError: ONNX Runtime is not installed, or the file is missing or damaged.
+    """
+    session = _open(path, optimised=True)
+    inputs, outputs = (
+        {tensor.name: tensor.shape for tensor in tensors} for tensors in (session.get_inputs(), session.get_outputs())
+    )
+    return session, inputs, outputs
 
 
 def read_metadata(path: str | os.PathLike) -> dict[str, str]:

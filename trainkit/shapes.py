@@ -12,18 +12,20 @@ class Shapes:
     Attributes:
         steps: Most sides between a power of two and the next that images are padded to, a power of two.
         halved: True to put what is left of a full batch into batches of powers of two, False into batches of one.
+        single: True to put every image into a batch of its own.
 
     Examples:
         >>> [MANY.side(length, 32) for length in (20, 300, 520, 1040)]
         [32, 320, 576, 1152]
         >>> [FEW.side(length, 32) for length in (20, 300, 520, 1040)]
         [32, 384, 768, 1536]
-        >>> MANY.batches(7, most=4), FEW.batches(7, most=4)
-        ([4, 2, 1], [4, 1, 1, 1])
+        >>> MANY.batches(7, most=4), FEW.batches(7, most=4), FEWEST.batches(3, most=4)
+        ([4, 2, 1], [4, 1, 1, 1], [1, 1, 1])
     """
 
     steps: int
     halved: bool
+    single: bool = False
 
     def side(self, length: int, stride: int) -> int:
         """Returns the side that an image's side is padded to.
@@ -51,7 +53,7 @@ class Shapes:
         Returns:
             Number of images of each batch.
         """
-        sizes = []
+        sizes, most = [], 1 if self.single else most
         while count:
             rest = 1 << (count.bit_length() - 1) if self.halved else 1
             sizes.append(most if count >= most else rest)
@@ -59,5 +61,7 @@ class Shapes:
         return sizes
 
 
-# For networks that compute any shape, and for those that are compiled for each shape, which takes seconds.
-MANY, FEW = Shapes(steps=8, halved=True), Shapes(steps=2, halved=False)
+# For networks that compute any shape.
+MANY = Shapes(steps=8, halved=True)
+# For those that are compiled for each, which takes seconds; the last where batches save no time.
+FEW, FEWEST = Shapes(steps=2, halved=False), Shapes(steps=2, halved=False, single=True)

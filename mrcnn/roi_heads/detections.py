@@ -11,6 +11,7 @@ from mrcnn import boxes as box_ops
 from mrcnn.image_meta import parse_image_meta_graph
 from mrcnn.layers import Float32Layer, gather_rows
 from mrcnn.nms import non_max_suppression
+from mrcnn.ordering import top_k
 
 
 @keras.saving.register_keras_serializable("mrcnn")
@@ -36,8 +37,9 @@ class Detections(Float32Layer):
 
     def call(self, inputs):
         rois, probabilities, deltas, meta = inputs
-        class_ids = ops.cast(ops.argmax(probabilities, axis=-1), "int32")
-        scores = ops.max(probabilities, axis=-1)
+        # The largest by `top_k`, since Keras's argmax in TensorFlow has operations that ONNX lacks.
+        scores, class_ids = (best[..., 0] for best in top_k(probabilities, 1))
+        class_ids = ops.cast(class_ids, "int32")
         own_deltas = ops.take_along_axis(deltas, class_ids[:, :, None, None], axis=2)[:, :, 0]
         boxes = box_ops.decode(rois, own_deltas * ops.convert_to_tensor(self.deviation, "float32"))
         boxes = box_ops.clip(boxes, window_of(meta)[:, None])

@@ -4,11 +4,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 
+from mrcnn.config import Config
+from mrcnn.model import MaskRCNN
 from trainkit.devices import DevicesError, building_on
 from trainkit.settings import SettingsError
 from unet.config import UNetConfig
@@ -52,6 +55,13 @@ def test_pytorch_is_refused_by_name(monkeypatch):
         DevicesError, match=r"GPU_COUNT=2: .*TensorFlow and JAX only.*Received: PyTorch\. Set GPU_COUNT to 1"
     ):
         building_on(2)
+
+
+def test_detection_says_that_it_uses_one_device(monkeypatch, caplog, tmp_path):
+    monkeypatch.setattr("mrcnn.model.build_inference_graph", lambda config: SimpleNamespace(model=None))
+    monkeypatch.setattr("mrcnn.model.Detector", lambda graph, config: None)
+    MaskRCNN("inference", type("Two", (Config,), {"GPU_COUNT": 2, "NUM_CLASSES": 2})(), tmp_path)
+    assert "GPU_COUNT=2: training uses several devices, detection one" in caplog.text
 
 
 def test_a_batch_of_a_u_net_is_divided_evenly():

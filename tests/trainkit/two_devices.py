@@ -86,7 +86,6 @@ def train_unet(devices, folder):
         "ENCODER_FILTERS": (4, 8),
         "DECODER": "plain",
         "BATCH_SIZE": 4,
-        "GPU_COUNT": devices,
         "IMAGE_SIZE": 32,
         "STEPS_PER_EPOCH": 2,
         "VALIDATION_STEPS": 0,
@@ -98,6 +97,8 @@ def train_unet(devices, folder):
     }
     model = UNet(UNetConfig.from_preset(settings=settings), folder)
     save_weights(model, folder, "unet_start")
+    # As of a network that was loaded to predict and is then trained.
+    model.config = UNetConfig.from_preset(settings={**settings, "GPU_COUNT": devices})
     model.loss = model.train(Blobs(), Blobs())["loss"]
     model.predict([np.zeros((40, 40, 3), np.uint8)])
     return model

@@ -6,18 +6,19 @@ import argparse
 from pathlib import Path
 
 from nucleus.commands import options, values
-from nucleus.exporting.formats import FORMATS
+from nucleus.exporting.formats import DEFAULT_SIZE, FORMATS
 from nucleus.models.loading import resolve
+from nucleus.models.registry import NETWORKS
 from nucleus.models.unet import UNetModel
 from nucleus.models.weights import LAST, SHIPPED
 from nucleus.quiet import import_keras
 
-SUMMARY = "write a trained U-Net, --set included, in a format that other programs run"
+SUMMARY = "write a trained network, --set included, in a format that other programs run"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options."""
-    options.add_configuration(command, (UNetModel.kind,))
+    options.add_configuration(command, tuple(NETWORKS))
     command.add_argument(
         "--weights",
         type=values.trained,
@@ -30,17 +31,26 @@ def add_options(command: argparse.ArgumentParser) -> None:
         default="onnx",
         help="; ".join(f"{name}: {files}" for name, files in FORMATS.items()) + " (default: %(default)s)",
     )
+    command.add_argument(
+        "--size",
+        type=values.positive,
+        default=DEFAULT_SIZE,
+        metavar="PIXELS",
+        help="Mask R-CNN: side of the largest image that is not divided into tiles (default: %(default)s)",
+    )
     command.add_argument("--output", type=Path, required=True, metavar="PATH", help="the file or new folder to write")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exports a U-Net; see `nucleus export --help`."""
-    settings = dict(args.settings)
-    # Of all shipped weights and all runs, those of a U-Net are meant; a file is what it is.
-    kind = UNetModel.kind if args.weights in (None, SHIPPED, LAST) else args.model
+    """Exports a network; see `nucleus export --help`."""
+    settings, kind = dict(args.settings), args.model
+    if kind is None and args.preset is None and args.weights in (None, SHIPPED, LAST):
+        # Of all shipped weights and all runs, those of a U-Net are meant; a file is what it is.
+        kind = UNetModel.kind
     chosen = resolve(args.weights, model=kind, preset=args.preset, settings=settings, model_dir=args.logs)
     import_keras()
     from nucleus.exporting.export import export
 
-    print(export(chosen.path, args.output, args.format, kind=kind, preset=args.preset, settings=settings))
+    options_of_model = {"kind": kind, "preset": args.preset, "settings": settings}
+    print(export(chosen.path, args.output, args.format, **options_of_model, size=args.size))
     return 0

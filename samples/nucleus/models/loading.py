@@ -11,7 +11,7 @@ from typing import Any
 from nucleus.ensemble.combined import EnsembleModel
 from nucleus.models.base import NucleusModel
 from nucleus.models.classical.model import ClassicalModel
-from nucleus.models.onnx import OnnxModel
+from nucleus.models.onnx import load_exported
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import MODELS, NETWORKS, ModelConfig, detection_config
 from nucleus.models.scale import with_scale
@@ -52,9 +52,9 @@ def load_model(
         source: None or "shipped" for the shipped default; a name: "mask_rcnn" or "unet" for the shipped weights of that
             kind, the name of a shipped file such as "nucleus_small", "last" for the last checkpoint in `model_dir`, or
             "classical" or "ensemble", with or without "/PRESET" behind it (an ensemble is then to be fitted); a file
-            (`.h5` with its recipe beside it, `.keras` of a U-Net, `.onnx` of an exported one, `.json` of a classical
-            model or an ensemble); or the folder of a training run, whose best weights are taken, else its last
-            checkpoint. A name comes before a file or folder of the same name.
+            (`.h5` with its recipe beside it, `.keras` of a U-Net, `.onnx` of an exported network, `.json` of a
+            classical model or an ensemble); or the folder of a training run, whose best weights are taken, else its
+            last checkpoint. A name comes before a file or folder of the same name.
         config: Configuration of the detection; by default that of the recipe. Such a model cannot be fine-tuned unless
             a recipe is found too. Not allowed with model, preset or settings, nor for a `.keras`, `.onnx` or `.json`
             file, which holds its own.
@@ -85,8 +85,8 @@ class ChosenModel:
     """A model that was decided on and is not built yet.
 
     Attributes:
-        path: Weights file of a network (`.h5`), whole U-Net (`.keras`), exported one (`.onnx`), or file of a classical
-            model or an ensemble (`.json`); None for a model without a file.
+        path: Weights file of a network (`.h5`), whole U-Net (`.keras`), exported network (`.onnx`), or file of a
+            classical model or an ensemble (`.json`); None for a model without a file.
         recipe: Recipe with the preset and the settings asked for; None where a `.keras` file or a configuration alone
             makes the model.
         config: Configuration of the detection.
@@ -122,7 +122,7 @@ class ChosenModel:
             ValueError: The file cannot be read or belongs to another network.
         """
         if self.path is not None and self.path.suffix == ONNX_SUFFIX:
-            return OnnxModel(self.path, read_recipe(self.path), self.config)
+            return load_exported(self.path, read_recipe(self.path), self.config)
         if self.kind in NETWORKS:
             import_keras()
             if self.path.suffix == _WHOLE:
@@ -238,7 +238,7 @@ def _weights_of_run(folder: Path) -> Path:
 
 
 def _from_recipe(path: Path, model: str | None, settings: Mapping[str, Any]) -> ChosenModel:
-    """Returns the model of a file that holds its recipe: a classical model, an ensemble or an exported U-Net."""
+    """Returns the model of a file that holds its recipe: a classical model, an ensemble or an exported network."""
     recipe = choose_recipe(read_recipe(path), model)
     if recipe.model in NETWORKS and path.suffix == _JSON:
         raise ValueError(f"{path}: the recipe of a {recipe.model}; name its weights file.")

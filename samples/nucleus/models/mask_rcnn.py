@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mrcnn.config import RUN_FILES, Config, ConfigError
-from nucleus.images.labels import OVERLAP_RULES, drop_small, paint
-from nucleus.models.base import Prediction
-from nucleus.models.limits import Limit, report_limit
+from nucleus.images.labels import OVERLAP_RULES
+from nucleus.models.instances import InstanceModel
 from nucleus.models.mask_rcnn_presets import PRESETS
 from nucleus.models.network import DEEP, LEAST_DEEP, NetworkInWords, NetworkModel
 from nucleus.models.settings import ApplicationSettings, inference_settings
-from nucleus.models.voting import Found, merge_views
 
 if TYPE_CHECKING:
     from mrcnn.model import MaskRCNN
@@ -126,7 +124,7 @@ class NucleusInferenceConfig(NucleusConfig):
             raise ConfigError("IMAGE_RESIZE_MODE 'crop' shows the model a random window: it is for training only.")
 
 
-class MaskRCNNModel(NetworkModel):
+class MaskRCNNModel(InstanceModel, NetworkModel):
     """A Mask R-CNN that finds nuclei: a box for every nucleus, then its mask.
 
     Training and detection are two graphs with the same weights. Each is built when it is first needed, and the
@@ -232,7 +230,7 @@ class MaskRCNNModel(NetworkModel):
         augmentation = make_augmentation(self.training_config.AUGMENTATION)
         return self.network.train_stages(train, val, epochs, augmentation, callbacks)
 
-    def _detecting(self) -> MaskRCNN:
+    def detector(self) -> MaskRCNN:
         """Returns the detection network with the current weights."""
         if self.network.mode == "inference":
             return self.network
@@ -243,48 +241,5 @@ class MaskRCNNModel(NetworkModel):
         self._learned = False
         return self._detector
 
-    def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
-        predictions = []
-        for image, found in zip(images, self._detect(images), strict=True):
-            crops = [found.crop(index) for index in range(len(found.boxes))]
-            predictions.append(self._paint((found.boxes, crops, found.scores), image.shape[:2]))
-        return predictions
-
-    def observe(self, images: Sequence[np.ndarray]) -> list[list[Found]]:
-        """Returns boxes int `[N, 4]`, the mask probabilities inside them and scores; see `NucleusModel.observe`."""
-        return [
-            [(found.boxes, [found.crop_probabilities(index) for index in range(len(found.boxes))], found.scores)]
-            for found in self._detect(images)
-        ]
-
-    def _detect(self, images: Sequence[np.ndarray]) -> list[Instances]:
-        """Returns the network's detections, and reports images that reach the maximum number of them."""
-        detections = self._detecting().detect_instances(images, _BATCH)
-        for index, (image, found) in enumerate(zip(images, detections, strict=True)):
-            if found.limit_reached:
-                most = self.config.DETECTION_MAX_INSTANCES
-                report_limit(Limit("DETECTION_MAX_INSTANCES", most, image.shape[:2], index))
-        return detections
-
-    def conclude(self, evidence: Sequence[Found], shape: tuple[int, int]) -> Prediction:
-        """Averages the mask probabilities of instances that agree, and paints them; see `NucleusModel.conclude`."""
-        config = self.config
-        return self._paint(merge_views(evidence, config.TEST_TIME_VOTES, config.DETECTION_MASK_THRESHOLD), shape)
-
-    def _paint(self, instances: Found, shape: tuple[int, int]) -> Prediction:
-        """Paints boxes and masks into a label image by OVERLAP_RULE, FILL_HOLES and MIN_AREA."""
-        labels, kept = paint(*instances, shape, self.config.OVERLAP_RULE)
-        scores = np.asarray(instances[2], np.float32)[kept]
-        # As in a U-Net's post-processing: a hole counts as area, and dropping a nucleus may leave one.
-        labels = self._without_holes(labels)
-        if self.config.MIN_AREA > 1:
-            labels, large = drop_small(labels, self.config.MIN_AREA)
-            labels, scores = self._without_holes(labels), scores[large]
-        return Prediction(labels, scores)
-
-    def _without_holes(self, labels: np.ndarray) -> np.ndarray:
-        if not self.config.FILL_HOLES:
-            return labels
-        from unet.postprocess import fill_holes
-
-        return fill_holes(labels)
+    def _find(self, images: Sequence[np.ndarray]) -> list[Instances]:
+        return self.detector().detect_instances(images, _BATCH)

@@ -1,4 +1,4 @@
-"""Exported U-Nets: prediction from an ONNX file, without Keras and TensorFlow."""
+"""Exported networks: prediction from an ONNX file, without Keras and TensorFlow."""
 
 from __future__ import annotations
 
@@ -7,34 +7,46 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from nucleus.models.base import History
+import numpy as np
+
+from mrcnn.onnx_model import NETWORK_SETTINGS as MASK_RCNN_SETTINGS
+from mrcnn.onnx_model import OnnxMaskRCNN
+from nucleus.models.base import History, NucleusModel, Prediction
+from nucleus.models.instances import InstanceModel
+from nucleus.models.limits import limits_of
+from nucleus.models.mask_rcnn import MaskRCNNModel, NucleusConfig
+from nucleus.models.network import NetworkModel
 from nucleus.models.pixelwise import PixelwiseModel
 from nucleus.models.recipe import Recipe, changed_settings
-from nucleus.models.settings import inference_settings
+from nucleus.models.settings import ApplicationSettings, inference_settings
+from nucleus.models.tiles import FixedTiles
 from nucleus.models.unet import NucleusUNetConfig, UNetModel
 from trainkit.files import file_digest
 from trainkit.onnx_files import OnnxFileError, read_metadata, replace_metadata
 from trainkit.reading import reading
-from unet.onnx_model import NETWORK_SETTINGS, OnnxUNet
+from unet.onnx_model import NETWORK_SETTINGS as UNET_SETTINGS
+from unet.onnx_model import OnnxUNet
 
 if TYPE_CHECKING:
     import keras
 
+    from mrcnn.results import Instances
     from nucleus.datasets.dataset import NucleusDataset
 
 # Name of the recipe in the metadata of an ONNX file.
 RECIPE_NOTE = "keras_nucleus_recipe"
+# Side in pixels below which tiles are too small to find nuclei in.
+_LEAST_TILE = 32
 
 
-class OnnxModel(PixelwiseModel):
-    """A U-Net that was exported with its recipe, run by ONNX Runtime.
-
-    It finds nuclei as the U-Net does from which it was exported: same preprocessing, tiles, scale, test-time
-    augmentation and post-processing. It cannot learn.
+class ExportedModel(NucleusModel):
+    """A network that was exported with its recipe, run by ONNX Runtime; it cannot learn.
 
     Attributes:
+        original: Class of the models that such files are exported from.
+        fixed: Names of the settings that are part of the exported network.
         path: The ONNX file.
         recipe: Recipe of the model, with the settings of its configuration.
 
@@ -47,23 +59,24 @@ class OnnxModel(PixelwiseModel):
         OnnxFileError: The file cannot be run, or the configuration is that of another network.
     """
 
-    config: NucleusUNetConfig
+    original: ClassVar[type[NetworkModel]]
+    fixed: ClassVar[tuple[str, ...]]
 
-    def __init__(self, path: str | os.PathLike, recipe: Recipe, config: NucleusUNetConfig | None = None):
-        for kind in (recipe.model, UNetModel.kind if config is None else config.model_kind):
-            if kind != UNetModel.kind:
-                raise OnnxFileError(f"{path}: ONNX files hold {UNetModel.kind}s. Received: settings of a {kind}")
-        exported = UNetModel.make_config("inference", recipe.preset, inference_settings(recipe.settings))
+    def __init__(self, path: str | os.PathLike, recipe: Recipe, config: ApplicationSettings | None = None):
+        kind = self.original.kind
+        for named in (recipe.model, kind if config is None else config.model_kind):
+            if named != kind:
+                raise OnnxFileError(f"{path}: expected settings of a {kind}. Received: those of a {named}")
+        exported = self.original.make_config("inference", recipe.preset, inference_settings(recipe.settings))
         config = exported if config is None else config
-        for name in NETWORK_SETTINGS:
+        for name in self.fixed:
             fixed, wanted = getattr(exported, name), getattr(config, name)
-            if fixed != wanted:
+            if not np.array_equal(fixed, wanted):
                 raise OnnxFileError(
                     f"{path}: {name} is part of the exported network and stays {fixed!r}. Received: {wanted!r}"
                 )
         self.path, self.config = Path(path), config
         self.recipe = recipe.with_settings(changed_settings(config, exported))
-        self.network = OnnxUNet(path, config)
 
     def fit(
         self,
@@ -91,6 +104,105 @@ class OnnxModel(PixelwiseModel):
             OSError: The file cannot be written.
         """
         replace_metadata(self.path, path, note_recipe(self.recipe))
+
+
+class OnnxModel(ExportedModel, PixelwiseModel):
+    """A U-Net that was exported with its recipe.
+
+    It finds nuclei as the U-Net does from which it was exported: same preprocessing, tiles, scale, test-time
+    augmentation and post-processing. See `ExportedModel` for the arguments.
+    """
+
+    original = UNetModel
+    fixed = UNET_SETTINGS
+    config: NucleusUNetConfig
+
+    def __init__(self, path: str | os.PathLike, recipe: Recipe, config: NucleusUNetConfig | None = None):
+        super().__init__(path, recipe, config)
+        self.network = OnnxUNet(path, self.config)
+
+
+class OnnxInstanceModel(ExportedModel, InstanceModel):
+    """A Mask R-CNN that was exported with its recipe, for images up to a size; larger ones are divided into tiles.
+
+    It finds nuclei as the Mask R-CNN does from which it was exported. The tiles of the size of the network are inside
+    of those that TILE_SIZE asks for, if any; nuclei at their seams are treated alike. See `ExportedModel` for the
+    arguments.
+    """
+
+    original = MaskRCNNModel
+    fixed = MASK_RCNN_SETTINGS
+    config: NucleusConfig
+
+    def __init__(self, path: str | os.PathLike, recipe: Recipe, config: NucleusConfig | None = None):
+        super().__init__(path, recipe, config)
+        self.network = OnnxMaskRCNN(path, self.config)
+
+    def _find(self, images: Sequence[np.ndarray]) -> list[Instances]:
+        return self.network.detect_instances(images)
+
+    def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
+        predictions = []
+        for index, image in enumerate(images):
+            model = self if self._fits(image) else self._tiled(image.shape[:2])
+            with limits_of([index]):
+                predict = super()._predict if model is self else model._predict
+                predictions += predict([image])
+        return predictions
+
+    def observe(self, images: Sequence[np.ndarray]) -> list[list[Any]]:
+        """Returns boxes, mask probabilities and scores; of an image in tiles the masks of the nuclei in its labels."""
+        evidence = []
+        for index, image in enumerate(images):
+            with limits_of([index]):
+                if self._fits(image):
+                    evidence += super().observe([image])
+                else:
+                    evidence += NucleusModel.observe(self, [image])
+        return evidence
+
+    def _fits(self, image: np.ndarray) -> bool:
+        return self.network.fits(image.shape[:2])
+
+    def _tiled(self, shape: tuple[int, int]) -> FixedTiles:
+        """Returns this model in tiles, as large as the network takes, for an image (height, width) that it does not.
+
+        Narrow tiles may be enlarged more than the image, so that smaller ones are needed.
+        """
+        side = int(self.network.side / max(1.0, self.network.enlargement(shape)))
+        while side >= _LEAST_TILE:
+            tiles = FixedTiles(self, side, min(self.config.TILE_OVERLAP, side // 2))
+            shapes = [(bottom - top, right - left) for top, left, bottom, right in tiles.regions(shape)]
+            if all(self.network.fits(each) for each in shapes):
+                return tiles
+            side = side * 7 // 8
+        raise OnnxFileError(
+            f"{self.path}: exported for {self.network.side} x {self.network.side} pixels, which is too small for "
+            f"parts of an image of {shape[0]} x {shape[1]} pixels. Export it with a larger --size."
+        )
+
+
+# Kind of network in an ONNX file -> model that runs it.
+EXPORTED: dict[str, type[ExportedModel]] = {model.original.kind: model for model in (OnnxModel, OnnxInstanceModel)}
+
+
+def load_exported(path: str | os.PathLike, recipe: Recipe, config: ApplicationSettings | None = None) -> ExportedModel:
+    """Returns the model of an exported file; see `ExportedModel`.
+
+    Args:
+        path: File that `nucleus.export` wrote.
+        recipe: Recipe in the file.
+        config: Configuration of the detection, of the same network; by default the recipe's.
+
+    Raises:
+        OnnxFileError: The file cannot be run, holds another kind of model, or the configuration is that of another
+            network.
+    """
+    if recipe.model not in EXPORTED:
+        raise OnnxFileError(
+            f"{path}: ONNX files hold a {' or a '.join(EXPORTED)}. Received: the recipe of a {recipe.model}"
+        )
+    return EXPORTED[recipe.model](path, recipe, config)
 
 
 def note_recipe(recipe: Recipe) -> dict[str, str]:

@@ -180,8 +180,8 @@ def test_a_package_of_the_model_zoo_follows_its_specification(package):
         ("unet", "a.h5", "onnx", r"ends in \.onnx"),
         ("unet", "a.onnx", "bioimageio", r"ends in \.zip"),
         ("unet", "a.onnx", "tflite", "onnx, savedmodel, bioimageio"),
-        ("classical/otsu", "a.onnx", "onnx", "Only U-Nets are exported.*ClassicalModel"),
-        ("tiny.onnx", "a.onnx", "onnx", "Only U-Nets are exported.*OnnxModel"),
+        ("classical/otsu", "a.onnx", "onnx", "Only U-Nets and Mask R-CNNs are exported.*ClassicalModel"),
+        ("tiny.onnx", "a.onnx", "onnx", "Only U-Nets and Mask R-CNNs are exported.*OnnxModel"),
     ],
 )
 def test_errors_say_what_can_be_exported(model, path, format, message, tiny_files, tiny_onnx, tmp_path):

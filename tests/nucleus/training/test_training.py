@@ -135,7 +135,7 @@ def test_validation_scores_are_those_of_the_views_that_detect(begun, add_sample,
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("trainkit.callbacks.save_weights", lambda model, path: None)
         callback.on_epoch_end(4, {})
-    assert model._detecting().seen == count
+    assert model.detector().seen == count
 
 
 def test_evaluations_begin_where_the_settings_say(begun, monkeypatch):
@@ -160,13 +160,13 @@ def test_evaluation_can_be_switched_off(begun):
 
 def test_a_mask_rcnn_detects_with_the_weights_of_the_moment(begun):
     model, copied = begun(STAGES=STAGES), []
-    twin = model._detecting()
+    twin = model.detector()
     assert twin.mode == "inference" and twin.copies == [model.network]
-    assert model._detecting() is twin and len(twin.copies) == 1, "nothing was learned in between"
-    look = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: copied.append(len(model._detecting().copies)))
+    assert model.detector() is twin and len(twin.copies) == 1, "nothing was learned in between"
+    look = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: copied.append(len(model.detector().copies)))
     model.fit(FakeDataset(), FakeDataset(), callbacks=[look])
     assert copied == [2, 3], "once a stage, of an epoch each"
-    assert model._detecting() is twin and len(twin.copies) == 4, "the end of a training may bring other weights back"
+    assert model.detector() is twin and len(twin.copies) == 4, "the end of a training may bring other weights back"
 
 
 def test_random_weights_train_everything():

@@ -1,0 +1,151 @@
+"""An exported Mask R-CNN finds the nuclei of the original, in tiles of larger images too, and without Keras."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+import pytest
+
+from nucleus import export, load_model, read_image, shipped_data
+from nucleus.cli import main
+from nucleus.evaluation.scores import average_precision
+from nucleus.images.reading import read_labels
+from nucleus.images.writing import write_rgb
+from nucleus.models.base import NucleusModel
+from nucleus.models.mask_rcnn_presets import PRESETS
+from nucleus.models.onnx import OnnxInstanceModel
+from nucleus.models.tiles import FixedTiles
+from nucleus.models.wrapper import Wrapper
+
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")
+SIZE = 128
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_files, module_presets, tmp_path_factory) -> Path:
+    """The tiny Mask R-CNN as an ONNX file, with another threshold of the masks, written by the command."""
+    path = tmp_path_factory.mktemp("exported") / "tiny.onnx"
+    weights = tiny_files["mask_rcnn"]
+    assert main(["export", f"--weights={weights}", f"--output={path}", f"--size={SIZE}", "--set=MIN_AREA=3"]) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def original(tiny_files, module_presets) -> NucleusModel:
+    return bare(load_model(tiny_files["mask_rcnn"], settings={"MIN_AREA": 3}))
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    """A shipped image of 256 x 256 pixels or more."""
+    return read_image(min(shipped_data().glob("stage1_train/*/images/*.png")))[:256, :256]
+
+
+def bare(model: NucleusModel) -> NucleusModel:
+    while isinstance(model, Wrapper):
+        model = model.model
+    return model
+
+
+def test_the_file_finds_the_nuclei_of_the_original_in_images_up_to_its_size(original, exported, image):
+    model = bare(load_model(exported))
+    assert isinstance(model, OnnxInstanceModel) and model.config.MIN_AREA == 3
+    # Both fill the network's input after padding to multiples of 64, as in the original.
+    images = [original.prepare(part) for part in (image[:128, :128], image[100:200, 100:210])]
+    for ours, theirs in zip(original._predict(images), model._predict(images), strict=True):
+        assert ours.labels.max() >= 3
+        assert average_precision(ours.labels, theirs.labels) > 0.98
+        np.testing.assert_allclose(np.sort(theirs.scores), np.sort(ours.scores), atol=1e-3)
+    for ours, theirs in zip(original.observe(images), model.observe(images), strict=True):
+        assert len(ours[0][0]) == len(theirs[0][0])
+    (small,) = model._predict([image[:50, :90]])
+    assert small.labels.shape == (50, 90) and small.labels.max() > 0
+
+
+def test_larger_images_are_divided_into_tiles_of_its_size(original, exported, image):
+    model = bare(load_model(exported, settings={"TILE_OVERLAP": 32}))
+    large = original.prepare(image[:200, :160])
+    (expected,) = FixedTiles(original, SIZE, 32)._predict([large])
+    (found,) = model._predict([large])
+    assert expected.labels.max() > 8, "more than the network finds at once"
+    assert average_precision(expected.labels, found.labels) > 0.98
+    ((boxes, _, _),) = model.observe([large])[0]
+    assert len(boxes) == found.labels.max()
+
+
+def test_an_image_too_narrow_for_its_size_gets_smaller_tiles(exported):
+    model = bare(load_model(exported, settings={"IMAGE_MIN_DIM": 64}))
+    # Enlarged so that it is 64 pixels high: 32 columns become 128.
+    shapes = [(bottom - top, right - left) for top, left, bottom, right in model._tiled((16, 200)).regions((16, 200))]
+    assert len(shapes) > 5 and all(model.network.fits(shape) for shape in shapes)
+    with pytest.raises(ValueError, match="too small for parts of an image of 3 x 500 pixels"):
+        model._tiled((3, 500))
+
+
+def test_the_file_has_no_operations_of_other_domains(exported):
+    graph = onnx.load(exported)
+    assert {entry.domain for entry in graph.opset_import} <= {"", "ai.onnx.ml"}
+    assert "NonMaxSuppression" in {node.op_type for node in graph.graph.node}
+
+
+def test_a_saved_model_answers_as_the_file(tiny_files, exported, module_presets, image, tmp_path):
+    import tensorflow as tf
+
+    folder = export(tiny_files["mask_rcnn"], tmp_path / "saved", "savedmodel", size=SIZE)
+    pixels = image[None, :SIZE, :SIZE].astype(np.float32)
+    window = np.float32([[0, 0, SIZE, SIZE]])
+    detections, masks = tf.saved_model.load(folder).serve([pixels, window])
+    session = bare(load_model(exported)).network._session
+    expected = session.run(None, {"image": pixels, "window": window})
+    np.testing.assert_allclose(detections.numpy(), expected[0], atol=1e-4)
+    np.testing.assert_allclose(masks.numpy(), expected[1], atol=1e-3)
+
+
+def test_what_the_exported_network_has_fixed_cannot_be_changed(exported, tiny_files, tmp_path):
+    with pytest.raises(ValueError, match=r"DETECTION_NMS_THRESHOLD is part of the exported network"):
+        load_model(exported, settings={"DETECTION_NMS_THRESHOLD": 0.9})
+    with pytest.raises(ValueError, match=r"holds a unet.*Received: a mask_rcnn; export it as onnx or savedmodel"):
+        export(tiny_files["mask_rcnn"], tmp_path / "a.zip", "bioimageio")
+
+
+WITHOUT_KERAS = """
+    import sys
+    from importlib.abc import MetaPathFinder
+
+    class Block(MetaPathFinder):
+        def find_spec(self, name, path=None, target=None):
+            if name.split(".")[0] in ("tensorflow", "keras", "jax", "torch", "tf2onnx"):
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    sys.meta_path.insert(0, Block())
+    from nucleus.cli import main
+    from nucleus.models.mask_rcnn_presets import PRESETS
+    from trainkit.presets import Preset
+
+    PRESETS["tiny"] = Preset("", "", %r)
+    sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_the_file_detects_without_keras_and_tensorflow(original, exported, image, tmp_path):
+    write_rgb(tmp_path / "cells.png", image[:128, :128])
+    # The backbone is in the file.
+    settings = {name: value for name, value in PRESETS["tiny"].settings.items() if name != "BACKBONE"}
+    code = textwrap.dedent(WITHOUT_KERAS) % settings
+    arguments = ["detect", tmp_path / "cells.png", f"--weights={exported}", f"--output={tmp_path / 'found'}"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments), "--write=labels"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    (expected,) = original.predict(image[:128, :128])
+    found = read_labels(tmp_path / "found" / "labels" / "cells.png")
+    assert average_precision(expected.labels, found) > 0.98
