@@ -181,18 +181,25 @@ def pyramid_anchors(config: Config, image_shape: Sequence[int]) -> np.ndarray:
     return _cached_anchors(None, *_anchor_key(config, image_shape))
 
 
-def normalized_anchors(config: Config, image_shape: Sequence[int]) -> np.ndarray:
+def normalized_anchors(config: Config, image_shape: Sequence[int], extent: Sequence[int] | None = None) -> np.ndarray:
     """Returns all anchors of an image in normalised coordinates, an input of the network.
 
     Args:
         config: Uses the RPN_ANCHOR_* settings, BACKBONE_STRIDES and those of the level sizes.
         image_shape: (height, width, ...) of the network's input in pixels.
+        extent: (height, width) in pixels in which the anchors are normalised, where the rest of the input is padding;
+            by default those of the input.
 
     Returns:
-        float32 `[anchors, 4]`, read-only because it is cached.
+        float32 `[anchors, 4]`, read-only because it is cached. Anchors at cells beyond the extent are 0, so that
+        nothing is detected there.
     """
-    height, width = int(image_shape[0]), int(image_shape[1])
-    return _cached_anchors((height, width), *_anchor_key(config, image_shape))
+    height, width = (int(side) for side in (image_shape if extent is None else extent)[:2])
+    anchors = _cached_anchors((height, width), *_anchor_key(config, image_shape))
+    if (height, width) == tuple(image_shape[:2]):
+        return anchors
+    centre_inside = (anchors[:, :2] + anchors[:, 2:] <= 2).all(axis=1, keepdims=True)
+    return anchors * centre_inside.astype(np.float32)
 
 
 def _anchor_key(config: Config, image_shape: Sequence[int]) -> tuple:

@@ -11,7 +11,7 @@ from mrcnn.anchors import normalized_anchors
 from mrcnn.compiled import compile_inference
 from mrcnn.config import Config
 from mrcnn.graph import InferenceGraph
-from mrcnn.image_meta import mold_inputs
+from mrcnn.image_meta import image_extents, mold_inputs
 from mrcnn.results import Instances, detection_count, unmold_detections
 from trainkit.compiled import inference_shapes
 from trainkit.shapes import MANY
@@ -88,29 +88,30 @@ class Detector:
 
         Args:
             molded: float32 `[B, h, w, C]`, the mean colour subtracted.
-            metas: float32 `[B, 12 + classes]`.
+            metas: float32 `[B, 12 + classes]`. Their shapes may be smaller than the images', which are padding beyond.
             windows: (y1, x1, y2, x2) of each image inside the padding, in pixels.
             shapes: (height, width, …) of each original image in pixels.
 
         Returns:
             The objects of each image, in pixels of the original images.
         """
-        anchors = normalized_anchors(self.config, molded.shape[1:])
-        detections, *pyramid = self._find_boxes(molded, metas, np.broadcast_to(anchors, (len(molded), *anchors.shape)))
+        extents = image_extents(metas)
+        anchors = [normalized_anchors(self.config, molded.shape[1:], extent) for extent in extents]
+        detections, *pyramid = self._find_boxes(molded, metas, np.stack(anchors))
         detections = keras.ops.convert_to_numpy(detections)
         count = max(detection_count(rows) for rows in detections)
         masks = np.zeros((len(molded), 0, *self.config.MASK_SHAPE, self.config.NUM_CLASSES), np.float32)
         if count:
             masks = np.concatenate(
                 [
-                    keras.ops.convert_to_numpy(self._predict_masks(boxes, molded, *pyramid))
+                    keras.ops.convert_to_numpy(self._predict_masks(boxes, molded, extents.astype(np.float32), *pyramid))
                     for boxes in self._mask_batches(detections[:, :, :4], count)
                 ],
                 axis=1,
             )
         threshold = self.config.DETECTION_MASK_THRESHOLD
         return [
-            unmold_detections(detections[i], masks[i], shapes[i], molded.shape[1:], windows[i], threshold)
+            unmold_detections(detections[i], masks[i], shapes[i], extents[i], windows[i], threshold)
             for i in range(len(molded))
         ]
 

@@ -28,9 +28,11 @@ from trainkit import exporting
 class StaticDetector(keras.Model):
     """Detection in one image of a fixed size.
 
-    Inputs: image float32 `[1, H, W, C]`, RGB in 0..255, padding 0; window float32 `[1, 4]`, the pixels (y1, x1, y2, x2)
-    that are not padding. Outputs: detections float32 `[1, D, 6]` as of `mrcnn.roi_heads.detections.Detections`; mask
-    probabilities float32 `[1, N, *MASK_SHAPE, classes]` of the first N detections: those that are there, at least one.
+    Inputs: image float32 `[1, H, W, C]`, RGB in 0..255; window float32 `[1, 4]`, the pixels (y1, x1, y2, x2) that are
+    not padding; extent float32 `[1, 2]`, height and width in pixels to which the image would be padded if it were not
+    for the fixed size, and in which boxes are normalised. Outputs: detections float32 `[1, D, 6]` as of
+    `mrcnn.roi_heads.detections.Detections`; mask probabilities float32 `[1, N, *MASK_SHAPE, classes]` of the first N
+    detections: those that are there, at least one.
 
     Args:
         model: Model in inference mode.
@@ -53,28 +55,32 @@ class StaticDetector(keras.Model):
         self.built = True
 
     def call(self, inputs):
-        image, window = inputs
+        image, window, extent = inputs
         molded = image - np.broadcast_to(np.float32(self._settings.MEAN_PIXEL), self._shape[-1:])
         # See `image_meta.compose_image_meta`; the graph reads the shape and the window.
-        meta = ops.concatenate(
-            [np.zeros((1, 4), np.float32), np.float32([self._shape]), window, self._unread()], axis=1
-        )
+        before, channels, after = np.zeros((1, 4)), [[self._shape[2]]], np.zeros((1, 1 + self._settings.NUM_CLASSES))
+        meta = ops.concatenate([np.float32(before), extent, np.float32(channels), window, np.float32(after)], axis=1)
         with portable_kernel() if self._portable else nullcontext():
-            detections, *pyramid = self._detect([molded, meta, ops.convert_to_tensor(self._anchors[None])])
+            detections, *pyramid = self._detect([molded, meta, self._anchors_in(extent)])
             count = ops.maximum(ops.sum(ops.cast(detections[0, :, 4] > 0, "int32")), 1)
-            masks = self._mask([detections[:, :count, :4], molded, *pyramid])
+            masks = self._mask([detections[:, :count, :4], molded, extent, *pyramid])
         # The sizes that are known, for readers of the file.
         return [detections, ops.reshape(masks, (1, -1, *self._settings.MASK_SHAPE, self._settings.NUM_CLASSES))]
 
-    def _unread(self) -> np.ndarray:
-        return np.zeros((1, 1 + self._settings.NUM_CLASSES), np.float32)
+    def _anchors_in(self, extent):
+        """Normalises the anchors in an extent; see `anchors.normalized_anchors`."""
+        scale = (np.float32([self._shape[:2]]) - 1) / (extent - 1)
+        anchors = self._anchors[None] * ops.concatenate([scale, scale], axis=1)[:, None]
+        inside = ops.all(anchors[..., :2] + anchors[..., 2:] <= 2, axis=-1, keepdims=True)
+        return anchors * ops.cast(inside, "float32")
 
     def signature(self) -> list[keras.InputSpec]:
         """Returns the shapes of the inputs."""
-        image, window = INPUTS
+        image, window, extent = INPUTS
         return [
             keras.InputSpec(shape=(1, *self._shape), dtype="float32", name=image),
             keras.InputSpec(shape=(1, 4), dtype="float32", name=window),
+            keras.InputSpec(shape=(1, 2), dtype="float32", name=extent),
         ]
 
 
@@ -97,7 +103,7 @@ def network_side(config: Config, side: int) -> int:
 def export_savedmodel(
     model: MaskRCNN, side: int, folder: str | os.PathLike, notes: Mapping[str, str] | None = None
 ) -> None:
-    """Writes a SavedModel, whose function `serve` maps [image, window] to [detections, masks]; see `StaticDetector`.
+    """Writes a SavedModel, whose function `serve` maps `StaticDetector`'s list of inputs to that of its outputs.
 
     Args:
         model: Model in inference mode.

@@ -11,7 +11,7 @@ from mrcnn.anchors import normalized_anchors
 from mrcnn.backbones import build_backbone
 from mrcnn.fpn import build_pyramid
 from mrcnn.layers import NormalizedBoxes
-from mrcnn.roi_heads.detections import DetectionBoxes, Detections
+from mrcnn.roi_heads.detections import DetectionBoxes, Detections, ImageExtent
 from mrcnn.roi_heads.heads import MaskHead, build_box_head
 from mrcnn.roi_heads.targets import DetectionTargets, FirstRois
 from mrcnn.rpn.head import build_rpn_model, run_rpn
@@ -29,8 +29,8 @@ class InferenceGraph:
     Attributes:
         model: Network from image, meta and anchors to the lineage's seven outputs.
         detector: Network from the same inputs to detections `[B, D, 6]`, P2, P3, P4, P5.
-        masks: Network from boxes `[B, R, 4]`, image, P2, P3, P4, P5 to mask probabilities `[B, R, *MASK_SHAPE, K]`. It
-            runs only on the detections that exist.
+        masks: Network from boxes `[B, R, 4]`, image, the height and width `[B, 2]` in which boxes are normalised, P2,
+            P3, P4, P5 to mask probabilities `[B, R, *MASK_SHAPE, K]`. It runs only on the detections that exist.
     """
 
     model: keras.Model
@@ -153,7 +153,8 @@ def build_inference_graph(config: Any) -> InferenceGraph:
         _, rpn_probabilities, rpn_deltas = run_rpn(rpn, pyramid)
         pyramid = pyramid[:4]
         proposals = build_proposals(rpn_probabilities, rpn_deltas, anchors, config.POST_NMS_ROIS_INFERENCE, config)
-        _, probabilities, deltas = build_box_head(proposals, image, pyramid, config)
+        extent = ImageExtent(name="image_extent")(meta)
+        _, probabilities, deltas = build_box_head(proposals, image, pyramid, config, extent)
         detections = Detections(
             config.DETECTION_MAX_INSTANCES,
             config.DETECTION_MIN_CONFIDENCE,
@@ -163,7 +164,7 @@ def build_inference_graph(config: Any) -> InferenceGraph:
         )([proposals, probabilities, deltas, meta])
         mask_head = MaskHead(config)
         boxes = DetectionBoxes(name="detection_boxes")(detections)
-        masks = mask_head(boxes, image, pyramid)
+        masks = mask_head(boxes, image, pyramid, extent)
         model = LegacyModel(
             [image, meta, anchors],
             [detections, probabilities, deltas, masks, proposals, rpn_probabilities, rpn_deltas],
@@ -176,6 +177,9 @@ def build_inference_graph(config: Any) -> InferenceGraph:
             for index, level in enumerate(pyramid, start=2)
         ]
         mask_image = keras.Input(image.shape[1:], name="input_mask_image")
-        some_masks = mask_head(some_boxes, mask_image, some_pyramid)
-        mask_model = keras.Model([some_boxes, mask_image, *some_pyramid], some_masks, name="mask_rcnn_masks")
+        some_extent = keras.Input((2,), name="input_extent")
+        some_masks = mask_head(some_boxes, mask_image, some_pyramid, some_extent)
+        mask_model = keras.Model(
+            [some_boxes, mask_image, some_extent, *some_pyramid], some_masks, name="mask_rcnn_masks"
+        )
     return InferenceGraph(model, detector, mask_model)

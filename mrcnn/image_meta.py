@@ -117,7 +117,8 @@ def mold_inputs(
     Args:
         images: `[H, W, C]` arrays, RGB in 0..255; sizes may differ where IMAGE_RESIZE_MODE makes them equal.
         config: Uses MEAN_PIXEL, NUM_CLASSES and the IMAGE_* settings.
-        shapes: Rule by which the resized images are padded further, below and at the right; None for no more padding.
+        shapes: Rule by which the molded images are padded further with zeros, below and at the right; None for no more
+            padding. The metas describe the images without it.
 
     Returns:
         molded_images: float32 `[batch, h, w, C]`.
@@ -136,22 +137,41 @@ def mold_inputs(
     inactive = np.zeros(config.NUM_CLASSES)
     for image in images:
         small, window, scale, _, _ = resize_for_network(image, config)
-        if shapes is not None:
-            rows, columns = (shapes.side(side, _STRIDE) - side for side in small.shape[:2])
-            small = np.pad(small, ((0, rows), (0, columns), (0, 0)))
         resized.append(small)
         metas.append(compose_image_meta(0, image.shape, small.shape, window, scale, inactive))
         windows.append(window)
-    shapes = {small.shape for small in resized}
-    if len(shapes) != 1:
+    if shapes is None:
+        molded = [mold_image(small, config) for small in resized]
+    else:
+        molded = [_padded(mold_image(small, config), shapes) for small in resized]
+    sizes = {image.shape for image in molded}
+    if len(sizes) != 1:
         raise ValueError(
             f"The images of one batch must have one size after resizing (IMAGE_RESIZE_MODE "
-            f"{config.IMAGE_RESIZE_MODE!r}). Received: shapes {sorted(shapes)}"
+            f"{config.IMAGE_RESIZE_MODE!r}). Received: shapes {sorted(sizes)}"
         )
-    height, width = next(iter(shapes))[:2]
+    height, width = next(iter(sizes))[:2]
     if height % _STRIDE or width % _STRIDE:
         raise ValueError(
             f"With IMAGE_RESIZE_MODE {config.IMAGE_RESIZE_MODE!r} height and width must be multiples of 64, so that "
             f"the pyramid's levels fit on each other. Received: {height} x {width}. 'square' and 'pad64' take any size."
         )
-    return mold_image(np.stack(resized), config), np.stack(metas), np.asarray(windows, dtype=np.int32)
+    return np.stack(molded), np.stack(metas), np.asarray(windows, dtype=np.int32)
+
+
+def _padded(molded: np.ndarray, shapes: Shapes) -> np.ndarray:
+    """Adds zeros, the mean colour, as a convolution sees beyond the edge."""
+    rows, columns = (shapes.side(side, _STRIDE) - side for side in molded.shape[:2])
+    return np.pad(molded, ((0, rows), (0, columns), (0, 0)))
+
+
+def image_extents(metas: np.ndarray) -> np.ndarray:
+    """Returns the heights and widths in pixels in which the boxes of images are normalised.
+
+    Args:
+        metas: `[batch, 12 + classes]`, from `compose_image_meta`.
+
+    Returns:
+        int32 `[batch, 2]`.
+    """
+    return parse_image_meta(metas)["image_shape"][:, :2]

@@ -15,7 +15,7 @@ from trainkit.onnx_files import OnnxFileError, open_network
 from trainkit.sample_checks import check_images
 
 # Names of the exported network's inputs and outputs; see `mrcnn.exporting.StaticDetector`.
-INPUTS = ("image", "window")
+INPUTS = ("image", "window", "extent")
 OUTPUTS = ("detections", "masks")
 # Settings that an exported file has fixed. Another value would not change what is computed.
 NETWORK_SETTINGS = (
@@ -124,9 +124,12 @@ class OnnxMaskRCNN:
                 f"An image must be at most {self.side} x {self.side} pixels after resizing, the size for which the "
                 f"network was exported. Received: {height} x {width}"
             )
-        padded = np.zeros((1, self.side, self.side, resized.shape[2]), np.float32)
+        # Beyond the padding that the original has too, the mean colour, which is 0 for the network.
+        padded = np.empty((1, self.side, self.side, resized.shape[2]), np.float32)
+        padded[:] = self.config.MEAN_PIXEL
         padded[0, :height, :width] = resized
-        feeds = dict(zip(INPUTS, (padded, np.asarray([window], np.float32)), strict=True))
+        values = (padded, np.float32([window]), np.float32([(height, width)]))
+        feeds = dict(zip(INPUTS, values, strict=True))
         detections, masks = self._session.run(list(OUTPUTS), feeds)
         threshold = self.config.DETECTION_MASK_THRESHOLD
-        return unmold_detections(detections[0], masks[0], image.shape, padded.shape[1:], window, threshold)
+        return unmold_detections(detections[0], masks[0], image.shape, resized.shape, window, threshold)

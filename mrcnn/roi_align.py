@@ -73,6 +73,7 @@ def pyramid_roi_align(
     pool_size: int,
     kernel: str | None = None,
     samples: int = 1,
+    share: Any = None,
 ) -> Any:
     """Pools every RoI from the pyramid level that fits its size (He et al. 2017, section 3, RoIAlign).
 
@@ -86,6 +87,8 @@ def pyramid_roi_align(
         pool_size: Side P of the pooled features in cells.
         kernel: "tensorflow" or "ops"; by default the faster one of the backend.
         samples: Sampling points along each side of a cell: 1 as in the lineage; 2 for the four of the paper.
+        share: float `[B, 2]` in 0..1, the share of the feature maps' height and width in which RoIs are normalised,
+            where more than the image was computed; None for all of it.
 
     Returns:
         `[B, R, P, P, C]` in the dtype of the feature maps.
@@ -94,6 +97,8 @@ def pyramid_roi_align(
     rois = ops.where(ops.isfinite(rois), rois, ops.zeros_like(rois))
     levels = roi_levels(rois, image_area, len(feature_maps))
     points = pool_size * samples
+    if share is not None:
+        rois = _in_whole_maps(rois, levels, share, feature_maps)
     if samples > 1:
         # Points lie in the middle of equal parts of the RoI, not on its edges.
         top_left, bottom_right = rois[..., :2], rois[..., 2:]
@@ -107,6 +112,14 @@ def pyramid_roi_align(
     batch, count = ops.shape(rois)[:2]
     cells = (batch, count, pool_size, samples, pool_size, samples, pooled.shape[-1])
     return ops.mean(ops.reshape(pooled, cells), axis=(3, 5))
+
+
+def _in_whole_maps(rois, levels, share, feature_maps):
+    """Normalises RoIs `[B, R, 4]` of a share of their maps in all of the maps; unchanged where the share is 1."""
+    sides = ops.stack([ops.stack([ops.cast(side, "float32") for side in ops.shape(f)[1:3]]) for f in feature_maps])
+    factors = (share[:, None] * sides[None] - 1) / ops.maximum(sides - 1, 1)
+    own = ops.take_along_axis(factors, levels[:, :, None], axis=1)
+    return rois * ops.concatenate([own, own], axis=-1)
 
 
 def _pool_tensorflow(feature_maps, rois, levels, pool_size):

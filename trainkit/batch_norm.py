@@ -21,7 +21,9 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Normalises `[B, H, W, C]`, in training by the batch's statistics, which the running averages then follow."""
-        if not (training and self.trainable) or keras.backend.backend() != "tensorflow":
+        # The kernel knows one device's part of the batch.
+        fused = keras.backend.backend() == "tensorflow" and not self.synchronized
+        if not (training and self.trainable and fused):
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf
 

@@ -63,6 +63,20 @@ class Detections(Float32Layer):
 
 
 @keras.saving.register_keras_serializable("mrcnn")
+class ImageExtent(Float32Layer):
+    """Height and width in pixels in which boxes are normalised, without padding that was added to share graphs.
+
+    Input: image meta `[B, M]`. Output: `[B, 2]`.
+    """
+
+    def call(self, meta):
+        return parse_image_meta_graph(meta)["image_shape"][:, :2]
+
+    def compute_output_spec(self, meta):
+        return keras.KerasTensor((meta.shape[0], 2), "float32")
+
+
+@keras.saving.register_keras_serializable("mrcnn")
 class DetectionBoxes(Float32Layer):
     """Boxes of detections. Input: `[B, D, 6]`. Output: `[B, D, 4]`."""
 

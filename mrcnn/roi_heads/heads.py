@@ -10,7 +10,7 @@ from mrcnn.layers import BatchNorm
 from mrcnn.roi_heads.layers import FoldRois, PointwiseConv2D, PyramidROIAlign, RoIConv2D, UnfoldRois
 
 
-def build_box_head(rois: Any, image: Any, pyramid: list[Any], config: Any) -> tuple[Any, Any, Any]:
+def build_box_head(rois: Any, image: Any, pyramid: list[Any], config: Any, extent: Any = None) -> tuple[Any, Any, Any]:
     """Classifies RoIs and refines their boxes (He et al. 2017, figure 4 right, with 1024-wide layers).
 
     Args:
@@ -18,13 +18,14 @@ def build_box_head(rois: Any, image: Any, pyramid: list[Any], config: Any) -> tu
         image: `[B, H, W, C]`, the network's input, whose size decides the pyramid level of each RoI.
         pyramid: [P2, P3, P4, P5], each `[B, h, w, channels]`.
         config: Uses POOL_SIZE, POOL_SAMPLES, BOX_HEAD_CHANNELS, FPN_CLASSIF_FC_LAYERS_SIZE, TRAIN_BN and NUM_CLASSES.
+        extent: `[B, 2]`, height and width in pixels in which RoIs are normalised; None for the image's.
 
     Returns:
         Class logits `[B, R, K]`, class probabilities `[B, R, K]`, deltas `[B, R, K, 4]`, float32.
     """
     width, train_bn, classes = config.FPN_CLASSIF_FC_LAYERS_SIZE, config.TRAIN_BN, config.NUM_CLASSES
     align = PyramidROIAlign(config.POOL_SIZE, config.POOL_SAMPLES, name="roi_align_classifier")
-    x = FoldRois(name="roi_fold_classifier")(align([rois, image, *pyramid]))
+    x = FoldRois(name="roi_fold_classifier")(align([rois, image, *pyramid], extent=extent))
     if config.BOX_HEAD_CHANNELS:
         x = layers.Conv2D(config.BOX_HEAD_CHANNELS, 3, padding="same", name="mrcnn_class_conv0")(x)
         x = BatchNorm(train_bn, name="mrcnn_class_bn0")(x)
@@ -73,18 +74,19 @@ class MaskHead:
             config.NUM_CLASSES, activation=config.MASK_ACTIVATION, name="mrcnn_mask", dtype="float32"
         )
 
-    def __call__(self, rois: Any, image: Any, pyramid: list[Any]) -> Any:
+    def __call__(self, rois: Any, image: Any, pyramid: list[Any], extent: Any = None) -> Any:
         """Predicts the masks of RoIs.
 
         Args:
             rois: float32 `[B, R, 4]`, normalised.
             image: `[B, H, W, C]`, the network's input.
             pyramid: [P2, P3, P4, P5], each `[B, h, w, channels]`.
+            extent: `[B, 2]`, height and width in pixels in which RoIs are normalised; None for the image's.
 
         Returns:
             Mask probabilities float32 `[B, R, *MASK_SHAPE, K]`.
         """
-        x = self.fold(self.align([rois, image, *pyramid]))
+        x = self.fold(self.align([rois, image, *pyramid], extent=extent))
         for layer in self.stack:
             x = layer(x)
         return self.predict(self.unfold([x, rois]))

@@ -54,8 +54,9 @@ class PointwiseConv2D(keras.layers.Conv2D):
 class PyramidROIAlign(keras.layers.Layer):
     """Pools RoIs from the feature pyramid.
 
-    Inputs: RoIs `[B, R, 4]`, image `[B, H, W, C]` (its size decides the levels), P2, P3, P4, P5. Output:
-    `[B, R, pool_size, pool_size, C]`; see `mrcnn.roi_align.pyramid_roi_align`.
+    Inputs: RoIs `[B, R, 4]`, image `[B, H, W, C]` (its size decides the levels), P2, P3, P4, P5; and by keyword
+    `extent` `[B, 2]`, the height and width in pixels in which RoIs are normalised, by default those of the image.
+    Output: `[B, R, pool_size, pool_size, C]`; see `mrcnn.roi_align.pyramid_roi_align`.
 
     Args:
         pool_size: Side of the pooled features in cells.
@@ -67,14 +68,18 @@ class PyramidROIAlign(keras.layers.Layer):
         self.pool_size = pool_size
         self.samples = samples
 
-    def call(self, inputs):
+    def call(self, inputs, extent=None):
         rois, image, *features = inputs
         height, width = ops.shape(image)[1:3]
+        area, share = height * width, None
+        if extent is not None:
+            area = ops.prod(extent, axis=1, keepdims=True)
+            share = extent / ops.cast(ops.stack([height, width]), "float32")
         return pyramid_roi_align(
-            features, ops.stop_gradient(rois), height * width, self.pool_size, samples=self.samples
+            features, ops.stop_gradient(rois), area, self.pool_size, samples=self.samples, share=share
         )
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs, extent=None):
         rois, _, *features = inputs
         shape = (*rois.shape[:2], self.pool_size, self.pool_size, features[0].shape[-1])
         return keras.KerasTensor(shape, features[0].dtype)

@@ -10,6 +10,7 @@ from mrcnn.model import MaskRCNN
 from mrcnn.resizing import resize_image
 from mrcnn.results import unmold_detections
 from trainkit.runs import Run
+from trainkit.shapes import FEWEST, MANY
 
 RPN_TENSORS = {
     "ROI/pre_nms_anchors:0": (1, 100, 4),
@@ -162,6 +163,29 @@ def test_images_of_one_size_share_batches_wherever_they_stand(detector, monkeypa
     found = runner.detect([np.zeros((height, 5, 3)) for height in heights], batch_size=4)
     assert found == [(height, 5) for height in heights]
     assert batches == [4, 4, 2]
+
+
+def test_padding_that_shares_graphs_leaves_objects_in_place(detector, tiny_config, tmp_path, shapes):
+    config = tiny_config(
+        IMAGE_RESIZE_MODE="pad64",
+        IMAGE_MIN_DIM=64,
+        PRE_NMS_LIMIT=8000,
+        POST_NMS_ROIS_INFERENCE=400,
+        DETECTION_MAX_INSTANCES=200,
+    )
+    padded = sibling(detector, config, tmp_path)
+    image = np.pad(shapes().load_image(0), ((0, 0), (0, 230), (0, 0)), mode="reflect")[:, :310]
+    found = []
+    for rule in (MANY, FEWEST):
+        padded._detector._shapes = rule
+        assert padded._detector._mold(image)[0].shape[1:3] == ((64, 320) if rule == MANY else (64, 384))
+        found.append(padded.detect_instances([image])[0])
+    expected, found = found
+    # Convolutions see the mean colour instead of nothing beyond the edge.
+    inner = expected.boxes[:, 3] < 200
+    assert inner.sum() > 5
+    same = [np.abs(found.boxes - box).max(axis=1).min(initial=99) <= 1 for box in expected.boxes[inner]]
+    assert np.mean(same) > 0.95
 
 
 def test_an_image_without_detections(detector, images, tiny_config, tmp_path, eager):

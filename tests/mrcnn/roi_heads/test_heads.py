@@ -31,7 +31,8 @@ def test_classes_share_every_pixel_of_a_softmax_mask(tiny_config):
     image = rng.normal(size=(1, 64, 64, 3)).astype(np.float32)
     pyramid = [rng.normal(size=(1, side, side, config.TOP_DOWN_PYRAMID_SIZE)).astype(np.float32) for side in SIDES]
     boxes = np.array([[[0.1, 0.1, 0.6, 0.7], [0.2, 0.3, 0.9, 0.8]]], np.float32)
-    masks = build_inference_graph(config).masks.predict([boxes, image, *pyramid], verbose=0)
+    extent = np.float32([image.shape[1:3]])
+    masks = build_inference_graph(config).masks.predict([boxes, image, extent, *pyramid], verbose=0)
     assert masks.shape == (1, 2, 28, 28, config.NUM_CLASSES)
     np.testing.assert_allclose(masks.sum(axis=-1), 1, atol=1e-5)
 

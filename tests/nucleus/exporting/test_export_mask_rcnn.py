@@ -99,9 +99,10 @@ def test_a_saved_model_answers_as_the_file(tiny_files, exported, module_presets,
     folder = export(tiny_files["mask_rcnn"], tmp_path / "saved", "savedmodel", size=SIZE)
     pixels = image[None, :SIZE, :SIZE].astype(np.float32)
     window = np.float32([[0, 0, SIZE, SIZE]])
-    detections, masks = tf.saved_model.load(folder).serve([pixels, window])
+    extent = np.float32([[SIZE, SIZE]])
+    detections, masks = tf.saved_model.load(folder).serve([pixels, window, extent])
     session = bare(load_model(exported)).network._session
-    expected = session.run(None, {"image": pixels, "window": window})
+    expected = session.run(None, {"image": pixels, "window": window, "extent": extent})
     np.testing.assert_allclose(detections.numpy(), expected[0], atol=1e-4)
     np.testing.assert_allclose(masks.numpy(), expected[1], atol=1e-3)
 
