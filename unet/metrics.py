@@ -7,6 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from trainkit.devices import joint_sum
+
 
 @keras.saving.register_keras_serializable("unet")
 class ChannelIoU(keras.metrics.Metric):
@@ -37,8 +39,11 @@ class ChannelIoU(keras.metrics.Metric):
         """
         true = ops.convert_to_tensor(y_true)[..., self.channel] > 0
         predicted = ops.convert_to_tensor(y_pred)[..., self.channel] > self.threshold
-        self.intersection.assign_add(_count(ops.logical_and(true, predicted)))
-        self.union.assign_add(_count(ops.logical_or(true, predicted)))
+        counts = [_count(ops.logical_and(true, predicted)), _count(ops.logical_or(true, predicted))]
+        # Of all devices: the mean of their IoUs would be another number.
+        intersection, union = joint_sum(counts)
+        self.intersection.assign_add(intersection)
+        self.union.assign_add(union)
 
     def result(self) -> Any:
         """Returns the IoU, a float32 scalar in 0..1."""

@@ -56,7 +56,7 @@ def train_mask_rcnn(devices, folder):
     model = MaskRCNN("training", config, folder)
     save_weights(model, folder, "mask_rcnn_start")
     data = Shapes(objects=(1, 6, 3, 0))
-    model.loss = model.train(data, data, 0.3, epochs=1, layers="all").history["loss"]
+    model.logs = model.train(data, data, 0.3, epochs=1, layers="all").history
     return model
 
 
@@ -99,7 +99,7 @@ def train_unet(devices, folder):
     save_weights(model, folder, "unet_start")
     # As of a network that was loaded to predict and is then trained.
     model.config = UNetConfig.from_preset(settings={**settings, "GPU_COUNT": devices})
-    model.loss = model.train(Blobs(), Blobs())["loss"]
+    model.logs = model.train(Blobs(), Blobs())
     model.predict([np.zeros((40, 40, 3), np.uint8)])
     return model
 
@@ -122,7 +122,7 @@ def main(folder, *kinds):
         for devices in (2, 1):
             model = {"unet": train_unet, "mask_rcnn": train_mask_rcnn}[kind](devices, folder)
             synchronise(model.keras_model)
-            save_weights(model, folder, f"{kind}_{devices}", loss=model.loss)
+            save_weights(model, folder, f"{kind}_{devices}", **model.logs)
 
 
 if __name__ == "__main__":
