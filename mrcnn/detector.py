@@ -97,7 +97,9 @@ class Detector:
         """
         extents = image_extents(metas)
         anchors = [normalized_anchors(self.config, molded.shape[1:], extent) for extent in extents]
-        detections, *pyramid = self._find_boxes(molded, metas, np.stack(anchors))
+        # Without a copy of the many anchors of a large image.
+        anchors = np.stack(anchors) if len(anchors) > 1 else anchors[0][None]
+        detections, *pyramid = self._find_boxes(molded, metas, anchors)
         detections = keras.ops.convert_to_numpy(detections)
         count = max(detection_count(rows) for rows in detections)
         masks = np.zeros((len(molded), 0, *self.config.MASK_SHAPE, self.config.NUM_CLASSES), np.float32)

@@ -44,7 +44,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Exports a network; see `nucleus export --help`."""
     settings, kind = dict(args.settings), args.model
-    if kind is None and args.preset is None and args.weights in (None, SHIPPED, LAST):
+    presets = (None, *UNetModel.presets)
+    if kind is None and args.preset in presets and args.weights in (None, SHIPPED, LAST):
         # Of all shipped weights and all runs, those of a U-Net are meant; a file is what it is.
         kind = UNetModel.kind
     chosen = resolve(args.weights, model=kind, preset=args.preset, settings=settings, model_dir=args.logs)

@@ -69,7 +69,7 @@ def test_the_file_finds_the_nuclei_of_the_original_in_images_up_to_its_size(orig
 
 def test_larger_images_are_divided_into_tiles_of_its_size(original, exported, image):
     model = bare(load_model(exported, settings={"TILE_OVERLAP": 32}))
-    large = original.prepare(image[:200, :160])
+    large = original.prepare(image[:200, :200])
     (expected,) = FixedTiles(original, SIZE, 32)._predict([large])
     (found,) = model._predict([large])
     assert expected.labels.max() > 8, "more than the network finds at once"
