@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 import errno
+import json
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 try:
@@ -14,7 +18,11 @@ try:
 except ImportError:  # Windows has locks of another kind.
     import msvcrt
 
+    # A byte behind what the file says about its holder, as nobody else can read a locked byte.
+    _LOCKED_BYTE = 2**20
+
     def _lock(handle: int) -> None:
+        os.lseek(handle, _LOCKED_BYTE, os.SEEK_SET)
         msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
 
 else:
@@ -28,15 +36,45 @@ logger = logging.getLogger(__name__)
 _HELD = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 
 
+@dataclass(frozen=True)
+class Holder:
+    """Process that holds a lock, as the lock's file names it.
+
+    Attributes:
+        host: Name of its computer.
+        pid: Its number there.
+        since: When it took the lock, local time in ISO 8601.
+
+    Examples:
+        >>> print(Holder("workstation", 4711, "2024-01-31T12:00:00"))
+        process 4711 on workstation (since 2024-01-31T12:00:00)
+    """
+
+    host: str
+    pid: int
+    since: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} (since {self.since})"
+
+
 class LockedError(OSError):
-    """A lock is held by another process."""
+    """A lock is held by another process.
+
+    Attributes:
+        holder: The process in words, "another process" where the lock's file does not name it.
+    """
+
+    def __init__(self, message: str, holder: str = "another process"):
+        super().__init__(message)
+        self.holder = holder
 
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
     """Holds a lock while a block runs; the system releases it where the process is killed.
 
-    On a file system without locks the block runs unlocked, after a warning.
+    The file names the process for others. On a file system without locks the block runs unlocked, after a warning.
 
     Args:
         path: The lock's file, created in an existing folder. It may be removed inside the block.
@@ -55,9 +93,28 @@ def exclusive(path: Path) -> Iterator[None]:
     """
     handle = _acquire(path)
     try:
+        _sign(handle)
         yield
     finally:
         os.close(handle)
+
+
+def _sign(handle: int) -> None:
+    """Writes this process into the file of its lock."""
+    since = datetime.datetime.now().isoformat(timespec="seconds")
+    text = json.dumps(asdict(Holder(socket.gethostname(), os.getpid(), since)))
+    os.ftruncate(handle, 0)
+    os.lseek(handle, 0, os.SEEK_SET)
+    os.write(handle, text.encode())
+
+
+def _holder(path: Path) -> str:
+    """Returns the process that a lock's file names, in words."""
+    try:
+        return str(Holder(**json.loads(path.read_text())))
+    except (OSError, ValueError, TypeError):
+        # It has only now taken the lock and not signed yet, or is ending.
+        return "another process"
 
 
 def _acquire(path: Path) -> int:
@@ -68,7 +125,8 @@ def _acquire(path: Path) -> int:
         except OSError as error:
             if error.errno in _HELD:
                 os.close(handle)
-                raise LockedError(f"{path}: another process holds this lock") from None
+                holder = _holder(path)
+                raise LockedError(f"{path}: {holder} holds this lock", holder) from None
             logger.warning("%s: this file system has no locks (%s); let no second run write here", path, error)
             return handle
         # Whoever held the lock before may have removed the file meanwhile: a lock on it protects nothing.

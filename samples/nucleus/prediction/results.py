@@ -92,8 +92,8 @@ class Results:
             self._images.mkdir(parents=True, exist_ok=True)
             self._created = missing
             self._closing.enter_context(exclusive(self.folder / STATE_FOLDER / "lock"))
-        except LockedError:
-            raise ProvenanceError(f"{self.folder}: another process is writing into this folder") from None
+        except LockedError as error:
+            raise ProvenanceError(f"{self.folder}: {error.holder} is writing into this folder") from None
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(self.folder)) from error
         try:

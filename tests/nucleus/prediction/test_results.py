@@ -147,7 +147,7 @@ def test_two_processes_do_not_share_a_folder(images, output, capsys):
     assert detect(images) == 0
     with exclusive(output / ".nucleus" / "lock"):
         assert detect(images, "--overwrite") == 1
-    assert "another process is writing" in capsys.readouterr().err
+    assert "is writing into this folder" in capsys.readouterr().err
 
 
 def test_a_failed_image_is_in_the_manifest_and_not_in_the_tables(images, output, capsys):
