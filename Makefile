@@ -4,10 +4,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 RESULTS ?= results/demo
-# Two processes: building graphs takes one core, and most tests do little else.
-PARALLEL ?= -n 2 --dist loadfile
-
 BIN := $(VENV)/bin
+# Two processes that compute on one core each: building graphs takes one, and most tests do little else. Files go out in
+# the order of tests/conftest.py, the longest first.
+PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
+TEST := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest $(PARALLEL)
+# JAX's networks are tiny here, and compiling them takes far longer than running them.
+QUICK_COMPILER := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
+
 READY := $(VENV)/.ready
 DOCS_READY := $(VENV)/.docs-ready
 
@@ -21,9 +25,9 @@ demo: $(READY)
 	@echo "Pictures: $(RESULTS)/overlays"
 
 test: $(READY) lint
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest $(PARALLEL)
-	KERAS_BACKEND=jax $(BIN)/python -m pytest $(PARALLEL) -m backend
-	if $(BIN)/python -c "import torch" 2>/dev/null; then KERAS_BACKEND=torch $(BIN)/python -m pytest $(PARALLEL) -m backend; fi
+	KERAS_BACKEND=tensorflow $(TEST)
+	KERAS_BACKEND=jax XLA_FLAGS="$(QUICK_COMPILER)" $(TEST) -m backend
+	if $(BIN)/python -c "import torch" 2>/dev/null; then KERAS_BACKEND=torch $(TEST) -m backend; fi
 
 lint: $(READY)
 	$(BIN)/ruff check .
