@@ -6,9 +6,9 @@ VENV ?= .venv
 RESULTS ?= results/demo
 BIN := $(VENV)/bin
 # Two processes that compute on one core each: building graphs takes one, and most tests do little else. Files go out in
-# the order of tests/conftest.py, the longest first.
+# the order of tests/conftest.py, the longest first. Processes that tests start need not compile the sources again.
 PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
-TEST := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest $(PARALLEL)
+TEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest $(PARALLEL)
 # JAX's networks are tiny here, and compiling them takes far longer than running them.
 QUICK_COMPILER := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
 

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -33,6 +34,8 @@ else:
 
 logger = logging.getLogger(__name__)
 
+# Seconds between two attempts.
+_PAUSE = 0.05
 _HELD = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 
 
@@ -71,13 +74,14 @@ class LockedError(OSError):
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
+def exclusive(path: Path, wait: float = 0.0) -> Iterator[None]:
     """Holds a lock while a block runs; the system releases it where the process is killed.
 
     The file names the process for others. On a file system without locks the block runs unlocked, after a warning.
 
     Args:
         path: The lock's file, created in an existing folder. It may be removed inside the block.
+        wait: Seconds to wait for another process that holds the lock.
 
     Raises:
         LockedError: Another process holds the lock.
@@ -91,7 +95,7 @@ def exclusive(path: Path) -> Iterator[None]:
         Traceback (most recent call last):
         trainkit.locks.LockedError: ...
     """
-    handle = _acquire(path)
+    handle = _acquire(path, time.monotonic() + wait)
     try:
         _sign(handle)
         yield
@@ -117,7 +121,7 @@ def _holder(path: Path) -> str:
         return "another process"
 
 
-def _acquire(path: Path) -> int:
+def _acquire(path: Path, until: float) -> int:
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -125,6 +129,9 @@ def _acquire(path: Path) -> int:
         except OSError as error:
             if error.errno in _HELD:
                 os.close(handle)
+                if time.monotonic() < until:
+                    time.sleep(_PAUSE)
+                    continue
                 holder = _holder(path)
                 raise LockedError(f"{path}: {holder} holds this lock", holder) from None
             logger.warning("%s: this file system has no locks (%s); let no second run write here", path, error)

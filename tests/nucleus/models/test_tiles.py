@@ -371,7 +371,7 @@ def shipped():
     return {kind: load_model(kind, settings={"TILE_SIZE": 0}) for kind in ("mask_rcnn", "unet", "classical")}
 
 
-def test_mask_rcnn_finds_in_tiles_the_nuclei_that_it_finds_in_the_whole(shipped, eager):
+def test_mask_rcnn_finds_in_tiles_the_nuclei_that_it_finds_in_the_whole(shipped):
     """The same nuclei, though not with the same pixels: where a box's features are pooled depends, in matterport's
     coordinates, on how far down and across the input it lies, by up to three quarters of a feature map's cell."""
     image = field("da5f")[:512, :672]
@@ -382,7 +382,7 @@ def test_mask_rcnn_finds_in_tiles_the_nuclei_that_it_finds_in_the_whole(shipped,
     assert average_precision(whole, tiled) > 0.92
 
 
-def test_a_unet_finds_in_tiles_what_it_finds_in_the_whole(shipped, eager):
+def test_a_unet_finds_in_tiles_what_it_finds_in_the_whole(shipped):
     """With sides that the network need not pad, or its feature maps' cells lie on other pixels in the whole image."""
     image = field("da5f")[:512, :640]
     model = shipped["unet"]
@@ -390,7 +390,7 @@ def test_a_unet_finds_in_tiles_what_it_finds_in_the_whole(shipped, eager):
     assert whole.max() > 100 and average_precision(whole, tiled) > 0.97
 
 
-def test_a_tile_that_mask_rcnn_fills_is_divided(caplog, eager):
+def test_a_tile_that_mask_rcnn_fills_is_divided(caplog):
     image = field("da5f")[:384]
     with warn_of_limits("image"):
         found = load_model("mask_rcnn", settings={"DETECTION_MAX_INSTANCES": 60}).predict(image)[0]
@@ -401,7 +401,7 @@ def test_a_tile_that_mask_rcnn_fills_is_divided(caplog, eager):
 
 
 @pytest.mark.parametrize("kind", ["classical", "mask_rcnn"])
-def test_a_mosaic_has_the_nuclei_of_its_fields(shipped, kind, eager):
+def test_a_mosaic_has_the_nuclei_of_its_fields(shipped, kind):
     model = shipped[kind]
     fields = [field("da5f"), field("da5f")[::-1, ::-1]]
     # Between the fields lies a gap of background, or nuclei that two fields cut would be one.
