@@ -9,8 +9,11 @@ BIN := $(VENV)/bin
 # the order of tests/conftest.py, the longest first. Processes that tests start need not compile the sources again.
 PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 TEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest $(PARALLEL)
-# JAX's networks are tiny here, and compiling them takes far longer than running them.
-QUICK_COMPILER := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
+# JAX's networks are tiny here, and compiling them takes far longer than running them: with little optimisation, and each
+# but once for all processes.
+JAX_CACHE := JAX_COMPILATION_CACHE_DIR=$(abspath $(VENV))/.jax-cache \
+	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
+JAX_COMPILER := XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true" $(JAX_CACHE)
 
 READY := $(VENV)/.ready
 DOCS_READY := $(VENV)/.docs-ready
@@ -26,7 +29,7 @@ demo: $(READY)
 
 test: $(READY) lint
 	KERAS_BACKEND=tensorflow $(TEST)
-	KERAS_BACKEND=jax XLA_FLAGS="$(QUICK_COMPILER)" $(TEST) -m backend
+	KERAS_BACKEND=jax $(JAX_COMPILER) $(TEST) -m backend
 	if $(BIN)/python -c "import torch" 2>/dev/null; then KERAS_BACKEND=torch $(TEST) -m backend; fi
 
 lint: $(READY)

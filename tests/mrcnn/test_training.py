@@ -108,10 +108,10 @@ def test_frozen_stages_do_not_change(tiny_config, shapes, tmp_path, eager):
 
 def test_the_loss_of_one_image_falls(tiny_config, shapes, tmp_path, eager):
     settings = {"USE_RPN_ROIS": False, "POST_NMS_ROIS_TRAINING": 300, "TRAIN_ROIS_PER_IMAGE": 30}
-    config = tiny_config(STEPS_PER_EPOCH=4, VALIDATION_STEPS=0, TRAIN_BN=None, OPTIMIZER="Adam", **settings)
+    config = tiny_config(STEPS_PER_EPOCH=3, VALIDATION_STEPS=0, TRAIN_BN=None, OPTIMIZER="Adam", **settings)
     model = new_model(config, tmp_path)
     one = shapes(objects=(6,))
-    model.train(one, one, 0.001, epochs=3, layers="all")
+    model.train(one, one, 0.002, epochs=3, layers="all")
     first, _, last = read_log(model)
     for name in ("loss", "rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_mask_loss"):
         assert 0 < float(last[name]) < 0.95 * float(first[name]), name
