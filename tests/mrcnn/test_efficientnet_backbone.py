@@ -168,7 +168,6 @@ def test_a_step_lowers_the_loss_of_its_batch(tiny_config, shapes, tmp_path, eage
     assert all(moved) if train_bn else not any(moved)
 
 
-@pytest.mark.filterwarnings("ignore:Even though the:UserWarning")
 def test_a_stopped_training_resumes_from_its_checkpoint(tiny_config, shapes, tmp_path, eager):
     config = tiny_config(BACKBONE=BACKBONE, OPTIMIZER="AdamW", VALIDATION_STEPS=0)
     started = new_training(config, tmp_path)

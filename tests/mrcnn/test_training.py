@@ -11,9 +11,6 @@ from mrcnn.model import MaskRCNN
 from mrcnn.training_model import LOSS_NAMES
 from trainkit.fitting import TrainingDivergedError
 
-# TensorFlow says that running functions eagerly leaves those of tf.data alone.
-pytestmark = pytest.mark.filterwarnings("ignore:Even though the:UserWarning")
-
 
 def new_model(config, folder, seed=1):
     keras.utils.set_random_seed(seed)
