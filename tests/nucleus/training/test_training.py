@@ -42,11 +42,11 @@ class FakeMaskRCNN(MaskRCNN):
         self.calls, self.copies, self.seen = [], [], 0
         return None
 
-    def train(self, train_dataset, val_dataset, learning_rate, epochs, layers, augmentation, custom_callbacks):
+    def _train_stage(self, stage, train_dataset, val_dataset, augmentation, custom_callbacks):
         for callback in custom_callbacks:
-            callback.on_epoch_end(epochs - 1, {})
-        self.calls.append((layers, epochs, learning_rate))
-        self.epoch = epochs
+            callback.on_epoch_end(stage.until - 1, {})
+        self.calls.append((stage.layers, stage.until, stage.learning_rate))
+        self.epoch = stage.until
         return keras.callbacks.History()
 
     def inference_twin(self, config):

@@ -1,6 +1,7 @@
 """Running experiments: what is trained and measured, what a stopped run goes on with, and what is refused."""
 
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -272,7 +273,8 @@ def copy_shipped(to, alter):
 def test_a_training_on_other_images_is_not_taken_for_one_on_these(tmp_path, monkeypatch, threshold_model, capsys):
     def begin(recipe, folder, *_):
         log_dir = folder / "nucleus20240101T0000"
-        return SimpleNamespace(log_dir=log_dir, fit=lambda *_, **__: (log_dir / "unet_nucleus_0001.h5").touch())
+        fit = (log_dir / "unet_nucleus_0001.h5").touch
+        return SimpleNamespace(log_dir=log_dir, hold_run=nullcontext, fit=lambda *_, **__: fit())
 
     monkeypatch.setattr(UNetModel, "begin", begin)
     monkeypatch.setattr("nucleus.training.resuming.validation_callbacks", lambda *_: [])
