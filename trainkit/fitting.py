@@ -14,7 +14,7 @@ import numpy as np
 from trainkit.batches import Batches
 from trainkit.callbacks import EpochCheckpoint, ResumableCSVLogger, tensorboard_callback
 from trainkit.checkpoint import CheckpointError, read_training_state, restore_training_state
-from trainkit.devices import fitting_on
+from trainkit.devices import building_on, fitting_on
 from trainkit.reading import reading
 from trainkit.stages import warn_if_finished
 from trainkit.trainee import Trainee
@@ -84,7 +84,8 @@ def resume(trainee: Trainee, stage: dict[str, Any]) -> None:
     optimizer = None
     if state.stage == stage:
         optimizer = trainee.keras_model.optimizer
-        optimizer.build(trainee.keras_model.trainable_variables)
+        with building_on(trainee.config.GPU_COUNT):
+            optimizer.build(trainee.keras_model.trainable_variables)
     with reading(checkpoint, error=CheckpointError):
         restore_training_state(trainee.keras_model, optimizer, state)
 
@@ -102,7 +103,7 @@ def fit(
     """Trains a compiled model until `epochs` epochs are finished in total; a warning says if they are already.
 
     Every finished epoch leaves a checkpoint with the optimizer's state, a line in `training.csv` and an entry for
-    TensorBoard in the run's folder.
+    TensorBoard in the run's folder, which is held meanwhile, see `Trainee.hold_run`.
 
     Args:
         trainee: Compiled model, with the layers of the stage set trainable. A checkpoint that it loaded is resumed.
@@ -118,31 +119,18 @@ def fit(
         Keras's record of the epochs.
 
     Raises:
+        LockedError: The run is being trained elsewhere.
         TrainingDivergedError: The loss became infinite or NaN; the epoch is not written.
         Exception: An error in preparing a batch, as it was raised.
     """
-    warn_if_finished(trainee, epochs)
-    resume(trainee, stage)
-    for batches in (training, validation):
-        if batches is not None:
-            batches.epoch, batches.failure = trainee.epoch, None
-    log_dir = Path(trainee.log_dir)
-    log_dir.mkdir(parents=True, exist_ok=True)
-    print(f"Checkpoint path: {trainee.checkpoint_path}")
-    log = ResumableCSVLogger(log_dir / "training.csv")
-    every = [
-        EpochSeed(seed),
-        DivergenceGuard(trainee),
-        EpochCounter(trainee),
-        # Twice: a run that is killed in a callback has its epoch in the log, and what callbacks add joins it.
-        log,
-        EpochCheckpoint(trainee.checkpoint_path, seed=seed, stage=stage),
-        *callbacks,
-        log,
-        tensorboard_callback(log_dir),
-    ]
-    try:
-        with fitting_on(trainee.config.GPU_COUNT, trainee.keras_model):
+    with trainee.hold_run(), fitting_on(trainee.config.GPU_COUNT, trainee.keras_model):
+        warn_if_finished(trainee, epochs)
+        resume(trainee, stage)
+        for batches in (training, validation):
+            if batches is not None:
+                batches.epoch, batches.failure = trainee.epoch, None
+        print(f"Checkpoint path: {trainee.checkpoint_path}")
+        try:
             return trainee.keras_model.fit(
                 training,
                 # Keras would request the batches in an order of its own, drawn from Python's global generator: a
@@ -154,14 +142,34 @@ def fit(
                 steps_per_epoch=training.steps,
                 validation_data=validation,
                 validation_steps=None if validation is None else validation.steps,
-                callbacks=[callback for callback in every if callback is not None],
+                callbacks=_all_callbacks(trainee, stage, seed, callbacks),
             )
-    except Exception as error:
-        for batches in (training, validation):
-            # TensorFlow replaces an error of its input by one of its own, with the traceback in its text.
-            if batches is not None and batches.failure not in (None, error):
-                raise batches.failure from error
-        raise
+        except Exception as error:
+            for batches in (training, validation):
+                # TensorFlow replaces an error of its input by one of its own, with the traceback in its text.
+                if batches is not None and batches.failure not in (None, error):
+                    raise batches.failure from error
+            raise
+
+
+def _all_callbacks(
+    trainee: Trainee, stage: dict[str, Any], seed: int, callbacks: Sequence[keras.callbacks.Callback]
+) -> list[keras.callbacks.Callback]:
+    """Returns the callbacks of every training and the given ones, in the order of their calls."""
+    log_dir = Path(trainee.log_dir)
+    log = ResumableCSVLogger(log_dir / "training.csv")
+    tensorboard = tensorboard_callback(log_dir)
+    return [
+        EpochSeed(seed),
+        DivergenceGuard(trainee),
+        EpochCounter(trainee),
+        # Twice: a run that is killed in a callback has its epoch in the log, and what callbacks add joins it.
+        log,
+        EpochCheckpoint(trainee.checkpoint_path, seed=seed, stage=stage),
+        *callbacks,
+        log,
+        *([] if tensorboard is None else [tensorboard]),
+    ]
 
 
 class TrainingDivergedError(ValueError):

@@ -199,7 +199,7 @@ def test_a_state_of_another_type_is_refused_and_nothing_changed(trained, dtype):
         group.create_dataset(name, data=np.zeros(shape, dtype)).attrs["path"] = label
     model = tiny.build()
     model.optimizer.build(model.trainable_variables)
-    trainee = SimpleNamespace(checkpoint=path, epoch=4, keras_model=model)
+    trainee = SimpleNamespace(checkpoint=path, epoch=4, keras_model=model, config=SimpleNamespace(GPU_COUNT=1))
     stage = read_stage(path)
     with pytest.raises(
         ValueError, match=r"tiny_0004\.h5: .*(composed values|real numbers|of the type int64 in the file and float32)"
