@@ -22,6 +22,9 @@ from nucleus.datasets.folds import Folds, read_folds
 from nucleus.datasets.layouts import read_samples
 from nucleus.datasets.layouts.coco_segmentation import compress_runs
 from nucleus.datasets.layouts.tables import read_modalities
+from nucleus.ensemble.fusion.fused import Fusion, object_features, read_fusion
+from nucleus.ensemble.fusion.logistic import Logistic
+from nucleus.ensemble.fusion.objects import KINDS, pixel_features
 from nucleus.ensemble.model import Ensemble, read_ensemble
 from nucleus.ensemble.trees import Tree
 from nucleus.models.recipe import Recipe
@@ -258,6 +261,18 @@ def test_folds(tmp_path):
     path = tmp_path / "folds.json"
     Folds((("a", "b"), ("c",), ("d", "e")), held_out=2).save(path)
     assert attack(path, damage_json, lambda: read_folds(path).learned(), seed=5) > _MUTATIONS // 2
+
+
+def test_fusions(tmp_path):
+    path, channels = tmp_path / "fusion.json", ("mask",)
+    pixels = {kind: zeros(pixel_features(channels, kind)) for kind in KINDS}
+    Fusion(channels, pixels, zeros(object_features(channels)), weights={"objects": "a.h5", "pixels": "b.h5"}).save(path)
+    assert attack(path, damage_json, lambda: read_fusion(path), seed=6) > _MUTATIONS // 2
+
+
+def zeros(names):
+    """Returns the logistic regression that knows nothing."""
+    return Logistic(tuple(names), np.zeros(len(names)), 0.0)
 
 
 def test_ensembles(tmp_path):
