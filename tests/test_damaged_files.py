@@ -266,8 +266,15 @@ def test_folds(tmp_path):
 def test_fusions(tmp_path):
     path, channels = tmp_path / "fusion.json", ("mask",)
     pixels = {kind: zeros(pixel_features(channels, kind)) for kind in KINDS}
-    Fusion(channels, pixels, zeros(object_features(channels)), weights={"objects": "a.h5", "pixels": "b.h5"}).save(path)
+    weights = {"objects": "a.h5", "pixels": "b.h5"}
+    ensemble = Ensemble(KINDS, ("shape",), ((stump(),),))
+    Fusion(channels, pixels, zeros(object_features(channels)), ensemble, weights=weights).save(path)
     assert attack(path, damage_json, lambda: read_fusion(path), seed=6) > _MUTATIONS // 2
+
+
+def stump():
+    """Returns a tree of one split."""
+    return Tree(*(np.array(values) for values in ([0], [0.5], [-1], [-2], [0.25, 0.75])))
 
 
 def zeros(names):
@@ -277,8 +284,7 @@ def zeros(names):
 
 def test_ensembles(tmp_path):
     path = tmp_path / "ensemble.json"
-    tree = Tree(*(np.array(values) for values in ([0], [0.5], [-1], [-2], [0.25, 0.75])))
-    Ensemble(("a", "b"), ("shape",), ((tree, tree),), weights={"a": "a.h5", "b": "b.h5"}).save(path)
+    Ensemble(("a", "b"), ("shape",), ((stump(), stump()),), weights={"a": "a.h5", "b": "b.h5"}).save(path)
     assert attack(path, damage_json, lambda: read_ensemble(path), seed=6) > _MUTATIONS // 2
 
 

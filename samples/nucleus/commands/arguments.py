@@ -97,7 +97,7 @@ def wanted_model(args: argparse.Namespace) -> ChosenModel:
     )
     if chosen.kind == FusionModel.kind and chosen.path is None:
         raise WeightsNotFoundError(
-            "A fusion is a file. Name the shipped one, --weights=nucleus_fusion, or one that was fitted to yours, "
+            "A fusion is a file: name the shipped one, --weights=nucleus_fusion, or one that you fitted, "
             "--weights=FILE.json"
         )
     if chosen.kind == EnsembleModel.kind and chosen.path is None:

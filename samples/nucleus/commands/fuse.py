@@ -41,6 +41,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fits a fusion; see `nucleus ensemble fuse --help`."""
     from nucleus.datasets.division import require_unseen
+    from nucleus.ensemble.boosting import import_lightgbm
     from nucleus.ensemble.fusion.held_out import models_out_of_fold
     from nucleus.ensemble.fusion.model import FusionModel
     from nucleus.models.loading import load_model, resolve
@@ -48,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     from nucleus.quiet import import_keras
     from trainkit.files import require_writable
 
+    # A missing package is reported before models run for minutes.
+    import_lightgbm()
     require_writable(args.output.parent)
     members = {"OBJECTS": args.objects, "PIXELS": args.pixels}
     config = make_config("inference", settings={**dict(args.settings), **members}, model=FusionModel.kind)
@@ -68,8 +71,11 @@ def run(args: argparse.Namespace) -> int:
     history = model.fit(dataset, None)
     model.save(args.output)
     print(_table(history.logs))
-    means = ", ".join(f"{name} {value:.3f}" for name, value in model.fusion.about["mAP"].items())
-    print(f"\nmAP out of fold: {means}\nLeast probability {model.fusion.rules.threshold:g}: {args.output}")
+    about = model.fusion.about
+    print(
+        f"\nmAP out of fold {about['mAP']:.3f}, of {args.objects} {about['objects']:.3f}, of {args.pixels} "
+        f"{about['pixels']:.3f}\nLeast predicted IoU {model.fusion.ensemble.rules.threshold:g}: {args.output}"
+    )
     return 0
 
 

@@ -98,7 +98,7 @@ def fit(
         ValueError: The folds do not divide the images, or LightGBM is missing.
     """
     settings = settings or FitSettings()
-    fold_of = assign(examples, folds)
+    fold_of = _assign(examples, folds)
     count = len(folds)
     if count < (3 if settings.choose_threshold else 2):
         raise ValueError(f"Expected three folds, or two with a given threshold. Received: {count}")
@@ -200,7 +200,7 @@ class _Grower:
         return self._grown[without]
 
 
-def assign(examples: Sequence[Example], folds: Sequence[Sequence[str]]) -> list[int]:
+def _assign(examples: Sequence[Example], folds: Sequence[Sequence[str]]) -> list[int]:
     """Returns the fold of each image."""
     fold_of = {name: number for number, fold in enumerate(folds) for name in fold}
     missing = [example.id for example in examples if example.id not in fold_of]

@@ -11,6 +11,7 @@ from nucleus import cli
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.datasets.folds import Folds, folds_beside
 from nucleus.datasets.layouts.base import DatasetError
+from nucleus.ensemble import boosting, fitting
 from nucleus.ensemble.fusion import held_out
 from nucleus.ensemble.fusion.fused import read_fusion
 from nucleus.ensemble.fusion.held_out import models_out_of_fold
@@ -99,8 +100,17 @@ def members(scenes, fake_model):
 
 
 @pytest.fixture(scope="module")
-def fitted(scenes, members):
-    model = FusionModel(*members, config=make_config("inference", settings={"FOLDS": 2}, model="fusion"))
+def quick_trees(lightgbm):
+    """Grows one small model instead of those that are averaged."""
+    with pytest.MonkeyPatch.context() as patch:
+        few = (boosting.BoostingSettings(0.2, 7, 0.8, 30),)
+        patch.setattr(fitting, "grow", lambda *args: boosting.grow(*args[:2], few, *args[3:]))
+        yield
+
+
+@pytest.fixture(scope="module")
+def fitted(scenes, members, quick_trees):
+    model = FusionModel(*members, config=make_config("inference", settings={"FOLDS": 3}, model="fusion"))
     with pytest.raises(ValueError, match="not fitted yet"):
         model.predict(scenes[0].load_image(0))
     return model, model.fit(scenes[0], None)
@@ -125,7 +135,7 @@ def test_the_fusion_takes_edges_from_pixels_and_keeps_touching_nuclei_of_objects
     assert np.mean(history.logs["mAP"]) > max(scores.values()) + 0.2
     assert np.mean(history.logs["objects"]) == pytest.approx(scores["o"])
     assert np.mean(history.logs["pixels"]) == pytest.approx(scores["p"])
-    assert (history.step, history.logs["images"]) == ("fold", [3, 3])
+    assert (history.step, history.logs["images"]) == ("fold", [2, 2, 2])
 
 
 def test_a_saved_fusion_finds_the_same_with_the_members_that_its_file_names(scenes, members, fitted, tmp_path):
@@ -139,7 +149,8 @@ def test_a_saved_fusion_finds_the_same_with_the_members_that_its_file_names(scen
         np.testing.assert_array_equal(one, other)
     assert loaded.describe()["fusion"] == model.describe()["fusion"]
     strict = make_config("inference", settings={"THRESHOLD": 1.0}, model="fusion")
-    assert not FusionModel.load(tmp_path / "fusion.json", sources.__getitem__, strict).predict(image)[0].labels.any()
+    few = FusionModel.load(tmp_path / "fusion.json", sources.__getitem__, strict).predict(image)[0]
+    assert len(few.scores) < len(model.predict(image)[0].scores) and (few.scores == 1).all()
     other = RatingModel(TARGETS="mask-border")
     with pytest.raises(ValueError, match=r"fusion\.json: was fitted with the channels mask, borderless, touching"):
         FusionModel.load(tmp_path / "fusion.json", {**sources, tmp_path / "rated.h5": other}.__getitem__)
@@ -187,7 +198,7 @@ def label_pairs(image):
         ({"OBJECTS": " "}, "OBJECTS needs the name or the file of a model"),
         ({"PIXELS": "gone.h5"}, r"gone\.h5: no such weights file"),
         ({"PIXELS": "classical", "OBJECTS": "classical"}, "pixels needs a model that rates pixels"),
-        ({"FOLDS": 1}, "FOLDS must be at least 2"),
+        ({"FOLDS": 2}, "FOLDS must be at least 3"),
         ({"THRESHOLD": 2.0}, "THRESHOLD must be from 0 to 1"),
         ({"TILE_SIZE": 512}, "TILE_SIZE is a setting of a fusion's members"),
     ],
@@ -197,12 +208,27 @@ def test_settings_of_a_fusion_that_cannot_be_used_are_named(settings, message):
         load_model("fusion", settings={"OBJECTS": "classical", **settings})
 
 
-def test_detect_says_that_a_fusion_is_a_file(tmp_path, capsys):
-    assert cli.main(["detect", "--model=fusion", f"--dataset={tmp_path}", f"--output={tmp_path / 'out'}"]) == 1
-    assert "--weights=nucleus_fusion" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("detect", "--model=fusion", "--dataset=."), "name the shipped one, --weights=nucleus_fusion"),
+        (("compare", "--member=both=fusion", "--quick"), "both: a fusion is fitted by itself"),
+    ],
+)
+def test_commands_that_cannot_use_an_unfitted_fusion_say_so(arguments, message, tmp_path, capsys):
+    assert cli.main([*arguments, f"--output={tmp_path / 'out'}"]) == 1
+    assert message in capsys.readouterr().err
 
 
-def test_each_image_of_a_fit_is_looked_at_by_models_that_held_it_out(scenes, members, tmp_path, monkeypatch):
+def test_an_image_without_nuclei_has_none(members, fitted, fake_model):
+    nothing = fake_model(lambda image: (np.zeros(image.shape[:2], np.int32), np.zeros(0, np.float32)))
+    labels, scores = FusionModel(nothing, members[1], fitted[0].fusion).predict(np.full((50, 40, 3), DARK, np.uint8))[0]
+    assert labels.shape == (50, 40) and not labels.any() and len(scores) == 0
+
+
+def test_each_image_of_a_fit_is_looked_at_by_models_that_held_it_out(
+    scenes, members, quick_trees, tmp_path, monkeypatch
+):
     dataset, _ = scenes
     ids = sorted(info["id"] for info in dataset.image_info)
     pairs = []
@@ -221,7 +247,7 @@ def test_each_image_of_a_fit_is_looked_at_by_models_that_held_it_out(scenes, mem
     with pytest.raises(DatasetError, match="held out different images"):
         models_out_of_fold([(pairs[0][0], pairs[1][1])], ids)
     blind = RatingModel(MASK_THRESHOLD=1.0)
-    config = make_config("inference", settings={"FOLDS": 2}, model="fusion")
+    config = make_config("inference", settings={"FOLDS": 2, "THRESHOLD": 0.5}, model="fusion")
     model = FusionModel(members[0], blind, config=config, out_of_fold=models)
     history = model.fit(dataset, None)
     assert min(history.logs["pixels"]) > 0, "the blind member was not asked"

@@ -76,26 +76,27 @@ class Witnesses:
         return self.testify(scaled, objects / pixels)
 
     def testify(self, shown: np.ndarray, factor: float = 1.0) -> Evidence:
-        """Returns the evidence for an image that both models have preprocessed.
+        """Returns the evidence for an image, as it is and as both models preprocess it.
 
         Args:
-            shown: uint8 `[H, W, 6]`, RGB as the model that finds objects is shown it, then as the other one is.
+            shown: uint8 `[H, W, 9]`: RGB as the model that finds objects is shown it, as the other one is, and as read.
             factor: Factor of height and width at which the former is shown it.
         """
         shape = shown.shape[:2]
         objects = self.objects if factor == 1 else Scaled(self.objects, factor)
         (found,) = objects.observe([np.ascontiguousarray(shown[..., :3])])
-        (rated,) = self.pixels.observe([np.ascontiguousarray(shown[..., 3:])])
+        (rated,) = self.pixels.observe([np.ascontiguousarray(shown[..., 3:6])])
         probabilities = mean_probabilities(rated)
         nuclei = self.pixels.conclude([probabilities], shape)
-        return Evidence(self._merge(found), self.channels, probabilities, nuclei)
+        image = np.ascontiguousarray(shown[..., 6:])
+        return Evidence(self._merge(found), self.channels, probabilities, nuclei, image)
 
     def _merge(self, found: Sequence[Found]) -> Found:
         """Returns the objects of one view, or those that several views agree on."""
         return found[0] if len(found) == 1 else merge_views(found, self.objects.config.TEST_TIME_VOTES)
 
     def _prepare(self, image: np.ndarray) -> np.ndarray:
-        return np.concatenate([self.objects.prepare(image), self.pixels.prepare(image)], axis=2)
+        return np.concatenate([self.objects.prepare(image), self.pixels.prepare(image), image], axis=2)
 
     def _look(self, shown: np.ndarray) -> tuple[Evidence | None, float, float, float | None]:
         """Looks at an image at its own size.
@@ -110,7 +111,7 @@ class Witnesses:
                 evidence = self.testify(shown)
         first = (None, None) if evidence is None else (evidence.objects_alone(), evidence.nuclei)
         objects, _ = _find_factor(self.objects, self._factors[0], shown[..., :3], first[0])
-        pixels, diameter = _find_factor(self.pixels, self._factors[1], shown[..., 3:], first[1])
+        pixels, diameter = _find_factor(self.pixels, self._factors[1], shown[..., 3:6], first[1])
         known = self.pixels.config.KNOWN_DIAMETERS
         if diameter and not known[0] <= diameter * pixels <= known[2]:
             report_limit(UnknownSize(diameter, pixels, (known[0], known[2])))

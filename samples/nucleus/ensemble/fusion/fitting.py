@@ -1,24 +1,22 @@
-"""Fitting of a fusion, with a cross-validation of its gain."""
+"""Fitting of a fusion: the regressions of pixels and objects, then the ensemble that chooses among fused objects."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
-from nucleus.ensemble.fitting import NothingToLearnError, assign
-from nucleus.ensemble.fusion.fused import Fusion, FusionRules, Shaped, compete, object_features, shape_objects
+from nucleus.ensemble import fitting
+from nucleus.ensemble.candidates import gather, true_iou
+from nucleus.ensemble.examples import Example
+from nucleus.ensemble.features import describe, feature_names
+from nucleus.ensemble.fitting import FitSettings, NothingToLearnError
+from nucleus.ensemble.fusion.fused import Fusion, Shaped, object_features, propose, shape_objects
 from nucleus.ensemble.fusion.logistic import Logistic, fit_logistic
 from nucleus.ensemble.fusion.objects import KINDS, Evidence, FusedObject, gather_objects, pixel_features
-from nucleus.evaluation.scores import average_precision
+from nucleus.ensemble.validation import CrossValidation
 
-_log = logging.getLogger(__name__)
-
-# Thresholds of an object's probability that are tried.
-TRIED_THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6)
 # IoU above which an object is a nucleus, and from which its pixels are learned from.
 _FOUND_IOU, _LEARNED_IOU = 0.5, 0.4
 # Pixels are learned from within this distance of an outline, and at most so many of an object.
@@ -35,22 +33,20 @@ class FusionExample:
         id: Name of the image in its data set.
         modality: Imaging modality of the image.
         channels: Names of the channels.
+        image: uint8 `[H, W, 3]` RGB, as read, at the size of the label image.
         objects: The members' objects.
         truth: Integer `[H, W]`, the label image of the ground truth.
-        scores: Average precision of what each member finds alone, by "objects" and "pixels".
     """
 
     id: str
     modality: str
     channels: tuple[str, ...]
+    image: np.ndarray
     objects: Sequence[FusedObject]
     truth: np.ndarray
-    scores: Mapping[str, float]
 
     @classmethod
-    def of(
-        cls, id: str, modality: str, evidence: Evidence, truth: np.ndarray, scores: Mapping[str, float]
-    ) -> FusionExample:
+    def of(cls, id: str, modality: str, evidence: Evidence, truth: np.ndarray) -> FusionExample:
         """Returns the example of an image.
 
         Args:
@@ -58,92 +54,48 @@ class FusionExample:
             modality: Imaging modality of the image.
             evidence: What the members say of the image.
             truth: Integer `[H, W]`, the label image of the ground truth.
-            scores: Average precision of what each member finds alone.
         """
         labels = truth.astype(np.min_scalar_type(int(truth.max(initial=0))))
-        return cls(id, modality, evidence.channels, gather_objects(evidence), labels, dict(scores))
-
-
-@dataclass(frozen=True)
-class FusionFitSettings:
-    """Settings of fitting a fusion.
-
-    Attributes:
-        rules: Rules for choosing objects.
-        choose_threshold: True to replace the rules' threshold by that of TRIED_THRESHOLDS with the best mAP.
-        seed: Seed of the choice of pixels.
-    """
-
-    rules: FusionRules = field(default_factory=FusionRules)
-    choose_threshold: bool = True
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class FittedFusion:
-    """A fitted fusion with its out-of-fold scores.
-
-    Attributes:
-        fusion: Fusion fitted to all images.
-        folds: Number of each image's fold, from 0 on.
-        thresholds: Threshold of each fold, chosen on the others.
-        scores: Average precision of each image out of fold.
-    """
-
-    fusion: Fusion
-    folds: list[int]
-    thresholds: list[float]
-    scores: list[float]
+        return cls(id, modality, evidence.channels, evidence.image, gather_objects(evidence), labels)
 
 
 def fit(
-    examples: Sequence[FusionExample],
-    folds: Sequence[Sequence[str]],
-    settings: FusionFitSettings | None = None,
-    progress: bool = True,
-) -> FittedFusion:
-    """Fits a fusion to all images, and one to the other folds of each fold for cross-validation.
+    examples: Sequence[FusionExample], folds: Sequence[Sequence[str]], settings: FitSettings, progress: bool = True
+) -> tuple[Fusion, CrossValidation]:
+    """Fits a fusion to all images, and cross-validates its choice of objects.
 
-    Every nucleus weighs the same: the weight of a pixel is one over the area of its nucleus. Objects of a kind that is
-    never near a nucleus are never kept; a warning names the kind.
+    Every nucleus weighs the same in the regressions of pixels: the weight of a pixel is one over the area of its
+    nucleus. The regressions, of a few dozen numbers, are fitted to all images; the trees and the threshold of an image
+    out of fold are those of the other folds, as in `nucleus.ensemble.fitting.fit`.
 
     Args:
         examples: Images with known nuclei.
-        folds: Image ids of each fold, two at least. Other ids are ignored.
-        settings: Settings of fitting; by default `FusionFitSettings()`.
+        folds: Image ids of each fold, three at least, or two with a given threshold. Other ids are ignored.
+        settings: Settings of fitting the trees; the seed chooses pixels, too.
         progress: True to show a progress bar.
 
     Returns:
-        The `FittedFusion`.
+        The fusion, and what it finds in every image out of fold.
 
     Raises:
-        NothingToLearnError: In the images of some folds no object is near a nucleus.
-        ValueError: The folds do not divide the images, or the examples have different channels.
+        NothingToLearnError: No object of either model is near a nucleus, or none is found in some folds.
+        ValueError: The folds do not divide the images, the examples have different channels, or LightGBM is missing.
     """
-    settings = settings or FusionFitSettings()
-    fold_of = assign(examples, folds)
-    if len(folds) < 2:
-        raise ValueError(f"Expected two folds at least. Received: {len(folds)}")
-    if len({example.channels for example in examples}) > 1:
+    channels = examples[0].channels
+    if any(example.channels != channels for example in examples):
         raise ValueError("the models that rate pixels must have the same channels in all folds")
     samples = [_pixel_samples(example, settings.seed) for example in examples]
-    for kind in KINDS:
-        if not any(image[kind] for image in samples):
-            _log.warning("No object of the kind %r is near a nucleus: such objects will be dropped.", kind)
-    scores, thresholds = [0.0] * len(examples), []
-    with tqdm(total=len(folds) + 1, desc="fit", unit="fit", disable=not progress) as bar:
-        for fold in range(len(folds)):
-            held_out = [index for index, other in enumerate(fold_of) if other == fold]
-            rest = sorted(set(range(len(examples))) - set(held_out))
-            fusion = _fit([examples[index] for index in rest], [samples[index] for index in rest], settings)
-            for index in held_out:
-                scores[index] = _score(examples[index], *_apply(examples[index], fusion), fusion.rules)
-            thresholds.append(fusion.rules.threshold)
-            bar.update()
-        fusion = _fit(examples, samples, settings)
-        bar.update()
-    about = {"images": len(examples), "folds": len(folds), "seed": settings.seed}
-    return FittedFusion(replace(fusion, about=about), fold_of, thresholds, scores)
+    if not any(any(image.values()) for image in samples):
+        raise NothingToLearnError("In none of the images is an object of either model near a nucleus.")
+    pixels = {kind: _fit_pixels(kind, channels, samples) for kind in KINDS}
+    shaped = [shape_objects(example.objects, pixels, channels) for example in examples]
+    targets = [_are_nuclei(example, each) for example, each in zip(examples, shaped, strict=True)]
+    features = np.concatenate([each.features for each in shaped])
+    objects = fit_logistic(object_features(channels), features, np.concatenate(targets))
+    pairs = zip(examples, shaped, strict=True)
+    candidates = [_candidates(example, each, objects, settings.groups) for example, each in pairs]
+    fitted = fitting.fit(candidates, folds, settings, progress)
+    return Fusion(channels, pixels, objects, fitted.ensemble), CrossValidation(candidates, fitted)
 
 
 def best_overlap(mask: np.ndarray, truth: np.ndarray, areas: np.ndarray) -> tuple[int, float]:
@@ -186,29 +138,8 @@ def _pixel_samples(example: FusionExample, seed: int) -> dict[str, list[_Pixels]
     return found
 
 
-def _fit(
-    examples: Sequence[FusionExample], samples: Sequence[Mapping[str, list[_Pixels]]], settings: FusionFitSettings
-) -> Fusion:
-    channels = examples[0].channels
-    if not any(any(image.values()) for image in samples):
-        raise NothingToLearnError("In the images of some folds no object of either model is near a nucleus.")
-    pixels = {kind: _fit_pixels(kind, channels, samples) for kind in KINDS}
-    shaped = [shape_objects(example.objects, pixels, channels) for example in examples]
-    targets = [_are_nuclei(example, each) for example, each in zip(examples, shaped, strict=True)]
-    features = np.concatenate([each.features for each in shaped])
-    objects = fit_logistic(object_features(channels), features, np.concatenate(targets))
-    rules = settings.rules
-    if settings.choose_threshold:
-        probabilities = [objects.probability(each.features) for each in shaped]
-        means = []
-        for threshold in TRIED_THRESHOLDS:
-            tried = replace(rules, threshold=threshold)
-            means.append(np.mean([_score(*each, tried) for each in zip(examples, shaped, probabilities, strict=True)]))
-        rules = replace(rules, threshold=TRIED_THRESHOLDS[int(np.argmax(means))])
-    return Fusion(channels, pixels, objects, rules)
-
-
 def _fit_pixels(kind: str, channels: Sequence[str], samples: Iterable[Mapping[str, list[_Pixels]]]) -> Logistic:
+    """Fits the regression of one kind; objects of a kind that is never near a nucleus get no pixel."""
     names, every = pixel_features(channels, kind), [one for image in samples for one in image[kind]]
     if not every:
         return Logistic(names, np.zeros(len(names)), _NEVER)
@@ -226,11 +157,15 @@ def _are_nuclei(example: FusionExample, shaped: Shaped) -> np.ndarray:
     return np.array(found, np.float64)
 
 
-def _apply(example: FusionExample, fusion: Fusion) -> tuple[Shaped, np.ndarray]:
-    shaped = shape_objects(example.objects, fusion.pixels, fusion.channels)
-    return shaped, fusion.objects.probability(shaped.features)
-
-
-def _score(example: FusionExample, shaped: Shaped, probability: np.ndarray, rules: FusionRules) -> float:
-    labels, _ = compete(shaped, probability, rules, example.truth.shape)
-    return float(average_precision(example.truth, labels))
+def _candidates(example: FusionExample, shaped: Shaped, objects: Logistic, groups: Sequence[str]) -> Example:
+    """Returns the fused objects of an image as an example of the ensemble that chooses among them."""
+    candidates = gather(propose(shaped, objects, example.truth.shape))
+    columns = describe(candidates, example.image)
+    return Example(
+        id=example.id,
+        modality=example.modality,
+        candidates=candidates,
+        features=np.stack([columns[name] for name in feature_names(groups, KINDS)], axis=1),
+        iou=true_iou(candidates, example.truth),
+        truth=example.truth,
+    )

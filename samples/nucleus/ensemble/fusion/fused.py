@@ -1,11 +1,11 @@
-"""Fitted fusions: probabilities of pixels and of objects, the competition of objects for pixels, and the file."""
+"""Fitted fusions: probabilities of pixels and of objects, the competition for pixels, the choice, and the file."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from nucleus.ensemble.fusion.objects import (
     gather_objects,
     pixel_features,
 )
-from nucleus.images.labels import drop_small, relabel_sequential
+from nucleus.ensemble.model import FINGERPRINTS, Ensemble, parse_ensemble
+from nucleus.images.labels import relabel_sequential
 from nucleus.models.base import Prediction
 from trainkit.files import write_text
 from trainkit.reading import read_json, reading
@@ -36,29 +37,6 @@ _VERSION = 1
 _DAMAGED = "not a fusion's file"
 # Logarithm of the odds below which, on either side, a pixel is uncertain.
 _UNCERTAIN = 1.0
-
-
-@dataclass(frozen=True)
-class FusionRules:
-    """Rules by which objects are chosen, given their probability.
-
-    Attributes:
-        threshold: Minimum probability of an object that is kept.
-        least_visible: Minimum fraction of an object that more probable ones leave uncovered.
-        min_area: Area in pixels below which a nucleus is dropped.
-    """
-
-    threshold: float = 0.4
-    least_visible: float = 0.5
-    min_area: int = 30
-
-    def __post_init__(self) -> None:
-        for name in ("threshold", "least_visible"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-                raise ValueError(f"{name} must be a number in 0..1. Received: {value!r}")
-        if isinstance(self.min_area, bool) or not isinstance(self.min_area, int) or self.min_area < 0:
-            raise ValueError(f"min_area must be a whole number, 0 or more. Received: {self.min_area!r}")
 
 
 @dataclass(frozen=True)
@@ -97,7 +75,7 @@ class Fusion:
         channels: Names of the latter's channels.
         pixels: By kind of object, the probability that a pixel near an object belongs to it.
         objects: Probability that an object is a nucleus: its mask has an IoU above 0.5 with one.
-        rules: Rules by which objects are chosen.
+        ensemble: Choice among the fused objects, whose members are the kinds of objects.
         about: Notes on the fit and its scores, JSON-compatible.
         weights: Source of each member, "objects" and "pixels"; see `nucleus.ensemble.sources`.
         settings: Settings that differ from the defaults and that the other attributes do not hold.
@@ -106,7 +84,7 @@ class Fusion:
     channels: tuple[str, ...]
     pixels: Mapping[str, Logistic]
     objects: Logistic
-    rules: FusionRules = field(default_factory=FusionRules)
+    ensemble: Ensemble
     about: Mapping[str, Any] = field(default_factory=dict)
     weights: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -118,7 +96,7 @@ class Fusion:
             evidence: What the models say.
 
         Returns:
-            The labels, and as scores the probability that each is a nucleus.
+            The labels, and as scores the predicted IoU of each nucleus with the truth.
 
         Raises:
             ValueError: The channels are not those of the fit.
@@ -129,7 +107,8 @@ class Fusion:
                 f"{', '.join(evidence.channels)}"
             )
         shaped = shape_objects(gather_objects(evidence), self.pixels, self.channels)
-        return compete(shaped, self.objects.probability(shaped.features), self.rules, evidence.shape)
+        found = self.ensemble.combine(evidence.image, propose(shaped, self.objects, evidence.shape))
+        return Prediction(found.labels, found.scores)
 
     def to_json(self) -> str:
         """Returns the content of the fusion's file."""
@@ -137,14 +116,14 @@ class Fusion:
             "format": _FORMAT,
             "version": _VERSION,
             "channels": list(self.channels),
-            "rules": asdict(self.rules),
             "about": dict(self.about),
             **({"weights": dict(self.weights)} if self.weights else {}),
             **({"settings": dict(self.settings)} if self.settings else {}),
             "pixels": {kind: model.to_json() for kind, model in self.pixels.items()},
             "objects": self.objects.to_json(),
+            "ensemble": self.ensemble.content(),
         }
-        return json.dumps(content, indent=1)
+        return json.dumps(content)
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the fusion as JSON.
@@ -171,40 +150,32 @@ def shape_objects(objects: Sequence[FusedObject], pixels: Mapping[str, Logistic]
     return Shaped(objects, logits, np.array(rows, np.float64).reshape(-1, len(object_features(channels))))
 
 
-def compete(shaped: Shaped, probability: np.ndarray, rules: FusionRules, shape: tuple[int, int]) -> Prediction:
-    """Chooses objects, the most probable first, and gives every pixel to the chosen one that it most likely belongs to.
+def propose(shaped: Shaped, objects: Logistic, shape: tuple[int, int]) -> dict[str, Prediction]:
+    """Gives every pixel to the object of each kind that it most likely belongs to, or to none.
 
-    An object is dropped where more probable ones leave too little of it. Of a nucleus in several pieces the largest
-    stays.
+    Objects of two kinds may overlap: they are different opinions, such as one nucleus or two. Of an object in several
+    pieces the largest stays, without holes.
 
     Args:
         shaped: Objects of an image.
-        probability: float `[N]`, the probability of each object.
-        rules: Rules of the choice.
+        objects: Probability that an object is a nucleus.
         shape: (height, width) of the image.
 
     Returns:
-        The labels, and each one's probability as its score.
+        By kind the labels, and each object's probability as its score.
     """
-    covered = np.zeros(shape, bool)
-    labels, best = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
-    for index in np.argsort(-probability, kind="stable").tolist():
-        if probability[index] < rules.threshold:
-            break
-        region, logit = shaped.objects[index].region, shaped.logits[index]
-        mask = logit > 0
-        area = np.count_nonzero(mask)
-        free = area - np.count_nonzero(mask & covered[region])
-        if area < max(rules.min_area, 1) or free < max(rules.least_visible * area, 1):
-            continue
-        covered[region] |= mask
-        won = logit > best[region]
-        labels[region][won] = index + 1
-        best[region][won] = logit[won]
-    labels, chosen = relabel_sequential(labels)
-    labels = fill_holes(_largest_pieces(labels))
-    labels, large = drop_small(labels, rules.min_area)
-    return Prediction(fill_holes(labels), probability[chosen][large].astype(np.float32))
+    probability = objects.probability(shaped.features)
+    found = {}
+    for kind in KINDS:
+        labels, best = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
+        for index, (each, logit) in enumerate(zip(shaped.objects, shaped.logits, strict=True)):
+            if each.kind == kind:
+                won = logit > best[each.region]
+                labels[each.region][won] = index + 1
+                best[each.region][won] = logit[won]
+        labels, chosen = relabel_sequential(labels)
+        found[kind] = Prediction(fill_holes(_largest_pieces(labels)), probability[chosen].astype(np.float32))
+    return found
 
 
 def is_fusion(path: str | os.PathLike) -> bool:
@@ -246,18 +217,23 @@ def _parse(content: Mapping[str, Any]) -> Fusion:
     channels = content["channels"]
     if not isinstance(channels, list) or not channels or not all(isinstance(name, str) for name in channels):
         raise ValueError('"channels" must be a list of names')
-    notes = {name: content.get(name, {}) for name in ("about", "weights", "settings", "rules", "pixels")}
+    notes = {name: content.get(name, {}) for name in ("about", "weights", "settings", "pixels", "ensemble")}
     if not all(isinstance(each, dict) for each in notes.values()):
         raise ValueError(f"{', '.join(notes)} must be objects")
     weights = notes["weights"]
     valid = all(isinstance(source, str) and source for source in weights.values())
     if weights and (set(weights) != {OBJECTS, PIXELS} or not valid):
         raise ValueError(f'"weights" must name a source for "{OBJECTS}" and "{PIXELS}"')
+    if not isinstance(notes["about"].get(FINGERPRINTS, {}), dict):
+        raise ValueError(f'"{FINGERPRINTS}" of "about" must be an object')
+    ensemble = parse_ensemble(notes["ensemble"])
+    if ensemble.members != KINDS:
+        raise ValueError(f"its ensemble must choose among {', '.join(KINDS)}")
     return Fusion(
         tuple(channels),
         {kind: Logistic.from_json(notes["pixels"][kind], pixel_features(channels, kind)) for kind in KINDS},
         Logistic.from_json(content["objects"], object_features(channels)),
-        FusionRules(**notes["rules"]),
+        ensemble,
         notes["about"],
         weights,
         notes["settings"],

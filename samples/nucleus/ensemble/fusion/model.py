@@ -16,14 +16,17 @@ from tqdm import tqdm
 
 from nucleus.datasets.dataset import DatasetError
 from nucleus.datasets.folds import Folds, divide_images
+from nucleus.ensemble.boosting import import_lightgbm
 from nucleus.ensemble.fingerprints import exchanged, fingerprints
+from nucleus.ensemble.fitting import FitSettings
 from nucleus.ensemble.fusion.config import PRESETS, FusionConfig
 from nucleus.ensemble.fusion.evidence import Witnesses
-from nucleus.ensemble.fusion.fitting import FittedFusion, FusionExample, FusionFitSettings, fit
+from nucleus.ensemble.fusion.fitting import FusionExample, fit
 from nucleus.ensemble.fusion.fused import Fusion, read_fusion
 from nucleus.ensemble.fusion.objects import OBJECTS, PIXELS
 from nucleus.ensemble.model import FINGERPRINTS
 from nucleus.ensemble.sources import absolute, find_source, loadable, relative
+from nucleus.ensemble.validation import CrossValidation
 from nucleus.evaluation.scores import average_precision
 from nucleus.models.base import History, NucleusModel, Prediction
 from nucleus.models.limits import limits_of, warn_of_limits
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 # Settings that the file of a fusion has elsewhere.
-_ELSEWHERE = ("OBJECTS", "PIXELS", "LEAST_VISIBLE", "MIN_AREA")
+_ELSEWHERE = ("OBJECTS", "PIXELS", "FEATURES", "NMS_THRESHOLD", "LEAST_VISIBLE")
 
 
 class FusionModel(NucleusModel):
@@ -58,16 +61,16 @@ class FusionModel(NucleusModel):
     A warning is logged for a member that is known to be another model than the one that `fusion` was fitted to.
 
     Attributes:
-        cross_validation: The last `fit` with its scores out of fold; None before.
+        cross_validation: Images of the last `fit` with what is found in them out of fold; None before.
 
     Raises:
         ValueError: `pixels` does not rate pixels.
     """
 
     kind = FusionConfig.model_kind
-    summary = "the objects of a Mask R-CNN with the edges of a U-Net"
+    summary = "objects of a Mask R-CNN with the edges of a U-Net, and trees that choose among them"
     presets = PRESETS
-    default_preset = "logistic"
+    default_preset = "objects-and-pixels"
 
     config: FusionConfig
 
@@ -95,7 +98,7 @@ class FusionModel(NucleusModel):
             config = FusionConfig() if fusion is None else FusionConfig.of(fusion)
         self.fusion, self.files, self.config = fusion, dict(files or {}), config
         self.folds, self.out_of_fold, self.notes = folds, dict(out_of_fold or {}), dict(notes or {})
-        self.cross_validation: FittedFusion | None = None
+        self.cross_validation: CrossValidation | None = None
 
     @classmethod
     def make_config(
@@ -177,39 +180,44 @@ class FusionModel(NucleusModel):
         epochs: int | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
     ) -> History:
-        """Learns the probabilities of pixels and objects, on images that no member was trained on.
+        """Learns the probabilities of pixels and objects and the choice, on images that no member was trained on.
 
-        About 2 MB an image are held in memory.
+        About 3 MB an image are held in memory. The scores out of fold are then in `cross_validation.report`.
 
         Args:
             train: Prepared data set with masks, without preprocessing.
             val: Not used: scores are cross-validated over the folds of `train`.
-            epochs: Not used.
+            epochs: Not used: the number of trees is fixed.
             callbacks: Not used.
 
         Returns:
             A step for every fold: its number of `images`, the `threshold` chosen on the other folds, and the `mAP` of
-            a fusion fitted to these, beside that of each member alone, `objects` and `pixels`.
+            a fusion whose choice was fitted to these, beside that of each member alone, `objects` and `pixels`.
 
         Raises:
             DatasetError: The data set has no image or preprocesses them.
-            NothingToLearnError: The members found nothing near a nucleus in the images of some folds.
+            NothingToLearnError: The members found nothing near a nucleus, or nothing in the images of a fold.
+            ValueError: LightGBM is missing, or the models of folds differ in their channels.
         """
+        import_lightgbm()
         if train.preprocessing is not None:
             raise DatasetError("Members preprocess images themselves: fit on a dataset without preprocessing.")
         if len(train.image_ids) == 0:
             raise DatasetError("There is no image to fit a fusion to.")
-        config = self.config
-        folds = self.folds or divide_images(train.image_info, config.FOLDS, config.SEED)
-        examples = [self._example(train, index) for index in tqdm(train.image_ids, desc="members", unit="image")]
-        settings = FusionFitSettings(config.rules(), config.THRESHOLD is None, config.SEED)
-        fitted = fit(examples, folds.ids, settings)
+        folds = self.folds or divide_images(train.image_info, self.config.FOLDS, self.config.SEED)
+        examples, alone = [], []
+        for index in tqdm(train.image_ids, desc="members", unit="image"):
+            example, scores = self._example(train, index)
+            examples.append(example)
+            alone.append(scores)
+        fusion, self.cross_validation = fit(examples, folds.ids, FitSettings.from_config(self.config))
+        history = self.cross_validation.history()
+        fold_of = self.cross_validation.fitted.folds
+        logs = {**history.logs, **_by_fold(alone, fold_of)}
+        means = {name: float(np.average(logs[name], weights=logs["images"])) for name in ("mAP", OBJECTS, PIXELS)}
         noted = {FINGERPRINTS: fingerprints(self.members), **self.notes, "out_of_fold": bool(self.out_of_fold)}
-        self.cross_validation = fitted
-        history = _history(examples, fitted)
-        means = {name: float(np.mean(column)) for name, column in _scores(examples, fitted).items()}
-        self.fusion = replace(fitted.fusion, about={**fitted.fusion.about, "mAP": means, **noted})
-        return history
+        self.fusion = replace(fusion, about={**means, **noted})
+        return replace(history, logs=logs)
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the fusion as JSON, with the files of its members relative to it where they are known.
@@ -228,7 +236,7 @@ class FusionModel(NucleusModel):
         replace(self._fitted(), weights=weights, settings=settings).save(path)
 
     def describe(self) -> dict[str, Any]:
-        """Adds the members and the fitted regressions and rules; see `NucleusModel.describe`."""
+        """Adds the members and the fitted regressions, trees and rules; see `NucleusModel.describe`."""
         members = {name: member.describe() for name, member in self.members.items()}
         digest = hashlib.sha256(replace(self._fitted(), weights={}, settings={}).to_json().encode()).hexdigest()
         return {**super().describe(), "members": members, "fusion": f"sha256:{digest}"}
@@ -240,7 +248,8 @@ class FusionModel(NucleusModel):
                 predictions.append(self._witnesses.predict(image, fusion.fuse))
         return predictions
 
-    def _example(self, dataset: NucleusDataset, index: int) -> FusionExample:
+    def _example(self, dataset: NucleusDataset, index: int) -> tuple[FusionExample, dict[str, float]]:
+        """Returns an image for the fit, and the average precision of what each member finds in it alone."""
         info = dataset.image_info[index]
         image, (truth, _) = dataset.load_image(index), dataset.load_labels(index)
         witnesses = Witnesses(*self.out_of_fold[info["id"]]) if self.out_of_fold else self._witnesses
@@ -252,29 +261,23 @@ class FusionModel(NucleusModel):
         shown = cv2.resize(truth, evidence.shape[::-1], interpolation=cv2.INTER_NEAREST)
         alone = {OBJECTS: evidence.objects_alone(), PIXELS: evidence.nuclei}
         scores = {name: average_precision(shown, found.labels) for name, found in alone.items()}
-        return FusionExample.of(info["id"], info["modality"], evidence, shown, scores)
+        return FusionExample.of(info["id"], info["modality"], evidence, shown), scores
 
     def _fitted(self) -> Fusion:
         """Returns the fitted fusion with the rules of the settings."""
         if self.fusion is None:
             raise ValueError("The fusion is not fitted yet: call fit(train, None).")
-        return replace(self.fusion, rules=self.config.rules(self.fusion.rules.threshold))
+        ensemble = self.fusion.ensemble
+        return replace(self.fusion, ensemble=replace(ensemble, rules=self.config.rules(ensemble.rules.threshold)))
 
 
-def _scores(examples: Sequence[FusionExample], fitted: FittedFusion) -> dict[str, list[float]]:
-    """Returns the average precision of every image, out of fold and by each member alone."""
-    members = {name: [example.scores[name] for example in examples] for name in (OBJECTS, PIXELS)}
-    return {"fusion": fitted.scores, **members}
-
-
-def _history(examples: Sequence[FusionExample], fitted: FittedFusion) -> History:
-    columns = _scores(examples, fitted)
-    columns["mAP"] = columns.pop("fusion")
-    logs: dict[str, list[float]] = {"images": [], "threshold": [], **{name: [] for name in columns}}
-    for fold, threshold in enumerate(fitted.thresholds):
-        numbers = [number for number, other in enumerate(fitted.folds) if other == fold]
-        logs["images"].append(len(numbers))
-        logs["threshold"].append(threshold)
-        for name, column in columns.items():
-            logs[name].append(float(np.mean([column[number] for number in numbers])))
-    return History("fold", logs)
+def _by_fold(scores: Sequence[Mapping[str, float]], fold_of: Sequence[int]) -> dict[str, list[float]]:
+    """Returns the mean score of each member in every fold."""
+    numbers = np.array(fold_of)
+    return {
+        name: [
+            float(np.mean([one[name] for one, fold in zip(scores, fold_of, strict=True) if fold == number]))
+            for number in range(numbers.max() + 1)
+        ]
+        for name in (OBJECTS, PIXELS)
+    }

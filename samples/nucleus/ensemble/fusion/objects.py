@@ -34,12 +34,14 @@ class Evidence:
         channels: Name of each channel of the model that rates pixels, such as a U-Net.
         probabilities: float `[H, W, C]` in 0..1 of these channels.
         nuclei: Nuclei that the latter model makes of them.
+        image: uint8 `[H, W, 3]` RGB, as read, at the size of the probabilities.
     """
 
     found: Found
     channels: tuple[str, ...]
     probabilities: np.ndarray
     nuclei: Prediction
+    image: np.ndarray
 
     @property
     def shape(self) -> tuple[int, int]:
