@@ -125,11 +125,11 @@ def borderless(labels: np.ndarray, width: int = 2) -> np.ndarray:
 def core(labels: np.ndarray) -> np.ndarray:
     """Finds the inner half of every nucleus: pixels at more than half of the nucleus' greatest depth.
 
-    Depth is a pixel's distance to the nearest of the nucleus' outermost pixels, and half a pixel. The core is as large in proportion in small
-    and in large nuclei, and narrow bridges do not reach it: the distance map of Naylor et al. ("Segmentation of nuclei
-    in histopathology images by deep regression of the distance map", IEEE TMI 2018, section III.B) in two levels.
-    Where a nucleus' core is in pieces, the largest is kept. The world outside the image is taken to continue a
-    nucleus that the image's edge cuts.
+    Depth is a pixel's distance to the nearest of the nucleus' outermost pixels, and half a pixel. The core is as large
+    in proportion in small and in large nuclei, and narrow bridges do not reach it: the distance map of Naylor et al.
+    ("Segmentation of nuclei in histopathology images by deep regression of the distance map", IEEE TMI 2018, section
+    III.B) in two levels. Where a nucleus' core is in pieces, the largest is kept. The world outside the image is taken
+    to continue a nucleus that the image's edge cuts.
 
     Args:
         labels: Integer `[H, W]` label image.
