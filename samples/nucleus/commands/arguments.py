@@ -11,6 +11,7 @@ from nucleus.datasets.dataset import NucleusDataset
 from nucleus.datasets.division import select_images
 from nucleus.datasets.source import ImageSource
 from nucleus.ensemble.combined import EnsembleModel
+from nucleus.ensemble.fusion.model import FusionModel
 from nucleus.images.decoding import NO_CHOICE, Planes
 from nucleus.images.decoding.base import set_pixel_limit
 from nucleus.models.loading import ChosenModel, resolve
@@ -88,12 +89,17 @@ def wanted_model(args: argparse.Namespace) -> ChosenModel:
         args: The parsed options of `options.add_configuration` and `options.add_trained`.
 
     Raises:
-        WeightsNotFoundError: An ensemble is asked for, and no file of a fitted one.
+        WeightsNotFoundError: An ensemble or a fusion is asked for, and no file of a fitted one.
         ValueError: See `nucleus.load_model`.
     """
     chosen = resolve(
         args.weights, model=args.model, preset=args.preset, settings=dict(args.settings), model_dir=args.logs
     )
+    if chosen.kind == FusionModel.kind and chosen.path is None:
+        raise WeightsNotFoundError(
+            "A fusion is a file: name the shipped one, --weights=nucleus_fusion, or one that you fitted, "
+            "--weights=FILE.json"
+        )
     if chosen.kind == EnsembleModel.kind and chosen.path is None:
         raise WeightsNotFoundError(
             f"There is no shipped {chosen.kind}. Name the file of a fitted one: --weights=FILE.json"

@@ -1,4 +1,4 @@
-"""`nucleus ensemble fit` and `nucleus ensemble predict`."""
+"""`nucleus ensemble fit`, `nucleus ensemble predict` and, from `nucleus.commands.fuse`, `nucleus ensemble fuse`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nucleus.commands import options, values
+from nucleus.commands import fuse, options, values
 from nucleus.commands.arguments import chosen_planes, image_source, output_folder
 from nucleus.commands.status import report_failures
 from nucleus.datasets.division import choose_folds
@@ -26,10 +26,11 @@ _PREDICT = "find nuclei with a fitted ensemble, write what detect writes"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    """Adds the two commands with their options."""
+    """Adds the three commands with their options."""
     subparsers = command.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_fit(_add_command(subparsers, "fit", _FIT, _fit))
     _add_predict(_add_command(subparsers, "predict", _PREDICT, _predict))
+    fuse.add_options(_add_command(subparsers, "fuse", fuse.SUMMARY, fuse.run))
 
 
 def _add_fit(fit: argparse.ArgumentParser) -> None:
@@ -100,7 +101,11 @@ def _add_images(command: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fits an ensemble or predicts with one; see `nucleus ensemble --help`."""
+    """Fits an ensemble or a fusion, or predicts with an ensemble; see `nucleus ensemble --help`."""
+    return args.step(args)
+
+
+def _chosen_members(args: argparse.Namespace) -> Members:
     if any(path.is_file() for _, path in args.members):
         import_keras()
     from nucleus.ensemble.members import Members
@@ -109,16 +114,17 @@ def run(args: argparse.Namespace) -> int:
     for name in members.paths.keys() - set(members.run) if members.settings else ():
         print(f"{name}: taken as it was predicted; --tta is for weights files")
     require_packages(args.write)
-    return args.step(args, members)
+    return members
 
 
-def _fit(args: argparse.Namespace, members: Members) -> int:
+def _fit(args: argparse.Namespace) -> int:
     from nucleus.ensemble.boosting import import_lightgbm
     from nucleus.ensemble.running import EnsemblePredictions, run_ensemble
     from nucleus.models.registry import make_config
     from nucleus.prediction.results import Results
     from trainkit.files import require_writable
 
+    members = _chosen_members(args)
     # A missing package and unknown groups are reported before models run for hours.
     import_lightgbm()
     require_writable(args.output.parent)
@@ -147,12 +153,13 @@ def _fit(args: argparse.Namespace, members: Members) -> int:
     return report_failures(done.failures)
 
 
-def _predict(args: argparse.Namespace, members: Members) -> int:
+def _predict(args: argparse.Namespace) -> int:
     from nucleus.ensemble.model import check_members, read_ensemble
     from nucleus.ensemble.running import EnsemblePredictions, run_ensemble
     from nucleus.prediction.inputs import collect_images
     from nucleus.prediction.results import Results
 
+    members = _chosen_members(args)
     ensemble = read_ensemble(args.ensemble)
     check_members(ensemble.members, members.paths)
     fitted = members.differing_views(ensemble.about)

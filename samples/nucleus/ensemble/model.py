@@ -148,7 +148,11 @@ class Ensemble:
 
     def to_json(self) -> str:
         """Returns the content of the ensemble's file."""
-        content = {
+        return json.dumps(self.content())
+
+    def content(self) -> dict[str, Any]:
+        """Returns the content of the ensemble's file as JSON can hold it."""
+        return {
             "format": _FORMAT,
             "version": _VERSION,
             "members": list(self.members),
@@ -161,7 +165,6 @@ class Ensemble:
             **({"settings": dict(self.settings)} if self.settings else {}),
             "models": [[tree.to_json() for tree in trees] for trees in self.models],
         }
-        return json.dumps(content)
 
 
 def check_members(expected: tuple[str, ...], given: Mapping[str, Any]) -> None:
@@ -219,10 +222,19 @@ def read_ensemble(path: str | os.PathLike) -> Ensemble:
     what = "not an ensemble's file"
     content = read_json(path, what)
     with reading(path, what):
-        return _parse(content)
+        return parse_ensemble(content)
 
 
-def _parse(content: Mapping[str, Any]) -> Ensemble:
+def parse_ensemble(content: Mapping[str, Any]) -> Ensemble:
+    """Returns the ensemble of what `Ensemble.content` returned.
+
+    Args:
+        content: The JSON object.
+
+    Raises:
+        ValueError: It is no ensemble, or needs features that this version does not compute. Damaged content raises
+            other errors too; see `trainkit.reading.reading`.
+    """
     if content.get("format") != _FORMAT:
         raise ValueError(f'its "format" is not "{_FORMAT}"')
     if content["version"] != _VERSION:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleus.ensemble.combined import EnsembleModel
+from nucleus.ensemble.fusion.model import FusionModel
 from nucleus.models.base import NucleusModel
 from nucleus.models.classical.model import ClassicalModel
 from nucleus.models.onnx import OnnxModel
@@ -31,7 +32,7 @@ from nucleus.models.weights import (
 from nucleus.quiet import import_keras
 from trainkit.onnx_files import SUFFIX as ONNX_SUFFIX
 
-# Suffixes of files that hold the configuration too: of a classical model or an ensemble, and of a whole U-Net.
+# Suffixes of files that hold the configuration too: of all models but networks, and of a whole U-Net.
 _JSON, _WHOLE = ".json", ".keras"
 
 
@@ -51,10 +52,10 @@ def load_model(
     Args:
         source: None or "shipped" for the shipped default; a name: "mask_rcnn" or "unet" for the shipped weights of that
             kind, the name of a shipped file such as "nucleus_small", "last" for the last checkpoint in `model_dir`, or
-            "classical" or "ensemble", with or without "/PRESET" behind it (an ensemble is then to be fitted); a file
-            (`.h5` with its recipe beside it, `.keras` of a U-Net, `.onnx` of an exported one, `.json` of a classical
-            model or an ensemble); or the folder of a training run, whose best weights are taken, else its last
-            checkpoint. A name comes before a file or folder of the same name.
+            "classical", "ensemble" or "fusion", with or without "/PRESET" behind it (the latter two are then to be
+            fitted); a file (`.h5` with its recipe beside it, `.keras` of a U-Net, `.onnx` of an exported one, `.json`
+            of a classical model, an ensemble or a fusion); or the folder of a training run, whose best weights are
+            taken, else its last checkpoint. A name comes before a file or folder of the same name.
         config: Configuration of the detection; by default that of the recipe. Such a model cannot be fine-tuned unless
             a recipe is found too. Not allowed with model, preset or settings, nor for a `.keras`, `.onnx` or `.json`
             file, which holds its own.
@@ -86,7 +87,7 @@ class ChosenModel:
 
     Attributes:
         path: Weights file of a network (`.h5`), whole U-Net (`.keras`), exported one (`.onnx`), or file of a classical
-            model or an ensemble (`.json`); None for a model without a file.
+            model, an ensemble or a fusion (`.json`); None for a model without a file.
         recipe: Recipe with the preset and the settings asked for; None where a `.keras` file or a configuration alone
             makes the model.
         config: Configuration of the detection.
@@ -131,9 +132,10 @@ class ChosenModel:
         if self.kind == ClassicalModel.kind:
             preset = ClassicalModel.default_preset if self.recipe is None else self.recipe.preset
             return ClassicalModel(self.config, preset)
+        combined = {model.kind: model for model in (EnsembleModel, FusionModel)}[self.kind]
         if self.path is None:
-            return EnsembleModel.begin(self.config, load_model)
-        return EnsembleModel.load(self.path, load_model, self.config)
+            return combined.begin(self.config, load_model)
+        return combined.load(self.path, load_model, self.config)
 
 
 def resolve(
@@ -147,8 +149,8 @@ def resolve(
 ) -> ChosenModel:
     """Decides which model a source and options mean; `load_model` and the commands build what this returns.
 
-    Without a source, it is the shipped weights of the kind that model, preset or config asks for, or a classical method
-    or an ensemble that is to be fitted.
+    Without a source, it is the shipped weights of the kind that model, preset or config asks for, a classical method,
+    or an ensemble or a fusion that is to be fitted.
 
     Args:
         source: Name, file or folder; see `load_model`, also for the other arguments.
@@ -198,7 +200,7 @@ def _asked_kind(config: ModelConfig | None, model: str | None, preset: str | Non
 def _without_file(
     kind: str, preset: str | None, config: ModelConfig | None, settings: Mapping[str, Any]
 ) -> ChosenModel:
-    """Returns a classical model, or an ensemble that is to be fitted."""
+    """Returns a classical model, or an ensemble or a fusion that is to be fitted."""
     if config is not None:
         if config.model_kind != kind:
             raise ValueError(f"{kind} has other settings than {config.model_kind}. Received: config=... of that.")
@@ -238,7 +240,7 @@ def _weights_of_run(folder: Path) -> Path:
 
 
 def _from_recipe(path: Path, model: str | None, settings: Mapping[str, Any]) -> ChosenModel:
-    """Returns the model of a file that holds its recipe: a classical model, an ensemble or an exported U-Net."""
+    """Returns the model of a file that holds its recipe: any but a network, or an exported U-Net."""
     recipe = choose_recipe(read_recipe(path), model)
     if recipe.model in NETWORKS and path.suffix == _JSON:
         raise ValueError(f"{path}: the recipe of a {recipe.model}; name its weights file.")

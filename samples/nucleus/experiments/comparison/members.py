@@ -10,6 +10,7 @@ from typing import Any
 
 from nucleus.datasets.fingerprint import sha256
 from nucleus.ensemble.combined import EnsembleModel
+from nucleus.ensemble.fusion.model import FusionModel
 from nucleus.models.network import PUBLISHED_WEIGHTS, RANDOM
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import NETWORKS, ModelConfig, detection_config, make_config
@@ -62,6 +63,8 @@ class Member:
         """
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"A member's name has letters, digits, '_', '-' and '.'. Received: {self.name!r}")
+        if self.model == FusionModel.kind:
+            raise ValueError(f"{self.name}: a fusion is fitted by itself, by `nucleus ensemble fuse`; it is no member.")
         if self.model == EnsembleModel.kind:
             raise ValueError(f"{self.name}: an ensemble is made of the members that learn; it is no member itself.")
         self.detection_config()
