@@ -12,12 +12,12 @@ dataset's images is predicted in a process of its own, so that each has its own 
 With `--file` a mosaic is never in memory: it is written as a tiled BigTIFF or, with `--format zarr`, as OME-Zarr, block
 by block, and read by regions, and its label image is written in the same format meanwhile. `write_seconds` is the time
 that writing the mosaic took, `file_mb` and `labels_mb` are the sizes of both. Sides of 10,000 to 30,000 need this.
-`--kill` predicts each mosaic a second time, in a process that is killed without warning (SIGKILL) when half of the tiles
-are done, and is started again: `killed_at` is the number of tiles done then, `again` that of the tiles that the second
-process predicted, and `same_bytes` says whether the label image is the same byte for byte.
+`--kill` predicts each mosaic a second time, in a process that is killed without warning (SIGKILL) when half of the
+tiles are done, and is started again: `killed_at` is the number of tiles done then, `again` that of the tiles that the
+second process predicted, and `same_bytes` says whether the label image is the same byte for byte.
 
-`--model blobs` takes the place of a network where memory and files are what is measured: it takes what is brighter than
-a fixed level for nuclei, and its numbers of nuclei say nothing about any model.
+`--model blobs` takes the place of a network where memory and files are what is measured: it takes pixels that differ
+from those around them for nuclei, and its numbers of nuclei say nothing about any model.
 
 `seconds_per_image` is that of the largest mosaic. `--output` keeps the JSON after every mosaic.
 
@@ -123,7 +123,7 @@ def _write_zarr(views: Sequence[np.ndarray], side: int, path: Path) -> None:
 
 
 class Blobs(NucleusModel):
-    """Stands in for a network where memory and files are measured: bright parts of 20 to 4,000 pixels."""
+    """Stands in for a network where memory and files are measured: 20 to 4,000 pixels unlike those around them."""
 
     def __init__(self) -> None:
         self.config = PredictionSettings()
@@ -138,8 +138,9 @@ class Blobs(NucleusModel):
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         found = []
         for image in images:
-            bright = (image[..., 1] > 100).astype(np.uint8)
-            _, labels, statistics, _ = cv2.connectedComponentsWithStats(bright, connectivity=4)
+            green = np.ascontiguousarray(image[..., 1])
+            differs = (cv2.absdiff(green, cv2.blur(green, (63, 63))) > 20).astype(np.uint8)
+            _, labels, statistics, _ = cv2.connectedComponentsWithStats(differs, connectivity=4)
             areas = statistics[:, cv2.CC_STAT_AREA]
             kept = (areas >= 20) & (areas <= 4000)
             kept[0] = False
