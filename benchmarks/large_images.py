@@ -139,7 +139,7 @@ class Blobs(NucleusModel):
         found = []
         for image in images:
             green = np.ascontiguousarray(image[..., 1])
-            differs = (cv2.absdiff(green, cv2.blur(green, (63, 63))) > 20).astype(np.uint8)
+            differs = (cv2.absdiff(green, cv2.blur(green, (63, 63))) > 60).astype(np.uint8)
             _, labels, statistics, _ = cv2.connectedComponentsWithStats(differs, connectivity=4)
             areas = statistics[:, cv2.CC_STAT_AREA]
             kept = (areas >= 20) & (areas <= 4000)

@@ -82,7 +82,7 @@ def predict_large(
     subsample, so that all tiles agree; see `LazyImage.sample`.
 
     After each row of tiles the rows of the label image that are certain are written, into a file that takes its name
-    when it is complete. The nuclei of each tile are kept in the folder `work` until then. A call that finds the folder
+    when it is complete. The nuclei of each tile are kept in a folder until then. A call that finds the folder
     of the same image, settings, tiles and `identity` predicts only the missing tiles and leaves the same files as one
     that was never interrupted; otherwise it begins anew. In memory are one tile, the nuclei of a row of tiles, a band
     of the label image, and some 350 bytes for each nucleus of the image.
@@ -96,7 +96,7 @@ def predict_large(
         identity: Text that changes when the model's weights do, such as their checksum; "" for a model without. None
             if that is not known: an interrupted call is not continued then, but begun anew.
         progress: Shows a progress bar of the tiles.
-        work: Folder of the tiles' nuclei; by default `<output>.tiles`.
+        work: Folder of the tiles' nuclei, which stays; by default `<output>.tiles`, which is removed in the end.
         look: Function that looks at the tiles elsewhere, such as in other processes.
 
     Returns:
@@ -114,10 +114,10 @@ def predict_large(
     _require_tiles(model)
     for left in output.parent.glob(f".{glob.escape(output.stem)}.{_RANDOM}{output.suffix}"):
         left.unlink()
-    work = output.with_name(f"{output.name}.tiles") if work is None else Path(work)
+    folder = output.with_name(f"{output.name}.tiles") if work is None else Path(work)
     if identity is None:
-        shutil.rmtree(work, ignore_errors=True)
-    store = TileStore(work, _plan(model, image, skip_glass, identity))
+        shutil.rmtree(folder, ignore_errors=True)
+    store = TileStore(folder, _plan(model, image, skip_glass, identity))
     with warn_of_limits(str(image.path)):
         prepare = partial(_preparation, model.config)
         fit = Fit(**store.remember("fit", lambda: asdict(fit_level(model, image, prepare))))
@@ -132,7 +132,8 @@ def predict_large(
         with tqdm(total=looking.count, desc="tiles", unit="tile", disable=not progress) as bar:
             run = _Run(looking, shape, seen, store, bar)
             write_label_bands(output, run.bands(), shape, image.pixel_size, _BAND)
-    store.remove()
+    if work is None:
+        store.remove()
     return LargePrediction(output, run.nuclei, looking.count, run.glass, fit, image)
 
 

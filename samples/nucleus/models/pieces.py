@@ -58,18 +58,37 @@ def fuse(group: Sequence[Part], shape: tuple[int, int]) -> tuple[np.ndarray, np.
     """
     boxes = np.array([piece.box for piece in group])
     box = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
-    mask, best = np.zeros(box[2:] - box[:2], bool), np.zeros(box[2:] - box[:2], np.float32)
-    for tile in dict.fromkeys(piece.tile for piece in group):
+    mask = np.zeros(box[2:] - box[:2], bool)
+    tiles = list(dict.fromkeys(piece.tile for piece in group))
+    for number, tile in enumerate(tiles):
         common = intersection(box.tolist(), tile)
         seen = np.zeros((common[2] - common[0], common[3] - common[1]), bool)
         for piece in group:
             if piece.tile == tile:
                 seen[window(piece.box, common)] |= piece.mask
-        clearance, place = _pixel_clearances(common, tile, shape), window(common, box)
-        better = clearance > best[place]
-        mask[place][better], best[place][better] = seen[better], clearance[better]
+        best = _sees_best(common, number, tiles, shape)
+        mask[window(common, box)][best] = seen[best]
     weights = [piece.area for piece in group]
     return box, mask, float(np.average([piece.score for piece in group], weights=weights))
+
+
+def _sees_best(box: Region, number: int, tiles: Sequence[Region], shape: tuple[int, int]) -> np.ndarray:
+    """Returns the pixels of a box in a tile that no other tile sees with more clearance; of equals the first one sees.
+
+    Args:
+        box: (y1, x1, y2, x2) inside the tile.
+        number: Index of the tile.
+        tiles: The tiles.
+        shape: (height, width) of the image.
+    """
+    own = _pixel_clearances(box, tiles[number], shape)
+    best = np.ones(own.shape, bool)
+    for place, other in enumerate(tiles):
+        common = intersection(box, other)
+        if place != number and common is not None:
+            at, theirs = window(common, box), _pixel_clearances(common, other, shape)
+            best[at] &= own[at] > theirs if place < number else own[at] >= theirs
+    return best
 
 
 def _pixel_clearances(box: Sequence[int], tile: Region, shape: tuple[int, int]) -> np.ndarray:

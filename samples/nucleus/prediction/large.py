@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -122,6 +123,8 @@ def detect_large(
                 table.to_csv(temporary, index=False, float_format=number_text, lineterminator="\n")
             about = {**identify(path), "nuclei": len(found.nuclei), "row": row}
             results.commit(image_id, None, about)
+            # Not before: a run that is killed while it measures need not predict again.
+            shutil.rmtree(work)
         for writer in writers:
             writer.add_row(image_id, about["row"])
         done.images, done.nuclei = done.images + 1, done.nuclei + int(about["nuclei"])
