@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,6 +29,8 @@ from nucleus.models.seams import Seams, divide_rows, find_parts, paint, settle
 from nucleus.models.settings import PredictionSettings
 from nucleus.models.tile_store import Seen, TileStore
 from nucleus.models.tiles import Tiles
+
+_log = logging.getLogger(__name__)
 
 # Looks at tiles of an image, given the image at its level, the factor of its height and width and the tiles' numbers:
 # yields the number of each with the tiles that it was divided into and their nuclei, both in pixels of the level.
@@ -121,6 +124,8 @@ def predict_large(
     with warn_of_limits(str(image.path)):
         prepare = partial(_preparation, model.config)
         fit = Fit(**store.remember("fit", lambda: asdict(fit_level(model, image, prepare))))
+        if fit.warning:
+            _log.warning("%s: %s", image.path, fit.warning)
         unknown = _unknown_size(model.config, fit)
         if unknown is not None:
             report_limit(unknown)

@@ -15,7 +15,6 @@ level otherwise.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,8 +23,6 @@ import numpy as np
 from nucleus.images.lazy import LazyImage, choose_level
 from nucleus.models.base import NucleusModel
 from nucleus.models.scale import AutoScale, FixedScale, find_factor
-
-_log = logging.getLogger(__name__)
 
 # Diameter in µm of a usual nucleus, by which the level is chosen that is looked at first.
 _USUAL = 8.0
@@ -45,12 +42,14 @@ class Fit:
         factor: Factor of height and width of the level at which the model is shown it.
         diameter: Diameter of the nuclei in pixels of the level; None if it was not estimated.
         reason: Where level and factor come from, in a few words.
+        warning: What the user should know if they were guessed, without the name of the file; "" otherwise.
     """
 
     level: int
     factor: float
     diameter: float | None
     reason: str
+    warning: str = ""
 
     def describe(self, image: LazyImage) -> str:
         """Describes the level in a sentence without its end.
@@ -78,13 +77,13 @@ def fit_level(model: NucleusModel, image: LazyImage, prepare: Callable[[LazyImag
         level = image.level if image.chosen else choose_level(image.levels, 1 / model.factor)
         finer = image.at_level(level).downsampling / image.downsampling
         return Fit(level, model.factor * finer, None, "the scale is set")
+    warning = ""
     if len(image.levels) > 1 and not image.chosen:
-        _log.warning(
-            "%s: is read at the largest of its %d levels, since the model does not say which nuclei it knows. Set "
-            "--scale to read a smaller one.",
-            *(image.path, len(image.levels)),
+        warning = (
+            f"is read at the largest of its {len(image.levels)} levels, since the model does not say which nuclei it "
+            "knows. Set --scale to read a smaller one."
         )
-    return Fit(image.level, 1.0, None, "the model does not say which nuclei it knows")
+    return Fit(image.level, 1.0, None, "the model does not say which nuclei it knows", warning)
 
 
 def _estimate(model: AutoScale, image: LazyImage, prepare: Callable[[LazyImage], Prepare]) -> Fit:
@@ -103,14 +102,13 @@ def _estimate(model: AutoScale, image: LazyImage, prepare: Callable[[LazyImage],
             coarser = image.at_level(wanted).downsampling / looked.downsampling
             return Fit(wanted, factor * coarser, diameter / coarser, f"estimated from nuclei in {_regions(regions)}")
         level = wanted
-    used = image.at_level(first)
-    size = "" if used.pixel_size is None else f" ({used.pixel_size:.4g} µm a pixel)"
-    _log.warning(
-        "%s: no nuclei were found in %s by which its scale could be estimated, so it is read as it is at level %d of %d"
-        "%s. Set the scale (--scale, --diameter) if there are any.",
-        *(image.path, _regions(regions), first, len(image.levels), size),
+    size = image.at_level(first).pixel_size
+    warning = (
+        f"no nuclei were found in {_regions(regions)} by which its scale could be estimated, so it is read as it is at "
+        f"level {first} of {len(image.levels)}{'' if size is None else f' ({size:.4g} µm a pixel)'}. Set the scale "
+        "(--scale, --diameter) if there are any."
     )
-    return Fit(first, 1.0, None, "no nuclei were found by which the scale could be estimated")
+    return Fit(first, 1.0, None, "no nuclei were found by which the scale could be estimated", warning)
 
 
 def _first_level(image: LazyImage, typical: float) -> int:
