@@ -143,27 +143,30 @@ def predict_together(model: NucleusModel, pixel_size: Callable[[int], float | No
         if all(item.done for item in items):
             return
         if not isinstance(model, PhysicalScale):
-            predict_at(None, items)
+            predict_by(model, items)
             return
-        sizes: dict[float | None, list[Item]] = {}
+        sizes: dict[float, list[Item]] = {}
+        models: dict[float, NucleusModel] = {}
         for item in items:
             try:
-                sizes.setdefault(pixel_size(item.index), []).append(item)
+                size = pixel_size(item.index)
+                models[size] = model.at_pixel_size(size)
+                sizes.setdefault(size, []).append(item)
             except Exception as error:
                 item.error = error
         for size, alike in sizes.items():
-            predict_at(size, alike)
+            predict_by(models[size], alike)
 
-    def predict_at(size: float | None, items: Sequence[Item]) -> None:
+    def predict_by(shown: NucleusModel, items: Sequence[Item]) -> None:
         try:
             with watch_limits() as reached:
-                predictions = model.predict([item.image for item in items], pixel_size=size)
+                predictions = shown.predict([item.image for item in items])
         except Exception as error:
             _log.debug("%s", items[0].file, exc_info=error)
             if len(items) == 1:
                 items[0].error = error
             for item in items if len(items) > 1 else ():
-                predict_at(size, [item])
+                predict_by(shown, [item])
             return
         log_limits((limit for limit in reached if not items[limit.index].done), [item.file for item in items])
         for item, prediction in zip(items, predictions, strict=True):
