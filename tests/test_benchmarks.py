@@ -110,7 +110,7 @@ def test_large_images_in_files_have_the_nuclei_of_those_in_memory(run, tmp_path)
     report = run("large_images", [*arguments, "--file", "--output", str(tmp_path / "a.json")])
     (mosaic,) = report["mosaics"]
     assert (mosaic["nuclei"], mosaic["tiles"]) == (whole["nuclei"], whole["tiles"]) and mosaic["nuclei"] > 50
-    assert mosaic["file_mb"] > 1 and mosaic["write_seconds"] >= 0
+    assert mosaic["file_mb"] > 0.1 and mosaic["write_seconds"] >= 0
     assert json.loads((tmp_path / "a.json").read_text())["mosaics"] == report["mosaics"]
 
 

@@ -16,7 +16,7 @@ from nucleus.images.decoding.base import DEFAULT_LIMIT, LIMIT_VARIABLE
 from nucleus.models.recipe import LINEAGE_MODEL
 from nucleus.models.registry import MODELS, NETWORKS
 from nucleus.models.views import SYMMETRIES
-from nucleus.prediction.writers import CHOICES, DEFAULT_CHOICES
+from nucleus.prediction.writers import CHOICES, DEFAULT_CHOICES, LABEL_FORMATS
 
 
 def add_repeated(
@@ -186,8 +186,9 @@ def add_scale(command: argparse.ArgumentParser) -> None:
         action="append_once",
         default=[],
         dest="settings",
-        metavar="PX",
-        help="diameter of the nuclei in pixels, from which the factor follows (default: found for every image)",
+        metavar="{PX,UMum}",
+        help="diameter of the nuclei, from which the factor follows: in pixels (60), or in µm (8um) where files say "
+        "how large their pixels are or --pixel-size does (default: found for every image)",
     )
 
 
@@ -279,7 +280,8 @@ def add_pixel_size(command: argparse.ArgumentParser) -> None:
         "--pixel-size",
         type=values.length,
         metavar="UM",
-        help="side of a pixel in µm, for measurements (default: what each file says: OME-XML, ImageJ, resolution tags)",
+        help="side of a pixel in µm, for measurements and for --diameter=...um (default: what each file says: OME-XML, "
+        "ImageJ, resolution tags)",
     )
 
 
@@ -287,9 +289,10 @@ def add_label_format(command: argparse.ArgumentParser) -> None:
     """Adds the option for the file format of label images."""
     command.add_argument(
         "--label-format",
-        choices=("png", "tif"),
+        choices=LABEL_FORMATS,
         default="png",
-        help="format of the label images; TIFFs state the size of a pixel (default: %(default)s)",
+        help="format of the label images; tif and zarr (OME-Zarr) state the size of a pixel. Images that are read by "
+        "regions get tif unless it is zarr (default: %(default)s)",
     )
 
 

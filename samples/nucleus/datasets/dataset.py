@@ -27,7 +27,7 @@ from nucleus.datasets.layouts.tables import MODALITIES, read_modalities
 from nucleus.datasets.plain_files import image_files, unused_name
 from nucleus.images.decoding import NO_CHOICE, ImageFileError, Place, Planes, RawImage
 from nucleus.images.labels import labels_to_masks, relabel_sequential
-from nucleus.images.reading import read_places, read_raw, read_rgb
+from nucleus.images.reading import read_pixel_size, read_places, read_raw, read_rgb
 
 __all__ = [
     "MODALITIES",
@@ -286,6 +286,20 @@ class NucleusDataset(Dataset):
             return raw
         pixels, _, scale, _, _ = resize_image(raw.pixels, self.fit, self.fit)
         return raw._replace(pixels=pixels, pixel_size=raw.pixel_size and raw.pixel_size / scale)
+
+    def pixel_size_of(self, image_id: int) -> float | None:
+        """Returns the side of a pixel in µm of the image that `load_image` returns; None where it is not known.
+
+        Args:
+            image_id: Index into `image_info`.
+
+        Raises:
+            nucleus.images.reading.ImageFileError: The file cannot be read.
+        """
+        path, planes = self.image_info[image_id]["path"], self.planes_of(image_id)
+        if self.fit is not None:
+            return self.load_raw(image_id).pixel_size
+        return read_pixel_size(path, planes) if self.pixel_size is None else self.pixel_size
 
     def load_labels(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """Reads an image's labels as one label image, through the caches.

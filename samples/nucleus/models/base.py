@@ -106,6 +106,7 @@ class NucleusModel(ABC):
         plane: int | Literal["all"] | None = None,
         project: Literal["max", "mean"] | None = None,
         frame: int | Literal["all"] | None = None,
+        pixel_size: float | None = None,
     ) -> list[Prediction]:
         """Finds the nuclei of one image or of many.
 
@@ -120,12 +121,14 @@ class NucleusModel(ABC):
             plane: Number of the plane of a stack, from 1 on; "all" for every plane as an image of its own.
             project: Projection of all planes instead: "max" or "mean".
             frame: Number of the frame of a time series, from 1 on; "all" for every frame as an image of its own.
+            pixel_size: Side of a pixel in µm, from which with the setting DIAMETER_UM the scale follows.
 
         Returns:
             One prediction per image, in the order of the images.
 
         Raises:
-            ValueError: An array is not an image, or holds several channels, planes or frames of which none is chosen.
+            ValueError: An array is not an image, or holds several channels, planes or frames of which none is chosen;
+                or DIAMETER_UM is set and the size of a pixel is not given.
 
         Examples:
             >>> from nucleus import load_model
@@ -136,7 +139,19 @@ class NucleusModel(ABC):
             (dtype('int32'), (64, 64), 1)
         """
         planes = Planes(channel, plane, project, frame)
-        return self._predict([self.prepare(image) for image in as_images(images, axes, planes)])
+        model = self.at_pixel_size(pixel_size)
+        return model._predict([self.prepare(image) for image in as_images(images, axes, planes)])
+
+    def at_pixel_size(self, pixel_size: float | None) -> NucleusModel:
+        """Returns the model for images of a pixel size; another one only where DIAMETER_UM is set.
+
+        Args:
+            pixel_size: Side of a pixel in µm; None where it is not known.
+
+        Raises:
+            ValueError: The scale follows from it, and it is not known.
+        """
+        return self
 
     @abstractmethod
     def fit(

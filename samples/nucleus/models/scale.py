@@ -179,6 +179,35 @@ class FixedScale(Wrapper):
         return {**super().describe(), "factor": self.factor}
 
 
+class PhysicalScale(Wrapper):
+    """A model that is shown every image at the scale that the size of its pixels and of its nuclei in µm say.
+
+    Args:
+        model: Any nucleus model, with its test-time augmentation and without tiles, that says which nuclei it knows.
+        diameter: Diameter of the nuclei in µm, above 0.
+    """
+
+    def __init__(self, model: NucleusModel, diameter: float):
+        super().__init__(model)
+        self.diameter = diameter
+
+    def at_pixel_size(self, pixel_size: float | None) -> NucleusModel:
+        """Returns the model at the scale of images of a pixel size; see `NucleusModel.at_pixel_size`."""
+        if pixel_size is None:
+            raise ValueError(
+                f"A diameter in µm ({self.diameter:g}) needs the size of a pixel, which the image does not say: give "
+                "it (--pixel-size, or pixel_size=...), or the diameter in pixels."
+            )
+        return FixedScale(self.model, _within(self.config.KNOWN_DIAMETERS[1] * pixel_size / self.diameter))
+
+    def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
+        return self.at_pixel_size(None)._predict(images)
+
+    def describe(self) -> dict[str, Any]:
+        """Adds the diameter; see `NucleusModel.describe`."""
+        return {**super().describe(), "diameter": self.diameter}
+
+
 def with_scale(model: NucleusModel) -> NucleusModel:
     """Returns the model with the test-time augmentation, the scale and the tiles of its settings.
 
@@ -186,23 +215,26 @@ def with_scale(model: NucleusModel) -> NucleusModel:
         model: Any nucleus model. An ensemble, whose settings have neither scale nor tiles, leaves both to its members.
 
     Returns:
-        A model that finds the scale of every image if SCALE and DIAMETER are 0 and KNOWN_DIAMETERS says which nuclei it
-        knows; one with a fixed factor if SCALE or DIAMETER is set; else one that leaves images as they are.
+        A model that finds the scale of every image if no scale and no diameter is set and KNOWN_DIAMETERS says which
+        nuclei it knows; one with a fixed factor if SCALE or DIAMETER is set, or one for each pixel size if DIAMETER_UM
+        is; else one that leaves images as they are.
 
     Raises:
-        ValueError: DIAMETER is set, but the model does not say which nuclei it knows.
+        ValueError: DIAMETER or DIAMETER_UM is set, but the model does not say which nuclei it knows.
     """
     config, augmented = model.config, with_views(model)
     if not isinstance(config, PredictionSettings):
         return augmented
     if config.SCALE:
         return FixedScale(augmented, config.SCALE)
-    if config.DIAMETER:
+    if config.DIAMETER or config.DIAMETER_UM:
         if not config.KNOWN_DIAMETERS:
             raise ValueError(
                 "The model does not say which nuclei it knows, so a diameter does not tell its scale. Set its "
                 "KNOWN_DIAMETERS (least, typical, largest; in pixels), or SCALE."
             )
+        if config.DIAMETER_UM:
+            return PhysicalScale(augmented, config.DIAMETER_UM)
         return FixedScale(augmented, _within(config.KNOWN_DIAMETERS[1] / config.DIAMETER))
     return AutoScale(augmented) if config.KNOWN_DIAMETERS else at_factor(augmented, 1.0)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from nucleus.models.base import NucleusModel, Prediction
 from nucleus.models.limits import log_limits, warn_of_limits, watch_limits
+from nucleus.models.scale import PhysicalScale
 
 _log = logging.getLogger(__name__)
 
@@ -125,7 +126,7 @@ def is_large(chunk: Sequence[Item]) -> bool:
     return sum(item.pixels for item in chunk) > CHUNK_PIXELS
 
 
-def predict_together(model: NucleusModel) -> Predict:
+def predict_together(model: NucleusModel, pixel_size: Callable[[int], float | None] = lambda index: None) -> Predict:
     """Returns a function that shows a model all images of a chunk at once.
 
     Where that fails, the images are predicted one by one, so that the failure of one is its own. A chunk whose images
@@ -133,21 +134,39 @@ def predict_together(model: NucleusModel) -> Predict:
 
     Args:
         model: The model.
+        pixel_size: Function from an image's number to the side of its pixels in µm, None where that is not known; asked
+            only for a model whose scale follows from it, which is shown images of one size together.
     """
 
     def predict(chunk: Sequence[Item]) -> None:
         items = [item for item in chunk if item.error is None]
         if all(item.done for item in items):
             return
+        if not isinstance(model, PhysicalScale):
+            predict_by(model, items)
+            return
+        sizes: dict[float, list[Item]] = {}
+        models: dict[float, NucleusModel] = {}
+        for item in items:
+            try:
+                size = pixel_size(item.index)
+                models[size] = model.at_pixel_size(size)
+                sizes.setdefault(size, []).append(item)
+            except Exception as error:
+                item.error = error
+        for size, alike in sizes.items():
+            predict_by(models[size], alike)
+
+    def predict_by(shown: NucleusModel, items: Sequence[Item]) -> None:
         try:
             with watch_limits() as reached:
-                predictions = model.predict([item.image for item in items])
+                predictions = shown.predict([item.image for item in items])
         except Exception as error:
             _log.debug("%s", items[0].file, exc_info=error)
             if len(items) == 1:
                 items[0].error = error
             for item in items if len(items) > 1 else ():
-                predict([item])
+                predict_by(shown, [item])
             return
         log_limits((limit for limit in reached if not items[limit.index].done), [item.file for item in items])
         for item, prediction in zip(items, predictions, strict=True):

@@ -32,13 +32,14 @@ from nucleus.prediction.manifest import as_json, program
 from nucleus.prediction.results import Results, identify
 from nucleus.prediction.runs import DetectionRun
 from nucleus.prediction.writers import Record, Writer, default_formats, open_writers
+from nucleus.prediction.writers.labels import TiffLabels, ZarrLabels
 
 # Errors of the system that are a single image's, such as a name that is too long for a file's.
 _OF_ONE_FILE = (errno.ENAMETOOLONG, errno.EILSEQ)
 
 
 # Further images of a run, and the function that writes their results.
-First = tuple[NucleusDataset, Callable[[Results, DetectionRun], None]]
+First = tuple[NucleusDataset, Callable[[Results, DetectionRun, Sequence[Writer]], None]]
 
 
 def detect(
@@ -84,10 +85,12 @@ def detect(
     small, large = split_large(dataset, model.config)
     facts = {"model": model.describe()}
 
-    def detect_first(results: Results, done: DetectionRun) -> None:
-        detect_large(model, large, results, done, as_json(facts), progress)
+    def detect_first(results: Results, done: DetectionRun, writers: Sequence[Writer]) -> None:
+        suffix = ZarrLabels.suffix if "zarr" in formats else TiffLabels.suffix
+        detect_large(model, large, results, done, writers, as_json(facts), suffix, progress)
 
-    return _write(predict_together(model), small, output, formats, progress, facts, first=(large, detect_first))
+    predict = predict_together(model, small.pixel_size_of)
+    return _write(predict, small, output, formats, progress, facts, first=(large, detect_first))
 
 
 def write_detections(
@@ -168,7 +171,7 @@ def write_records(
         bar = closing.enter_context(tqdm(total=dataset.num_images, desc=title, unit="image", disable=not progress))
         writing = _Writing(results, writers, make, bar)
         if others:
-            first[1](results, writing.done)
+            first[1](results, writing.done, writers)
         return writing.run(predict, dataset)
 
 

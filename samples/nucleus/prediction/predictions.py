@@ -68,7 +68,7 @@ class ModelPredictions:
         """Predicts images in batches, while a thread reads the next ones; see `Predictions.read_each`."""
         infos = ((index, dataset.image_info[index]) for index in indices)
         items = (Item(index, info["id"], info["path"]) for index, info in infos)
-        predict = predict_together(self._model)
+        predict = predict_together(self._model, dataset.pixel_size_of)
         for chunk in read_ahead(read_chunks(items, dataset.load_image)):
             predict(chunk)
             for item in chunk:

@@ -163,18 +163,18 @@ class Results:
         """Returns whether an image was finished, in this run or in the one that it resumes."""
         return self._manifest.images[image_id]["state"] == DONE
 
-    def nuclei_of(self, image_id: str) -> int:
-        """Returns the number of nuclei of an image that was finished."""
-        return int(self._manifest.images[image_id]["nuclei"])
-
-    def keep(self, image_id: str) -> None:
-        """Leaves the files of an image as the resumed run wrote them; none of its rows are in the tables of all images.
+    def keep(self, image_id: str) -> dict[str, Any]:
+        """Leaves the files of an image as the resumed run wrote them.
 
         Args:
             image_id: Name of an image that was finished.
+
+        Returns:
+            What was recorded of it; see `commit`.
         """
         self._begin()
         self._missing.discard(image_id)
+        return dict(read_stored(self._path(image_id), nuclei=False).about)
 
     def tiles_folder(self, image_id: str) -> Path:
         """Returns the folder that keeps the nuclei of a large image's tiles until the image is finished."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -60,11 +61,13 @@ class Writer(ABC):
 
     Attributes:
         summary: Files of the format in a few words, for the help.
-        package: Package that it needs besides the base installation, from the extra `exchange`; None if it needs none.
+        package: Package that it needs besides the base installation; None if it needs none.
+        extra: Extra of the installation that has the package.
     """
 
     summary: ClassVar[str]
     package: ClassVar[str | None] = None
+    extra: ClassVar[str] = "exchange"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -78,6 +81,14 @@ class Writer(ABC):
 
         Raises:
             OSError: A file cannot be written.
+        """
+
+    def add_row(self, image_id: str, row: Mapping[str, Any]) -> None:  # noqa: B027 - only tables have rows of images.
+        """Takes the row of an image that is too large for memory, whose own files are written elsewhere.
+
+        Args:
+            image_id: Name of the image; later images must not have it.
+            row: Its values in the table of images.
         """
 
     def drop(self, record: Record) -> None:  # noqa: B027 - formats with a file an image collect nothing.

@@ -1,4 +1,4 @@
-"""Label images, `labels/<id>.png` (16 bit) or `.tif` (with the size of a pixel for ImageJ, or as OME-TIFF)."""
+"""Label images, `labels/<id>.png` (16 bit), `.tif` (with the size of a pixel, ImageJ's or OME's) or `.zarr` (OME)."""
 
 from __future__ import annotations
 
@@ -33,3 +33,11 @@ class TiffLabels(PngLabels):
 
     summary = "label images, TIFF"
     suffix = ".tif"
+
+
+class ZarrLabels(PngLabels):
+    """OME-Zarr label images of int32."""
+
+    summary = "label images, OME-Zarr"
+    suffix = ".zarr"
+    package, extra = "zarr", "zarr"
