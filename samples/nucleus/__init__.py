@@ -30,7 +30,7 @@ _HOMES = {
     "predict": "models.base",
     "predict_large": "models.large",
     "open_lazy": "images.lazy",
-    "detect_images": "prediction.image_detection",
+    "detect_images": "prediction.detection",
     "read_ensemble": "ensemble.model",
     "read_image": "images.reading",
     "read_raw": "images.reading",
