@@ -1,9 +1,11 @@
-"""Parsed options as the objects that the application works with."""
+"""Parsed options as the objects that the application works with, and the report of inputs that failed."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -141,3 +143,10 @@ def output_folder(args: argparse.Namespace, command: str) -> Path:
     folder = args.output or Path("results", "nucleus", f"{command}_{time.strftime('%Y%m%dT%H%M%S')}")
     require_writable(folder)
     return folder
+
+
+def report_failures(failures: Sequence[str]) -> int:
+    """Lists the inputs that failed on stderr; returns the exit status."""
+    for failure in failures:
+        print(f"nucleus: error: {failure}", file=sys.stderr)
+    return 1 if failures else 0

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nucleus.commands import options
-from nucleus.commands.arguments import chosen_planes, output_folder, wanted_images, wanted_model
-from nucleus.commands.status import report_failures
+from nucleus.commands.arguments import chosen_planes, output_folder, report_failures, wanted_images, wanted_model
 from nucleus.prediction.writers import default_formats, require_packages
 
 _DEFAULT_OUTPUT = (

@@ -32,9 +32,8 @@ from nucleus.prediction.chunks import (
 )
 from nucleus.prediction.inputs import collect_images, default_folder
 from nucleus.prediction.large import detect_large, split_large
-from nucleus.prediction.manifest import as_json, program
-from nucleus.prediction.results import Results, identify
-from nucleus.prediction.runs import DetectionRun
+from nucleus.prediction.manifest import DetectionRun, as_json, identify, program
+from nucleus.prediction.results import Results
 from nucleus.prediction.writers import Record, Writer, default_formats, open_writers
 
 # Errors of the system that are a single image's, such as a name that is too long for a file's.

@@ -19,8 +19,8 @@ from nucleus.models.base import NucleusModel
 from nucleus.models.large import predict_large
 from nucleus.models.seams import Nucleus, paint
 from nucleus.models.settings import PredictionSettings, ViewSettings
-from nucleus.prediction.results import Results, identify
-from nucleus.prediction.runs import DetectionRun
+from nucleus.prediction.manifest import DetectionRun, identify
+from nucleus.prediction.results import Results
 from nucleus.prediction.writers.csv_tables import number_text
 from nucleus.prediction.writers.labels import LABELS_FOLDER
 from trainkit.files import atomic_path

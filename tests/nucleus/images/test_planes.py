@@ -24,7 +24,7 @@ from nucleus.images.reading import (
 from nucleus.images.writing import write_labels
 from nucleus.models.registry import make_config
 from nucleus.prediction.writers.base import Record
-from nucleus.prediction.writers.stacks import LabelStacks
+from nucleus.prediction.writers.labels import LabelStacks
 from trainkit.settings import SettingsError
 
 NAMES = ["GFP", "DAPI", "TRITC"]

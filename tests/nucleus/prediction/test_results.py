@@ -20,7 +20,7 @@ from nucleus.models.wrapper import Wrapper
 from nucleus.prediction.folders import PredictionFolder
 from nucleus.prediction.manifest import COMPLETE, INTERRUPTED, RUNNING, read_manifest
 from nucleus.prediction.results import Results
-from trainkit.locks import exclusive
+from trainkit.files import exclusive
 
 TABLES = ("images.csv", "nuclei.csv", "submission.csv")
 CLASSICAL = "--preset=otsu"
