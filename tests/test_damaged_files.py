@@ -22,7 +22,7 @@ from nucleus.datasets.folds import Folds, read_folds
 from nucleus.datasets.layouts import read_samples
 from nucleus.datasets.layouts.coco_segmentation import compress_runs
 from nucleus.datasets.layouts.tables import read_modalities
-from nucleus.ensemble.model import Ensemble, read_ensemble
+from nucleus.ensemble.fitted import Ensemble, read_ensemble
 from nucleus.ensemble.trees import Tree
 from nucleus.models.recipe import Recipe
 from nucleus.models.weights import read_recipe

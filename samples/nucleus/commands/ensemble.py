@@ -147,7 +147,7 @@ def _fit(args: argparse.Namespace, members: Members) -> int:
 
 
 def _predict(args: argparse.Namespace, members: Members) -> int:
-    from nucleus.ensemble.model import check_members, read_ensemble
+    from nucleus.ensemble.fitted import check_members, read_ensemble
     from nucleus.ensemble.running import EnsemblePredictions, run_ensemble
     from nucleus.prediction.inputs import collect_images
     from nucleus.prediction.results import Results

@@ -13,7 +13,7 @@ from nucleus.ensemble.boosting import SETTINGS, BoostingSettings, grow
 from nucleus.ensemble.config import EnsembleConfig
 from nucleus.ensemble.examples import Example
 from nucleus.ensemble.features import GROUPS
-from nucleus.ensemble.model import Ensemble, Rules
+from nucleus.ensemble.fitted import Ensemble, Rules
 from nucleus.ensemble.trees import Tree, predict_mean
 from nucleus.evaluation.scores import THRESHOLDS, Matches, overlaps
 

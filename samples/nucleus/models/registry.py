@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from nucleus.ensemble.combined import EnsembleModel
 from nucleus.ensemble.config import EnsembleConfig
+from nucleus.ensemble.ensemble_model import EnsembleModel
 from nucleus.models.classical.config import ClassicalConfig
 from nucleus.models.classical.model import ClassicalModel
 from nucleus.models.mask_rcnn import MaskRCNNModel, NucleusConfig

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from nucleus.ensemble import fitting
+from nucleus.ensemble.fitted import Rules
 from nucleus.ensemble.fitting import TRIED_THRESHOLDS, best_rules, fit
-from nucleus.ensemble.model import Rules
 from nucleus.ensemble.report import BEST_CHOICE, ENSEMBLE, report
 from nucleus.evaluation.scores import average_precision
 

@@ -17,8 +17,8 @@ from nucleus.ensemble.boosting import import_lightgbm
 from nucleus.ensemble.config import PRESETS, EnsembleConfig, split
 from nucleus.ensemble.examples import Finder, make_examples
 from nucleus.ensemble.fingerprints import exchanged, fingerprints
+from nucleus.ensemble.fitted import FINGERPRINTS, Combination, Ensemble, check_members, read_ensemble
 from nucleus.ensemble.fitting import FitSettings, fit
-from nucleus.ensemble.model import FINGERPRINTS, Combination, Ensemble, check_members, read_ensemble
 from nucleus.ensemble.validation import CrossValidation
 from nucleus.models.base import History, NucleusModel, Prediction
 from nucleus.models.limits import limits_of
