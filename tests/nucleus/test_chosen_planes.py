@@ -93,7 +93,7 @@ def test_labels_need_one_plane(tmp_path):
     )
     tifffile.imwrite(tmp_path / "a.ome_masks.tif", np.zeros((40, 50), np.uint16))
     with pytest.raises(DatasetError, match="labels belong to one plane and frame"):
-        ImageSource(tmp_path, planes=Planes("GFP", plane="all", frame=1)).load("all")
+        ImageSource(tmp_path, planes=Planes(plane="all")).load("all")
 
 
 def test_a_data_set_reads_the_chosen_channel(tmp_path):

@@ -190,15 +190,11 @@ class NucleusModel(ABC):
         """
         return self._tune(self, dataset, grid, search, progress)
 
-    def _tune(
-        self,
-        shown: NucleusModel,
-        dataset: NucleusDataset,
-        grid: Mapping[str, Iterable[Any]] | None,
-        search: str,
-        progress: bool,
-    ) -> TuningReport:
-        """Tunes the model inside the wrappers of `shown`; see `tune`. Models that are `tunable` override it."""
+    def _tune(self, shown: NucleusModel, dataset: NucleusDataset, *how: Any) -> TuningReport:
+        """Tunes the model inside the wrappers of `shown`; `how` is grid, search and progress of `tune`.
+
+        Models that are `tunable` override it.
+        """
         raise ValueError(f"{type(self).__name__} has no thresholds to tune; U-Nets and classical methods have.")
 
     @abstractmethod

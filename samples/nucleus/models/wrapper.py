@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,15 +40,8 @@ class Wrapper(NucleusModel):
         """Fits the wrapped model, on unchanged images; see `NucleusModel.fit`."""
         return self.model.fit(train, val, epochs=epochs, callbacks=callbacks)
 
-    def _tune(
-        self,
-        shown: NucleusModel,
-        dataset: NucleusDataset,
-        grid: Mapping[str, Iterable[Any]] | None,
-        search: str,
-        progress: bool,
-    ) -> TuningReport:
-        return self.model._tune(shown, dataset, grid, search, progress)
+    def _tune(self, shown: NucleusModel, dataset: NucleusDataset, *how: Any) -> TuningReport:
+        return self.model._tune(shown, dataset, *how)
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the wrapped model, whose settings describe the wrapper; see `NucleusModel.save`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -96,18 +96,11 @@ class ClassicalModel(NucleusModel):
         logs = {name: [trial.settings[name] for trial in report.trials] for name in report.best}
         return History("trial", {**logs, "mAP": [trial.score for trial in report.trials]})
 
-    def _tune(
-        self,
-        shown: NucleusModel,
-        dataset: NucleusDataset,
-        grid: Mapping[str, Iterable[Any]] | None,
-        search: str,
-        progress: bool,
-    ) -> TuningReport:
+    def _tune(self, shown: NucleusModel, dataset: NucleusDataset, *how: Any) -> TuningReport:
         # Every trial has the wrappers of its own settings.
         from nucleus.models.classical.tuning import search_classical
 
-        return search_classical(ClassicalModel, self.config, dataset, grid, search, progress)
+        return search_classical(ClassicalModel, self.config, dataset, *how)
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the recipe as JSON, which is all that there is of the model: the preset, and what differs from it.
