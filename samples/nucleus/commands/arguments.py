@@ -29,7 +29,14 @@ def image_source(
     planes: Planes = NO_CHOICE,
     pixel_size: float | None = None,
 ) -> ImageSource:
-    """Returns the data set of --dataset, --layout and --classes."""
+    """Returns the data set of --dataset, --layout and --classes.
+
+    Args:
+        args: The parsed options of `options.add_dataset`.
+        memory_limit: Largest number of bytes of decoded images in memory; None for the default.
+        planes: Choice of channel, plane and frame in files that hold several.
+        pixel_size: Side of a pixel in µm, for measurements; None for what each file says.
+    """
     return ImageSource(args.dataset, args.layout, args.classes, memory_limit, planes, pixel_size)
 
 

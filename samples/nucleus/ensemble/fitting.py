@@ -177,7 +177,15 @@ class _Grower:
         self._grown: dict[frozenset[int], list[list[Tree]]] = {}
 
     def predict(self, index: int, without: set[int]) -> np.ndarray:
-        """Predicts the IoU of an image's masks by trees grown without some folds."""
+        """Predicts the IoU of an image's masks by trees grown without some folds.
+
+        Args:
+            index: Position of the image among the examples.
+            without: Numbers of the folds, from 0 on.
+
+        Returns:
+            float64 `[N]` in 0..1.
+        """
         return np.clip(predict_mean(self.models(frozenset(without)), self._examples[index].features), 0, 1)
 
     def models(self, without: frozenset[int]) -> list[list[Tree]]:

@@ -61,7 +61,12 @@ def compare(evaluations: Sequence[Evaluation], measures: Sequence[Measure]) -> l
 
 
 def available(evaluations: Sequence[Evaluation], measures: Sequence[Measure]) -> list[Measure]:
-    """Returns the measures that at least one of the models has."""
+    """Returns the measures that at least one of the models has.
+
+    Args:
+        evaluations: Scores of the models.
+        measures: Measures to choose among.
+    """
     return [measure for measure in measures if any(measure.key in evaluation.summary for evaluation in evaluations)]
 
 

@@ -49,7 +49,12 @@ CHANNELS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def smooth(grey: np.ndarray, sigma: float) -> np.ndarray:
-    """Returns float32 `[H, W]` smoothed by a Gaussian of `sigma` pixels; 0 changes nothing."""
+    """Smooths a grey image by a Gaussian.
+
+    Args:
+        grey: float32 `[H, W]`.
+        sigma: Standard deviation in pixels; 0 changes nothing.
+    """
     return cv2.GaussianBlur(grey, (0, 0), sigma, borderType=cv2.BORDER_REFLECT) if sigma else grey
 
 
