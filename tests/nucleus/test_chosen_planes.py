@@ -6,7 +6,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from nucleus import cli
+from nucleus import cli, detect_images, load_model
 from nucleus.commands.arguments import chosen_planes, recorded_settings
 from nucleus.datasets.dataset import DatasetError, NucleusDataset, shipped_data
 from nucleus.datasets.source import ImageSource
@@ -121,6 +121,17 @@ def test_detect_reads_the_chosen_channel(tmp_path, capsys):
     assert cli.main(["detect", "--preset=otsu", str(tmp_path / "alone.tif"), f"--output={tmp_path / 'alone'}"]) == 0
     found = read_labels(tmp_path / "out" / "labels" / "a.png")
     np.testing.assert_array_equal(found, read_labels(tmp_path / "alone" / "labels" / "alone.png"))
+
+
+def test_detect_images_reads_the_channel_of_the_model_unless_another_is_chosen(tmp_path):
+    path = write_channels(tmp_path / "a.tif")
+    tifffile.imwrite(tmp_path / "b.tif", CHANNELS[1])
+    model = load_model("classical/otsu", settings={"FILE_CHANNEL": "DAPI"})
+    own, alone = (detect_images(each, model=model, progress=False) for each in (path, tmp_path / "b.tif"))
+    labels = [read_labels(run.output / "labels" / f"{name}.png") for run, name in ((own, "a"), (alone, "b"))]
+    np.testing.assert_array_equal(*labels)
+    other = detect_images(path, tmp_path / "gfp", model, planes=Planes("GFP"), progress=False)
+    assert (read_labels(other.output / "labels" / "a.png") != labels[0]).any()
 
 
 @pytest.mark.parametrize(
