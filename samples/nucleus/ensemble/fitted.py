@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from nucleus.ensemble.candidates import Candidates, gather
-from nucleus.ensemble.features import describe, feature_names
+from nucleus.ensemble.features import describe_masks, feature_names
 from nucleus.ensemble.selection import LEAST_VISIBLE, NMS_THRESHOLD, Selection, select
 from nucleus.ensemble.trees import Tree, predict_mean
 from nucleus.models.base import Prediction
@@ -124,7 +124,7 @@ class Ensemble:
         Returns:
             float64 `[N]` in 0..1.
         """
-        columns = describe(candidates, image)
+        columns = describe_masks(candidates, image)
         features = np.stack([columns[name] for name in feature_names(self.groups, self.members)], axis=1)
         return np.clip(predict_mean(self.models, features), 0, 1)
 

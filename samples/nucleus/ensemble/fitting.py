@@ -73,7 +73,7 @@ class FitSettings:
         return cls(config.groups, config.rules(), choose_threshold=choose, seed=config.SEED, threads=config.THREADS)
 
 
-def fit(
+def fit_ensemble(
     examples: Sequence[Example],
     folds: Sequence[Sequence[str]],
     settings: FitSettings | None = None,

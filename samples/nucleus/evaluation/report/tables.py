@@ -39,7 +39,7 @@ class Group:
     rows: list[list[Cell]]
 
 
-def compare(evaluations: Sequence[Evaluation], measures: Sequence[Measure]) -> list[Group]:
+def tabulate(evaluations: Sequence[Evaluation], measures: Sequence[Measure]) -> list[Group]:
     """Tabulates the scores of models side by side.
 
     Args:
@@ -81,7 +81,7 @@ def console_table(evaluations: Sequence[Evaluation]) -> str:
     """
     measures = {measure.key: measure for measure in MAIN}
     shown = [measures[key] for key in _CONSOLE]
-    groups = compare(evaluations, shown)
+    groups = tabulate(evaluations, shown)
     head = ["", *(["images", "true"] if len(evaluations) == 1 else []), *_CONSOLE]
     lines: list[list[str] | str] = [head]
     for group in groups:

@@ -226,7 +226,7 @@ def test_an_ensemble_without_anything_to_learn_from_is_left_out_with_a_report(co
     def fail(*_):
         raise NothingToLearnError("nobody found anything")
 
-    monkeypatch.setattr("nucleus.ensemble.ensemble_model.fit", fail)
+    monkeypatch.setattr("nucleus.ensemble.ensemble_model.fit_ensemble", fail)
     shutil.rmtree(copied / "ensemble" / "predictions_tta")
     assert run(copied, *OPTIONS) == 0
     text = (copied / "table.md").read_text(encoding="utf-8")
