@@ -44,7 +44,7 @@ from trainkit.hdf5 import LoadReport
 from trainkit.optimizers import make_optimizer
 from trainkit.sample_checks import check_images
 from trainkit.schedules import stage_cosine
-from trainkit.stages import Stage, lay_out_stages, stages_left, warn_if_finished
+from trainkit.stages import Stage, lay_out_stages, run_stages, warn_if_finished
 from trainkit.trainee import Trainee
 
 __all__ = [
@@ -304,13 +304,12 @@ class MaskRCNN(Introspection, Trainee):
             ValueError: The model was built for inference, or no layer matches a stage.
             TrainingDivergedError: The loss became infinite or NaN.
         """
+
+        def train_stage(stage: Stage) -> keras.callbacks.History:
+            return self._train_stage(stage, train_dataset, val_dataset, augmentation, custom_callbacks)
+
         self._require("training")
-        logs: dict[str, list[float]] = {}
-        for stage in stages_left(self, lay_out_stages(self.config.STAGES, self.config.LEARNING_RATE, epochs)):
-            history = self._train_stage(stage, train_dataset, val_dataset, augmentation, custom_callbacks)
-            for name, values in history.history.items():
-                logs.setdefault(name, []).extend(values)
-        return logs
+        return run_stages(self, lay_out_stages(self.config.STAGES, self.config.LEARNING_RATE, epochs), train_stage)
 
     @property
     def _layer_sets(self) -> dict[str, str]:

@@ -1,11 +1,7 @@
-"""Files that no reader meets half written, and folders that one process writes into at a time.
-
-Writing is atomic, also where a process is killed; locks end with the process that holds them, however it ends.
-"""
+"""Atomic writing: a reader, or the next run after a kill, never meets half a file."""
 
 import errno
 import hashlib
-import logging
 import os
 import re
 import tempfile
@@ -13,23 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows has locks of another kind.
-    import msvcrt
-
-    def _lock(handle: int) -> None:
-        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-
-else:
-
-    def _lock(handle: int) -> None:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-logger = logging.getLogger(__name__)
-
-_HELD = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 # Bytes that are read at once.
 _CHUNK = 2**20
 # Bytes that must fit on a disk for it not to be full.
@@ -186,52 +165,3 @@ def _umask() -> int:
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
-
-
-class LockedError(OSError):
-    """A lock is held by another process."""
-
-
-@contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Holds a lock while a block runs; the system releases it where the process is killed.
-
-    On a file system without locks the block runs unlocked, after a warning.
-
-    Args:
-        path: The lock's file, created in an existing folder. It may be removed inside the block.
-
-    Raises:
-        LockedError: Another process holds the lock.
-        OSError: The file cannot be created.
-
-    Examples:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder, exclusive(Path(folder) / "lock"):
-        ...     with exclusive(Path(folder) / "lock"):
-        ...         pass
-        Traceback (most recent call last):
-        trainkit.files.LockedError: ...
-    """
-    handle = _acquire(path)
-    try:
-        yield
-    finally:
-        os.close(handle)
-
-
-def _acquire(path: Path) -> int:
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            _lock(handle)
-        except OSError as error:
-            if error.errno in _HELD:
-                os.close(handle)
-                raise LockedError(f"{path}: another process holds this lock") from None
-            logger.warning("%s: this file system has no locks (%s); let no second run write here", path, error)
-            return handle
-        # Whoever held the lock before may have removed the file meanwhile: a lock on it protects nothing.
-        if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
-            return handle
-        os.close(handle)

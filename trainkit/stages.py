@@ -1,12 +1,14 @@
-"""Stages of a training: their epochs and learning rates, and those that are left."""
+"""Stages of a training: their epochs and learning rates, and the loop over them."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    import keras
+
     from trainkit.trainee import Trainee
 
 _log = logging.getLogger(__name__)
@@ -77,17 +79,34 @@ def lay_out_stages(stages: Sequence[Sequence[Any]], learning_rate: float, epochs
     return kept
 
 
-def stages_left(trainee: Trainee, stages: Sequence[Stage]) -> Iterator[Stage]:
-    """Yields the stages that a training has not passed yet; a warning says if none is left.
+def run_stages(
+    trainee: Trainee, stages: Sequence[Stage], train_stage: Callable[[Stage], keras.callbacks.History]
+) -> dict[str, list[float]]:
+    """Trains every stage that the trainee has not passed yet; a warning says if none is left.
+
+    The run's folder is held meanwhile, see `Trainee.hold_run`.
 
     Args:
-        trainee: Model in training; its `epoch` counts the epochs that are finished, those of the last stage included.
+        trainee: Model in training; its `epoch` counts the epochs that are finished.
         stages: Stages in order.
+        train_stage: Trains one stage to its end and returns Keras's record of it.
+
+    Returns:
+        Logs by name, one value for each epoch of this call.
+
+    Raises:
+        LockedError: The run is being trained elsewhere.
     """
-    warn_if_finished(trainee, stages[-1].until)
-    for stage in stages:
-        if stage.until > trainee.epoch:
-            yield stage
+    logs: dict[str, list[float]] = {}
+    if warn_if_finished(trainee, stages[-1].until):
+        return logs
+    with trainee.hold_run():
+        for stage in stages:
+            if stage.until <= trainee.epoch:
+                continue
+            for name, values in train_stage(stage).history.items():
+                logs.setdefault(name, []).extend(values)
+    return logs
 
 
 def warn_if_finished(trainee: Trainee, epochs: int) -> bool:

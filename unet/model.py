@@ -16,7 +16,7 @@ from trainkit.files import atomic_path
 from trainkit.fitting import fit, set_trainable
 from trainkit.optimizers import make_optimizer
 from trainkit.schedules import stage_cosine
-from trainkit.stages import Stage, lay_out_stages, stages_left
+from trainkit.stages import Stage, lay_out_stages, run_stages
 from trainkit.trainee import Trainee
 from unet.architecture import LAYER_REGEX, build_unet, set_weight_decay
 from unet.config import RUN_FILES, UNetConfig
@@ -150,28 +150,37 @@ class UNet(Trainee):
             TrainingDivergedError: The loss became infinite or NaN.
         """
         config = self.config
-        logs: dict[str, list[float]] = {}
-        for stage in stages_left(self, lay_out_stages(config.STAGES, config.LEARNING_RATE, epochs)):
+
+        def train_stage(stage: Stage) -> keras.callbacks.History:
             training = TrainingBatches(train_dataset, config, augmentation)
             validation = ValidationBatches(val_dataset, config) if config.VALIDATION_STEPS else None
-            learning = set_trainable(stage.layers, self.keras_model, LAYER_REGEX)
-            self.compile(stage.learning_rate)
-            print(
-                f"\nTraining {stage.layers} ({len(learning)} layers) from epoch {self.epoch + 1} to {stage.until}, "
-                f"learning rate {stage.learning_rate:g}"
-            )
-            history = fit(
-                self,
-                training,
-                validation,
-                epochs=stage.until,
-                stage={"layers": stage.layers, "learning_rate": float(stage.learning_rate), "begin": stage.begin},
-                seed=config.SEED,
-                callbacks=[self._schedule(stage), *(custom_callbacks or ())],
-            )
-            for name, values in history.history.items():
-                logs.setdefault(name, []).extend(values)
-        return logs
+            return self._train_stage(stage, training, validation, custom_callbacks or ())
+
+        return run_stages(self, lay_out_stages(config.STAGES, config.LEARNING_RATE, epochs), train_stage)
+
+    def _train_stage(
+        self,
+        stage: Stage,
+        training: TrainingBatches,
+        validation: ValidationBatches | None,
+        callbacks: Sequence[keras.callbacks.Callback],
+    ) -> keras.callbacks.History:
+        config = self.config
+        learning = set_trainable(stage.layers, self.keras_model, LAYER_REGEX)
+        self.compile(stage.learning_rate)
+        print(
+            f"\nTraining {stage.layers} ({len(learning)} layers) from epoch {self.epoch + 1} to {stage.until}, "
+            f"learning rate {stage.learning_rate:g}"
+        )
+        return fit(
+            self,
+            training,
+            validation,
+            epochs=stage.until,
+            stage={"layers": stage.layers, "learning_rate": float(stage.learning_rate), "begin": stage.begin},
+            seed=config.SEED,
+            callbacks=[self._schedule(stage), *callbacks],
+        )
 
     def _schedule(self, stage: Stage) -> keras.callbacks.Callback:
         config = self.config

@@ -14,15 +14,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from trainkit.files import (
-    LockedError,
-    atomic_path,
-    exclusive,
-    remove_leftovers,
-    require_writable,
-    write_bytes,
-    write_text,
-)
+from trainkit.files import atomic_path, remove_leftovers, require_writable, write_bytes, write_text
+from trainkit.locks import LockedError, exclusive
 
 
 def test_success_replaces_the_file_and_leaves_nothing_beside_it(tmp_path):
@@ -119,11 +112,11 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
 
 def test_a_lock_ends_with_the_process_that_holds_it(tmp_path):
     lock = tmp_path / "lock"
-    script = "import sys, time, pathlib; from trainkit.files import exclusive\n"
+    script = "import sys, time, pathlib; from trainkit.locks import exclusive\n"
     script += "with exclusive(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", script, str(lock)], stdout=subprocess.PIPE) as holder:
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(LockedError, match="another process"), exclusive(lock):
+        with pytest.raises(LockedError, match=f"process {holder.pid} on .+since 20"), exclusive(lock):
             pass
         holder.kill()
         holder.wait()
