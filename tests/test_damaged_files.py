@@ -22,10 +22,10 @@ from nucleus.datasets.folds import Folds, read_folds
 from nucleus.datasets.layouts import read_samples
 from nucleus.datasets.layouts.coco_segmentation import compress_runs
 from nucleus.datasets.layouts.tables import read_modalities
+from nucleus.ensemble.fitted import Ensemble, read_ensemble
 from nucleus.ensemble.fusion.fused import Fusion, object_features, read_fusion
 from nucleus.ensemble.fusion.logistic import Logistic
 from nucleus.ensemble.fusion.objects import KINDS, pixel_features
-from nucleus.ensemble.model import Ensemble, read_ensemble
 from nucleus.ensemble.trees import Tree
 from nucleus.models.recipe import Recipe
 from nucleus.models.weights import read_recipe

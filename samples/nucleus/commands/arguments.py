@@ -1,16 +1,18 @@
-"""Parsed options as the objects that the application works with."""
+"""Parsed options as the objects that the application works with, and the report of inputs that failed."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.datasets.division import select_images
 from nucleus.datasets.source import ImageSource
-from nucleus.ensemble.combined import EnsembleModel
+from nucleus.ensemble.ensemble_model import EnsembleModel
 from nucleus.ensemble.fusion.model import FusionModel
 from nucleus.images.decoding import NO_CHOICE, Planes
 from nucleus.images.decoding.base import set_pixel_limit
@@ -28,7 +30,14 @@ def image_source(
     planes: Planes = NO_CHOICE,
     pixel_size: float | None = None,
 ) -> ImageSource:
-    """Returns the data set of --dataset, --layout and --classes."""
+    """Returns the data set of --dataset, --layout and --classes.
+
+    Args:
+        args: The parsed options of `options.add_dataset`.
+        memory_limit: Largest number of bytes of decoded images in memory; None for the default.
+        planes: Choice of channel, plane and frame in files that hold several.
+        pixel_size: Side of a pixel in µm, for measurements; None for what each file says.
+    """
     return ImageSource(args.dataset, args.layout, args.classes, memory_limit, planes, pixel_size)
 
 
@@ -147,3 +156,10 @@ def output_folder(args: argparse.Namespace, command: str) -> Path:
     folder = args.output or Path("results", "nucleus", f"{command}_{time.strftime('%Y%m%dT%H%M%S')}")
     require_writable(folder)
     return folder
+
+
+def report_failures(failures: Sequence[str]) -> int:
+    """Lists the inputs that failed on stderr; returns the exit status."""
+    for failure in failures:
+        print(f"nucleus: error: {failure}", file=sys.stderr)
+    return 1 if failures else 0

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nucleus.commands import options
-from nucleus.commands.arguments import chosen_planes, output_folder, wanted_images, wanted_model
-from nucleus.commands.status import report_failures
+from nucleus.commands.arguments import chosen_planes, output_folder, report_failures, wanted_images, wanted_model
 from nucleus.prediction.writers import default_formats, require_packages
 
 _DEFAULT_OUTPUT = (
@@ -37,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     options.require_images(args)
     require_packages(args.write)
     chosen = wanted_model(args)
-    from nucleus.prediction.image_detection import detect_into
+    from nucleus.prediction.detection import detect
     from nucleus.prediction.inputs import collect_images, default_folder
     from nucleus.prediction.results import Results
 
@@ -63,8 +62,9 @@ def run(args: argparse.Namespace) -> int:
     if dataset.num_images == 0:
         return report_failures(failures)
     args.output = args.output or (default_folder(args.images) if args.images else None)
-    results = Results(output_folder(args, "detect"), args.overwrite, args.resume)
     formats = default_formats(args.label_format, args.write)
-    done = detect_into(results, chosen.load, dataset, failures, formats)
+    with Results(output_folder(args, "detect"), args.overwrite, args.resume) as results:
+        done = detect(chosen.load(), dataset, results, formats)
+    done.failures[:0] = failures
     print(done)
     return report_failures(done.failures)

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nucleus.commands import fuse, options, values
-from nucleus.commands.arguments import chosen_planes, image_source, output_folder
-from nucleus.commands.status import report_failures
+from nucleus.commands.arguments import chosen_planes, image_source, output_folder, report_failures
 from nucleus.datasets.division import choose_folds
 from nucleus.models.weights import SHIPPED, WeightsNotFoundError, existing_file
 from nucleus.prediction.writers import default_formats, require_packages
@@ -154,7 +153,7 @@ def _fit(args: argparse.Namespace) -> int:
 
 
 def _predict(args: argparse.Namespace) -> int:
-    from nucleus.ensemble.model import check_members, read_ensemble
+    from nucleus.ensemble.fitted import check_members, read_ensemble
     from nucleus.ensemble.running import EnsemblePredictions, run_ensemble
     from nucleus.prediction.inputs import collect_images
     from nucleus.prediction.results import Results

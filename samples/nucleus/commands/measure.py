@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from nucleus.commands import options
-from nucleus.commands.arguments import chosen_planes, output_folder
-from nucleus.commands.status import report_failures
+from nucleus.commands.arguments import chosen_planes, output_folder, report_failures
 from nucleus.prediction.writers import TABLE_FORMATS, default_formats, require_packages
 
 SUMMARY = "measure the nuclei of label images, ROIs or GeoJSON, such as corrected ones, and write detect's tables"

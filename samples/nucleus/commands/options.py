@@ -48,7 +48,12 @@ def add_output(command: argparse.ArgumentParser, summary: str, default: str | No
 
 
 def add_iou(command: argparse.ArgumentParser, scores: str) -> None:
-    """Adds the IoU above which a nucleus counts as found; its help names the scores that depend on it."""
+    """Adds the IoU above which a nucleus counts as found.
+
+    Args:
+        command: Parser of the command.
+        scores: The scores that depend on it, for the help.
+    """
     command.add_argument(
         "--iou",
         type=values.detection_iou,
@@ -59,7 +64,12 @@ def add_iou(command: argparse.ArgumentParser, scores: str) -> None:
 
 
 def add_debug(command: argparse.ArgumentParser, default: Any = False) -> None:
-    """Adds --debug; a command within a command suppresses the default, which would undo the outer one's."""
+    """Adds --debug.
+
+    Args:
+        command: Parser of the command.
+        default: Default value; a command within a command suppresses it, since it would undo the outer one's.
+    """
     command.add_argument("--debug", action="store_true", default=default, help="show the traceback of an error")
 
 
@@ -130,7 +140,12 @@ def add_division(command: argparse.ArgumentParser, subset: str, fold: str) -> No
 
 
 def add_configuration(command: argparse.ArgumentParser, models: Sequence[str] = tuple(MODELS)) -> None:
-    """Adds the options that choose one of some models and its settings, and lists the presets below the help."""
+    """Adds the options that choose a model and its settings, and lists the presets below the help.
+
+    Args:
+        command: Parser of the command.
+        models: Kinds of models to choose among.
+    """
     command.epilog = _list_presets(models)
     command.add_argument(
         "--logs",
@@ -203,7 +218,12 @@ def add_recursive(command: argparse.ArgumentParser) -> None:
 
 
 def add_overwrite(command: argparse.ArgumentParser, resume: bool = False) -> None:
-    """Adds --overwrite, and --resume where the command can continue a run."""
+    """Adds --overwrite, and --resume.
+
+    Args:
+        command: Parser of the command.
+        resume: True for a command that can continue a run.
+    """
     group = command.add_mutually_exclusive_group()
     group.add_argument(
         "--overwrite",
@@ -297,7 +317,12 @@ def add_label_format(command: argparse.ArgumentParser) -> None:
 
 
 def add_formats(command: argparse.ArgumentParser, default: Sequence[str] = DEFAULT_CHOICES) -> None:
-    """Adds the options for the formats of the results, some of `CHOICES`."""
+    """Adds the options for the formats of the results.
+
+    Args:
+        command: Parser of the command.
+        default: Formats without the option, names in `CHOICES`.
+    """
     command.add_argument(
         "--write",
         type=values.formats,
@@ -311,7 +336,12 @@ def add_formats(command: argparse.ArgumentParser, default: Sequence[str] = DEFAU
 
 
 def add_trained(command: argparse.ArgumentParser, output: str | None = None) -> None:
-    """Adds the options of the commands that use a trained model; `output` describes the default output folder."""
+    """Adds the options of the commands that use a trained model.
+
+    Args:
+        command: Parser of the command.
+        output: Default output folder in words, for the help; None for the usual one.
+    """
     command.add_argument(
         "--weights",
         type=values.trained,
@@ -325,7 +355,12 @@ def add_trained(command: argparse.ArgumentParser, output: str | None = None) -> 
 
 
 def add_views(command: argparse.ArgumentParser, remark: str = "") -> None:
-    """Adds the option for test-time augmentation, one of the settings; `remark` ends its help."""
+    """Adds the option for test-time augmentation, one of the settings.
+
+    Args:
+        command: Parser of the command.
+        remark: End of its help.
+    """
     command.add_argument(
         "--tta",
         action="append_once",

@@ -20,7 +20,7 @@ from nucleus.augmentation.mixing import Mixing
 from nucleus.datasets.cache import ArrayCache, LabelCache, label_cache_folders
 from nucleus.datasets.classes import with_modalities
 from nucleus.datasets.layouts import read_samples
-from nucleus.datasets.layouts.base import UNKNOWN_MODALITY, DatasetError, Sample, raise_error
+from nucleus.datasets.layouts.base import UNKNOWN_MODALITY, DatasetError, raise_error
 from nucleus.datasets.layouts.dsb2018 import TRAIN_FOLDER, VAL_IMAGE_IDS
 from nucleus.datasets.layouts.label_files import BinaryMaskWatch, LabelFile
 from nucleus.datasets.layouts.tables import MODALITIES, read_modalities
@@ -146,18 +146,15 @@ class NucleusDataset(Dataset):
             if require_masks and sample.truth is None:
                 report(DatasetError(f"{sample.image}: it has no mask file and no label image, which are needed here"))
             else:
-                self._add_sample(sample, LabelCache(*(cache / sample.collection for cache in caches)))
-
-    def _add_sample(self, sample: Sample, cache: LabelCache) -> None:
-        self._add_file(
-            sample.id,
-            sample.image,
-            masks=None if sample.truth is None else str(sample.truth.path),
-            truth=sample.truth,
-            collection=sample.collection,
-            modality=sample.modality,
-            label_cache=cache,
-        )
+                self._add_file(
+                    sample.id,
+                    sample.image,
+                    masks=None if sample.truth is None else str(sample.truth.path),
+                    truth=sample.truth,
+                    collection=sample.collection,
+                    modality=sample.modality,
+                    label_cache=LabelCache(*(cache / sample.collection for cache in caches)),
+                )
 
     def _add_file(self, image_id: str, path: Path, **info: Any) -> None:
         """Adds a file: one image, or one for each of its planes or frames where all are read."""

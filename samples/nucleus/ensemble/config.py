@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nucleus.ensemble.features import GROUPS, feature_names
-from nucleus.ensemble.model import Ensemble, Rules
+from nucleus.ensemble.fitted import Ensemble, Rules
 from nucleus.ensemble.selection import LEAST_VISIBLE, NMS_THRESHOLD
 from nucleus.models.settings import PredictionSettings, ViewSettings
 from trainkit.presets import Preset

@@ -9,9 +9,9 @@ from typing import Any
 
 from nucleus.datasets.division import require_unseen
 from nucleus.datasets.folds import Folds
-from nucleus.ensemble.combined import EnsembleModel
 from nucleus.ensemble.config import EnsembleConfig
-from nucleus.ensemble.model import Ensemble, check_members
+from nucleus.ensemble.ensemble_model import EnsembleModel
+from nucleus.ensemble.fitted import Ensemble, check_members
 from nucleus.models.base import NucleusModel
 from nucleus.models.loading import load_model
 from nucleus.prediction.folders import PredictionFolder

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from nucleus.datasets.dataset import NucleusDataset
-from nucleus.ensemble.combined import EnsembleModel
+from nucleus.ensemble.ensemble_model import EnsembleModel
 from nucleus.ensemble.report import share
 from nucleus.models.base import Prediction
 from nucleus.models.limits import warn_of_limits

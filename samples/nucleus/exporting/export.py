@@ -12,13 +12,12 @@ from typing import Any
 from nucleus.datasets.folds import find_folds, folds_beside
 from nucleus.exporting.bioimage import write_package
 from nucleus.exporting.formats import FORMATS
-from nucleus.models.base import NucleusModel
+from nucleus.models.base import NucleusModel, Wrapper
 from nucleus.models.loading import load_model
 from nucleus.models.onnx import note_recipe
 from nucleus.models.recipe import RECIPE_FILE, Recipe, changed_settings
 from nucleus.models.settings import inference_settings
 from nucleus.models.unet import UNetModel
-from nucleus.models.wrapper import Wrapper
 
 
 def export(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nucleus.ensemble.combined import EnsembleModel
+from nucleus.ensemble.ensemble_model import EnsembleModel
 from nucleus.ensemble.fusion.model import FusionModel
 from nucleus.models.base import NucleusModel
 from nucleus.models.classical.model import ClassicalModel

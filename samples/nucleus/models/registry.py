@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from nucleus.ensemble.combined import EnsembleModel
 from nucleus.ensemble.config import EnsembleConfig
+from nucleus.ensemble.ensemble_model import EnsembleModel
 from nucleus.ensemble.fusion.config import FusionConfig
 from nucleus.ensemble.fusion.model import FusionModel
 from nucleus.models.classical.config import ClassicalConfig

@@ -25,13 +25,12 @@ import cv2
 import numpy as np
 
 from nucleus.images.labels import bounding_boxes, paint
-from nucleus.models.base import NucleusModel, Prediction
-from nucleus.models.limits import UnknownSize, limits_of, report_limit, watch_limits
+from nucleus.models.base import NucleusModel, Prediction, Wrapper
+from nucleus.models.limits import Limit, UnknownSize, limits_of, report_limit, watch_limits
 from nucleus.models.settings import PredictionSettings
 from nucleus.models.tiles import Tiles
 from nucleus.models.tta import with_views
 from nucleus.models.views import View
-from nucleus.models.wrapper import Wrapper
 
 # Factors beyond which an image is neither reduced nor enlarged.
 LEAST_FACTOR, LARGEST_FACTOR = 1 / 16, 5.0
@@ -107,41 +106,31 @@ class AutoScale(Wrapper):
 
     def __init__(self, model: NucleusModel):
         super().__init__(model)
+        self._at_own_size = at_factor(model, 1.0)
 
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
-        known = self.model.config.KNOWN_DIAMETERS
-        whole = [index for index, image in enumerate(images) if self._fits(image)]
-        first: dict[int, Prediction] = {}
-        if len(whole) > 1:
+        known, side = self.config.KNOWN_DIAMETERS, self.config.TILE_SIZE
+        whole = [i for i, image in enumerate(images) if not side or image.shape[0] * image.shape[1] <= 2 * side**2]
+        seen: dict[int, Prediction] = {}
+        reached: list[Limit | UnknownSize] = []
+        if whole:
             with watch_limits() as reached:
-                found = at_factor(self.model, 1.0)._predict([images[index] for index in whole])
-            crowded = {whole[limit.index] for limit in reached}
-            pairs = zip(whole, found, strict=True)
-            first = {index: prediction for index, prediction in pairs if index not in crowded}
+                seen = dict(zip(whole, self._at_own_size._predict([images[i] for i in whole]), strict=True))
         predictions = []
         for index, image in enumerate(images):
+            prediction = seen.get(index)
             with limits_of([index]):
-                predictions.append(self._predict_one(image, known, first.get(index)))
+                factor, diameter = find_factor(self.model, image, known, prediction)
+                if prediction is None or factor != 1:
+                    shown = self._at_own_size if factor == 1 else at_factor(self.model, factor)
+                    (prediction,) = shown._predict([image])
+                predictions.append(_note(prediction, factor, diameter, known))
+            if factor == 1:
+                # Other limits are those of a look at the image, not of its result.
+                for limit in reached:
+                    if whole[limit.index] == index:
+                        report_limit(limit._replace(index=index))
         return predictions
-
-    def _fits(self, image: np.ndarray) -> bool:
-        side = self.model.config.TILE_SIZE
-        return not side or image.shape[0] * image.shape[1] <= 2 * side**2
-
-    def _predict_one(self, image: np.ndarray, known: tuple[float, ...], first: Prediction | None) -> Prediction:
-        if first is None and self._fits(image):
-            with watch_limits() as reached:
-                (first,) = at_factor(self.model, 1.0)._predict([image])
-        else:
-            reached = []
-        factor, diameter = find_factor(self.model, image, known, first)
-        if first is not None and factor == 1:
-            for limit in reached:
-                report_limit(limit)
-            prediction = first
-        else:
-            (prediction,) = at_factor(self.model, factor)._predict([image])
-        return _note(prediction, factor, diameter, known)
 
 
 class FixedScale(Wrapper):

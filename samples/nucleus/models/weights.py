@@ -8,10 +8,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from nucleus.ensemble.combined import EnsembleModel
+from nucleus.ensemble.ensemble_model import EnsembleModel
+from nucleus.ensemble.fitted import is_ensemble
 from nucleus.ensemble.fusion.fused import is_fusion
 from nucleus.ensemble.fusion.model import FusionModel
-from nucleus.ensemble.model import is_ensemble
 from nucleus.models.network import PUBLISHED_WEIGHTS, RANDOM
 from nucleus.models.onnx import read_recipe_note
 from nucleus.models.recipe import LINEAGE_MODEL, RECIPE_FILE, Recipe, beside

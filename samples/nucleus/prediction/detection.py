@@ -6,9 +6,9 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,10 @@ import numpy as np
 from tqdm import tqdm
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
+from nucleus.images.decoding import NO_CHOICE, Planes
 from nucleus.models.base import NucleusModel, Prediction
+from nucleus.models.loading import resolve
+from nucleus.models.settings import PredictionSettings
 from nucleus.models.tiles import tile_progress
 from nucleus.prediction.chunks import (
     Item,
@@ -27,10 +30,10 @@ from nucleus.prediction.chunks import (
     read_ahead,
     read_chunks,
 )
+from nucleus.prediction.inputs import collect_images, default_folder
 from nucleus.prediction.large import detect_large, split_large
-from nucleus.prediction.manifest import as_json, program
-from nucleus.prediction.results import Results, identify
-from nucleus.prediction.runs import DetectionRun
+from nucleus.prediction.manifest import DetectionRun, as_json, identify, program
+from nucleus.prediction.results import Results
 from nucleus.prediction.writers import Record, Writer, default_formats, open_writers
 from nucleus.prediction.writers.labels import TiffLabels, ZarrLabels
 
@@ -38,8 +41,82 @@ from nucleus.prediction.writers.labels import TiffLabels, ZarrLabels
 _OF_ONE_FILE = (errno.ENAMETOOLONG, errno.EILSEQ)
 
 
-# Further images of a run, and the function that writes their results.
-First = tuple[NucleusDataset, Callable[[Results, DetectionRun, Sequence[Writer]], None]]
+def detect_images(
+    images: str | os.PathLike | Iterable[str | os.PathLike] | NucleusDataset,
+    output: str | os.PathLike | None = None,
+    model: NucleusModel | str | os.PathLike | None = None,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    formats: Sequence[str] = default_formats(),
+    planes: Planes = NO_CHOICE,
+    pixel_size: float | None = None,
+    recursive: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> DetectionRun:
+    """Finds the nuclei in image files and writes a folder of results, as `nucleus detect` does.
+
+    An image that fails is listed in `failures`, and the others go on.
+
+    Args:
+        images: An image file or a folder, several of both, or a prepared data set without preprocessing.
+        output: Folder of the results; by default `FOLDER_nuclei` beside the folder of the images, or `IMAGE_nuclei`
+            beside a single image. A data set and images in several folders need one.
+        model: A model, or what `load_model` takes: a name, a file or a run's folder. By default the shipped model.
+        settings: Attribute name -> value for `load_model`; not together with a model.
+        formats: Names in `nucleus.prediction.writers.WRITERS`.
+        planes: Choice of channel, plane and frame in files that hold several; by default the channel that the model
+            was trained on.
+        pixel_size: Side of a pixel in µm, for measurements; None for what each file says.
+        recursive: True to take the images of all folders in the given ones, too.
+        resume: True to continue the run in the folder, if there is one: images that it finished are not predicted
+            again, and the tables are those of an undisturbed run.
+        overwrite: True to replace the results of another run.
+        progress: Shows a progress bar.
+
+    Returns:
+        Summary of the run.
+
+    Raises:
+        ValueError: No image was found, the model cannot be loaded, an output folder is needed, or arguments contradict
+            each other.
+        ProvenanceError: The folder holds results, and neither `resume` nor `overwrite` is true; or it is to be resumed
+            and was made with another model, other settings, another version of the program, or other images.
+        OSError: The folder cannot be written.
+
+    Examples:
+        >>> import tempfile
+        >>> from nucleus import shipped_data
+        >>> image = next(shipped_data().glob("stage1_train/*/images/*.png"))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     run = detect_images(image, f"{folder}/found", "classical/otsu", progress=False)
+        ...     run.images, sorted(path.name for path in run.output.glob("*.csv"))
+        (1, ['images.csv', 'nuclei.csv', 'submission.csv'])
+    """
+    if isinstance(model, NucleusModel) and settings:
+        raise ValueError("A model has its settings: set them when it is loaded. Received: a model and settings.")
+    chosen = model if isinstance(model, NucleusModel) else resolve(model, settings=settings)
+    failures: list[str] = []
+    if isinstance(images, NucleusDataset):
+        dataset, beside = images, None
+    else:
+        if isinstance(chosen.config, PredictionSettings):
+            planes = planes.with_default(chosen.config.planes())
+        paths = [images] if isinstance(images, str | os.PathLike) else list(images)
+        dataset, failures = collect_images(paths, planes, pixel_size, recursive)
+        beside = default_folder(paths)
+    if dataset.num_images == 0:
+        raise ValueError("; ".join(failures) or "There is no image to detect in.")
+    output = output or beside
+    if output is None:
+        raise ValueError("A data set and images in several folders need output=..., the folder of the results.")
+    with Results(output, overwrite, resume) as results:
+        done = detect(
+            chosen if isinstance(chosen, NucleusModel) else chosen.load(), dataset, results, formats, progress
+        )
+    done.failures[:0] = failures
+    return done
 
 
 def detect(
@@ -83,14 +160,12 @@ def detect(
         (2, True, True)
     """
     small, large = split_large(dataset, model.config)
-    facts = {"model": model.describe()}
-
-    def detect_first(results: Results, done: DetectionRun, writers: Sequence[Writer]) -> None:
-        suffix = ZarrLabels.suffix if "zarr" in formats else TiffLabels.suffix
-        detect_large(model, large, results, done, writers, as_json(facts), suffix, progress)
-
-    predict = predict_together(model, small.pixel_size_of)
-    return _write(predict, small, output, formats, progress, facts, first=(large, detect_first))
+    make, facts = _found(small), {"model": model.describe()}
+    suffix = ZarrLabels.suffix if "zarr" in formats else TiffLabels.suffix
+    with _entered(output) as results:
+        run = _Run(results, dataset, formats, progress, facts)
+        detect_large(model, large, results, run.done, run.writers, as_json(facts), suffix, progress)
+        return run.write(predict_together(model, small.pixel_size_of), make, small, "detect")
 
 
 def write_detections(
@@ -124,7 +199,9 @@ def write_detections(
         ValueError: There is no such format, or the folder holds results of another run.
         OSError: A result cannot be written.
     """
-    return _write(predict_singly(find), dataset, output, formats, progress, {}, more)
+    make = _found(dataset)
+    with _entered(output) as results:
+        return _Run(results, dataset, formats, progress, more=more).write(predict_singly(find), make, dataset, "detect")
 
 
 def write_records(
@@ -135,9 +212,6 @@ def write_records(
     formats: Sequence[str],
     title: str,
     progress: bool = True,
-    facts: Mapping[str, Any] | None = None,
-    more: Sequence[Callable[[Path], Writer]] = (),
-    first: First | None = None,
 ) -> DetectionRun:
     """Makes a record of every image of a data set and writes it in every format.
 
@@ -150,9 +224,6 @@ def write_records(
         formats: Names in `nucleus.prediction.writers.WRITERS`.
         title: Title of the progress bar.
         progress: Shows a progress bar of the images.
-        facts: Causes of the results besides program, images, choice of planes and formats, such as the model.
-        more: Writers besides those of `formats`, made with the folder that they write into.
-        first: Further images of the run, and the function that writes their results before the others are begun.
 
     Returns:
         Summary of the run.
@@ -161,34 +232,68 @@ def write_records(
         ValueError: There is no such format, or the folder holds results of another run.
         OSError: A result cannot be written.
     """
-    with ExitStack() as closing:
-        results = output if isinstance(output, Results) else closing.enter_context(Results(output))
-        writers = [*open_writers(results.staging, formats), *(writer(results.staging) for writer in more)]
+    with _entered(output) as results:
+        return _Run(results, dataset, formats, progress).write(predict, make, dataset, title)
+
+
+def _entered(output: str | os.PathLike | Results) -> AbstractContextManager[Results]:
+    """Returns the context of a folder of results, which is entered already where it is `Results`."""
+    return nullcontext(output) if isinstance(output, Results) else Results(output)
+
+
+def _found(dataset: NucleusDataset) -> Callable[[Item], Record]:
+    """Returns the function that makes the record of an image of a data set in which nuclei were found."""
+    if dataset.preprocessing is not None:
+        raise DatasetError("Prediction preprocesses images itself: detect on a dataset without preprocessing.")
+
+    def make(item: Item) -> Record:
+        found, raw = item.prediction, dataset.load_raw(item.index)
+        place = dataset.image_info[item.index]["place"]
+        return Record(
+            item.id, item.file, item.image, found.labels, found.scores, raw, place, found.scale, found.diameter
+        )
+
+    return make
+
+
+class _Run:
+    """A run in progress: predictions are made in the calling thread, records and files in another.
+
+    Args:
+        results: Folder of the results, entered.
+        dataset: Prepared data set of all images.
+        formats: Names in `nucleus.prediction.writers.WRITERS`.
+        progress: Shows progress bars.
+        facts: Causes of the results besides program, images, choice of planes and formats, such as the model.
+        more: Writers besides those of `formats`, made with the folder that they write into.
+    """
+
+    def __init__(
+        self,
+        results: Results,
+        dataset: NucleusDataset,
+        formats: Sequence[str],
+        progress: bool,
+        facts: Mapping[str, Any] | None = None,
+        more: Sequence[Callable[[Path], Writer]] = (),
+    ) -> None:
+        self.done = DetectionRun(results.folder)
+        self._results, self._progress = results, progress
+        self.writers = [*open_writers(results.staging, formats), *(writer(results.staging) for writer in more)]
         reading = {**vars(dataset.planes), "pixel_size": dataset.pixel_size}
         known = {"program": program(), **(facts or {}), "reading": reading, "formats": list(formats)}
-        others = [] if first is None else first[0].image_info
-        results.start(known, [*dataset.image_info, *others])
-        bar = closing.enter_context(tqdm(total=dataset.num_images, desc=title, unit="image", disable=not progress))
-        writing = _Writing(results, writers, make, bar)
-        if others:
-            first[1](results, writing.done, writers)
-        return writing.run(predict, dataset)
-
-
-class _Writing:
-    """A run in progress: predictions are made in the calling thread, records and files in another."""
-
-    def __init__(self, results: Results, writers: Sequence[Writer], make: Callable[[Item], Record], bar: tqdm) -> None:
-        self.done = DetectionRun(results.folder)
-        self._results, self._writers, self._make, self._bar = results, writers, make, bar
+        results.start(known, dataset.image_info)
         # A second Ctrl-C may end the wait for the thread that writes: it must do nothing more then.
         self._lock, self._ended = threading.Lock(), False
 
-    def run(self, predict: Predict, dataset: NucleusDataset) -> DetectionRun:
-        """Predicts and writes all images; see `write_records`."""
+    def write(
+        self, predict: Predict, make: Callable[[Item], Record], dataset: NucleusDataset, title: str
+    ) -> DetectionRun:
+        """Predicts and writes all images of a data set; see `write_records`."""
         start = time.perf_counter()
+        bar = tqdm(total=dataset.num_images, desc=title, unit="image", disable=not self._progress)
         try:
-            with ThreadPoolExecutor(1, "write") as pool:
+            with bar, ThreadPoolExecutor(1, "write") as pool, tile_progress(self._progress):
                 written: Future[None] | None = None
                 for chunk in read_ahead(read_chunks(self._items(dataset), dataset.load_image)):
                     try:
@@ -196,11 +301,11 @@ class _Writing:
                     except BaseException:
                         # Those of its images that are predicted need not be predicted again.
                         chunk[:] = [item for item in chunk if item.prediction is not None]
-                        pool.submit(self._write, chunk)
+                        pool.submit(self._write, chunk, make, bar)
                         raise
                     if written is not None:
                         written.result()
-                    written = pool.submit(self._write, chunk)
+                    written = pool.submit(self._write, chunk, make, bar)
                     if is_large(chunk):
                         written.result()
                 if written is not None:
@@ -220,7 +325,7 @@ class _Writing:
             prediction = self._results.prediction(info["id"])
             yield Item(index, info["id"], info["path"], prediction=prediction, done=prediction is not None)
 
-    def _write(self, chunk: list[Item]) -> None:
+    def _write(self, chunk: list[Item], make: Callable[[Item], Record], bar: tqdm) -> None:
         """Writes the images of a chunk, and lets go of each when it is written."""
         while chunk:
             item = chunk.pop(0)
@@ -228,18 +333,18 @@ class _Writing:
                 if self._ended:
                     return
                 if item.error is None:
-                    self._record(item)
+                    self._record(item, make)
                 if item.error is not None:
                     message = self._results.named(item.explain())
                     self._results.fail(item.id, message)
                     self.done.failures.append(message)
-            self._bar.update()
+            bar.update()
 
-    def _record(self, item: Item) -> None:
+    def _record(self, item: Item, make: Callable[[Item], Record]) -> None:
         """Writes one image's files and takes its rows; sets the item's error where one of its own prevents that."""
         taken: list[Writer] = []
         try:
-            record = self._make(item)
+            record = make(item)
             # Measured before any writer has the image.
             nuclei = len(record.nuclei)
             about = {} if item.done else {**identify(item.file), "nuclei": nuclei}
@@ -247,7 +352,7 @@ class _Writing:
             item.error = error
             return
         try:
-            for writer in self._writers:
+            for writer in self.writers:
                 taken.append(writer)
                 writer.add(record)
         except Exception as error:
@@ -266,7 +371,7 @@ class _Writing:
         with self._lock:
             self._ended = True
             try:
-                for writer in self._writers:
+                for writer in self.writers:
                     writer.close()
             except OSError as error:
                 raise self._named(error) from error
@@ -277,30 +382,3 @@ class _Writing:
         if error.errno is None:
             return OSError(self._results.named(str(error)))
         return OSError(error.errno, error.strerror, self._results.named(str(error.filename or self._results.folder)))
-
-
-def _write(
-    predict: Predict,
-    dataset: NucleusDataset,
-    output: str | os.PathLike | Results,
-    formats: Sequence[str],
-    progress: bool,
-    facts: Mapping[str, Any],
-    more: Sequence[Callable[[Path], Writer]] = (),
-    first: First | None = None,
-) -> DetectionRun:
-    if dataset.preprocessing is not None:
-        raise DatasetError("Prediction preprocesses images itself: detect on a dataset without preprocessing.")
-
-    def show_tiles(chunk: Sequence[Item]) -> None:
-        with tile_progress(progress):
-            predict(chunk)
-
-    def make(item: Item) -> Record:
-        found, raw = item.prediction, dataset.load_raw(item.index)
-        place = dataset.image_info[item.index]["place"]
-        return Record(
-            item.id, item.file, item.image, found.labels, found.scores, raw, place, found.scale, found.diameter
-        )
-
-    return write_records(show_tiles, make, dataset, output, formats, "detect", progress, facts, more, first)

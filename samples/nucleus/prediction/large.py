@@ -23,8 +23,8 @@ from nucleus.models.large import LargePrediction, predict_large
 from nucleus.models.parts import Nucleus
 from nucleus.models.seams import paint
 from nucleus.models.settings import PredictionSettings, ViewSettings
-from nucleus.prediction.results import Results, identify
-from nucleus.prediction.runs import DetectionRun
+from nucleus.prediction.manifest import DetectionRun, identify
+from nucleus.prediction.results import Results
 from nucleus.prediction.writers import Writer
 from nucleus.prediction.writers.csv_tables import number_text
 from nucleus.prediction.writers.labels import LABELS_FOLDER

@@ -29,7 +29,11 @@ class Predictions(Protocol):
         """Makes sure, before long work, that there is a prediction for every image; raises DatasetError otherwise."""
 
     def read(self, dataset: NucleusDataset, index: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Returns the nuclei of image `index` of the data set.
+        """Returns the nuclei of one image.
+
+        Args:
+            dataset: Prepared data set without preprocessing.
+            index: Position of the image in `dataset.image_info`.
 
         Returns:
             labels: int32 `[H, W]` of the size of the image, 0 background, 1..N one nucleus each.

@@ -12,7 +12,7 @@ from scipy import ndimage
 from nucleus.cli import main
 from nucleus.datasets.folds import Folds
 from nucleus.ensemble import boosting, fitting
-from nucleus.ensemble.model import read_ensemble
+from nucleus.ensemble.fitted import read_ensemble
 from nucleus.evaluation.scores import average_precision
 from nucleus.images.reading import read_labels
 from nucleus.images.writing import write_labels

@@ -7,13 +7,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from nucleus.ensemble.fusion.objects import Evidence
-from nucleus.models.base import NucleusModel, Prediction
+from nucleus.models.base import NucleusModel, Prediction, Wrapper
 from nucleus.models.limits import UnknownSize, report_limit, watch_limits
 from nucleus.models.pixelwise import PixelwiseModel, mean_probabilities
 from nucleus.models.scale import AutoScale, FixedScale, Scaled, at_factor, find_factor
 from nucleus.models.tiles import Tiles
 from nucleus.models.voting import Found, merge_views
-from nucleus.models.wrapper import Wrapper
 
 
 class Witnesses:

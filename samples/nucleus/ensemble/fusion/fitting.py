@@ -10,7 +10,7 @@ import numpy as np
 from nucleus.ensemble import fitting
 from nucleus.ensemble.candidates import gather, true_iou
 from nucleus.ensemble.examples import Example
-from nucleus.ensemble.features import describe, feature_names
+from nucleus.ensemble.features import describe_masks, feature_names
 from nucleus.ensemble.fitting import FitSettings, NothingToLearnError
 from nucleus.ensemble.fusion.fused import Fusion, Shaped, object_features, propose, shape_objects
 from nucleus.ensemble.fusion.logistic import Logistic, fit_logistic
@@ -160,7 +160,7 @@ def _are_nuclei(example: FusionExample, shaped: Shaped) -> np.ndarray:
 def _candidates(example: FusionExample, shaped: Shaped, objects: Logistic, groups: Sequence[str]) -> Example:
     """Returns the fused objects of an image as an example of the ensemble that chooses among them."""
     candidates = gather(propose(shaped, objects, example.truth.shape))
-    columns = describe(candidates, example.image)
+    columns = describe_masks(candidates, example.image)
     return Example(
         id=example.id,
         modality=example.modality,

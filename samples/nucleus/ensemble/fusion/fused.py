@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
+from nucleus.ensemble.fitted import FINGERPRINTS, Ensemble, parse_ensemble
 from nucleus.ensemble.fusion.logistic import Logistic
 from nucleus.ensemble.fusion.objects import (
     KINDS,
@@ -24,7 +25,6 @@ from nucleus.ensemble.fusion.objects import (
     gather_objects,
     pixel_features,
 )
-from nucleus.ensemble.model import FINGERPRINTS, Ensemble, parse_ensemble
 from nucleus.images.labels import relabel_sequential
 from nucleus.models.base import Prediction
 from trainkit.files import write_text

@@ -18,13 +18,13 @@ from nucleus.datasets.dataset import DatasetError
 from nucleus.datasets.folds import Folds, divide_images
 from nucleus.ensemble.boosting import import_lightgbm
 from nucleus.ensemble.fingerprints import exchanged, fingerprints
+from nucleus.ensemble.fitted import FINGERPRINTS
 from nucleus.ensemble.fitting import FitSettings
 from nucleus.ensemble.fusion.config import PRESETS, FusionConfig
 from nucleus.ensemble.fusion.evidence import Witnesses
 from nucleus.ensemble.fusion.fitting import FusionExample, fit
 from nucleus.ensemble.fusion.fused import Fusion, read_fusion
 from nucleus.ensemble.fusion.objects import OBJECTS, PIXELS
-from nucleus.ensemble.model import FINGERPRINTS
 from nucleus.ensemble.sources import absolute, find_source, loadable, relative
 from nucleus.ensemble.validation import CrossValidation
 from nucleus.evaluation.scores import average_precision

@@ -10,11 +10,10 @@ from pathlib import Path
 from nucleus.prediction.writers.base import Record, Writer
 from nucleus.prediction.writers.coco import Coco
 from nucleus.prediction.writers.csv_tables import CsvTables
-from nucleus.prediction.writers.labels import PngLabels, TiffLabels, ZarrLabels
+from nucleus.prediction.writers.labels import LabelStacks, PngLabels, TiffLabels, ZarrLabels
 from nucleus.prediction.writers.overlays import Overlays
 from nucleus.prediction.writers.qupath import GeoJson
 from nucleus.prediction.writers.rois import Rois
-from nucleus.prediction.writers.stacks import LabelStacks
 from nucleus.prediction.writers.submission import Submission
 from nucleus.prediction.writers.workbook import Workbook
 

@@ -12,8 +12,7 @@ import pandas as pd
 from nucleus.images.labels import labels_to_rle
 from nucleus.measurement import summarise
 from nucleus.measurement.nuclei import COLUMNS as NUCLEI_COLUMNS
-from nucleus.measurement.nuclei import in_order
-from nucleus.measurement.summary import COLUMNS as SUMMARY_COLUMNS
+from nucleus.measurement.nuclei import SUMMARY_COLUMNS, in_order
 from nucleus.prediction.writers.base import Record, Writer
 
 

@@ -17,8 +17,8 @@ from nucleus.ensemble.boosting import import_lightgbm
 from nucleus.ensemble.config import PRESETS, EnsembleConfig, split
 from nucleus.ensemble.examples import Finder, make_examples
 from nucleus.ensemble.fingerprints import exchanged, fingerprints
-from nucleus.ensemble.fitting import FitSettings, fit
-from nucleus.ensemble.model import FINGERPRINTS, Combination, Ensemble, check_members, read_ensemble
+from nucleus.ensemble.fitted import FINGERPRINTS, Combination, Ensemble, check_members, read_ensemble
+from nucleus.ensemble.fitting import FitSettings, fit_ensemble
 from nucleus.ensemble.sources import absolute, find_source, loadable, relative
 from nucleus.ensemble.validation import CrossValidation
 from nucleus.models.base import History, NucleusModel, Prediction
@@ -190,7 +190,7 @@ class EnsembleModel(NucleusModel):
         settings = FitSettings.from_config(self.config)
         folds = self.folds or divide_images(train.image_info, self.config.FOLDS, self.config.SEED)
         examples = make_examples(train, {name: self._finder(name) for name in self.members}, settings.groups)
-        fitted = fit(examples, folds.ids, settings)
+        fitted = fit_ensemble(examples, folds.ids, settings)
         validation = CrossValidation(examples, fitted)
         noted = {FINGERPRINTS: fingerprints(self.members), **self.notes}
         about = {**fitted.ensemble.about, **validation.report.values(), **noted}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from nucleus.ensemble.candidates import Candidates, gather
-from nucleus.ensemble.features import describe, feature_names
+from nucleus.ensemble.features import describe_masks, feature_names
 from nucleus.ensemble.selection import LEAST_VISIBLE, NMS_THRESHOLD, Selection, select
 from nucleus.ensemble.trees import Tree, predict_mean
 from nucleus.models.base import Prediction
@@ -61,11 +61,21 @@ class Rules:
                 raise ValueError(f"{name} must be a number in 0..1. Received: {value!r}")
 
     def select(self, candidates: Candidates, quality: np.ndarray) -> Selection:
-        """Chooses masks by their quality, float64 `[N]`."""
+        """Chooses masks.
+
+        Args:
+            candidates: The N masks of all members.
+            quality: float64 `[N]`, higher for better masks, such as their IoU with the truth.
+        """
         return select(candidates, quality, self.threshold, self.nms_threshold, self.least_visible)
 
     def combine(self, candidates: Candidates, quality: np.ndarray) -> Combination:
-        """Chooses masks by their predicted IoU, float64 `[N]` in 0..1, and returns the choice."""
+        """Chooses masks and paints them.
+
+        Args:
+            candidates: The N masks of all members.
+            quality: float64 `[N]` in 0..1, the predicted IoU of each mask with the truth.
+        """
         selection = self.select(candidates, quality)
         return Combination(
             labels=selection.labels,
@@ -114,7 +124,7 @@ class Ensemble:
         Returns:
             float64 `[N]` in 0..1.
         """
-        columns = describe(candidates, image)
+        columns = describe_masks(candidates, image)
         features = np.stack([columns[name] for name in feature_names(self.groups, self.members)], axis=1)
         return np.clip(predict_mean(self.models, features), 0, 1)
 
@@ -169,6 +179,10 @@ class Ensemble:
 
 def check_members(expected: tuple[str, ...], given: Mapping[str, Any]) -> None:
     """Raises an error if the members are not those that an ensemble was fitted with.
+
+    Args:
+        expected: Names of the members of the fit.
+        given: What is given now, by name.
 
     Raises:
         ValueError: The members differ.
