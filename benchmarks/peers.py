@@ -31,7 +31,8 @@ import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,8 @@ class Worker:
 
     def close(self) -> None:
         """Ends the process."""
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.wait()
         self._log.close()
 
@@ -222,7 +224,7 @@ def start(args: argparse.Namespace, job: dict[str, Any]) -> tuple[dict[str, Work
 
 def measure(
     workers: dict[str, Worker], tasks: Sequence[str], repeats: int, missing: dict[str, str]
-) -> dict[str, dict[str, dict[str, Any]]]:
+) -> Iterator[dict[str, dict[str, dict[str, Any]]]]:
     """Lets the processes do every task in turn.
 
     Args:
@@ -231,8 +233,9 @@ def measure(
         repeats: Repetitions of each.
         missing: Gets an entry for a task that fails, which is not tried again.
 
-    Returns:
-        Task -> name of the process -> medians of `seconds` and `cpu_seconds`, `objects` and `runs`.
+    Yields:
+        After each task, what is known: task -> name of the process -> medians of `seconds` and `cpu_seconds`, `objects`
+        and `runs`.
     """
     measured: dict[str, dict[str, dict[str, Any]]] = {}
     for task in tasks:
@@ -247,7 +250,7 @@ def measure(
                 except MissingError as error:
                     missing[f"{name} {task}"] = str(error)
         measured[task] = {name: _summarize(given) for name, given in answers.items() if given}
-    return measured
+        yield measured
 
 
 def _summarize(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -295,13 +298,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--stardist-weights", default="2D_versatile_fluo", help="published name, or a model's folder (%(default)s)"
     )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="also write the JSON here")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="also write the JSON here, after every task")
     args = parser.parse_args(arguments)
 
-    dataset = load_dataset(args)
     with tempfile.TemporaryDirectory() as folder:
         job = {
-            **write_images(dataset, Path(folder), args.size),
+            **write_images(load_dataset(args), Path(folder), args.size),
             "dataset": str(args.dataset),
             "subset": args.subset,
             "size": args.size,
@@ -317,28 +319,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }
         workers, missing = start(args, job)
         try:
-            measured = measure(workers, args.tasks, args.repeats, missing)
+            for measured in measure(workers, args.tasks, args.repeats, missing):
+                report = describe(args, job, workers, measured, missing)
+                if args.output is not None:
+                    write_text(args.output, report + "\n")
         finally:
             for worker in workers.values():
                 worker.close()
+    print(report)
+
+
+def describe(
+    args: argparse.Namespace,
+    job: dict[str, Any],
+    workers: dict[str, Worker],
+    measured: dict[str, dict[str, dict[str, Any]]],
+    missing: dict[str, str],
+) -> str:
+    """Returns the JSON object of what is known; see the module's docstring."""
     for medians in measured.get("default", {}).values():
         medians["seconds_per_megapixel"] = round(medians["seconds"] / job["megapixels"], 4)
     results = {
-        "seconds_per_image": measured[args.tasks[0]][OURS]["seconds"],
+        "seconds_per_image": measured[args.tasks[0]].get(OURS, {}).get("seconds"),
         "ratios": ratios(measured),
         "tasks": measured,
         "missing": missing,
-        "images": len(dataset.image_ids),
-        "megapixels": round(job["megapixels"], 3),
         **{name: job[name] for name in ("size", "batch", "proposals", "detections")},
+        "megapixels": round(job["megapixels"], 3),
         "threads": args.threads,
         "precision": "as each task says",
         "versions_of": {name: worker.versions for name, worker in workers.items()},
     }
-    report = make_report("peers", results)
-    print(report)
-    if args.output is not None:
-        write_text(args.output, report + "\n")
+    return make_report("peers", results)
 
 
 if __name__ == "__main__":

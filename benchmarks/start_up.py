@@ -61,7 +61,7 @@ print(json.dumps({name: round(now - then, 3) for (_, then), (name, now) in zip(m
 
 def run(arguments: Sequence[str | os.PathLike]) -> tuple[float, float, str]:
     """Returns the seconds, the seconds of all cores, and the output of a Python process of this environment."""
-    # The backend of this process is Keras' default too.
+    # With a backend named there, the exported file would not be taken.
     environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
