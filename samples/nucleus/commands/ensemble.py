@@ -141,7 +141,7 @@ def _fit(args: argparse.Namespace, members: Members) -> int:
     if args.predictions is None:
         return 0
     predictions = EnsemblePredictions(model, out_of_fold=True)
-    with Results(args.predictions, args.overwrite, keep=False) as results:
+    with Results(args.predictions, args.overwrite, keep=False, reads=members.files) as results:
         done, _ = run_ensemble(predictions, dataset, results, default_formats(args.label_format, args.write))
     print(done)
     return report_failures(done.failures)
@@ -167,7 +167,8 @@ def _predict(args: argparse.Namespace, members: Members) -> int:
         print(f"Taking {source.describe(args.subset, dataset.num_images)}")
     if dataset.num_images == 0:
         return report_failures(failures)
-    with Results(output_folder(args, "ensemble"), args.overwrite, keep=False) as results:
+    output = output_folder(args, "ensemble")
+    with Results(output, args.overwrite, keep=False, reads=members.files) as results:
         predictions = EnsemblePredictions(members.model(ensemble))
         done, picks = run_ensemble(predictions, dataset, results, default_formats(args.label_format, args.write))
     done.failures[:0] = failures

@@ -24,6 +24,7 @@ def measure_labels(
     output: str | os.PathLike,
     progress: bool = True,
     formats: Sequence[str] = TABLE_FORMATS,
+    overwrite: bool = False,
 ) -> DetectionRun:
     """Measures the nuclei of label images and writes the tables that detection writes.
 
@@ -39,13 +40,15 @@ def measure_labels(
         output: Folder of the results.
         progress: True to show a progress bar.
         formats: Names in `nucleus.prediction.writers.WRITERS`; by default the tables.
+        overwrite: True to replace the results of another run.
 
     Returns:
         Summary of the run.
 
     Raises:
         DatasetError: There is no such folder, or one label image is given for several images.
-        ProvenanceError: The folder of the results holds results already, whose scores may be needed.
+        ProvenanceError: The folder of the results holds results already, whose scores may be needed, and `overwrite`
+            is false; or it would replace the labels.
         OSError: A result cannot be written.
     """
     find = _finder(Path(labels), dataset)
@@ -70,7 +73,7 @@ def measure_labels(
     def make(item: Item) -> Record:
         return Record(item.id, item.file, item.image, item.prediction.labels, None, dataset.load_raw(item.index))
 
-    with Results(output, keep=False) as results:
+    with Results(output, overwrite, keep=False, reads=[labels]) as results:
         return write_records(read, make, dataset, results, formats, "measure", progress)
 
 
