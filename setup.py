@@ -67,7 +67,7 @@ setup(
         "nucleus": [*sample_files(), "*.ipynb", "py.typed"],
         "nucleus.evaluation.report": ["page.html"],
         "nucleus.experiments.publications": ["data/*.toml", "example.toml"],
-        "nucleus_weights": ["nucleus_*.h5", "efficientnet_*.h5", "*.json", "*.md"],
+        "nucleus_weights": ["nucleus_*.h5", "nucleus_*.onnx", "efficientnet_*.h5", "*.json", "*.md"],
     },
     include_package_data=False,
     install_requires=requirements,

@@ -14,6 +14,7 @@ from trainkit.checkpoint import synchronise
 from trainkit.compiled import compile_inference
 from trainkit.files import atomic_path
 from trainkit.fitting import fit, set_trainable
+from trainkit.folding import fold_batch_norm
 from trainkit.optimizers import make_optimizer
 from trainkit.schedules import stage_cosine
 from trainkit.stages import Stage, lay_out_stages, run_stages
@@ -76,7 +77,7 @@ class UNet(Trainee):
             if encoder_weights is not None:
                 load_encoder_weights(keras_model, encoder_weights)
         self.keras_model = keras_model
-        compiled = compile_inference(keras_model)
+        compiled = compile_inference(fold_batch_norm(keras_model))
         self._run = lambda images: keras.ops.convert_to_numpy(compiled(images))
 
     def summary(self, **settings: Any) -> None:

@@ -89,13 +89,15 @@ def reading_config(args: argparse.Namespace) -> ModelConfig:
     return detection_config(choose_recipe(None, args.model, args.preset), dict(args.settings))
 
 
-def wanted_model(args: argparse.Namespace) -> ChosenModel:
+def wanted_model(args: argparse.Namespace, fastest: bool = False) -> ChosenModel:
     """Returns the model of --weights, --model, --preset and --set, as `nucleus.load_model` takes them.
 
     Keras is imported where the model needs it.
 
     Args:
         args: The parsed options of `options.add_configuration` and `options.add_trained`.
+        fastest: True to take the exported file beside the weights where it gives results sooner, see
+            `ChosenModel.fastest`.
 
     Raises:
         WeightsNotFoundError: An ensemble or a fusion is asked for, and no file of a fitted one.
@@ -113,8 +115,10 @@ def wanted_model(args: argparse.Namespace) -> ChosenModel:
         raise WeightsNotFoundError(
             f"There is no shipped {chosen.kind}. Name the file of a fitted one: --weights=FILE.json"
         )
+    if fastest:
+        chosen = chosen.fastest()
     if chosen.kind in NETWORKS and chosen.path.suffix not in WITHOUT_KERAS:
-        import_keras()
+        import_keras(plots=False)
     return chosen
 
 

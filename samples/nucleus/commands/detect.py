@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     """Finds nuclei in images; see `nucleus detect --help`."""
     options.require_images(args)
     require_packages(args.write)
-    chosen = wanted_model(args)
+    chosen = wanted_model(args, fastest=True)
     from nucleus.prediction.detection import detect
     from nucleus.prediction.inputs import collect_images, default_folder
     from nucleus.prediction.results import Results

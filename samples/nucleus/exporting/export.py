@@ -13,11 +13,12 @@ from nucleus.datasets.folds import find_folds, folds_beside
 from nucleus.exporting.bioimage import write_package
 from nucleus.exporting.formats import FORMATS
 from nucleus.models.base import NucleusModel, Wrapper
-from nucleus.models.loading import load_model
-from nucleus.models.onnx import note_recipe
+from nucleus.models.loading import resolve
+from nucleus.models.onnx import WEIGHTS_NOTE, note_recipe
 from nucleus.models.recipe import RECIPE_FILE, Recipe, changed_settings
 from nucleus.models.settings import inference_settings
 from nucleus.models.unet import UNetModel
+from trainkit.files import file_digest
 
 
 def export(
@@ -56,11 +57,12 @@ def export(
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}. Received: {format!r}")
     if not isinstance(model, NucleusModel):
-        source, model = model, load_model(model, model=kind, preset=preset, settings=settings)
+        chosen = resolve(model, model=kind, preset=preset, settings=settings)
+        source, model, weights = model, chosen.load(), chosen.path
     elif preset or settings:
         raise ValueError("A loaded model has its settings. Received: preset or settings too.")
     else:
-        source = None
+        source = weights = None
     unet = _bare(model)
     path, recipe = Path(path), _full_recipe(unet)
     from unet.exporting import export_onnx, export_savedmodel
@@ -68,7 +70,8 @@ def export(
     if format == "savedmodel":
         export_savedmodel(unet.network, path, {RECIPE_FILE: json.dumps(asdict(recipe), indent=2)})
     elif format == "onnx":
-        export_onnx(unet.network, path, note_recipe(recipe))
+        of_file = {} if weights is None else {WEIGHTS_NOTE: file_digest(weights, "sha256")}
+        export_onnx(unet.network, path, {**note_recipe(recipe), **of_file})
         _copy_folds(source, path)
     else:
         write_package(unet, recipe, path)
