@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 from pathlib import Path
 
 from nucleus.commands import options
@@ -46,12 +47,15 @@ def run(args: argparse.Namespace) -> int:
     from nucleus.ensemble.fusion.model import FusionModel
     from nucleus.models.loading import load_model, resolve
     from nucleus.models.registry import make_config
+    from nucleus.models.weights import existing_file
     from nucleus.quiet import import_keras
     from trainkit.files import require_writable
 
     # A missing package is reported before models run for minutes.
     import_lightgbm()
     require_writable(args.output.parent)
+    for path in itertools.chain.from_iterable(args.out_of_fold):
+        existing_file(path)
     members = {"OBJECTS": args.objects, "PIXELS": args.pixels}
     config = make_config("inference", settings={**dict(args.settings), **members}, model=FusionModel.kind)
     source = image_source(args, planes=chosen_planes(args), pixel_size=args.pixel_size)
@@ -91,7 +95,4 @@ def _pair(text: str) -> tuple[Path, Path]:
     parts = [Path(part) for part in text.split(",")]
     if len(parts) != 2:
         raise argparse.ArgumentTypeError(f"expected OBJECTS,PIXELS, two weights files. Received: {text!r}")
-    missing = next((part for part in parts if not part.is_file()), None)
-    if missing is not None:
-        raise argparse.ArgumentTypeError(f"{missing}: no such weights file")
     return parts[0], parts[1]

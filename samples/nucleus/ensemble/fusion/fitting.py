@@ -66,7 +66,7 @@ def fit(
 
     Every nucleus weighs the same in the regressions of pixels: the weight of a pixel is one over the area of its
     nucleus. The regressions, of a few dozen numbers, are fitted to all images; the trees and the threshold of an image
-    out of fold are those of the other folds, as in `nucleus.ensemble.fitting.fit`.
+    out of fold are those of the other folds, as in `nucleus.ensemble.fitting.fit_ensemble`.
 
     Args:
         examples: Images with known nuclei.
@@ -94,7 +94,7 @@ def fit(
     objects = fit_logistic(object_features(channels), features, np.concatenate(targets))
     pairs = zip(examples, shaped, strict=True)
     candidates = [_candidates(example, each, objects, settings.groups) for example, each in pairs]
-    fitted = fitting.fit(candidates, folds, settings, progress)
+    fitted = fitting.fit_ensemble(candidates, folds, settings, progress)
     return Fusion(channels, pixels, objects, fitted.ensemble), CrossValidation(candidates, fitted)
 
 
