@@ -30,6 +30,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     options.add_formats(command)
     options.add_trained(command, _DEFAULT_OUTPUT)
     options.add_overwrite(command, resume=True)
+    options.add_cluster(command)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,6 +66,6 @@ def run(args: argparse.Namespace) -> int:
     args.output = args.output or (default_folder(args.images) if args.images else None)
     results = Results(output_folder(args, "detect"), args.overwrite, args.resume)
     formats = default_formats(args.label_format, args.write)
-    done = detect_into(results, chosen.load, dataset, failures, formats)
+    done = detect_into(results, chosen.load, dataset, failures, formats, True, args.workers, args.scheduler)
     print(done)
     return report_failures(done.failures)

@@ -91,6 +91,7 @@ def _add_predict(predict: argparse.ArgumentParser) -> None:
     )
     options.add_output(predict, "folder of the results")
     options.add_overwrite(predict)
+    options.add_cluster(predict)
 
 
 def _add_images(command: argparse.ArgumentParser) -> None:
@@ -150,6 +151,7 @@ def _fit(args: argparse.Namespace, members: Members) -> int:
 def _predict(args: argparse.Namespace, members: Members) -> int:
     from nucleus.ensemble.model import check_members, read_ensemble
     from nucleus.ensemble.running import EnsemblePredictions, run_ensemble
+    from nucleus.prediction.cluster import wanted_cluster
     from nucleus.prediction.inputs import collect_images
     from nucleus.prediction.results import Results
 
@@ -167,9 +169,11 @@ def _predict(args: argparse.Namespace, members: Members) -> int:
         print(f"Taking {source.describe(args.subset, dataset.num_images)}")
     if dataset.num_images == 0:
         return report_failures(failures)
-    with Results(output_folder(args, "ensemble"), args.overwrite, keep=False) as results:
-        predictions = EnsemblePredictions(members.model(ensemble))
-        done, picks = run_ensemble(predictions, dataset, results, default_formats(args.label_format, args.write))
+    results = Results(output_folder(args, "ensemble"), args.overwrite, keep=False)
+    with results, wanted_cluster(args.workers, args.scheduler) as cluster:
+        predictions = EnsemblePredictions((members if cluster is None else members.absolute()).model(ensemble))
+        formats = default_formats(args.label_format, args.write)
+        done, picks = run_ensemble(predictions, dataset, results, formats, cluster=cluster)
     done.failures[:0] = failures
     print(done)
     print("Picked:", ", ".join(f"{row.Index} {row.nuclei} ({row.part:.0%})" for row in picks.itertuples()))

@@ -29,6 +29,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     options.add_pixel_size(command)
     options.add_formats(command, TABLE_FORMATS)
     options.add_output(command, "folder of the results")
+    options.add_cluster(command)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
     if dataset.num_images == 0:
         return report_failures(failures)
     formats = default_formats(args.label_format, args.write)
-    done = measure_labels(args.labels, dataset, output_folder(args, "measure"), formats=formats)
+    output = output_folder(args, "measure")
+    done = measure_labels(args.labels, dataset, output, True, formats, args.workers, args.scheduler)
     done.failures[:0] = failures
     print(done)
     return report_failures(done.failures)

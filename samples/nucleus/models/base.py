@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
@@ -92,10 +92,12 @@ class NucleusModel(ABC):
         config: Settings of the model: `PredictionSettings` where it preprocesses images, `ViewSettings` alone where it
             leaves that to other models.
         tunable: True for models with settings that `tune` searches without training.
+        origin: Function that builds the model again, such as in another process; None where that is not known.
     """
 
     config: ViewSettings
     tunable: ClassVar[bool] = False
+    origin: Callable[[], NucleusModel] | None = None
 
     def predict(
         self,

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,9 @@ from nucleus.models.settings import PredictionSettings
 from nucleus.models.tiles import Tiles
 from trainkit.files import atomic_path, write_text
 
+# Looks at tiles of an image, given the factor of its height and width and the tiles' numbers: yields the number of each
+# with the tiles that it was divided into and their nuclei, both in pixels of the image.
+Look = Callable[[float, Sequence[int]], Iterator[tuple[int, list[Region], list[Part]]]]
 PLAN_FILE = "plan.json"
 # Rows of the label image that are in memory at once.
 _BAND = 512
@@ -58,6 +61,7 @@ def predict_large(
     identity: str | None = None,
     progress: bool = True,
     work: str | os.PathLike | None = None,
+    look: Look | None = None,
 ) -> LargePrediction:
     """Finds the nuclei of an image of which only regions are in memory, and writes its label image.
 
@@ -80,6 +84,7 @@ def predict_large(
             if that is not known: an interrupted call is not continued then, but begun anew.
         progress: Shows a progress bar of the tiles.
         work: Folder of the tiles' nuclei; by default `<output>.tiles`.
+        look: Function that looks at the tiles elsewhere, such as in other processes.
 
     Returns:
         The nuclei, in pixels of the level that `image` reads.
@@ -104,16 +109,15 @@ def predict_large(
     store = _Store(work, _plan(tiled, scale, image, skip_glass, identity))
     missing = [number for number in range(len(tiles)) if not store.has(number)]
     if missing:
-        inner = tiled.model if len(tiles) == 1 else tiled.model.calibrate(prepare(sample))
+        seen = look(scale, missing) if look else TileLooking(tiled, image, skip_glass, sample).look_at(missing)
         del sample
-        bar = tqdm(missing, "tiles", len(tiles), unit="tile", initial=len(tiles) - len(missing), disable=not progress)
+        done = len(tiles) - len(missing)
+        bar = tqdm(seen, "tiles", len(tiles), unit="tile", initial=done, disable=not progress)
         with warn_of_limits(str(image.path)):
             if limit is not None:
                 report_limit(limit)
-            for number in bar:
-                seen = _look(tiled, inner, image, tiles[number], prepare, skip_glass)
-                parts = [part for tile, prediction in seen for part in find_parts(prediction, tile, (height, width))]
-                store.write(number, [tile for tile, _ in seen], parts)
+            for number, regions, parts in bar:
+                store.write(number, regions, parts)
     regions, parts, glass = store.read(range(len(tiles)))
     if regions == [whole]:
         nuclei = [Nucleus(part.box, part.bits, part.score) for part in parts]
@@ -134,37 +138,78 @@ def _at_scale(
         scale, diameter = find_factor(model.model, prepare(image.busy_region()), known)
         fits = not diameter or known[0] <= diameter * scale <= known[2]
         limit = None if fits else UnknownSize(diameter, scale, (known[0], known[2]))
-        tiled = at_factor(model.model, scale)
-    elif isinstance(model, FixedScale):
-        tiled, scale, limit = model.scaled, model.factor, None
-    else:
-        tiled, scale, limit = model, 1.0, None
+        return _in_tiles(at_factor(model.model, scale)), scale, limit
+    return *_at_own_scale(model), None
+
+
+def _at_own_scale(model: NucleusModel) -> tuple[Tiles, float]:
+    """Returns a model that does not find its scale by itself in its tiles, and the scale."""
+    tiled, scale = (model.scaled, model.factor) if isinstance(model, FixedScale) else (model, 1.0)
+    return _in_tiles(tiled), scale
+
+
+def _in_tiles(tiled: NucleusModel) -> Tiles:
     if not isinstance(tiled, Tiles):
         raise ValueError(
             f"Expected a model in tiles, as load_model returns it with TILE_SIZE. Received: {type(tiled).__name__}"
         )
-    return tiled, scale, limit
+    return tiled
 
 
-def _look(
-    model: Tiles,
-    inner: NucleusModel,
-    image: LazyImage,
-    tile: Region,
-    prepare: Callable[[np.ndarray], np.ndarray],
-    skip_glass: bool,
-) -> list:
-    """Returns the predictions of a tile, in pixels of the image; none of empty glass."""
-    y1, x1, y2, x2 = tile
-    if skip_glass:
-        glance = image.glance(y1, y2, x1, x2)
-        if glance is not None and is_glass(*glance):
-            return []
-    pixels = image.region(y1, y2, x1, x2)
-    if skip_glass and is_glass(pixels):
-        return []
-    found = model.look(inner, prepare(pixels), (0, 0, y2 - y1, x2 - x1))
-    return [((top + y1, left + x1, bottom + y1, right + x1), seen) for (top, left, bottom, right), seen in found]
+class TileLooking:
+    """Prediction of the tiles of an image of which only regions are in memory.
+
+    Args:
+        tiled: The model in the tiles of its scale.
+        image: The image.
+        skip_glass: Leaves out tiles that are empty glass.
+        sample: Result of `image.sample()`.
+
+    Raises:
+        ValueError: The settings need the whole image (CLAHE).
+    """
+
+    def __init__(self, tiled: Tiles, image: LazyImage, skip_glass: bool, sample: np.ndarray) -> None:
+        self._tiled, self._image, self._skip_glass = tiled, image, skip_glass
+        self._prepare = _preparation(tiled.config, sample)
+        self._tiles = tiled.regions(image.shape[:2])
+        self._inner = tiled.model if len(self._tiles) == 1 else tiled.model.calibrate(self._prepare(sample))
+
+    @classmethod
+    def at(cls, model: NucleusModel, image: LazyImage, scale: float, skip_glass: bool) -> TileLooking:
+        """Returns the prediction of the tiles by a model at a scale that is known; see `predict_large`."""
+        tiled = at_factor(model.model, scale) if isinstance(model, AutoScale) else _at_own_scale(model)[0]
+        return cls(tiled, image, skip_glass, image.sample())
+
+    def look_at(self, numbers: Iterable[int]) -> Iterator[tuple[int, list[Region], list[Part]]]:
+        """Looks at tiles one after the other; yields the number of each with the result of `look`."""
+        for number in numbers:
+            yield number, *self.look(number)
+
+    def look(self, number: int) -> tuple[list[Region], list[Part]]:
+        """Looks at a tile.
+
+        Args:
+            number: Index of the tile.
+
+        Returns:
+            The tile, or those that it was divided into, in pixels of the image, and their nuclei; none of empty glass.
+        """
+        y1, x1, y2, x2 = self._tiles[number]
+        if self._skip_glass:
+            glance = self._image.glance(y1, y2, x1, x2)
+            if glance is not None and is_glass(*glance):
+                return [], []
+        pixels = self._image.region(y1, y2, x1, x2)
+        if self._skip_glass and is_glass(pixels):
+            return [], []
+        regions: list[Region] = []
+        parts: list[Part] = []
+        found = self._tiled.look(self._inner, self._prepare(pixels), (0, 0, y2 - y1, x2 - x1))
+        for (top, left, bottom, right), prediction in found:
+            regions.append((top + y1, left + x1, bottom + y1, right + x1))
+            parts += find_parts(prediction, regions[-1], self._image.shape[:2])
+        return regions, parts
 
 
 def _preparation(config: PredictionSettings, sample: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

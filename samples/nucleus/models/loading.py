@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,10 @@ class ChosenModel:
         Raises:
             ValueError: The file cannot be read or belongs to another network.
         """
-        return with_scale(self.load_bare(model_dir))
+        model = with_scale(self.load_bare(model_dir))
+        path = None if self.path is None else self.path.absolute()
+        model.origin = partial(ChosenModel.load, replace(self, path=path), Path(model_dir).absolute())
+        return model
 
     def load_bare(self, model_dir: str | os.PathLike = "logs") -> NucleusModel:
         """Builds the model itself, without what `load` wraps it in.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,13 @@ from nucleus.prediction.chunks import (
     read_ahead,
     read_chunks,
 )
+from nucleus.prediction.cluster import Cluster, Remote, delivery_writers, remote_model
 from nucleus.prediction.large import detect_large, split_large
 from nucleus.prediction.manifest import as_json, program
-from nucleus.prediction.results import Results, identify
+from nucleus.prediction.results import Results
 from nucleus.prediction.runs import DetectionRun
 from nucleus.prediction.writers import Record, Writer, default_formats, open_writers
-
-# Errors of the system that are a single image's, such as a name that is too long for a file's.
-_OF_ONE_FILE = (errno.ENAMETOOLONG, errno.EILSEQ)
-
+from nucleus.prediction.writers.base import OF_ONE_FILE
 
 # Further images of a run, and the function that writes their results.
 First = tuple[NucleusDataset, Callable[[Results, DetectionRun], None]]
@@ -47,6 +46,7 @@ def detect(
     output: str | os.PathLike | Results,
     formats: Sequence[str] = default_formats(),
     progress: bool = True,
+    cluster: Cluster | None = None,
 ) -> DetectionRun:
     """Finds the nuclei in every image of a data set and writes the results; see `write_detections`.
 
@@ -60,13 +60,15 @@ def detect(
             resume others.
         formats: Names in `nucleus.prediction.writers.WRITERS`.
         progress: True to show a progress bar.
+        cluster: Workers that predict, entered; None to predict in this process.
 
     Returns:
         Summary of the run.
 
     Raises:
         DatasetError: The data set preprocesses its images.
-        ValueError: There is no such format, or the folder holds results of another run.
+        ValueError: There is no such format, the folder holds results of another run, or the model cannot be sent to
+            workers.
         OSError: A result cannot be written.
 
     Examples:
@@ -83,11 +85,12 @@ def detect(
     """
     small, large = split_large(dataset, model.config)
     facts = {"model": model.describe()}
+    remote = remote_model(cluster, model)
 
     def detect_first(results: Results, done: DetectionRun) -> None:
-        detect_large(model, large, results, done, as_json(facts), progress)
+        detect_large(model, large, results, done, as_json(facts), progress, cluster)
 
-    return _write(predict_together(model), small, output, formats, progress, facts, first=(large, detect_first))
+    return _write(predict_together(model), small, output, formats, progress, facts, (), (large, detect_first), remote)
 
 
 def write_detections(
@@ -97,6 +100,7 @@ def write_detections(
     formats: Sequence[str] = default_formats(),
     progress: bool = True,
     more: Sequence[Callable[[Path], Writer]] = (),
+    remote: Remote | None = None,
 ) -> DetectionRun:
     """Writes the nuclei found in every image of a data set.
 
@@ -112,6 +116,7 @@ def write_detections(
         formats: Names in `nucleus.prediction.writers.WRITERS`.
         progress: Shows a progress bar of the images, and one of the tiles of each large image.
         more: Writers besides those of `formats`, made with the folder that they write into.
+        remote: Prediction in other processes, instead of `find`.
 
     Returns:
         Summary of the run.
@@ -121,12 +126,12 @@ def write_detections(
         ValueError: There is no such format, or the folder holds results of another run.
         OSError: A result cannot be written.
     """
-    return _write(predict_singly(find), dataset, output, formats, progress, {}, more)
+    return _write(predict_singly(find), dataset, output, formats, progress, {}, more, remote=remote)
 
 
 def write_records(
     predict: Predict,
-    make: Callable[[Item], Record],
+    make: Callable[[NucleusDataset, Item], Record],
     dataset: NucleusDataset,
     output: str | os.PathLike | Results,
     formats: Sequence[str],
@@ -135,13 +140,14 @@ def write_records(
     facts: Mapping[str, Any] | None = None,
     more: Sequence[Callable[[Path], Writer]] = (),
     first: First | None = None,
+    remote: Remote | None = None,
 ) -> DetectionRun:
     """Makes a record of every image of a data set and writes it in every format.
 
     Args:
         predict: Gives every image of a chunk that has none a prediction or an error; called for one chunk after the
             other in the calling thread.
-        make: Function from an image with a prediction to its record, called in another thread.
+        make: Function from the data set and an image with a prediction to its record, called in another thread.
         dataset: Prepared data set.
         output: Folder of the results; see `detect`.
         formats: Names in `nucleus.prediction.writers.WRITERS`.
@@ -150,6 +156,7 @@ def write_records(
         facts: Causes of the results besides program, images, choice of planes and formats, such as the model.
         more: Writers besides those of `formats`, made with the folder that they write into.
         first: Further images of the run, and the function that writes their results before the others are begun.
+        remote: Prediction in other processes, instead of `predict`; they call `make`, too.
 
     Returns:
         Summary of the run.
@@ -160,16 +167,21 @@ def write_records(
     """
     with ExitStack() as closing:
         results = output if isinstance(output, Results) else closing.enter_context(Results(output))
-        writers = [*open_writers(results.staging, formats), *(writer(results.staging) for writer in more)]
+        open_all = open_writers if remote is None else delivery_writers
+        writers = [*open_all(results.staging, formats), *(writer(results.staging) for writer in more)]
         reading = {**vars(dataset.planes), "pixel_size": dataset.pixel_size}
         known = {"program": program(), **(facts or {}), "reading": reading, "formats": list(formats)}
         others = [] if first is None else first[0].image_info
         results.start(known, [*dataset.image_info, *others])
         bar = closing.enter_context(tqdm(total=dataset.num_images, desc=title, unit="image", disable=not progress))
-        writing = _Writing(results, writers, make, bar)
+        writing = _Writing(results, writers, partial(make, dataset) if remote is None else attrgetter("made"), bar)
         if others:
             first[1](results, writing.done)
-        return writing.run(predict, dataset)
+        items = writing.items(dataset)
+        if remote is None:
+            return writing.run(predict, read_ahead(read_chunks(items, dataset.load_image)))
+        # The workers have predicted all images of the chunks that they give back.
+        return writing.run(lambda chunk: None, remote.chunks(items, dataset, make, formats))
 
 
 class _Writing:
@@ -181,13 +193,13 @@ class _Writing:
         # A second Ctrl-C may end the wait for the thread that writes: it must do nothing more then.
         self._lock, self._ended = threading.Lock(), False
 
-    def run(self, predict: Predict, dataset: NucleusDataset) -> DetectionRun:
+    def run(self, predict: Predict, chunks: Iterator[list[Item]]) -> DetectionRun:
         """Predicts and writes all images; see `write_records`."""
         start = time.perf_counter()
         try:
             with ThreadPoolExecutor(1, "write") as pool:
                 written: Future[None] | None = None
-                for chunk in read_ahead(read_chunks(self._items(dataset), dataset.load_image)):
+                for chunk in chunks:
                     try:
                         predict(chunk)
                     except BaseException:
@@ -211,7 +223,8 @@ class _Writing:
         self.done.seconds = time.perf_counter() - start
         return self.done
 
-    def _items(self, dataset: NucleusDataset) -> Iterator[Item]:
+    def items(self, dataset: NucleusDataset) -> Iterator[Item]:
+        """Yields the images of a data set, with the nuclei that are known from the run that is resumed."""
         for index in map(int, dataset.image_ids):
             info = dataset.image_info[index]
             prediction = self._results.prediction(info["id"])
@@ -239,7 +252,7 @@ class _Writing:
             record = self._make(item)
             # Measured before any writer has the image.
             nuclei = len(record.nuclei)
-            about = {} if item.done else {**identify(item.file), "nuclei": nuclei}
+            about = {} if item.done else {**record.identity, "nuclei": nuclei}
         except Exception as error:
             item.error = error
             return
@@ -248,7 +261,7 @@ class _Writing:
                 taken.append(writer)
                 writer.add(record)
         except Exception as error:
-            if isinstance(error, OSError) and error.errno not in _OF_ONE_FILE:
+            if isinstance(error, OSError) and error.errno not in OF_ONE_FILE:
                 raise self._named(error) from error
             item.error = error
             for writer in taken:
@@ -285,6 +298,7 @@ def _write(
     facts: Mapping[str, Any],
     more: Sequence[Callable[[Path], Writer]] = (),
     first: First | None = None,
+    remote: Remote | None = None,
 ) -> DetectionRun:
     if dataset.preprocessing is not None:
         raise DatasetError("Prediction preprocesses images itself: detect on a dataset without preprocessing.")
@@ -293,11 +307,18 @@ def _write(
         with tile_progress(progress):
             predict(chunk)
 
-    def make(item: Item) -> Record:
-        found, raw = item.prediction, dataset.load_raw(item.index)
-        place = dataset.image_info[item.index]["place"]
-        return Record(
-            item.id, item.file, item.image, found.labels, found.scores, raw, place, found.scale, found.diameter
-        )
+    return write_records(
+        show_tiles, make_record, dataset, output, formats, "detect", progress, facts, more, first, remote
+    )
 
-    return write_records(show_tiles, make, dataset, output, formats, "detect", progress, facts, more, first)
+
+def make_record(dataset: NucleusDataset, item: Item) -> Record:
+    """Returns an image and its nuclei for the writers.
+
+    Args:
+        dataset: Prepared data set of the image.
+        item: The image with its prediction.
+    """
+    found, raw = item.prediction, dataset.load_raw(item.index)
+    place = dataset.image_info[item.index]["place"]
+    return Record(item.id, item.file, item.image, found.labels, found.scores, raw, place, found.scale, found.diameter)

@@ -10,6 +10,7 @@ from nucleus.datasets.dataset import NucleusDataset
 from nucleus.images.decoding import NO_CHOICE, Planes
 from nucleus.models.base import NucleusModel
 from nucleus.models.loading import load_model
+from nucleus.prediction.cluster import wanted_cluster
 from nucleus.prediction.detection import DetectionRun, detect
 from nucleus.prediction.inputs import collect_images, default_folder
 from nucleus.prediction.results import Results
@@ -29,6 +30,8 @@ def detect_images(
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
+    workers: int | None = None,
+    scheduler: str | None = None,
 ) -> DetectionRun:
     """Finds the nuclei in image files and writes a folder of results, as `nucleus detect` does.
 
@@ -48,13 +51,16 @@ def detect_images(
             again, and the tables are those of an undisturbed run.
         overwrite: True to replace the results of another run.
         progress: Shows a progress bar.
+        workers: Number of processes to predict in; None for this one. A script that is run as a file calls this under
+            `if __name__ == "__main__":` then, as with everything that starts processes.
+        scheduler: Address of a scheduler of Dask whose workers predict, instead of `workers`.
 
     Returns:
         Summary of the run.
 
     Raises:
-        ValueError: No image was found, the model cannot be loaded, an output folder is needed, or arguments contradict
-            each other.
+        ValueError: No image was found, the model cannot be loaded, an output folder is needed, workers cannot be
+            started or reached or cannot use the model, or arguments contradict each other.
         ProvenanceError: The folder holds results, and neither `resume` nor `overwrite` is true; or it is to be resumed
             and was made with another model, other settings, another version of the program, or other images.
         OSError: The folder cannot be written.
@@ -86,7 +92,9 @@ def detect_images(
     output = output or beside
     if output is None:
         raise ValueError("A data set and images in several folders need output=..., the folder of the results.")
-    return detect_into(Results(output, overwrite, resume), build, dataset, failures, formats, progress)
+    return detect_into(
+        Results(output, overwrite, resume), build, dataset, failures, formats, progress, workers, scheduler
+    )
 
 
 def detect_into(
@@ -96,6 +104,8 @@ def detect_into(
     failures: Sequence[str] = (),
     formats: Sequence[str] = default_formats(),
     progress: bool = True,
+    workers: int | None = None,
+    scheduler: str | None = None,
 ) -> DetectionRun:
     """Finds the nuclei in a data set with a model that is built when the folder of the results is known to be usable.
 
@@ -106,15 +116,18 @@ def detect_into(
         failures: Messages of inputs that could not be used, which come first in the summary.
         formats: Names in `nucleus.prediction.writers.WRITERS`.
         progress: Shows a progress bar.
+        workers: Number of processes to predict in; None for this one.
+        scheduler: Address of a scheduler of Dask whose workers predict, instead of `workers`.
 
     Returns:
         Summary of the run.
 
     Raises:
-        ValueError: The model cannot be built, or the folder holds results that this run must not touch.
+        ValueError: The model cannot be built, workers cannot be started or reached, or the folder holds results that
+            this run must not touch.
         OSError: The folder cannot be written.
     """
-    with results:
-        done = detect(build(), dataset, results, formats, progress)
+    with results, wanted_cluster(workers, scheduler) as cluster:
+        done = detect(build(), dataset, results, formats, progress, cluster)
     done.failures[:0] = failures
     return done

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,10 @@ from nucleus.measurement import measure
 from nucleus.measurement.nuclei import COLUMNS, in_order
 from nucleus.models.base import NucleusModel
 from nucleus.models.large import predict_large
+from nucleus.models.portable import PortableModel
 from nucleus.models.seams import Nucleus, paint
 from nucleus.models.settings import PredictionSettings, ViewSettings
+from nucleus.prediction.cluster import Cluster
 from nucleus.prediction.results import Results, identify
 from nucleus.prediction.runs import DetectionRun
 from nucleus.prediction.writers.csv_tables import number_text
@@ -71,6 +74,7 @@ def detect_large(
     done: DetectionRun,
     identity: str,
     progress: bool = True,
+    cluster: Cluster | None = None,
 ) -> None:
     """Finds the nuclei of images of which only regions are in memory.
 
@@ -84,10 +88,12 @@ def detect_large(
         done: Summary of the run, to which the images are added.
         identity: Text that changes when the model's weights do.
         progress: Shows a progress bar of the tiles.
+        cluster: Workers that look at the tiles, entered; None to do so in this process.
 
     Raises:
         OSError: A result cannot be written.
     """
+    portable = None if cluster is None else PortableModel(model)
     for index, info in enumerate(dataset.image_info):
         path, image_id = info["path"], info["id"]
         if results.is_done(image_id):
@@ -100,7 +106,9 @@ def detect_large(
         work = results.tiles_folder(image_id)
         try:
             with open_lazy(path, dataset.planes_of(index)) as image:
-                found = predict_large(model, image, target, model.config.SKIP_GLASS, identity, progress, work)
+                skip = model.config.SKIP_GLASS
+                look = None if portable is None else partial(cluster.tiles, portable, image, skip)
+                found = predict_large(model, image, target, skip, identity, progress, work, look)
                 table = measure_large(found.nuclei, image, dataset.pixel_size)
         except (MemoryError, ValueError) as error:
             text = str(error) if isinstance(error, ValueError) else "its nuclei do not fit into memory"
