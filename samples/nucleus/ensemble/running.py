@@ -92,7 +92,7 @@ class EnsemblePredictions(ModelPredictions):
         def note(item: Item) -> None:
             self.picks[item.id] = item.note
 
-        return Remote(cluster, partial(_start, PortableModel(self.model)), after=note)
+        return Remote(cluster, partial(_start, PortableModel(self.model).pack()), after=note)
 
     def shares(self) -> pd.DataFrame:
         """Returns the number and the share of each member's nuclei so far; see `nucleus.ensemble.report.share`."""

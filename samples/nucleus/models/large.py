@@ -98,7 +98,6 @@ def predict_large(
     if output.suffix.lower() not in (".tif", ".tiff", ".zarr"):
         raise ValueError(f"{output}: the label image of a large image is written as .tif, .tiff or .zarr")
     height, width, _ = image.shape
-    whole = (0, 0, height, width)
     sample = image.sample()
     prepare = _preparation(model.config, sample)
     tiled, scale, limit = _at_scale(model, image, prepare)
@@ -119,14 +118,42 @@ def predict_large(
             for number, regions, parts in bar:
                 store.write(number, regions, parts)
     regions, parts, glass = store.read(range(len(tiles)))
-    if regions == [whole]:
-        nuclei = [Nucleus(part.box, part.bits, part.score) for part in parts]
-    else:
-        nuclei = settle(parts, regions or [whole], (height, width), tiled.overlap)
+    nuclei = settle_all(parts, regions, (height, width), tiled.overlap)
     del parts
     write_label_bands(output, _bands(nuclei, height, width), (height, width), len(nuclei), image.pixel_size, _BAND)
     store.remove()
     return LargePrediction(output, nuclei, len(tiles), glass, scale)
+
+
+def settle_all(parts: Sequence[Part], regions: Sequence[Region], shape: tuple[int, int], overlap: int) -> list[Nucleus]:
+    """Decides which nuclei of all tiles remain; see `nucleus.models.seams.settle`.
+
+    Args:
+        parts: Nuclei of all tiles.
+        regions: The tiles that were looked at; all nuclei of a single one that is the image remain.
+        shape: (height, width) of the image.
+        overlap: Overlap of neighbouring tiles in pixels.
+    """
+    whole = (0, 0, *shape)
+    if list(regions) == [whole]:
+        return [Nucleus(part.box, part.bits, part.score) for part in parts]
+    return settle(parts, regions or [whole], shape, overlap)
+
+
+def find_scale(model: NucleusModel, image: LazyImage) -> tuple[float, UnknownSize | None]:
+    """Finds the scale at which a model is shown an image; see `predict_large`.
+
+    Args:
+        model: A model in tiles.
+        image: The image.
+
+    Returns:
+        Factor of height and width, and a limit to report if the model does not know nuclei of that size.
+
+    Raises:
+        ValueError: The model has no tiles, or its settings need the whole image (CLAHE).
+    """
+    return _at_scale(model, image, _preparation(model.config, image.sample()))[1:]
 
 
 def _at_scale(
@@ -165,6 +192,10 @@ class TileLooking:
         skip_glass: Leaves out tiles that are empty glass.
         sample: Result of `image.sample()`.
 
+    Attributes:
+        count: Number of tiles.
+        overlap: Overlap of neighbouring tiles in pixels.
+
     Raises:
         ValueError: The settings need the whole image (CLAHE).
     """
@@ -173,6 +204,7 @@ class TileLooking:
         self._tiled, self._image, self._skip_glass = tiled, image, skip_glass
         self._prepare = _preparation(tiled.config, sample)
         self._tiles = tiled.regions(image.shape[:2])
+        self.count, self.overlap = len(self._tiles), tiled.overlap
         self._inner = tiled.model if len(self._tiles) == 1 else tiled.model.calibrate(self._prepare(sample))
 
     @classmethod

@@ -12,6 +12,7 @@ from typing import Any
 from nucleus.ensemble.combined import EnsembleModel
 from nucleus.models.base import NucleusModel
 from nucleus.models.classical.model import ClassicalModel
+from nucleus.models.lazy_prediction import predict_arrays
 from nucleus.models.onnx import OnnxModel
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import MODELS, NETWORKS, ModelConfig, detection_config
@@ -114,6 +115,7 @@ class ChosenModel:
         model = with_scale(self.load_bare(model_dir))
         path = None if self.path is None else self.path.absolute()
         model.origin = partial(ChosenModel.load, replace(self, path=path), Path(model_dir).absolute())
+        model.lazily = predict_arrays
         return model
 
     def load_bare(self, model_dir: str | os.PathLike = "logs") -> NucleusModel:

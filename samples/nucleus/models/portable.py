@@ -25,26 +25,35 @@ class PortableModel:
 
     Args:
         model: The model.
-
-    Raises:
-        ValueError: The model can neither be built again nor be sent.
     """
 
     def __init__(self, model: NucleusModel) -> None:
+        self.key = uuid.uuid4().hex
+        self._model: NucleusModel | None = model
+        self._digest, self._packed = "", b""
+
+    def pack(self) -> PortableModel:
+        """Makes ready what is sent, and returns the object.
+
+        Raises:
+            ValueError: The model can neither be built again nor be sent.
+        """
+        if self._packed:
+            return self
         import cloudpickle
 
-        self.key = uuid.uuid4().hex
-        self._digest = _digest(model)
-        self._model: NucleusModel | None = model
         try:
-            self._packed = cloudpickle.dumps(model.origin or _Given(model))
+            self._packed = cloudpickle.dumps(self._model.origin or _Given(self._model))
         except Exception as error:
             raise ValueError(
-                f"A {type(model).__name__} that was made by hand cannot be sent to other processes ({error}). Save it, "
-                "and take what nucleus.load_model(FILE) returns."
+                f"A {type(self._model).__name__} that was made by hand cannot be sent to other processes ({error}). "
+                "Save it, and take what nucleus.load_model(FILE) returns."
             ) from error
+        self._digest = _digest(self._model)
+        return self
 
     def __getstate__(self) -> dict[str, Any]:
+        self.pack()
         return {**vars(self), "_model": None}
 
     def get(self) -> NucleusModel:

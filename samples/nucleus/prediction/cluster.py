@@ -129,7 +129,7 @@ def remote_model(cluster: Cluster | None, model: NucleusModel) -> Remote | None:
     Raises:
         ValueError: The model cannot be sent.
     """
-    return None if cluster is None else Remote(cluster, Together(PortableModel(model)))
+    return None if cluster is None else Remote(cluster, Together(PortableModel(model).pack()))
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def detect_large(
     Raises:
         OSError: A result cannot be written.
     """
-    portable = None if cluster is None else PortableModel(model)
+    portable = None if cluster is None else PortableModel(model).pack()
     for index, info in enumerate(dataset.image_info):
         path, image_id = info["path"], info["id"]
         if results.is_done(image_id):
