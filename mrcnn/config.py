@@ -55,7 +55,12 @@ _NOT_NEGATIVE = (
     "DATA_WORKERS",
     "BOX_HEAD_CHANNELS",
     "MASK_END_CHANNELS",
+    "WARMUP_STEPS",
+    "AVERAGE_MOMENTUM",
+    "BALANCE_POWER",
 )
+# How the learning rate runs within a stage.
+SCHEDULES = ("constant", "cosine")
 # Smallest number that counts as above 0.
 _TINY = float(np.finfo(np.float32).tiny)
 
@@ -220,6 +225,17 @@ class Config(Settings):
     # WEIGHT_DECAY is the factor of the "mean" of each weight's squares as in the lineage, or of their "sum" as L2 is
     # elsewhere, stronger by the number of the weight's elements (PyTorch's weight_decay of a value is half of that).
     WEIGHT_DECAY_REDUCTION = "mean"
+    # How the learning rate runs within a stage: "constant" as in the lineage, or "cosine", which falls with every step,
+    # to nothing at the stage's end (Loshchilov and Hutter, "SGDR", 2017, eq. 5).
+    SCHEDULE = "constant"
+    # Steps at the start of a stage in which the rate of SCHEDULE "cosine" rises.
+    WARMUP_STEPS = 0
+    # Momentum of a moving average of the weights, which is scored and written in their place (Polyak averaging); 0
+    # switches it off.
+    AVERAGE_MOMENTUM = 0.0
+    # Images of each data set and modality are drawn in proportion to their number to this power. 1 draws all images
+    # equally often, 0.5 gives small sets more, 0 gives all sets the same.
+    BALANCE_POWER = 1.0
     # Seeds the shuffling, augmentation and sampling of training.
     SEED = 0
     # Threads that prepare training batches.
@@ -252,6 +268,7 @@ class Config(Settings):
         self.require_choice("OPTIMIZER", OPTIMIZERS)
         self.require_choice("WEIGHT_DECAY_REDUCTION", REDUCTIONS)
         self.require_choice("MASK_ACTIVATION", MASK_ACTIVATIONS)
+        self.require_choice("SCHEDULE", SCHEDULES)
         if not callable(self.BACKBONE) and self.BACKBONE not in BACKBONES:
             raise ConfigError(f"BACKBONE must be one of {tuple(BACKBONES)} or a callable. Received: {self.BACKBONE!r}")
         if self.COMPUTE_BACKBONE_SHAPE is not None and not callable(self.COMPUTE_BACKBONE_SHAPE):
@@ -282,6 +299,8 @@ class Config(Settings):
         self.require_at_least(1, *_COUNTS)
         self.require_at_least(0, *_NOT_NEGATIVE)
         self.require_above(0, "LEARNING_RATE")
+        if not self.AVERAGE_MOMENTUM < 1:
+            raise ConfigError(f"AVERAGE_MOMENTUM must be from 0 to below 1. Received: {self.AVERAGE_MOMENTUM!r}")
         self.require_each(1, None, "BACKBONE_STRIDES")
         self.require_each(1, 2, "MINI_MASK_SHAPE")
         self.require_each(_TINY, None, "RPN_ANCHOR_SCALES", "RPN_ANCHOR_RATIOS")

@@ -14,7 +14,7 @@ from mrcnn.ground_truth import describe_image, load_ground_truth
 from mrcnn.image_meta import mold_image
 from mrcnn.roi_heads.debug_targets import build_detection_targets, generate_random_rois
 from mrcnn.rpn.targets import build_rpn_targets
-from trainkit.batches import Batches, InOrder, Shuffled
+from trainkit.batches import Batches, InOrder, balanced_by_power
 
 # Names of the network's inputs in the lineage's order.
 INPUT_NAMES = (
@@ -103,7 +103,8 @@ class DataGenerator(Batches):
     """Batches for `fit`, prepared by threads while the network computes, and the same in every run of one seed.
 
     The images are shuffled in rounds: each is seen once before any is seen again, whatever the number of steps in
-    an epoch. `trainkit.batches.Batches` explains repeatability and resuming.
+    an epoch. With BALANCE_POWER below 1, small groups of images come more often than their number.
+    `trainkit.batches.Batches` explains repeatability and resuming.
 
     Item i is `(inputs,)`, the dict of arrays of `training_inputs` with a leading batch dimension, without targets: the
     network computes its losses itself.
@@ -144,7 +145,9 @@ class DataGenerator(Batches):
 
             check_augmenter(augmentation)
         super().__init__(
-            Shuffled(dataset.image_ids, seed) if shuffle else InOrder(dataset.image_ids),
+            balanced_by_power(dataset.image_ids, dataset.image_info, config.BALANCE_POWER, seed)
+            if shuffle
+            else InOrder(dataset.image_ids),
             batch_size=batch_size or config.BATCH_SIZE,
             steps=steps or config.STEPS_PER_EPOCH,
             seed=seed,

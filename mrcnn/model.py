@@ -43,6 +43,7 @@ from trainkit.fitting import fit, set_trainable
 from trainkit.hdf5 import LoadReport
 from trainkit.optimizers import make_optimizer
 from trainkit.sample_checks import check_images
+from trainkit.schedules import stage_cosine
 from trainkit.stages import Stage, lay_out_stages, run_stages, warn_if_finished
 from trainkit.trainee import Trainee
 
@@ -179,7 +180,12 @@ class MaskRCNN(Introspection, Trainee):
         """
         config = self.config
         optimizer = make_optimizer(
-            config.OPTIMIZER, learning_rate, momentum, config.GRADIENT_CLIP_NORM, weight_decay=config.WEIGHT_DECAY
+            config.OPTIMIZER,
+            learning_rate,
+            momentum,
+            config.GRADIENT_CLIP_NORM,
+            weight_decay=config.WEIGHT_DECAY,
+            average_momentum=config.AVERAGE_MOMENTUM,
         )
         # TensorFlow's kernels for suppression and RoIAlign are not XLA's; JAX compiles everything anyway.
         compiled = "auto" if keras.backend.backend() == "jax" else False
@@ -199,7 +205,8 @@ class MaskRCNN(Introspection, Trainee):
         """Trains until `epochs` epochs are done in total, earlier calls and the resumed run included.
 
         Every finished epoch leaves a checkpoint with the optimizer's state, a line in `training.csv` and an entry
-        for TensorBoard in `log_dir`.
+        for TensorBoard in `log_dir`. With SCHEDULE "cosine" the call is a stage: the rate rises and falls within it,
+        and a call that goes on from a checkpoint begins anew; `train_stages` goes on within a stage.
 
         Args:
             train_dataset: Prepared data set to learn from.
@@ -223,9 +230,23 @@ class MaskRCNN(Introspection, Trainee):
         self._require("training")
         if warn_if_finished(self, epochs):
             return None
+        stage = Stage(layers, epochs, learning_rate, begin=self.epoch)
+        return self._train_stage(
+            stage, train_dataset, val_dataset, augmentation, custom_callbacks, no_augmentation_sources
+        )
+
+    def _train_stage(
+        self,
+        stage: Stage,
+        train_dataset: Dataset,
+        val_dataset: Dataset,
+        augmentation: Any,
+        custom_callbacks: Sequence[keras.callbacks.Callback] | None,
+        no_augmentation_sources: Sequence[str] | None = None,
+    ) -> keras.callbacks.History:
         config = self.config
-        names = set_trainable(layers, self.keras_model, self._layer_sets)
-        self.compile(learning_rate, config.LEARNING_MOMENTUM)
+        names = set_trainable(stage.layers, self.keras_model, self._layer_sets)
+        self.compile(stage.learning_rate, config.LEARNING_MOMENTUM)
         training = DataGenerator(
             train_dataset,
             config,
@@ -239,17 +260,23 @@ class MaskRCNN(Introspection, Trainee):
                 val_dataset, config, shuffle=False, seed=config.SEED, steps=config.VALIDATION_STEPS, workers=0
             )
         print(
-            f"\nTraining {layers} ({len(names)} layers) from epoch {self.epoch + 1} to {epochs}, "
-            f"learning rate {learning_rate:g}"
+            f"\nTraining {stage.layers} ({len(names)} layers) from epoch {self.epoch + 1} to {stage.until}, "
+            f"learning rate {stage.learning_rate:g}"
         )
+        layers = self._layer_sets.get(stage.layers, stage.layers)
+        description = {"layers": layers, "learning_rate": float(stage.learning_rate)}
+        callbacks = [*(custom_callbacks or ())]
+        if config.SCHEDULE == "cosine":
+            description["begin"] = stage.begin
+            callbacks.insert(0, stage_cosine(stage, config.WARMUP_STEPS, config.STEPS_PER_EPOCH))
         return fit(
             self,
             training,
             validation,
-            epochs=epochs,
-            stage={"layers": self._layer_sets.get(layers, layers), "learning_rate": float(learning_rate)},
+            epochs=stage.until,
+            stage=description,
             seed=config.SEED,
-            callbacks=custom_callbacks or (),
+            callbacks=callbacks,
         )
 
     def train_stages(
@@ -279,15 +306,7 @@ class MaskRCNN(Introspection, Trainee):
         """
 
         def train_stage(stage: Stage) -> keras.callbacks.History:
-            return self.train(
-                train_dataset,
-                val_dataset,
-                stage.learning_rate,
-                stage.until,
-                stage.layers,
-                augmentation,
-                custom_callbacks,
-            )
+            return self._train_stage(stage, train_dataset, val_dataset, augmentation, custom_callbacks)
 
         self._require("training")
         return run_stages(self, lay_out_stages(self.config.STAGES, self.config.LEARNING_RATE, epochs), train_stage)

@@ -12,6 +12,9 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
+# Value of an image for a key that its information does not have.
+UNKNOWN = "unknown"
+
 
 class Order(Protocol):
     """Endless sequence of items with random access."""
@@ -127,6 +130,47 @@ class Weighted:
         ordered = np.empty_like(ranks)
         ordered[np.argsort(groups, kind="stable")] = ranks
         return groups, ordered
+
+
+def group_items(
+    items: Sequence[int], info: Sequence[Mapping[str, Any]], *keys: str
+) -> dict[tuple[Any, ...], list[int]]:
+    """Groups images by what is known of them.
+
+    Args:
+        items: Indices of images.
+        info: One mapping for each image.
+        keys: Keys of the mappings whose values make a group; an image without one is "unknown" in it.
+
+    Returns:
+        Values of the keys -> the images of that group, in the order in which they come.
+
+    Examples:
+        >>> group_items([0, 1, 2], [{"modality": "h&e"}, {}, {"modality": "h&e"}], "modality")
+        {('h&e',): [0, 2], ('unknown',): [1]}
+    """
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for item in items:
+        groups.setdefault(tuple(info[item].get(key, UNKNOWN) for key in keys), []).append(item)
+    return groups
+
+
+def balanced_by_power(items: Sequence[int], info: Sequence[Mapping[str, Any]], power: float, seed: int) -> Order:
+    """Orders images so that each data set and modality is drawn in proportion to its number of images to a power.
+
+    Args:
+        items: Indices of images, at least one.
+        info: One mapping for each image, with `collection` (its data set) and `modality` where they are known.
+        power: 1 draws all images equally often, 0.5 gives small groups more, 0 gives all groups the same.
+        seed: Seed of the order, 0 or more.
+
+    Raises:
+        ValueError: There are no images.
+    """
+    if power == 1:
+        return Shuffled(items, seed)
+    groups = group_items(items, info, "collection", "modality")
+    return Weighted(groups, {key: len(members) ** power for key, members in groups.items()}, seed)
 
 
 class Batches(keras.utils.PyDataset, ABC):

@@ -6,6 +6,8 @@ import math
 
 import keras
 
+from trainkit.stages import Stage
+
 
 def warmup_cosine(step: int, total: int, warmup: int) -> float:
     """Returns the factor of the learning rate at a step: a linear warm-up, then half a cosine down to 0.
@@ -23,6 +25,18 @@ def warmup_cosine(step: int, total: int, warmup: int) -> float:
     if step < warmup:
         return (step + 1) / (warmup + 1)
     return 0.5 * (1 + math.cos(math.pi * min((step - warmup) / (total - warmup), 1.0)))
+
+
+def stage_cosine(stage: Stage, warmup: int, steps_per_epoch: int) -> WarmupCosine:
+    """Makes the schedule of a stage: a warm-up to its learning rate, then half a cosine to its end.
+
+    Args:
+        stage: The stage.
+        warmup: Steps of the warm-up; fewer where the stage is no longer than that.
+        steps_per_epoch: Steps per epoch.
+    """
+    total = (stage.until - stage.begin) * steps_per_epoch
+    return WarmupCosine(stage.learning_rate, total, min(warmup, total - 1), steps_per_epoch, stage.begin)
 
 
 class WarmupCosine(keras.callbacks.Callback):

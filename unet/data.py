@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -10,15 +9,13 @@ import numpy as np
 from skimage import measure
 
 from trainkit.augmentation import augment_pair, check_augmenter
-from trainkit.batches import Balanced, Batches, Order, Shuffled, Weighted
+from trainkit.batches import Balanced, Batches, Order, Shuffled, balanced_by_power, group_items
 from trainkit.sample_checks import check_image, check_labels, check_pair
 from trainkit.samples import draw_sample
 from unet.config import UNetConfig
 from unet.resize import resize_image, resize_labels
 from unet.targets import append_weights, border_weight_map, make_targets
 from unet.windows import random_warped_window, random_window
-
-UNKNOWN = "unknown"
 
 
 class Dataset(Protocol):
@@ -176,19 +173,8 @@ class ValidationBatches(SegmentationBatches):
 def _training_order(dataset: Dataset, config: UNetConfig) -> Order:
     ids = _image_ids(dataset)
     if config.BALANCE_MODALITIES:
-        return Balanced(_groups(dataset, ids, "modality"), config.SEED)
-    if config.BALANCE_POWER == 1:
-        return Shuffled(ids, config.SEED)
-    groups = _groups(dataset, ids, "collection", "modality")
-    return Weighted(groups, {key: len(members) ** config.BALANCE_POWER for key, members in groups.items()}, config.SEED)
-
-
-def _groups(dataset: Dataset, ids: Sequence[int], *keys: str) -> dict[tuple[str, ...], list[int]]:
-    """Groups the images by the values of some keys of their `image_info`."""
-    groups = collections.defaultdict(list)
-    for image_id in ids:
-        groups[tuple(dataset.image_info[image_id].get(key, UNKNOWN) for key in keys)].append(image_id)
-    return groups
+        return Balanced(group_items(ids, dataset.image_info, "modality"), config.SEED)
+    return balanced_by_power(ids, dataset.image_info, config.BALANCE_POWER, config.SEED)
 
 
 def _image_ids(dataset: Dataset) -> list[int]:

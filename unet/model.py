@@ -15,7 +15,7 @@ from trainkit.compiled import compile_inference
 from trainkit.files import atomic_path
 from trainkit.fitting import fit, set_trainable
 from trainkit.optimizers import make_optimizer
-from trainkit.schedules import WarmupCosine
+from trainkit.schedules import stage_cosine
 from trainkit.stages import Stage, lay_out_stages, run_stages
 from trainkit.trainee import Trainee
 from unet.architecture import LAYER_REGEX, build_unet, set_weight_decay
@@ -185,9 +185,7 @@ class UNet(Trainee):
     def _schedule(self, stage: Stage) -> keras.callbacks.Callback:
         config = self.config
         if config.SCHEDULE == "cosine":
-            total = (stage.until - stage.begin) * config.STEPS_PER_EPOCH
-            warmup = min(config.WARMUP_STEPS, total - 1)
-            return WarmupCosine(stage.learning_rate, total, warmup, config.STEPS_PER_EPOCH, stage.begin)
+            return stage_cosine(stage, config.WARMUP_STEPS, config.STEPS_PER_EPOCH)
         return keras.callbacks.LearningRateScheduler(
             lambda epoch, _: stage.decayed_rate(epoch, config.LEARNING_RATE_DECAY, config.DECAY_EPOCHS)
         )

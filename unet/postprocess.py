@@ -57,13 +57,14 @@ class PostprocessSettings:
             no disk of that radius inside the mask covers.
             "erosion": markers are the components of the mask after an erosion by `opening_radius`; they are grown back
             to the outlines of the mask by the watershed.
-            "watershed": markers are `borderless` without `touching` (Rocha de Andrade, "Nuclei detection based on fully
-            convolutional networks", section 5.3.1), or `mask` without `border` (Vuola, "Nuclei segmentation using
-            computer vision", 2019, section 4.4.3); they are grown over the mask's probability by the watershed.
+            "watershed": markers are `borderless`, or `core`, without `touching` (Rocha de Andrade, "Nuclei detection
+            based on fully convolutional networks", section 5.3.1), or `mask` without `border` (Vuola, "Nuclei
+            segmentation using computer vision", 2019, section 4.4.3); they are grown over the mask's probability by
+            the watershed.
             "random-walker": the same markers, grown by `unet.random_walk`; slower, and less led by noise.
         mask_threshold: Probability of `mask`, 0 to 1, above which a pixel belongs to a nucleus.
-        marker_threshold: Probability of `borderless` (of `mask`, where there is no `borderless`), 0 to 1, above which
-            a pixel may belong to a marker.
+        marker_threshold: Probability of `borderless` or `core` (of `mask`, where there is neither), 0 to 1, above
+            which a pixel may belong to a marker.
         border_threshold: Probability of `touching` or `border`, 0 to 1, above which a pixel belongs to no marker.
         opening_radius: Radius in pixels, 1 or more, of the disk that erodes the mask; "opening" and "erosion" only.
         min_area: Area in pixels below which a nucleus is dropped.
@@ -198,7 +199,7 @@ def _eroded_mask(probabilities: np.ndarray, settings: PostprocessSettings) -> np
 def _without_borders(probabilities: np.ndarray, settings: PostprocessSettings) -> np.ndarray:
     mask = probabilities[..., 0] > settings.mask_threshold
     channels = CHANNELS[settings.targets]
-    inner = probabilities[..., channels.index("borderless") if "borderless" in channels else 0]
+    inner = probabilities[..., next((channels.index(name) for name in ("borderless", "core") if name in channels), 0)]
     return mask & (inner > settings.marker_threshold) & (probabilities[..., -1] <= settings.border_threshold)
 
 

@@ -7,9 +7,11 @@ import keras
 import numpy as np
 import pytest
 
+from mrcnn.data import DataGenerator
 from mrcnn.model import MaskRCNN
 from mrcnn.training_model import LOSS_NAMES
 from trainkit.fitting import TrainingDivergedError
+from trainkit.schedules import warmup_cosine
 
 # TensorFlow says that running functions eagerly leaves those of tf.data alone.
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the:UserWarning")
@@ -144,6 +146,52 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tiny_config, shapes,
         for ours, theirs in zip(found[name], weights, strict=True):
             np.testing.assert_allclose(ours, theirs, atol=1e-5, err_msg=name)
     assert float(read_log(resumed)[1]["loss"]) == pytest.approx(float(read_log(whole)[1]["loss"]), rel=1e-4)
+
+
+def test_a_cosine_with_averages_goes_on_after_a_stop_as_if_there_had_been_none(tiny_config, shapes, tmp_path, eager):
+    config = tiny_config(
+        SCHEDULE="cosine",
+        WARMUP_STEPS=1,
+        AVERAGE_MOMENTUM=0.5,
+        BALANCE_POWER=0.5,
+        STAGES=(("heads", 2, 0.01),),
+        STEPS_PER_EPOCH=2,
+        VALIDATION_STEPS=0,
+    )
+    whole = new_model(config, tmp_path / "whole")
+    history = whole.train_stages(shapes(), shapes())
+    rates = [0.01 * warmup_cosine(step, total=4, warmup=1) for step in (1, 3)]
+    np.testing.assert_allclose(history["learning_rate"], rates, rtol=1e-5)
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    stopped = new_model(config, tmp_path / "stopped")
+    with pytest.raises(KeyboardInterrupt):
+        stopped.train_stages(shapes(), shapes(), custom_callbacks=[Stop()])
+    resumed = new_model(config, tmp_path / "stopped", seed=99)
+    resumed.load_weights(resumed.find_last(), by_name=True)
+    resumed.train_stages(shapes(), shapes())
+    expected, found = weights_of(whole), weights_of(resumed)
+    for name, weights in expected.items():
+        for ours, theirs in zip(found[name], weights, strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-5, err_msg=name)
+    plain = new_model(config, tmp_path / "plain")
+    plain.config.AVERAGE_MOMENTUM = 0.0
+    plain.train_stages(shapes(), shapes())
+    assert changed_layers(expected, weights_of(plain)), "an average of weights is handed over, not the last ones"
+
+
+def test_images_of_small_groups_are_drawn_more_often_than_their_number(tiny_config, shapes):
+    dataset = shapes(objects=(1,) * 16)
+    for image_id, info in enumerate(dataset.image_info):
+        info["modality"] = "h&e" if image_id == 0 else "fluorescence"
+    for power, share in ((1.0, 1 / 16), (0.5, 1 / (1 + 15**0.5)), (0.0, 1 / 2)):
+        batches = DataGenerator(dataset, tiny_config(BALANCE_POWER=power), steps=2048)
+        images = [batches.item(0, index) for index in range(2048)]
+        assert images.count(0) / 2048 == pytest.approx(share, abs=0.01)
 
 
 def test_another_stage_begins_with_a_fresh_optimizer(tiny_config, shapes, tmp_path, eager):

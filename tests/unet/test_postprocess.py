@@ -72,6 +72,8 @@ def same_partition(first, second):
         ("mask-border", "random-walker", 0.975, 1),
         ("mask-borderless-touching", "watershed", 0.99, 1),
         ("mask-borderless-touching", "random-walker", 0.985, 1),
+        ("mask-core-touching", "watershed", 0.94, 1),
+        ("mask-core-touching", "random-walker", 0.94, 1),
     ],
 )
 def test_shipped_nuclei_are_recovered_from_perfect_channels(shipped_labels, kind, method, least, most):

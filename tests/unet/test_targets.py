@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy import ndimage
-from skimage import segmentation
+from skimage import measure, segmentation
 
 from unet import targets
 
@@ -78,8 +78,34 @@ def test_borderless_erodes_each_nucleus_on_its_own(labels, width):
 
 
 @pytest.mark.parametrize("labels", CASES)
-def test_no_nucleus_vanishes_from_borderless_or_beneath_touching(labels):
-    channels = targets.make_targets(labels, "mask-borderless-touching")
+def test_core_is_the_inner_half_of_each_nucleus_on_its_own(labels):
+    labels = measure.label(labels, connectivity=1)
+    found = targets.core(labels)
+    for nucleus in nuclei_of(labels):
+        outermost = nucleus & ~ndimage.binary_erosion(nucleus, border_value=1)
+        depth = np.full(labels.shape, 1.0)
+        if outermost.any():
+            depth = np.where(nucleus, ndimage.distance_transform_edt(~outermost) + 0.5, 0)
+        inner = nucleus & (depth > depth.max() / 2)
+        pieces, count = ndimage.label(inner)
+        kept = found & nucleus
+        assert not (kept & ~inner).any() and kept.sum() == max((pieces == k).sum() for k in range(1, count + 1))
+
+
+def test_cores_of_large_nuclei_that_touch_are_far_apart_where_borders_are_thin():
+    labels = np.zeros((60, 120), np.int32)
+    labels[:, :60], labels[:, 60:] = 1, 2
+    labels[:5], labels[-5:] = 0, 0
+    channels = targets.make_targets(labels, "mask-core-touching")
+    assert ndimage.label(channels[..., 1])[1] == 2
+    columns = np.flatnonzero(channels[30, :, 1])
+    assert columns[columns < 60].max() < 60 - 12 and columns[columns >= 60].min() >= 60 + 12
+
+
+@pytest.mark.parametrize("labels", CASES)
+@pytest.mark.parametrize("kind", ["mask-borderless-touching", "mask-core-touching"])
+def test_no_nucleus_vanishes_from_borderless_or_core_or_beneath_touching(labels, kind):
+    channels = targets.make_targets(labels, kind)
     markers = (channels[..., 1] == 1) & (channels[..., 2] == 0)
     assert set(labels[markers]) == set(labels[labels > 0])
 
