@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,7 @@ def _add_fit(fit: argparse.ArgumentParser) -> None:
         help="write the nuclei of these images too, as detect does, each by an ensemble that has not seen its fold",
     )
     options.add_overwrite(fit)
+    options.add_cluster(fit)
 
 
 def _add_predict(predict: argparse.ArgumentParser) -> None:
@@ -107,6 +109,8 @@ def run(args: argparse.Namespace) -> int:
     from nucleus.ensemble.members import Members
 
     members = Members.of(args.members, dict(args.settings))
+    if not members.run and (args.workers or args.scheduler) and args.step is _fit:
+        raise ValueError("--workers and --scheduler are for members that run. Received: folders of predictions alone.")
     for name in members.paths.keys() - set(members.run) if members.settings else ():
         print(f"{name}: taken as it was predicted; --tta is for weights files")
     require_packages(args.write)
@@ -115,8 +119,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _fit(args: argparse.Namespace, members: Members) -> int:
     from nucleus.ensemble.boosting import import_lightgbm
-    from nucleus.ensemble.running import EnsemblePredictions, run_ensemble
+    from nucleus.ensemble.running import EnsemblePredictions, find_members_on, run_ensemble
     from nucleus.models.registry import make_config
+    from nucleus.prediction.cluster import wanted_cluster
     from nucleus.prediction.results import Results
     from trainkit.files import require_writable
 
@@ -135,7 +140,9 @@ def _fit(args: argparse.Namespace, members: Members) -> int:
     members.require_unseen([info["id"] for info in dataset.image_info])
     folds = choose_folds(source, args.subset, args.folds, args.seed)
     model = members.model(config=config, folds=folds)
-    model.fit(dataset, None)
+    with wanted_cluster(args.workers, args.scheduler) as cluster:
+        model.elsewhere = None if cluster is None else partial(find_members_on, cluster, model)
+        model.fit(dataset, None)
     model.save(args.output)
     print(model.cross_validation.report)
     print(f"\nLeast predicted IoU {model.ensemble.rules.threshold:g}: {args.output}")

@@ -12,8 +12,9 @@ import pandas as pd
 
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.ensemble.combined import EnsembleModel
+from nucleus.ensemble.examples import Finder
 from nucleus.ensemble.report import share
-from nucleus.models.base import Prediction
+from nucleus.models.base import NucleusModel, Prediction
 from nucleus.models.limits import warn_of_limits
 from nucleus.models.portable import PortableModel
 from nucleus.prediction.chunks import Item, Predict, predict_singly
@@ -130,6 +131,32 @@ def run_ensemble(
     remote = None if cluster is None else predictions.on(cluster)
     run = write_detections(predictions.find, dataset, output, formats, progress, [picks], remote)
     return run, predictions.shares()
+
+
+def find_members_on(cluster: Cluster, model: EnsembleModel, dataset: NucleusDataset) -> dict[str, Finder]:
+    """Returns what finds, on a cluster, the nuclei of the members that run, for `EnsembleModel.elsewhere`.
+
+    Args:
+        cluster: The cluster, entered.
+        model: The ensemble.
+        dataset: Prepared data set, whose images are asked for in their order.
+
+    Raises:
+        ValueError: A member cannot be sent.
+    """
+    indices = [int(index) for index in dataset.image_ids]
+
+    def finder(member: NucleusModel, name: str) -> Finder:
+        remote = Remote(cluster, partial(_start_singly, PortableModel(member).pack()))
+        found = ModelPredictions(member, name, remote=remote).read_each(dataset, indices)
+        return lambda *_: next(found)
+
+    return {name: finder(member, name) for name, member in model.members.items() if isinstance(member, NucleusModel)}
+
+
+def _start_singly(model: PortableModel) -> Predict:
+    """Returns what predicts the images of a chunk one by one."""
+    return predict_singly(ModelPredictions(model.get()).find)
 
 
 def _start(model: PortableModel) -> Predict:

@@ -174,10 +174,15 @@ class Cluster:
         self._client: Client | None = None
         self._local: Any = None
         self._count, self._counted = 1, 0.0
+        self._level = logging.NOTSET
 
     def __enter__(self) -> Cluster:
         from distributed import Client
 
+        # Who comes and goes is of no interest, but whoever dies is.
+        log = logging.getLogger("distributed")
+        self._level = log.level
+        log.setLevel(max(log.level, logging.WARNING))
         try:
             if self.workers is not None:
                 self._local = _start_workers(self.workers)
@@ -193,6 +198,7 @@ class Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
+        logging.getLogger("distributed").setLevel(logging.ERROR)
         if self._client is not None:
             if self._local is None and self._client.status == "running":
                 self._client.run(forget_models, on_error="ignore")
@@ -200,6 +206,7 @@ class Cluster:
         if self._local is not None:
             self._local.close(timeout=5)
         self._client = self._local = None
+        logging.getLogger("distributed").setLevel(self._level)
 
     def run(self, job: Job, items: Iterable[Item], dataset: NucleusDataset) -> Iterator[list[Item]]:
         """Works on images.
@@ -401,7 +408,7 @@ def _start_workers(number: int) -> Any:
             n_workers=number,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             memory_limit=0,
             preload=[dask_setup.__module__],
         )

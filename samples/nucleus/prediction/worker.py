@@ -136,13 +136,15 @@ class Delivery(Record):
 
 
 def dask_setup(worker: Any) -> None:
-    """Leaves Ctrl-C to the client, which closes the worker; called by Dask when a worker starts.
+    """Leaves Ctrl-C to the client, which closes the worker; called by Dask when a local worker starts.
 
     Args:
         worker: The worker.
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Its tasks end early then, which is meant.
+    logging.getLogger("distributed.worker").setLevel(logging.ERROR)
 
 
 def run_chunk(job: Job, items: Sequence[Item], infos: Sequence[Mapping[str, Any]]) -> Outcome:

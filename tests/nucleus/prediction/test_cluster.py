@@ -43,7 +43,7 @@ def plate(tmp_path_factory):
 def scheduler():
     """The address of a scheduler with two workers, which are processes that are started again when they die."""
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", memory_limit=0
     ) as cluster:
         yield cluster.scheduler_address
 
@@ -178,16 +178,26 @@ def test_labels_are_measured_by_workers(plate, one_process, scheduler, tmp_path)
     require_equal(tmp_path / "several", tmp_path / "one")
 
 
-def test_scores_are_those_of_one_process(scheduler, tmp_path):
+def test_scores_are_those_of_one_process(plate, scheduler, tmp_path, capsys):
+    for number in (10, 11):
+        image = cv2.imread(str(plate / f"{number}.png"))[:96, :96]
+        _, labels = cv2.connectedComponents((image[..., 0] > 60).astype(np.uint8))
+        for folder, pixels in (("images", image), ("labels", labels.astype(np.uint16))):
+            (tmp_path / "data" / folder).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(tmp_path / "data" / folder / f"{number}.png"), pixels)
+    arguments = ["evaluate", OTSU, f"--dataset={tmp_path / 'data'}", "--subset=all"]
+    assert cli.main([*arguments, f"--output={tmp_path / 'one'}"]) == 0
+    assert cli.main([*arguments, f"--output={tmp_path / 'several'}", f"--scheduler={scheduler}"]) == 0
+    for name in ("scores.csv", "summary.json"):
+        assert (tmp_path / "several" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
     dataset = nucleus.NucleusDataset()
-    dataset.load_nucleus(nucleus.shipped_data(), "val")
+    dataset.load_nucleus(tmp_path / "data", "all")
     dataset.prepare()
     model = nucleus.load_model("classical/otsu")
     expected = nucleus.evaluate(model, dataset, progress=False)
     assert nucleus.evaluate(model, dataset, progress=False, scheduler=scheduler).equals(expected)
-    arguments = ["evaluate", OTSU, f"--dataset={nucleus.shipped_data()}", "--subset=val", f"--output={tmp_path}"]
-    assert cli.main([*arguments, f"--scheduler={scheduler}"]) == 0
-    assert (tmp_path / "scores.csv").read_text().count("\n") == 7
+    assert cli.main([*arguments, f"--predictions={tmp_path}", f"--scheduler={scheduler}"]) == 1
+    assert "for a model that runs" in capsys.readouterr().err
 
 
 def test_local_workers_share_the_cores_and_leave_ctrl_c_to_the_client(monkeypatch):
