@@ -1,7 +1,7 @@
 """Time from the files of many images to a folder of results, in one process and on one and more workers.
 
-Prints one JSON object. All ways are run once before the clock starts and then in turn, `--repeats` times. Workers are
-started, and have loaded the model, before a run of theirs is timed: `start_seconds` says how long that takes.
+Prints one JSON object. All ways are run once before the clock starts, so that every worker has loaded the model, and
+then in turn, `--repeats` times. `start_seconds` is the time in which the workers of all ways were started.
 `seconds_per_image` is the median on as many workers as `--workers` says, `speedups` the ratios of the median in one
 process to the others. `client_seconds_per_image` are the processor's seconds that the client used for an image: one
 client keeps as many workers busy as their seconds an image contain its own. `same_files` is true if all ways wrote the
@@ -18,6 +18,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +78,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         dataset, _ = collect_images(folder / "images")
         counts = [None, *range(1, args.workers + 1)]
         rows: dict[int | None, list[tuple[float, float]]] = {count: [] for count in counts}
-        starts: list[float] = []
-        for turn in range(args.repeats + 1):
-            for count in counts:
-                took = _run(model, dataset, count, folder / f"{count}_{turn}", starts)
-                if turn:
-                    rows[count].append(took)
+        with ExitStack() as closing:
+            begin = time.perf_counter()
+            clusters = {count: closing.enter_context(Cluster(workers=count)) if count else None for count in counts}
+            started = time.perf_counter() - begin
+            for turn in range(args.repeats + 1):
+                for count, cluster in clusters.items():
+                    to = folder / f"{count}_{turn}"
+                    took = timed(lambda to=to, on=cluster: detect(model, dataset, to, progress=False, cluster=on))
+                    rows[count] += [took] if turn else []
         last = [contents(folder / f"{count}_{args.repeats}") for count in counts]
         sides = [args.size * factor for factor in (1, 2, 4)]
         results["areas"] = dict(
@@ -107,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "seconds": {names[count]: round(medians[count][0], 3) for count in counts},
         "speedups": {names[count]: round(medians[None][0] / medians[count][0], 3) for count in counts[1:]},
         "client_seconds_per_image": {names[count]: round(medians[count][1] / args.images, 5) for count in counts},
-        "start_seconds": round(statistics.median(starts), 2),
+        "start_seconds": round(started, 2),
         "same_files": all(files == last[0] for files in last),
         **results,
         "images": args.images,
@@ -116,20 +120,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "precision": model.config.to_dict().get("PRECISION", "float32"),
     }
     print_report("workers", report)
-
-
-def _run(
-    model: NucleusModel, dataset: Any, count: int | None, output: Path, starts: list[float]
-) -> tuple[float, float]:
-    """Returns the seconds, and the processor's seconds of this process, of one run."""
-    if count is None:
-        return timed(lambda: detect(model, dataset, output, progress=False))
-    begin = time.perf_counter()
-    with Cluster(workers=count) as cluster:
-        # A chunk for every worker, and some more, so that each has loaded the model.
-        detect(model, dataset, output.with_name(f"{output.name}_first"), progress=False, cluster=cluster)
-        starts.append(time.perf_counter() - begin)
-        return timed(lambda: detect(model, dataset, output, progress=False, cluster=cluster))
 
 
 if __name__ == "__main__":

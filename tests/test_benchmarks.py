@@ -29,6 +29,7 @@ def run(monkeypatch, capsys):
     yield run_benchmark
     for name in ("common", "data_loading", "training_step", "detection", "large_images", "many_images", "metrics"):
         sys.modules.pop(name, None)
+    sys.modules.pop("workers", None)
     sys.modules.pop("scales", None)
     sys.modules.pop("exported", None)
 
@@ -119,6 +120,16 @@ def test_many_images_are_done_one_by_one_and_overlapped_alike(run):
     check_environment(report)
     assert report["same_files"] and report["images"] == 4
     assert report["single"]["cpu_seconds"] > 0 and report["speedup"] > 0
+
+
+def test_workers_write_what_one_process_does_and_costs_are_told_by_area_and_nuclei(run):
+    pytest.importorskip("distributed", reason="needs the extra cluster")
+    sizes = ["--images", "3", "--size", "64", "--repeats", "1", "--workers", "1"]
+    report = run("workers", ["--model", "classical/otsu", *sizes])
+    check_environment(report)
+    assert report["same_files"] and set(report["seconds"]) == {"one_process", "workers_1"}
+    assert set(report["areas"]) == {"64", "128", "256"} and set(report["nuclei"]) == {"10", "100", "400"}
+    assert report["start_seconds"] > 0 and report["client_seconds_per_image"]["workers_1"] > 0
 
 
 def test_metrics_are_faster_than_boolean_masks(run):

@@ -95,8 +95,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _running(chosen: ChosenModel, cluster: Cluster | None) -> Predictions:
     """Loads a model, and names it after its file or, where it has none, after its preset."""
-    from nucleus.prediction.cluster import remote_model
     from nucleus.prediction.predictions import ModelPredictions
+    from nucleus.prediction.remote import remote_model
 
     name = chosen.recipe.preset if chosen.path is None else chosen.path.stem
     model = chosen.load()

@@ -18,9 +18,10 @@ from nucleus.models.base import NucleusModel, Prediction
 from nucleus.models.limits import warn_of_limits
 from nucleus.models.portable import PortableModel
 from nucleus.prediction.chunks import Item, Predict, predict_singly
-from nucleus.prediction.cluster import Cluster, Remote
+from nucleus.prediction.cluster import Cluster
 from nucleus.prediction.detection import DetectionRun, write_detections
 from nucleus.prediction.predictions import ModelPredictions
+from nucleus.prediction.remote import Remote
 from nucleus.prediction.results import Results
 from nucleus.prediction.writers import Record, default_formats
 from nucleus.prediction.writers.csv_tables import CsvTables
@@ -154,12 +155,12 @@ def find_members_on(cluster: Cluster, model: EnsembleModel, dataset: NucleusData
     return {name: finder(member, name) for name, member in model.members.items() if isinstance(member, NucleusModel)}
 
 
-def _start_singly(model: PortableModel) -> Predict:
+def _start_singly(model: PortableModel, _: NucleusDataset) -> Predict:
     """Returns what predicts the images of a chunk one by one."""
     return predict_singly(ModelPredictions(model.get()).find)
 
 
-def _start(model: PortableModel) -> Predict:
+def _start(model: PortableModel, _: NucleusDataset) -> Predict:
     """Returns what predicts a chunk by an ensemble, and notes the member that each nucleus is from."""
     predictions = EnsemblePredictions(model.get())
     predict = predict_singly(predictions.find)

@@ -33,8 +33,9 @@ from nucleus.evaluation.scores import (
     scores_by_group,
 )
 from nucleus.models.base import NucleusModel
-from nucleus.prediction.cluster import remote_model, wanted_cluster
+from nucleus.prediction.cluster import wanted_cluster
 from nucleus.prediction.predictions import ModelPredictions, Predictions
+from nucleus.prediction.remote import remote_model
 from trainkit.files import write_text
 
 _NO_PIXELS = np.zeros((0, 0), np.int32)

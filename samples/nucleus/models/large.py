@@ -26,9 +26,9 @@ from nucleus.models.settings import PredictionSettings
 from nucleus.models.tiles import Tiles
 from trainkit.files import atomic_path, write_text
 
-# Looks at tiles of an image, given the factor of its height and width and the tiles' numbers: yields the number of each
-# with the tiles that it was divided into and their nuclei, both in pixels of the image.
-Look = Callable[[float, Sequence[int]], Iterator[tuple[int, list[Region], list[Part]]]]
+# Looks at tiles of an image, given the image at its level, the factor of its height and width and the tiles' numbers:
+# yields the number of each with the tiles that it was divided into and their nuclei, both in pixels of the level.
+Look = Callable[[LazyImage, float, Sequence[int]], Iterator[tuple[int, list[Region], list[Part]]]]
 PLAN_FILE = "plan.json"
 # Rows of the label image that are in memory at once.
 _BAND = 512
@@ -108,7 +108,7 @@ def predict_large(
     store = _Store(work, _plan(tiled, scale, image, skip_glass, identity))
     missing = [number for number in range(len(tiles)) if not store.has(number)]
     if missing:
-        seen = look(scale, missing) if look else TileLooking(tiled, image, skip_glass, sample).look_at(missing)
+        seen = look(image, scale, missing) if look else TileLooking(tiled, image, skip_glass, sample).look_at(missing)
         del sample
         done = len(tiles) - len(missing)
         bar = tqdm(seen, "tiles", len(tiles), unit="tile", initial=done, disable=not progress)

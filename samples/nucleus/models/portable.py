@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-import uuid
 from collections import OrderedDict
 from typing import Any
 
@@ -25,12 +24,14 @@ class PortableModel:
 
     Args:
         model: The model.
+
+    Attributes:
+        key: Text that is the same for the same model; "" before the model is packed.
     """
 
     def __init__(self, model: NucleusModel) -> None:
-        self.key = uuid.uuid4().hex
         self._model: NucleusModel | None = model
-        self._digest, self._packed = "", b""
+        self.key, self._digest, self._packed = "", "", b""
 
     def pack(self) -> PortableModel:
         """Makes ready what is sent, and returns the object.
@@ -50,6 +51,7 @@ class PortableModel:
                 "Save it, and take what nucleus.load_model(FILE) returns."
             ) from error
         self._digest = _digest(self._model)
+        self.key = hashlib.sha256(self._digest.encode() + self._packed).hexdigest()
         return self
 
     def __getstate__(self) -> dict[str, Any]:

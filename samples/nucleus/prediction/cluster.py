@@ -14,33 +14,27 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.images.decoding import open_image
-from nucleus.images.decoding.base import pixel_limit
 from nucleus.images.lazy import LazyImage
-from nucleus.models.base import NucleusModel
 from nucleus.models.limits import report_limit
 from nucleus.models.portable import PortableModel, forget_models
 from nucleus.models.seams import Part, Region
-from nucleus.prediction.chunks import Item, Predict, divide, predict_together
+from nucleus.prediction.chunks import Item, divide
 from nucleus.prediction.manifest import program
 from nucleus.prediction.worker import (
     THREADS,
-    Delivery,
     Found,
     Job,
     Outcome,
-    Reading,
     TileJob,
     dask_setup,
     run_chunk,
     run_tile,
 )
-from nucleus.prediction.writers import WRITERS, Record, Writer, open_writers
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -60,90 +54,6 @@ _AHEAD, _RECOUNT = 2, 5.0
 
 class ClusterError(ValueError):
     """A cluster cannot be started, reached or used."""
-
-
-@dataclass(frozen=True)
-class Remote:
-    """Prediction of images in other processes.
-
-    Attributes:
-        cluster: The cluster, entered.
-        start: Function that can be sent, and returns what predicts the images of a chunk.
-        before: Function that is given each image before it is sent, here.
-        after: Function that is given each image with its nuclei when it comes back, here.
-    """
-
-    cluster: Cluster
-    start: Callable[[], Predict]
-    before: Callable[[Item], None] = lambda item: None
-    after: Callable[[Item], None] = lambda item: None
-
-    def chunks(
-        self,
-        items: Iterable[Item],
-        dataset: NucleusDataset,
-        make: Callable[[NucleusDataset, Item], Record] | None = None,
-        formats: Sequence[str] = (),
-    ) -> Iterator[list[Item]]:
-        """Yields the images in chunks, with nuclei or an error, in their order.
-
-        Args:
-            items: The images.
-            dataset: Prepared data set of the images.
-            make: Function that can be sent, from a data set and an image with a prediction to its record, which is
-                then `made`; None for predictions alone.
-            formats: Formats of the results, names in `nucleus.prediction.writers.WRITERS`.
-
-        Raises:
-            ClusterError: The cluster is lost.
-            ValueError: A worker has other versions than this process, or cannot build the model.
-        """
-        limits = {"pixel_limit": pixel_limit(), "folder": Path.cwd()}
-        reading = Reading(
-            preprocessing=dataset.preprocessing,
-            fit=dataset.fit,
-            planes=dataset.planes,
-            pixel_size=dataset.pixel_size,
-            **limits,
-        )
-        job = Job(self.start, reading, program(), make, tuple(filter(_is_by_image, dict.fromkeys(formats))))
-        for chunk in self.cluster.run(job, self._prepared(items), dataset):
-            for item in chunk:
-                if item.error is None:
-                    self.after(item)
-            yield chunk
-
-    def _prepared(self, items: Iterable[Item]) -> Iterator[Item]:
-        for item in items:
-            self.before(item)
-            yield item
-
-
-def remote_model(cluster: Cluster | None, model: NucleusModel) -> Remote | None:
-    """Returns the prediction by a model on a cluster; None without a cluster.
-
-    Args:
-        cluster: The cluster, entered.
-        model: The model.
-
-    Raises:
-        ValueError: The model cannot be sent.
-    """
-    return None if cluster is None else Remote(cluster, Together(PortableModel(model).pack()))
-
-
-@dataclass(frozen=True)
-class Together:
-    """Function that returns `predict_together` of a model.
-
-    Attributes:
-        model: The model.
-    """
-
-    model: PortableModel
-
-    def __call__(self) -> Predict:
-        return predict_together(self.model.get())
 
 
 class Cluster:
@@ -253,14 +163,14 @@ class Cluster:
             self._cancel(future for _, future in waiting)
 
     def tiles(
-        self, model: PortableModel, image: LazyImage, skip_glass: bool, scale: float, numbers: Iterable[int]
+        self, model: PortableModel, skip_glass: bool, image: LazyImage, scale: float, numbers: Iterable[int]
     ) -> Iterator[tuple[int, list[Region], list[Part]]]:
         """Looks at tiles of a large image; see `nucleus.models.large.predict_large`.
 
         Args:
             model: The model.
-            image: The image; workers open its file.
             skip_glass: True to leave out tiles that are empty glass.
+            image: The image; workers open its file.
             scale: Factor of height and width at which the model is shown the image.
             numbers: Numbers of the tiles.
 
@@ -330,6 +240,7 @@ class Cluster:
     def _result(self, future: Future) -> Any:
         from concurrent.futures import CancelledError
 
+        from distributed import KilledWorker
         from distributed.comm import CommClosedError
 
         try:
@@ -338,6 +249,10 @@ class Cluster:
             raise ClusterError(
                 "The scheduler is lost. What is done is in the folder of results; --resume goes on from there"
             ) from error
+        except (ValueError, OSError, KilledWorker):
+            raise
+        except Exception as error:
+            raise ClusterError(f"A worker cannot do its work: {type(error).__name__}: {error}") from error
 
 
 @contextmanager
@@ -357,39 +272,6 @@ def wanted_cluster(workers: int | None = None, scheduler: str | None = None) -> 
     asked = workers is not None or scheduler is not None
     with Cluster(workers, scheduler) if asked else nullcontext() as cluster:
         yield cluster
-
-
-class Deliveries(Writer):
-    """Files that workers made, put where their writers would have written them."""
-
-    summary = "files that workers made"
-
-    def add(self, record: Record) -> None:
-        """Writes the files of one image; see `Writer.add`.
-
-        Args:
-            record: A `Delivery`.
-        """
-        assert isinstance(record, Delivery)
-        for name, content in (record.files or {}).items():
-            path = self.folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-
-
-def delivery_writers(folder: Path, formats: Sequence[str]) -> list[Writer]:
-    """Returns the writers of a run whose files of single images come from workers.
-
-    Args:
-        folder: Folder to write into.
-        formats: Names in `nucleus.prediction.writers.WRITERS`.
-    """
-    open_writers(folder, formats)
-    return [Deliveries(folder), *open_writers(folder, [name for name in formats if not _is_by_image(name)])]
-
-
-def _is_by_image(name: str) -> bool:
-    return name in WRITERS and WRITERS[name].by_image
 
 
 def _start_workers(number: int) -> Any:

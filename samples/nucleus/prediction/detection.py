@@ -28,9 +28,10 @@ from nucleus.prediction.chunks import (
     read_ahead,
     read_chunks,
 )
-from nucleus.prediction.cluster import Cluster, Remote, delivery_writers, remote_model
+from nucleus.prediction.cluster import Cluster
 from nucleus.prediction.large import detect_large, split_large
 from nucleus.prediction.manifest import as_json, program
+from nucleus.prediction.remote import Remote, delivery_writers, remote_model
 from nucleus.prediction.results import Results
 from nucleus.prediction.runs import DetectionRun
 from nucleus.prediction.writers import Record, Writer, default_formats, open_writers

@@ -107,7 +107,7 @@ def detect_large(
         try:
             with open_lazy(path, dataset.planes_of(index)) as image:
                 skip = model.config.SKIP_GLASS
-                look = None if portable is None else partial(cluster.tiles, portable, image, skip)
+                look = None if portable is None else partial(cluster.tiles, portable, skip)
                 found = predict_large(model, image, target, skip, identity, progress, work, look)
                 table = measure_large(found.nuclei, image, dataset.pixel_size)
         except (MemoryError, ValueError) as error:

@@ -13,9 +13,10 @@ from nucleus.datasets.layouts.drawn_files import drawn_kind, read_any_labels
 from nucleus.datasets.layouts.label_files import BinaryMaskWatch
 from nucleus.models.base import Prediction
 from nucleus.prediction.chunks import Item, Predict
-from nucleus.prediction.cluster import Remote, wanted_cluster
+from nucleus.prediction.cluster import wanted_cluster
 from nucleus.prediction.detection import DetectionRun, write_records
 from nucleus.prediction.folders import label_folder
+from nucleus.prediction.remote import Remote
 from nucleus.prediction.results import Results
 from nucleus.prediction.writers import TABLE_FORMATS, Record
 
@@ -81,7 +82,7 @@ def measure_labels(
         return write_records(read, _make, dataset, results, formats, "measure", progress, remote=remote)
 
 
-def _start_reading(folder: Path) -> Predict:
+def _start_reading(folder: Path, _: NucleusDataset) -> Predict:
     return partial(_read_labels, folder=folder)
 
 

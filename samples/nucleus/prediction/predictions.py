@@ -14,7 +14,7 @@ from nucleus.models.base import NucleusModel, Prediction
 from nucleus.prediction.chunks import Item, predict_together, read_ahead, read_chunks
 
 if TYPE_CHECKING:
-    from nucleus.prediction.cluster import Remote
+    from nucleus.prediction.remote import Remote
 
 
 class Predictions(Protocol):

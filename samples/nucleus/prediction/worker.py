@@ -78,14 +78,14 @@ class Job:
     """Work on the images of a run.
 
     Attributes:
-        start: Function that returns what predicts the images of a chunk.
+        start: Function from the data set of a chunk's images to what predicts them.
         reading: Reading of the images.
         program: Versions of the client's program and packages.
         make: Function from a data set and an image with a prediction to its record; None to predict alone.
         formats: Formats with a file an image to write, names in `nucleus.prediction.writers.WRITERS`.
     """
 
-    start: Callable[[], Predict]
+    start: Callable[[NucleusDataset], Predict]
     reading: Reading
     program: Mapping[str, str]
     make: Callable[[NucleusDataset, Item], Record] | None = None
@@ -168,7 +168,7 @@ def run_chunk(job: Job, items: Sequence[Item], infos: Sequence[Mapping[str, Any]
         areas = [item.pixels for item in items]
         if areas != supposed:
             return Outcome(areas, None, log)
-        job.start()(items)
+        job.start(dataset)(items)
         return Outcome(areas, [_finish(job, dataset, item) for item in items], log)
 
 

@@ -22,6 +22,7 @@ from nucleus.prediction.image_detection import detect_images
 from nucleus.prediction.manifest import COMPLETE, RUNNING, read_manifest
 
 distributed = pytest.importorskip("distributed", reason="needs the extra cluster")
+cloudpickle = pytest.importorskip("cloudpickle")
 OTSU = "--preset=otsu"
 
 
@@ -108,8 +109,6 @@ def test_results_are_those_of_one_process(plate, one_process, scheduler, tmp_pat
 
 
 def test_a_worker_that_is_killed_loses_what_it_had_in_flight_alone(plate, scheduler, tmp_path):
-    import cloudpickle
-
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     mark, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
     undisturbed.touch()
@@ -158,6 +157,30 @@ def test_a_run_whose_client_is_killed_ends_its_workers_and_is_resumed(plate, one
     assert children and not psutil.wait_procs(children, timeout=30)[1], "workers end with their client"
     assert cli.main([*command, "--resume", f"--scheduler={scheduler}"]) == 1, "one image is cut off"
     require_equal(output, one_process.output)
+
+
+def test_an_image_that_ends_every_worker_fails_and_its_neighbours_do_not(plate, tmp_path, monkeypatch, one_process):
+    """Without processes: tasks with one of the images end as if their workers had died."""
+
+    def submit(self, function, *arguments):
+        return function, cloudpickle.loads(cloudpickle.dumps(arguments))
+
+    def result(self, future):
+        function, arguments = future
+        if any(item.id == "03" for item in arguments[1]):
+            raise distributed.KilledWorker("run_chunk", None, 3)
+        return function(*arguments)
+
+    monkeypatch.setattr(Cluster, "_window", 3)
+    monkeypatch.setattr(Cluster, "_submit", submit)
+    monkeypatch.setattr(Cluster, "_result", result)
+    monkeypatch.setattr(Cluster, "__enter__", lambda self: self)
+    monkeypatch.setattr(Cluster, "__exit__", lambda *_: None)
+    done = detect_images(plate, tmp_path / "found", "classical/otsu", progress=False, workers=1)
+    assert done.images == one_process.images - 1
+    assert any("03.png: every worker that was given it died" in failure for failure in done.failures)
+    left = {path.stem for path in (tmp_path / "found" / "labels").iterdir()}
+    assert {path.stem for path in (one_process.output / "labels").iterdir()} - left == {"03"}
 
 
 def test_tiles_of_a_large_image_are_looked_at_by_workers(plate, scheduler, tmp_path):
