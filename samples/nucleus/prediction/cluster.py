@@ -13,7 +13,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,9 +112,12 @@ class Cluster:
         if self._client is not None:
             if self._local is None and self._client.status == "running":
                 self._client.run(forget_models, on_error="ignore")
-            self._client.close(timeout=5)
+            # What is done is done, however long Dask takes to end; it kills workers that do not end by themselves.
+            with suppress(OSError, RuntimeError):
+                self._client.close(timeout=_PATIENCE)
         if self._local is not None:
-            self._local.close(timeout=5)
+            with suppress(OSError, RuntimeError):
+                self._local.close(timeout=_PATIENCE)
         self._client = self._local = None
         logging.getLogger("distributed").setLevel(self._level)
 

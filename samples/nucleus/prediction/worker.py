@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from nucleus.prediction.writers.base import OF_ONE_FILE
 
 THREADS = "OMP_NUM_THREADS"
 _PACKAGES = ("nucleus", "mrcnn", "unet", "trainkit")
+_own_program = cache(program)
 # Models are not made for several threads, of which a worker may have some.
 _one_at_a_time = threading.Lock()
 
