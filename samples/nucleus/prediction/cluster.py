@@ -7,6 +7,7 @@ make the files of each image; the client writes. When a worker dies, Dask gives 
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import logging
 import os
@@ -98,7 +99,7 @@ class Cluster:
                 self._local = _start_workers(self.workers)
             self._client = Client(self._local or self.scheduler, timeout=_PATIENCE, set_as_default=False)
             self._client.wait_for_workers(1, timeout=_PATIENCE)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, asyncio.TimeoutError) as error:
             self.__exit__()
             where = "this machine" if self.scheduler is None else self.scheduler
             raise ClusterError(f"{where}: no worker of Dask within {_PATIENCE} s ({error})") from error
@@ -109,14 +110,14 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         logging.getLogger("distributed").setLevel(logging.ERROR)
+        # What is done is done, however long Dask takes to end; it kills workers that do not end by themselves.
         if self._client is not None:
-            if self._local is None and self._client.status == "running":
-                self._client.run(forget_models, on_error="ignore")
-            # What is done is done, however long Dask takes to end; it kills workers that do not end by themselves.
-            with suppress(OSError, RuntimeError):
+            with suppress(Exception):
+                if self._local is None and self._client.status == "running":
+                    self._client.run(forget_models, on_error="ignore")
                 self._client.close(timeout=_PATIENCE)
         if self._local is not None:
-            with suppress(OSError, RuntimeError):
+            with suppress(Exception):
                 self._local.close(timeout=_PATIENCE)
         self._client = self._local = None
         logging.getLogger("distributed").setLevel(self._level)
