@@ -53,13 +53,13 @@ class Remote:
             ClusterError: The cluster is lost.
             ValueError: A worker has other versions than this process, or cannot build the model.
         """
-        limits = {"pixel_limit": pixel_limit(), "folder": Path.cwd()}
         reading = Reading(
+            folder=Path.cwd(),
             preprocessing=dataset.preprocessing,
             fit=dataset.fit,
             planes=dataset.planes,
             pixel_size=dataset.pixel_size,
-            **limits,
+            pixel_limit=pixel_limit(),
         )
         job = Job(self.start, reading, program(), make, tuple(filter(_is_by_image, dict.fromkeys(formats))))
         for chunk in self.cluster.run(job, self._prepared(items), dataset):
@@ -89,7 +89,7 @@ def remote_model(cluster: Cluster | None, model: NucleusModel) -> Remote | None:
 
 @dataclass(frozen=True)
 class Together:
-    """Function that returns `predict_together` of a model.
+    """A function that can be sent and returns `predict_together` of a model.
 
     Attributes:
         model: The model.
