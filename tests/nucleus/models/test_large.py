@@ -83,15 +83,15 @@ class Killed(BaseException):
 def test_a_killed_run_goes_on_with_the_missing_tiles(model, path, monkeypatch):
     (whole,) = model.predict(read_image(path))
     predicted = []
-    original = large._look
+    original = large.TileLooking.look
 
-    def look(*arguments):
+    def look(self, number):
         if len(predicted) == 5:
             raise Killed
-        predicted.append(arguments[3])
-        return original(*arguments)
+        predicted.append(number)
+        return original(self, number)
 
-    monkeypatch.setattr(large, "_look", look)
+    monkeypatch.setattr(large.TileLooking, "look", look)
     output = path.with_name("out.tif")
     with open_lazy(path) as image, pytest.raises(Killed):
         predict_large(model, image, output, identity="", progress=False)
@@ -100,7 +100,7 @@ def test_a_killed_run_goes_on_with_the_missing_tiles(model, path, monkeypatch):
     # A file that was cut off is made again.
     (work / "000002.npz").write_bytes((work / "000002.npz").read_bytes()[:100])
     predicted.clear()
-    monkeypatch.setattr(large, "_look", lambda *arguments: predicted.append(arguments[3]) or original(*arguments))
+    monkeypatch.setattr(large.TileLooking, "look", lambda *given: predicted.append(given[1]) or original(*given))
     with open_lazy(path) as image:
         found = predict_large(model, image, output, identity="", progress=False)
     assert len(predicted) == found.tiles - 4 and set(predicted) & set(first) == {first[2]}
@@ -131,8 +131,8 @@ def test_the_tiles_of_another_image_or_model_are_not_used(model, path, monkeypat
     else:
         options |= {"skip_glass": False}
     predicted = []
-    look = large._look
-    monkeypatch.setattr(large, "_look", lambda *arguments: predicted.append(1) or look(*arguments))
+    look = large.TileLooking.look
+    monkeypatch.setattr(large.TileLooking, "look", lambda *given: predicted.append(1) or look(*given))
     with open_lazy(path) as image:
         assert predict_large(model, image, output, progress=False, **options).tiles == len(predicted)
 
