@@ -4,10 +4,17 @@
 PYTHON ?= python3
 VENV ?= .venv
 RESULTS ?= results/demo
-# Two processes: building graphs takes one core, and most tests do little else.
-PARALLEL ?= -n 2 --dist loadfile
-
 BIN := $(VENV)/bin
+# Two processes that compute on one core each: building graphs takes one, and most tests do little else. Files go out in
+# the order of tests/conftest.py, the longest first. Processes that tests start need not compile the sources again.
+PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
+TEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest $(PARALLEL)
+# JAX's networks are tiny here, and compiling them takes far longer than running them: with little optimisation, and each
+# but once for all processes.
+JAX_CACHE := JAX_COMPILATION_CACHE_DIR=$(abspath $(VENV))/.jax-cache \
+	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
+JAX_COMPILER := XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true" $(JAX_CACHE)
+
 READY := $(VENV)/.ready
 DOCS_READY := $(VENV)/.docs-ready
 
@@ -21,9 +28,9 @@ demo: $(READY)
 	@echo "Pictures: $(RESULTS)/overlays"
 
 test: $(READY) lint
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest $(PARALLEL)
-	KERAS_BACKEND=jax $(BIN)/python -m pytest $(PARALLEL) -m backend
-	if $(BIN)/python -c "import torch" 2>/dev/null; then KERAS_BACKEND=torch $(BIN)/python -m pytest $(PARALLEL) -m backend; fi
+	KERAS_BACKEND=tensorflow $(TEST)
+	KERAS_BACKEND=jax $(JAX_COMPILER) $(TEST) -m backend
+	if $(BIN)/python -c "import torch" 2>/dev/null; then KERAS_BACKEND=torch $(TEST) -m backend; fi
 
 lint: $(READY)
 	$(BIN)/ruff check .

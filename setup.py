@@ -97,7 +97,7 @@ setup(
             "bioimageio.spec>=0.5.14",
             "shapely>=2",
             "pytest>=8",
-            "pytest-xdist>=3.6",
+            "pytest-xdist>=3.7",
             "ruff==0.17.*",
             "nbformat>=5.10",
             "nbclient>=0.10",

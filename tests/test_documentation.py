@@ -122,7 +122,7 @@ def workplace(tmp_path, monkeypatch, load_model):
 
 
 @pytest.mark.parametrize("page", pages_with("python"))
-def test_python_blocks_run(page, workplace):
+def test_python_blocks_run(page, workplace, eager):
     session = {"__name__": "__main__"}
     for block in read_blocks(page):
         if block.kind == "python":

@@ -101,7 +101,7 @@ def fit(
     """Trains a compiled model until `epochs` epochs are finished in total; a warning says if they are already.
 
     Every finished epoch leaves a checkpoint with the optimizer's state, a line in `training.csv` and an entry for
-    TensorBoard in the run's folder.
+    TensorBoard in the run's folder, which is held meanwhile, see `Trainee.hold_run`.
 
     Args:
         trainee: Compiled model, with the layers of the stage set trainable. A checkpoint that it loaded is resumed.
@@ -117,19 +117,47 @@ def fit(
         Keras's record of the epochs.
 
     Raises:
+        LockedError: The run is being trained elsewhere.
         TrainingDivergedError: The loss became infinite or NaN; the epoch is not written.
         Exception: An error in preparing a batch, as it was raised.
     """
-    warn_if_finished(trainee, epochs)
-    resume(trainee, stage)
-    for batches in (training, validation):
-        if batches is not None:
-            batches.epoch, batches.failure = trainee.epoch, None
+    with trainee.hold_run():
+        warn_if_finished(trainee, epochs)
+        resume(trainee, stage)
+        for batches in (training, validation):
+            if batches is not None:
+                batches.epoch, batches.failure = trainee.epoch, None
+        print(f"Checkpoint path: {trainee.checkpoint_path}")
+        try:
+            return trainee.keras_model.fit(
+                training,
+                # Keras would request the batches in an order of its own, drawn from Python's global generator: a
+                # resumed run would see another order, and none of the batches prepared ahead would be the next. They
+                # are shuffled already.
+                shuffle=False,
+                initial_epoch=trainee.epoch,
+                epochs=epochs,
+                steps_per_epoch=training.steps,
+                validation_data=validation,
+                validation_steps=None if validation is None else validation.steps,
+                callbacks=_all_callbacks(trainee, stage, seed, callbacks),
+            )
+        except Exception as error:
+            for batches in (training, validation):
+                # TensorFlow replaces an error of its input by one of its own, with the traceback in its text.
+                if batches is not None and batches.failure not in (None, error):
+                    raise batches.failure from error
+            raise
+
+
+def _all_callbacks(
+    trainee: Trainee, stage: dict[str, Any], seed: int, callbacks: Sequence[keras.callbacks.Callback]
+) -> list[keras.callbacks.Callback]:
+    """Returns the callbacks of every training and the given ones, in the order of their calls."""
     log_dir = Path(trainee.log_dir)
-    log_dir.mkdir(parents=True, exist_ok=True)
-    print(f"Checkpoint path: {trainee.checkpoint_path}")
     log = ResumableCSVLogger(log_dir / "training.csv")
-    every = [
+    tensorboard = tensorboard_callback(log_dir)
+    return [
         EpochSeed(seed),
         DivergenceGuard(trainee),
         EpochCounter(trainee),
@@ -138,28 +166,8 @@ def fit(
         EpochCheckpoint(trainee.checkpoint_path, seed=seed, stage=stage),
         *callbacks,
         log,
-        tensorboard_callback(log_dir),
+        *([] if tensorboard is None else [tensorboard]),
     ]
-    try:
-        return trainee.keras_model.fit(
-            training,
-            # Keras would request the batches in an order of its own, drawn from Python's global generator: a resumed
-            # run would see another order, and none of the batches prepared ahead would be the next. They are shuffled
-            # already.
-            shuffle=False,
-            initial_epoch=trainee.epoch,
-            epochs=epochs,
-            steps_per_epoch=training.steps,
-            validation_data=validation,
-            validation_steps=None if validation is None else validation.steps,
-            callbacks=[callback for callback in every if callback is not None],
-        )
-    except Exception as error:
-        for batches in (training, validation):
-            # TensorFlow replaces an error of its input by one of its own, with the traceback in its text.
-            if batches is not None and batches.failure not in (None, error):
-                raise batches.failure from error
-        raise
 
 
 class TrainingDivergedError(ValueError):

@@ -5,9 +5,15 @@ from __future__ import annotations
 import datetime
 import os
 import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainkit.locks import LockedError, exclusive
+
+# In a run's folder while a process trains there.
+LOCK_FILE = ".training.lock"
 _DATE = r"\d{8}T\d{4}"
 _DATE_FORMAT = "%Y%m%dT%H%M"
 
@@ -47,6 +53,51 @@ def new_run(model_dir: str | os.PathLike, name: str) -> Run:
             began += datetime.timedelta(minutes=1)
         else:
             return Run(folder)
+
+
+class RunLock:
+    """Lock on a run's folder, so that two processes that resume one run do not overwrite each other's epochs.
+
+    It ends with the process, however that ends. Whoever has the object may hold the lock several times at once.
+
+    Args:
+        folder: The run's folder.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._held = False
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Holds the lock while a block runs; inside another such block, that one holds it.
+
+        Raises:
+            LockedError: Another process, or another model in this one, trains the run; the message names the process.
+            OSError: The folder cannot be written.
+        """
+        if self._held:
+            yield
+            return
+        path = self.folder / LOCK_FILE
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(exclusive(path))
+            except LockedError as error:
+                raise LockedError(
+                    f"{self.folder}: {error.holder} trains this run, and two would overwrite each other. Wait until it "
+                    "ends, or stop it; a copy of a checkpoint in another folder begins a run of its own",
+                    error.holder,
+                ) from None
+            self._held = True
+            try:
+                yield
+            finally:
+                self._held = False
+                # Windows removes no file that is open.
+                with suppress(OSError):
+                    path.unlink()
 
 
 @dataclass(frozen=True)

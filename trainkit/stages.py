@@ -84,6 +84,8 @@ def run_stages(
 ) -> dict[str, list[float]]:
     """Trains every stage that the trainee has not passed yet; a warning says if none is left.
 
+    The run's folder is held meanwhile, see `Trainee.hold_run`.
+
     Args:
         trainee: Model in training; its `epoch` counts the epochs that are finished.
         stages: Stages in order.
@@ -91,14 +93,19 @@ def run_stages(
 
     Returns:
         Logs by name, one value for each epoch of this call.
+
+    Raises:
+        LockedError: The run is being trained elsewhere.
     """
     logs: dict[str, list[float]] = {}
-    warn_if_finished(trainee, stages[-1].until)
-    for stage in stages:
-        if stage.until <= trainee.epoch:
-            continue
-        for name, values in train_stage(stage).history.items():
-            logs.setdefault(name, []).extend(values)
+    if warn_if_finished(trainee, stages[-1].until):
+        return logs
+    with trainee.hold_run():
+        for stage in stages:
+            if stage.until <= trainee.epoch:
+                continue
+            for name, values in train_stage(stage).history.items():
+                logs.setdefault(name, []).extend(values)
     return logs
 
 

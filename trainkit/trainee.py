@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import keras
 
 from trainkit.checkpoint import synchronise
 from trainkit.hdf5 import LoadReport, load_weights, save_weights
-from trainkit.runs import Run, RunFiles, new_run
+from trainkit.runs import Run, RunFiles, RunLock, new_run
 
 
 class Trainee:
@@ -43,6 +43,7 @@ class Trainee:
         self.epoch = 0
         self._resumed: Run | None = None
         self._new: Run | None = None
+        self._lock: RunLock | None = None
 
     @property
     def _name(self) -> str:
@@ -72,6 +73,18 @@ class Trainee:
         """Path of the weights of this run's best epoch."""
         return self.run_files.best_path(self.log_dir, self._name)
 
+    def hold_run(self) -> AbstractContextManager[None]:
+        """Returns a context that holds this run's folder, in which no other process or model can train meanwhile.
+
+        Training holds it by itself; hold it around what else is written there before or after.
+
+        Raises:
+            LockedError: On entering: the run is being trained elsewhere; the message names the process.
+        """
+        if self._lock is None:
+            self._lock = RunLock(Path(self.log_dir))
+        return self._lock.hold()
+
     def find_last(self) -> str:
         """Returns the path of the last checkpoint of the last run in `model_dir`.
 
@@ -99,6 +112,7 @@ class Trainee:
             other: Model of the same kind and name.
         """
         self._choose(other._training_run, other.epoch)
+        other._lock = self._lock = other._lock or RunLock(Path(self.log_dir))
 
     def _choose(self, run: Run | None, epoch: int) -> None:
         """Sets the run, None for a new one, and its finished epochs."""
@@ -106,7 +120,7 @@ class Trainee:
             # Files of a training stay; a folder in which nothing was written is removed.
             with suppress(OSError):
                 self._new.folder.rmdir()
-        self._resumed, self._new, self.epoch = run, None, epoch
+        self._resumed, self._new, self._lock, self.epoch = run, None, None, epoch
 
     def load_weights(
         self, filepath: str | os.PathLike, by_name: bool = False, exclude: Sequence[str] | None = None

@@ -21,7 +21,6 @@ def pooled_backbone(image, stage5=True, train_bn=False):
     return stages
 
 
-@pytest.mark.filterwarnings("ignore:Even though the:UserWarning")
 def test_an_entry_is_enough_to_build_train_and_detect(tiny_config, shapes, tmp_path, eager, monkeypatch):
     monkeypatch.setitem(BACKBONES, "pooled", Backbone(pooled_backbone, stage_layers=("block3", "block4", "block5")))
     config = tiny_config().update({"BACKBONE": "pooled"})

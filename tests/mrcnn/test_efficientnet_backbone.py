@@ -156,10 +156,10 @@ def test_a_step_lowers_the_loss_of_its_batch(tiny_config, shapes, tmp_path, eage
     (batch,) = DataGenerator(shapes(objects=(6,)), config, seed=0)[0]
     before = {name: arrays_of(layer) for name, layer in backbone_layers(model).items()}
     losses = []
-    for _ in range(3):
+    for _ in range(2):
         model.keras_model.reset_metrics()
         losses.append(float(model.keras_model.train_on_batch(batch, return_dict=True)["loss"]))
-    assert losses[0] > losses[1] > losses[2] > 0
+    assert losses[0] > losses[1] > 0
     after = {name: arrays_of(layer) for name, layer in backbone_layers(model).items()}
     assert all((before[name]["kernel"] != after[name]["kernel"]).any() for name in before if "kernel" in before[name])
     moved = [
@@ -168,7 +168,6 @@ def test_a_step_lowers_the_loss_of_its_batch(tiny_config, shapes, tmp_path, eage
     assert all(moved) if train_bn else not any(moved)
 
 
-@pytest.mark.filterwarnings("ignore:Even though the:UserWarning")
 def test_a_stopped_training_resumes_from_its_checkpoint(tiny_config, shapes, tmp_path, eager):
     config = tiny_config(BACKBONE=BACKBONE, OPTIMIZER="AdamW", VALIDATION_STEPS=0)
     started = new_training(config, tmp_path)

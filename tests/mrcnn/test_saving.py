@@ -67,6 +67,8 @@ def test_every_keras_object_of_the_libraries_is_registered():
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
     own, waiting = set(), [keras.Layer, keras.losses.Loss, keras.metrics.Metric, keras.optimizers.Optimizer]
+    waiting += [keras.initializers.Initializer, keras.regularizers.Regularizer, keras.constraints.Constraint]
+    waiting += [keras.optimizers.schedules.LearningRateSchedule]
     while waiting:
         for kind in waiting.pop().__subclasses__():
             waiting.append(kind)

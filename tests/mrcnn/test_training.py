@@ -13,9 +13,6 @@ from mrcnn.training_model import LOSS_NAMES
 from trainkit.fitting import TrainingDivergedError
 from trainkit.schedules import warmup_cosine
 
-# TensorFlow says that running functions eagerly leaves those of tf.data alone.
-pytestmark = pytest.mark.filterwarnings("ignore:Even though the:UserWarning")
-
 
 def new_model(config, folder, seed=1):
     keras.utils.set_random_seed(seed)
@@ -100,29 +97,27 @@ def test_the_compiled_graph_trains_like_the_layers_one_by_one(tiny_config, shape
             np.testing.assert_allclose(one, other, atol=1e-4, err_msg=name)
 
 
-@pytest.mark.parametrize(("layers", "first_stage"), [("all", 1), ("4+", 4)])
-def test_frozen_stages_do_not_change(tiny_config, shapes, tmp_path, eager, layers, first_stage):
-    model = new_model(tiny_config(), tmp_path)
+def test_frozen_stages_do_not_change(tiny_config, shapes, tmp_path, eager):
+    model = new_model(tiny_config(VALIDATION_STEPS=0), tmp_path)
     before = weights_of(model)
-    model.train(shapes(), shapes(), 0.01, epochs=1, layers=layers)
+    model.train(shapes(), shapes(), 0.01, epochs=1, layers="4+")
     changed = {name for name in changed_layers(before, weights_of(model)) if "_branch" in name or name == "conv1"}
-    expected = {f"{kind}{stage}a_branch2a" for stage in range(max(first_stage, 2), 6) for kind in ("res", "bn")}
-    assert changed == expected | ({"conv1"} if first_stage == 1 else set())
+    assert changed == {f"{kind}{stage}a_branch2a" for stage in (4, 5) for kind in ("res", "bn")}
 
 
 def test_the_loss_of_one_image_falls(tiny_config, shapes, tmp_path, eager):
     settings = {"USE_RPN_ROIS": False, "POST_NMS_ROIS_TRAINING": 300, "TRAIN_ROIS_PER_IMAGE": 30}
-    config = tiny_config(STEPS_PER_EPOCH=4, TRAIN_BN=None, OPTIMIZER="Adam", **settings)
+    config = tiny_config(STEPS_PER_EPOCH=3, VALIDATION_STEPS=0, TRAIN_BN=None, OPTIMIZER="Adam", **settings)
     model = new_model(config, tmp_path)
     one = shapes(objects=(6,))
-    model.train(one, one, 0.001, epochs=3, layers="all")
+    model.train(one, one, 0.002, epochs=3, layers="all")
     first, _, last = read_log(model)
     for name in ("loss", "rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_mask_loss"):
         assert 0 < float(last[name]) < 0.95 * float(first[name]), name
 
 
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tiny_config, shapes, tmp_path, eager):
-    config = tiny_config(STEPS_PER_EPOCH=2)
+    config = tiny_config(STEPS_PER_EPOCH=2, VALIDATION_STEPS=0)
     stage = {"learning_rate": 0.01, "layers": "all"}
     whole = new_model(config, tmp_path / "whole")
     start = weights_of(whole)
@@ -195,9 +190,9 @@ def test_images_of_small_groups_are_drawn_more_often_than_their_number(tiny_conf
 
 
 def test_another_stage_begins_with_a_fresh_optimizer(tiny_config, shapes, tmp_path, eager):
-    model = new_model(tiny_config(), tmp_path)
-    model.train(shapes(), shapes(), 0.01, epochs=1, layers="heads")
-    resumed = new_model(tiny_config(), tmp_path, seed=2)
+    config = tiny_config(VALIDATION_STEPS=0)
+    new_model(config, tmp_path).train(shapes(), shapes(), 0.01, epochs=1, layers="heads")
+    resumed = new_model(config, tmp_path, seed=2)
     resumed.load_weights(resumed.find_last(), by_name=True)
     resumed.train(shapes(), shapes(), 0.001, epochs=2, layers="all")
     assert int(resumed.keras_model.optimizer.iterations) == 1
@@ -235,7 +230,7 @@ def test_stages_follow_each_other_and_those_behind_a_checkpoint_are_skipped(tiny
     ids=", ".join,
 )
 def test_settings_that_change_the_graph_train(tiny_config, shapes, tmp_path, eager, settings):
-    model = new_model(tiny_config(**settings), tmp_path)
+    model = new_model(tiny_config(VALIDATION_STEPS=0, **settings), tmp_path)
     before = weights_of(model)
     dataset = shapes(channels=model.config.IMAGE_CHANNEL_COUNT)
     history = model.train(dataset, dataset, 0.001, epochs=1, layers="all")
@@ -250,7 +245,7 @@ def test_settings_that_change_the_graph_train(tiny_config, shapes, tmp_path, eag
 
 
 def test_an_image_without_objects_trains_the_background(tiny_config, shapes, tmp_path, eager):
-    model = new_model(tiny_config(), tmp_path)
+    model = new_model(tiny_config(VALIDATION_STEPS=0), tmp_path)
     empty = shapes(objects=(0,))
     history = model.train(empty, empty, 0.001, epochs=1, layers="all")
     for name in ("rpn_bbox_loss", "mrcnn_bbox_loss", "mrcnn_mask_loss"):
@@ -302,7 +297,7 @@ def test_custom_callbacks_and_augmentation_are_used(tiny_config, shapes, tmp_pat
         calls.append(len(images))
         return images
 
-    model = new_model(tiny_config(), tmp_path)
+    model = new_model(tiny_config(VALIDATION_STEPS=0), tmp_path)
     augmenter = iaa.Lambda(func_images=look, func_segmentation_maps=lambda maps, *_: maps)
     model.train(shapes(), shapes(), 0.001, 1, "all", augmentation=augmenter, custom_callbacks=[Note()])
     assert calls
@@ -322,7 +317,7 @@ def test_a_diverged_training_stops_before_its_weights_are_written(tiny_config, s
 
 
 def test_a_twin_detects_with_the_weights_in_training(tiny_config, shapes, tmp_path, eager):
-    model = new_model(tiny_config(), tmp_path)
+    model = new_model(tiny_config(VALIDATION_STEPS=0), tmp_path)
     twin = model.inference_twin(tiny_config(DETECTION_MAX_INSTANCES=5))
     image = shapes().load_image(0)
     (before,) = twin.detect_instances([image])

@@ -1,5 +1,6 @@
 """The command line: what it parses, calls, writes and prints. The network is replaced by a threshold."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -202,6 +203,7 @@ class FakeMaskRCNN:
     """The library's network in training; notes the weights that it loads and what it trains."""
 
     made = []
+    hold_run = staticmethod(nullcontext)
 
     def __init__(self, mode, config, model_dir):
         assert mode == "training"

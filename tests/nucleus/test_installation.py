@@ -33,22 +33,23 @@ def installed(tmp_path_factory):
 
 
 def run_outside(installed, folder, code):
-    """Runs Python in a folder that is no clone, with the installed packages before any others; returns its output."""
+    """Runs Python in a folder that is no clone, with the installed packages before any others; returns what it said."""
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
-    return result.stdout
+    return result.stdout, result.stderr
 
 
-def test_the_readmes_python_example_works_outside_a_clone(installed, tmp_path):
+def test_the_readmes_python_example_works_outside_a_clone_and_without_native_log_lines(installed, tmp_path):
     """It takes half a minute, since Keras is imported in a process of its own, and the shipped model is built."""
     (example,) = re.findall(r"^In Python:\n\n```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
     images = nucleus.shipped_data().glob("stage1_train/*/images/*.png")
     shutil.copyfile(min(images, key=lambda path: path.stat().st_size), tmp_path / "cells.png")
     shown = "[nucleus.__file__, list(labels.shape), str(labels.dtype), int(labels.max()), len(scores)]"
-    printed = run_outside(installed, tmp_path, f"{example}\nimport json\nprint(json.dumps({shown}))")
+    printed, logged = run_outside(installed, tmp_path, f"{example}\nimport json\nprint(json.dumps({shown}))")
+    assert "port.cc" not in logged and "absl" not in logged
     file, shape, dtype, nuclei, scores = json.loads(printed.splitlines()[-1])
     assert Path(file).is_relative_to(installed), "the clone's package was imported instead"
     assert (shape, dtype) == (list(nucleus.read_image(tmp_path / "cells.png").shape[:2]), "int32")
@@ -64,7 +65,7 @@ def test_everything_that_is_read_at_run_time_is_installed(installed, tmp_path):
         "print(json.dumps([str(shipped_weights(kind)) for kind in NETWORKS if find_recipe(shipped_weights(kind))] "
         "+ [len(list(nucleus.shipped_data().rglob('*.png'))), len(EXPERIMENTS)]))"
     )
-    *weights, pictures, experiments = json.loads(run_outside(installed, tmp_path, code).splitlines()[-1])
+    *weights, pictures, experiments = json.loads(run_outside(installed, tmp_path, code)[0].splitlines()[-1])
     assert weights
     for path in weights:
         assert Path(path).is_relative_to(installed)

@@ -116,7 +116,7 @@ def test_a_lock_ends_with_the_process_that_holds_it(tmp_path):
     script += "with exclusive(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", script, str(lock)], stdout=subprocess.PIPE) as holder:
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(LockedError, match="another process"), exclusive(lock):
+        with pytest.raises(LockedError, match=f"process {holder.pid} on .+since 20"), exclusive(lock):
             pass
         holder.kill()
         holder.wait()

@@ -1,6 +1,7 @@
 """The frame around `fit`: layers, optimizers, stages, resuming, divergence. Models of a few weights."""
 
 import csv
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,8 +12,9 @@ import pytest
 from trainkit.batches import Batches, Shuffled
 from trainkit.checkpoint import CheckpointError, synchronise
 from trainkit.fitting import TrainingDivergedError, fit, set_trainable
+from trainkit.locks import LockedError
 from trainkit.optimizers import make_optimizer
-from trainkit.runs import RunFiles
+from trainkit.runs import LOCK_FILE, RunFiles
 from trainkit.stages import Stage, run_stages
 from trainkit.trainee import Trainee
 
@@ -242,6 +244,38 @@ def test_a_folder_is_taken_by_the_training_that_needs_it_and_by_no_other_model(t
     theirs.continue_run_of(ours)
     assert (theirs.log_dir, theirs.checkpoint_path, theirs.epoch) == (ours.log_dir, ours.checkpoint_path, 1)
     assert [path.name for path in tmp_path.iterdir()] == [Path(ours.log_dir).name], "the unused one is gone"
+
+
+def test_a_run_is_trained_by_one_at_a_time_and_a_dead_process_is_no_one(tmp_path):
+    model, other, refused = Tiny(tmp_path), Tiny(tmp_path, seed=5), []
+
+    class Resume(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            other.load_weights(model.find_last())
+            with pytest.raises(LockedError) as caught:
+                run_stages(other, [Stage("all", until=9, learning_rate=0.1)], lambda _: other.train(9))
+            refused.append(str(caught.value))
+
+    model.train(1, callbacks=[Resume()])
+    assert len(refused) == 1 and other.epoch == 1
+    assert refused[0].startswith(f"{model.log_dir}: process {os.getpid()} on ") and "since 20" in refused[0]
+
+    left = Path(model.log_dir) / LOCK_FILE
+    assert not left.exists()
+    left.write_text('{"host": "here", "pid": 1, "since": "2024-01-31T12:00:00"}')
+    other.train(2)
+    assert other.epoch == 2 and not left.exists()
+
+
+def test_a_model_that_continues_the_run_of_its_holder_trains_and_holds_it(tmp_path):
+    detecting, training, stranger = Tiny(tmp_path), Tiny(tmp_path), Tiny(tmp_path)
+    with detecting.hold_run():
+        training.continue_run_of(detecting)
+        training.train(1)
+        stranger.load_weights(training.find_last())
+        with pytest.raises(LockedError):
+            stranger.train(2)
+    stranger.train(2)
 
 
 def test_a_training_with_nothing_left_says_so(tmp_path, caplog):

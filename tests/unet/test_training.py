@@ -16,9 +16,6 @@ from trainkit.stages import Stage, lay_out_stages
 from unet.architecture import LAYER_REGEX, encoder_layer_names
 from unet.model import UNet
 
-# TensorFlow says that running functions eagerly leaves those of tf.data alone.
-pytestmark = pytest.mark.filterwarnings("ignore:Even though the:UserWarning")
-
 
 def weights_of(model):
     """Weights by layer, for comparing."""

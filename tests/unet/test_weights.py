@@ -127,7 +127,6 @@ def test_xception_loads_from_the_published_file_whose_layers_have_numbers_for_na
         load_encoder_weights(encoder, path)
 
 
-@pytest.mark.backend
 def test_resnet_with_published_weights_gives_the_published_features(tmp_path):
     published = keras.applications.ResNet50(weights=None, include_top=False, input_shape=(32, 32, 3))
     enliven(published)

@@ -149,7 +149,7 @@ def _fit(args: argparse.Namespace, members: Members) -> int:
     if args.predictions is None:
         return 0
     predictions = EnsemblePredictions(model, out_of_fold=True)
-    with Results(args.predictions, args.overwrite, keep=False) as results:
+    with Results(args.predictions, args.overwrite, keep=False, reads=members.files) as results:
         done, _ = run_ensemble(predictions, dataset, results, default_formats(args.label_format, args.write))
     print(done)
     return report_failures(done.failures)
@@ -176,7 +176,7 @@ def _predict(args: argparse.Namespace, members: Members) -> int:
         print(f"Taking {source.describe(args.subset, dataset.num_images)}")
     if dataset.num_images == 0:
         return report_failures(failures)
-    results = Results(output_folder(args, "ensemble"), args.overwrite, keep=False)
+    results = Results(output_folder(args, "ensemble"), args.overwrite, keep=False, reads=members.files)
     with results, wanted_cluster(args.workers, args.scheduler) as cluster:
         predictions = EnsemblePredictions((members if cluster is None else members.absolute()).model(ensemble))
         formats = default_formats(args.label_format, args.write)

@@ -70,6 +70,11 @@ class Members:
         return [name for name, paths in self.paths.items() if any(path.is_file() for path in paths)]
 
     @property
+    def files(self) -> list[Path]:
+        """Weights files and folders of all members."""
+        return [path for paths in self.paths.values() for path in paths]
+
+    @property
     def views(self) -> str | None:
         """Test-time augmentation of the members that are run; None where all are folders of predictions."""
         return self.settings.get(_VIEWS, "none") if self.run else None

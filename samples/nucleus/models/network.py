@@ -7,6 +7,7 @@ import importlib
 import os
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
@@ -260,6 +261,10 @@ class NetworkModel(NucleusModel):
     def best_path(self) -> Path:
         """Weights file of the run's best epoch."""
         return self.network.best_path
+
+    def hold_run(self) -> AbstractContextManager[None]:
+        """Returns a context that holds the training run's folder; see `trainkit.trainee.Trainee.hold_run`."""
+        return self.network.hold_run()
 
     def fit(
         self,

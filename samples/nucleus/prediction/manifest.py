@@ -98,7 +98,7 @@ def require_finished(folder: Path) -> None:
     if manifest is not None and manifest.state in (RUNNING, CLEARING):
         raise ProvenanceError(
             f"{folder}: results of a run that has not finished, so label images and tables may not belong together. "
-            "Finish it with --resume."
+            "Finish it with --resume where its command has that (nucleus detect), or make it anew with --overwrite."
         )
 
 

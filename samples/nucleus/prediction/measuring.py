@@ -27,6 +27,7 @@ def measure_labels(
     output: str | os.PathLike,
     progress: bool = True,
     formats: Sequence[str] = TABLE_FORMATS,
+    overwrite: bool = False,
     workers: int | None = None,
     scheduler: str | None = None,
 ) -> DetectionRun:
@@ -44,6 +45,7 @@ def measure_labels(
         output: Folder of the results.
         progress: True to show a progress bar.
         formats: Names in `nucleus.prediction.writers.WRITERS`; by default the tables.
+        overwrite: True to replace the results of another run.
         workers: Number of processes to measure in; None for this one.
         scheduler: Address of a scheduler of Dask whose workers measure, instead of `workers`.
 
@@ -53,7 +55,8 @@ def measure_labels(
     Raises:
         DatasetError: There is no such folder, or one label image is given for several images.
         ClusterError: Workers cannot be started or reached.
-        ProvenanceError: The folder of the results holds results already, whose scores may be needed.
+        ProvenanceError: The folder of the results holds results already, whose scores may be needed, and `overwrite`
+            is false; or it would replace the labels.
         OSError: A result cannot be written.
     """
     find = _finder(Path(labels), dataset)
@@ -77,7 +80,8 @@ def measure_labels(
             if item.error is None:
                 watch(item)
 
-    with Results(output, keep=False) as results, wanted_cluster(workers, scheduler) as cluster:
+    results = Results(output, overwrite, keep=False, reads=[labels])
+    with results, wanted_cluster(workers, scheduler) as cluster:
         remote = None if cluster is None else Remote(cluster, partial(_start_reading, Path.cwd()), locate, watch)
         return write_records(read, _make, dataset, results, formats, "measure", progress, remote=remote)
 

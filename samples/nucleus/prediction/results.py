@@ -13,7 +13,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -56,17 +56,23 @@ class Results:
         folder: The folder.
         overwrite: True to replace the results of another run, when the first image is finished.
         resume: True to continue the run that is in the folder, if there is one.
-        keep: False to keep no predictions for a later resumption.
+        keep: False to keep no predictions for a later resumption: the run cannot be resumed.
+        reads: Files and folders besides the images that the run reads, such as label images.
 
     Raises:
         ValueError: Both overwrite and resume.
-        ProvenanceError: On entering: the folder holds results, another process writes into it, or its record cannot be
-            read.
+        ProvenanceError: On entering: the folder holds results, another process writes into it, its record cannot be
+            read, or it is to be replaced and something that the run reads is in it.
         OSError: On entering: the folder cannot be written.
     """
 
     def __init__(
-        self, folder: str | os.PathLike, overwrite: bool = False, resume: bool = False, keep: bool = True
+        self,
+        folder: str | os.PathLike,
+        overwrite: bool = False,
+        resume: bool = False,
+        keep: bool = True,
+        reads: Iterable[str | os.PathLike] = (),
     ) -> None:
         if overwrite and resume:
             raise ValueError("Results are either overwritten or resumed. Received: both.")
@@ -74,6 +80,7 @@ class Results:
         self.staging = self.folder / STATE_FOLDER / "new"
         self._images = self.folder / STATE_FOLDER / "images"
         self._overwrite, self._resume, self._keep = overwrite, resume, keep
+        self._reads = tuple(map(Path, reads))
         self._closing = ExitStack()
         self._created: list[Path] = []
         self._old: Manifest | None = None
@@ -92,8 +99,8 @@ class Results:
             self._images.mkdir(parents=True, exist_ok=True)
             self._created = missing
             self._closing.enter_context(exclusive(self.folder / STATE_FOLDER / "lock"))
-        except LockedError:
-            raise ProvenanceError(f"{self.folder}: another process is writing into this folder") from None
+        except LockedError as error:
+            raise ProvenanceError(f"{self.folder}: {error.holder} is writing into this folder") from None
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(self.folder)) from error
         try:
@@ -263,6 +270,13 @@ class Results:
 
     def _check(self) -> Manifest | None:
         """Returns the folder's manifest; refuses results that this run must not touch."""
+        own = self.folder.resolve()
+        inside = (path for path in self._reads if path.exists() and path.resolve().is_relative_to(own))
+        read = next(inside, None)
+        if self._overwrite and read is not None:
+            raise ProvenanceError(
+                f"{read}: is to be read, and would be removed. Choose another folder for the results."
+            )
         old = read_manifest(self.folder)
         if old is None:
             found = next((name for name in _UNRECORDED if (self.folder / name).exists()), None)
@@ -274,9 +288,9 @@ class Results:
         elif self._resume and old.state == CLEARING:
             raise ProvenanceError(f"{self.folder}: its results were being removed. Begin anew with --overwrite.")
         elif not self._resume and not self._overwrite:
+            ways = "Continue it with --resume, replace it" if self._keep else "Replace it"
             raise ProvenanceError(
-                f"{self.folder}: holds the results of another run. Continue it with --resume, replace it with "
-                "--overwrite, or choose another folder with --output."
+                f"{self.folder}: holds the results of another run. {ways} with --overwrite, or choose another folder."
             )
         return old
 

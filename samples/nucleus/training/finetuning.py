@@ -218,9 +218,10 @@ def _train(
 
     network = NETWORKS[recipe.model].load(weights, recipe, model_dir=folder)
     keras.utils.set_random_seed(network.training_config.SEED)
-    recipe.save(network.log_dir)
-    division.save(Path(network.log_dir) / FOLDS_FILE)
-    network.fit(train, val, epochs=epochs)
+    with network.hold_run():
+        recipe.save(network.log_dir)
+        division.save(Path(network.log_dir) / FOLDS_FILE)
+        network.fit(train, val, epochs=epochs)
     return network
 
 

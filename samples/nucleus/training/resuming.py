@@ -76,6 +76,7 @@ def train_or_resume(
         ProvenanceError: The folder holds a training with other settings or on other images.
         ValueError: An image or setting cannot be used.
         DownloadError: Published weights could not be fetched.
+        LockedError: Another process trains in the folder; the message names it.
     """
     config = make_config("training", recipe.preset, recipe.settings, recipe.model)
     kind = NETWORKS[recipe.model]
@@ -85,10 +86,11 @@ def train_or_resume(
     if last is None or kind.run_files.run_of(last).epoch < until:
         begin = ("last", last) if last else (weights, path and _copied(path, folder / _BEGIN))
         model = kind.begin(recipe, folder, *begin)
-        recipe.save(model.log_dir)
-        write_note(Path(model.log_dir) / IMAGES_FILE, images)
-        callbacks = [*validation_callbacks(model, val_dataset), LastCheckpoints(model.log_dir, kind.run_files)]
-        model.fit(train_dataset, val_dataset, epochs=epochs, callbacks=callbacks)
+        with model.hold_run():
+            recipe.save(model.log_dir)
+            write_note(Path(model.log_dir) / IMAGES_FILE, images)
+            callbacks = [*validation_callbacks(model, val_dataset), LastCheckpoints(model.log_dir, kind.run_files)]
+            model.fit(train_dataset, val_dataset, epochs=epochs, callbacks=callbacks)
         last = last_checkpoint(folder, config.NAME, [recipe.model])
     return last
 

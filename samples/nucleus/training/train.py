@@ -69,6 +69,7 @@ def train(
     Raises:
         ValueError: Weights, settings, images or folds cannot be used.
         FileNotFoundError: There is no run to resume.
+        LockedError: Another process trains the run that is to be resumed; the message names it.
         DownloadError: Published weights could not be fetched.
         TrainingDivergedError: The loss became infinite or NaN.
     """
@@ -93,9 +94,10 @@ def train(
             {"KNOWN_DIAMETERS": known_diameters(train_images, NETWORKS[recipe.model], config)}
         )
     network = NETWORKS[recipe.model].begin(recipe, model_dir, weights, path)
-    recipe.save(network.log_dir)
-    if division is not None:
-        division.save(Path(network.log_dir) / FOLDS_FILE)
-    watching = validation_callbacks(network, val_images)
-    network.fit(train_images, val_images, epochs=epochs, callbacks=[*watching, *callbacks])
+    with network.hold_run():
+        recipe.save(network.log_dir)
+        if division is not None:
+            division.save(Path(network.log_dir) / FOLDS_FILE)
+        watching = validation_callbacks(network, val_images)
+        network.fit(train_images, val_images, epochs=epochs, callbacks=[*watching, *callbacks])
     return network

@@ -1,5 +1,6 @@
 """Commands with trained weights take the images that these were not trained on, and say which."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import cv2
@@ -133,7 +134,7 @@ def test_the_folds_are_those_that_train_makes(commands, monkeypatch, tmp_path):
     def fit(train, val, **_):
         got.append(val.image_info)
 
-    network = SimpleNamespace(log_dir=tmp_path / "new", epoch=1, fit=fit)
+    network = SimpleNamespace(log_dir=tmp_path / "new", epoch=1, hold_run=nullcontext, fit=fit)
     monkeypatch.setattr("nucleus.models.mask_rcnn.MaskRCNNModel.begin", lambda *_: network)
     monkeypatch.setattr("nucleus.training.validation.validation_callbacks", lambda *_: [])
     arguments = ("train", "--fold=2", "--folds=3", "--set", "SEED=4", "--weights=none", f"--dataset={tmp_path}")

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from contextlib import nullcontext
 
 import pytest
 
@@ -92,7 +93,7 @@ def train(tmp_path, monkeypatch, add_sample, rectangle):
     class FakeNetwork:
         """Notes the images that a training is given, and those that its scores are of."""
 
-        log_dir, epoch = tmp_path / "logs" / "nucleus20240101T0000", 1
+        log_dir, epoch, hold_run = tmp_path / "logs" / "nucleus20240101T0000", 1, staticmethod(nullcontext)
 
         def fit(self, train, val, *, epochs, callbacks):
             got.append([{info["id"] for info in dataset.image_info} for dataset in (train, val, *callbacks)])

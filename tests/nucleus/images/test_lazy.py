@@ -8,6 +8,7 @@ import tifffile
 
 from nucleus.datasets.dataset import NucleusDataset, shipped_data
 from nucleus.images.decoding import Planes, tiff_pages
+from nucleus.images.decoding.array import ArrayImage
 from nucleus.images.lazy import choose_level, open_lazy
 from nucleus.images.reading import ImageFileError, read_image, read_raw, read_shape, to_rgb
 from nucleus.images.tissue import is_glass
@@ -150,6 +151,34 @@ def test_what_zarr_does_not_state_is_refused(tmp_path):
     zarr.create_array(store=tmp_path / "c.zarr", shape=(3, 9, 9), dtype="u1")
     with pytest.raises(ImageFileError, match="whose axes nobody states"):
         read_image(tmp_path / "c.zarr")
+
+
+def test_chunks_that_a_zarr_folder_lacks_are_counted_in_a_warning(tmp_path, caplog):
+    zarr = pytest.importorskip("zarr")
+    array = zarr.create_array(store=tmp_path / "a.zarr", shape=(8, 8), chunks=(4, 4), dtype="u1", zarr_format=2)
+    array[:] = 200
+    assert read_image(tmp_path / "a.zarr").min() == 200 and not caplog.records
+    (tmp_path / "a.zarr" / "0.1").unlink()
+    assert read_image(tmp_path / "a.zarr").min() == 0
+    assert f"{tmp_path / 'a.zarr'}: 1 of its 4 chunks are not stored" in caplog.text
+
+
+def test_damage_that_shows_when_pixels_are_read_is_named(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    array = zarr.create_array(store=tmp_path / "a.zarr", shape=(8, 8), chunks=(4, 4), dtype="u1", zarr_format=2)
+    array[:] = 200
+    (tmp_path / "a.zarr" / "0.1").write_bytes(b"no chunk")
+    with pytest.raises(ImageFileError, match=r"a\.zarr: the OME-Zarr is truncated, incomplete or damaged"):
+        read_image(tmp_path / "a.zarr")
+    with open_lazy(tmp_path / "a.zarr") as image, pytest.raises(ImageFileError, match=r"a\.zarr: the OME-Zarr is"):
+        image.region(0, 4, 4, 8)
+
+    class Broken(np.ndarray):
+        def __getitem__(self, _):
+            raise KeyError("block")
+
+    with pytest.raises(ImageFileError, match=r"the CZI file is .*damaged \(KeyError"):
+        ArrayImage([np.zeros((4, 5), np.uint8).view(Broken)], "YX", source="CZI file").read(Planes())
 
 
 def test_scenes_of_a_zarr_folder(tmp_path):

@@ -66,7 +66,6 @@ def test_the_backbone_sees_what_the_encoder_of_the_unet_sees(encoder, tmp_path, 
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
-@pytest.mark.filterwarnings("ignore:Even though the:UserWarning")
 def test_the_preset_learns_from_several_data_sets_and_resumes(tmp_path, eager, monkeypatch):
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("nothing is fetched"))
     for folder, names in (("first", IMAGES[:2]), ("second", IMAGES[2:])):

@@ -86,7 +86,7 @@ def test_what_is_learned_is_preprocessed_as_what_is_predicted(tiny_weights, data
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_saved_model_is_loaded_with_all_that_it_was_asked_for(tiny_weights, kind, tmp_path):
+def test_a_saved_model_is_loaded_with_all_that_it_was_asked_for(tiny_weights, kind, tmp_path, eager):
     settings = {"MIN_AREA": 3, "TEST_TIME_AUGMENTATION": "flips"}
     model = load_model(tiny_weights[kind], settings=settings)
     model.save(tmp_path / "new.h5")

@@ -40,6 +40,11 @@ def test_there_are_two_defaults_each_named_once():
     assert plain_settings(make_config("training")) == plain_settings(asked)
 
 
+def test_the_default_model_computes_in_float32_so_that_it_finds_the_same_nuclei_on_every_processor():
+    recipe = find_recipe(weights.shipped_weights())
+    assert make_config("inference", recipe.preset, recipe.settings, recipe.model).PRECISION == "float32"
+
+
 def test_missing_shipped_weights_are_named_whatever_else_is_there(tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "_shipped_folder", lambda: tmp_path)
     Recipe("small", model="unet").save_beside(touch(tmp_path / "nucleus_mine.h5"))

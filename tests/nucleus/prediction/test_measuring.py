@@ -52,7 +52,7 @@ def test_the_tables_are_those_of_detect_without_scores(tmp_path, field, named):
     assert images["nuclei"].tolist() == [len(table)] and images["pixel_size_um"].tolist() == [0.5]
 
 
-def test_what_detect_found_is_measured_alike(tmp_path):
+def test_what_detect_found_is_measured_alike_and_is_never_replaced_by_its_measurements(tmp_path, capsys):
     path = sorted(nucleus.shipped_data().glob("stage1_train/*/images/*.png"))[0]
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.png").write_bytes(path.read_bytes())
@@ -64,8 +64,13 @@ def test_what_detect_found_is_measured_alike(tmp_path):
     first_images, second_images = (pd.read_csv(folder / "images.csv") for folder in (found, tmp_path / "out"))
     # Labels say nothing about the scale at which a model was shown the image.
     pd.testing.assert_frame_equal(first_images.drop(columns=["scale", "diameter"]), second_images)
-    assert measure(tmp_path, "found", f"--output={found}") == 1
-    pd.testing.assert_frame_equal(pd.read_csv(found / "nuclei.csv"), first)
+    for options, cause in (((), "Replace it with --overwrite"), (("--overwrite",), "is to be read")):
+        capsys.readouterr()
+        assert measure(tmp_path, "found", f"--output={found}", *options) == 1
+        message = capsys.readouterr().err
+        assert cause in message and "--resume" not in message
+        pd.testing.assert_frame_equal(pd.read_csv(found / "nuclei.csv"), first)
+    assert measure(tmp_path, "found") == 1 and measure(tmp_path, "found", "--overwrite") == 0
 
 
 def test_images_without_labels_and_labels_of_another_size_are_named(tmp_path, field, capsys):

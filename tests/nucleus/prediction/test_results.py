@@ -147,7 +147,7 @@ def test_two_processes_do_not_share_a_folder(images, output, capsys):
     assert detect(images) == 0
     with exclusive(output / ".nucleus" / "lock"):
         assert detect(images, "--overwrite") == 1
-    assert "another process is writing" in capsys.readouterr().err
+    assert "is writing into this folder" in capsys.readouterr().err
 
 
 def test_a_failed_image_is_in_the_manifest_and_not_in_the_tables(images, output, capsys):
@@ -216,36 +216,56 @@ STEPS = {
     "manifest": ("nucleus.prediction.manifest", "write_note"),
     "picture": ("nucleus.images.writing.cv2", "imwrite"),
 }
+# Imports what the command needs once, and runs it for every line in a process of its own.
 SCRIPT = """
-import operator, os, signal, sys
+import json, operator, os, signal, sys
 import nucleus.images.writing
-import nucleus.prediction.results
+import nucleus.models.classical.model
+import nucleus.prediction.image_detection
+import nucleus.prediction.inputs
 from nucleus import cli
 
-place, name, count, *arguments = sys.argv[1:]
-owner, left = operator.attrgetter(place.removeprefix("nucleus."))(nucleus), [int(count)]
-do = getattr(owner, name)
+def run(place, name, left, *arguments):
+    owner = operator.attrgetter(place.removeprefix("nucleus."))(nucleus)
+    do = getattr(owner, name)
 
-def do_or_die(*given, **options):
-    if not left[0]:
-        os.kill(os.getpid(), signal.SIGKILL)
-    left[0] -= 1
-    return do(*given, **options)
+    def do_or_die(*given, **options):
+        nonlocal left
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+        return do(*given, **options)
 
-setattr(owner, name, do_or_die)
-cli.main(arguments)
+    setattr(owner, name, do_or_die)
+    os.dup2(2, 1)
+    os._exit(cli.main(arguments))
+
+for line in sys.stdin:
+    process = os.fork()
+    if process == 0:
+        run(*json.loads(line))
+    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
 """
 
 
-def kill(images, step, count, *options):
-    """Runs the command until it is about to do a step for the (count + 1)-th time."""
-    arguments = [*STEPS[step], str(count), "detect", CLASSICAL, str(images), *options]
-    done = subprocess.run([sys.executable, "-c", SCRIPT, *arguments], capture_output=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+@pytest.fixture(scope="module")
+def kill(tmp_path_factory):
+    """Returns a function that runs the command until it is about to do a step for the (count + 1)-th time."""
+    log = tmp_path_factory.mktemp("killed") / "stderr.txt"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with open(log, "w") as errors, subprocess.Popen([sys.executable, "-c", SCRIPT], stderr=errors, **pipes) as server:
+
+        def run(images, step, count, *options):
+            arguments = [*STEPS[step], count, "detect", CLASSICAL, str(images), *options]
+            print(json.dumps(arguments), file=server.stdin, flush=True)
+            assert server.stdout.readline() == f"{-signal.SIGKILL}\n", log.read_text()
+
+        yield run
+        server.stdin.close()
 
 
 @pytest.mark.parametrize(("step", "count"), [("move", 11), ("move", 43), ("manifest", 1), ("picture", 9)])
-def test_a_killed_run_is_resumed_to_what_an_undisturbed_one_writes(images, output, undisturbed, step, count):
+def test_a_killed_run_is_resumed_to_what_an_undisturbed_one_writes(images, output, undisturbed, kill, step, count):
     kill(images, step, count)
     manifest = read_manifest(output)
     assert manifest.state == RUNNING
@@ -259,14 +279,14 @@ def test_a_killed_run_is_resumed_to_what_an_undisturbed_one_writes(images, outpu
 
 
 @pytest.mark.parametrize(("step", "count"), [("move", 20), ("move", 43)])
-def test_a_killed_run_is_replaced_without_a_trace(images, output, undisturbed, step, count):
+def test_a_killed_run_is_replaced_without_a_trace(images, output, undisturbed, kill, step, count):
     assert detect(images, "--label-format=tif") == 0
     kill(images, step, count, "--overwrite")
     assert detect(images, "--overwrite") == 0
     require_equal(output, undisturbed)
 
 
-def test_finished_images_are_not_predicted_again(images, output, undisturbed, monkeypatch, capsys):
+def test_finished_images_are_not_predicted_again(images, output, undisturbed, kill, monkeypatch, capsys):
     kill(images, "record", 5)
     seen = []
     find = ClassicalModel._predict
@@ -345,7 +365,7 @@ def test_another_network_with_the_same_settings_is_not_resumed(tiny_weights, ima
         nucleus.detect_images(image, tmp_path / "out", model, resume=True, progress=False)
 
 
-def test_damaged_records_are_no_tracebacks(images, output, undisturbed, capsys):
+def test_damaged_records_are_no_tracebacks(images, output, undisturbed, kill, capsys):
     kill(images, "record", 5)
     stored = sorted((output / ".nucleus" / "images").iterdir())
     stored[0].write_bytes(b"PK\x03\x04 no archive")
@@ -390,7 +410,7 @@ def test_an_interrupted_run_has_tables_of_what_was_done_and_is_resumed(tmp_path,
     assert pd.read_csv(output / "images.csv")["ImageId"].tolist() == list("abcd")
 
 
-def test_a_resumed_run_that_is_interrupted_has_no_tables_of_a_part(images, output, undisturbed, monkeypatch):
+def test_a_resumed_run_that_is_interrupted_has_no_tables_of_a_part(images, output, undisturbed, kill, monkeypatch):
     kill(images, "record", 6)
     monkeypatch.setattr("nucleus.prediction.chunks.CHUNK_IMAGES", 2)
     commit, count = Results.commit, []

@@ -39,7 +39,7 @@ def own_images(tmp_path):
 
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_a_fine_tuned_file_is_scored_on_images_that_it_never_saw_and_is_taken_by_every_command(
-    tmp_path, own_images, tiny_weights, kind, capsys, monkeypatch
+    tmp_path, own_images, tiny_weights, kind, capsys, monkeypatch, eager
 ):
     tuned_on, search = set(), unet_tuning.search_postprocessing
 
@@ -121,7 +121,7 @@ def test_a_file_without_a_recipe_is_refused_before_images_are_read(tmp_path):
         finetune(tmp_path, weights, tmp_path / "out")
 
 
-def test_a_model_that_became_worse_is_reported(tmp_path, own_images, tiny_weights, caplog, monkeypatch):
+def test_a_model_that_became_worse_is_reported(tmp_path, own_images, tiny_weights, caplog, monkeypatch, eager):
     def score(predictions, dataset):
         evaluation = evaluate_fully(predictions, dataset, progress=False)
         return replace(evaluation, summary=evaluation.summary.assign(mAP=0.9 if predictions.name == "before" else 0.4))

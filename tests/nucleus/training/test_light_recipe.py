@@ -19,7 +19,7 @@ SETTINGS = {
     "AUGMENTATION": "microscopy",
     "IMAGE_SIZE": 32,
     "BATCH_SIZE": 2,
-    "STEPS_PER_EPOCH": 2,
+    "STEPS_PER_EPOCH": 1,
     "VALIDATION_STEPS": 1,
     "EVALUATE_EVERY": 2,
     "STAGES": "(('all',2,0.001),)",

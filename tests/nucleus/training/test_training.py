@@ -1,5 +1,6 @@
 """Stages of a training: their order, their rates, and where a resumed run goes on."""
 
+import os
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -20,8 +21,11 @@ from nucleus.training.recipes import scratch_recipe, training_recipe
 from nucleus.training.validation import validation_callbacks
 from trainkit.augmentation import augment_pair
 from trainkit.hdf5 import WeightsFileError, save_weights
+from trainkit.locks import exclusive
+from trainkit.runs import LOCK_FILE
 from trainkit.settings import SettingsError
 from trainkit.stages import Stage, lay_out_stages
+from trainkit.trainee import Trainee
 
 
 class FakeDataset:
@@ -38,11 +42,11 @@ class FakeMaskRCNN(MaskRCNN):
         self.calls, self.copies, self.seen = [], [], 0
         return None
 
-    def train(self, train_dataset, val_dataset, learning_rate, epochs, layers, augmentation, custom_callbacks):
+    def _train_stage(self, stage, train_dataset, val_dataset, augmentation, custom_callbacks):
         for callback in custom_callbacks:
-            callback.on_epoch_end(epochs - 1, {})
-        self.calls.append((layers, epochs, learning_rate))
-        self.epoch = epochs
+            callback.on_epoch_end(stage.until - 1, {})
+        self.calls.append((stage.layers, stage.until, stage.learning_rate))
+        self.epoch = stage.until
         return keras.callbacks.History()
 
     def inference_twin(self, config):
@@ -262,3 +266,30 @@ def test_two_answers_to_what_the_encoder_begins_with_are_refused(tmp_path, capsy
     (tmp_path / "nucleus20240101T0000" / "unet_nucleus_0001.h5").touch()
     assert cli.main([*arguments, f"--logs={tmp_path}", f"--dataset={tmp_path}"]) == 1
     assert "ENCODER_WEIGHTS belongs to --weights=none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_a_run_that_another_process_trains_is_refused_and_left_as_it_is(
+    kind, tiny_presets, add_sample, rectangle, tmp_path, monkeypatch, capsys
+):
+    class Resumed(Trainee):
+        run_files = NETWORKS[kind].run_files
+
+    def begin(model, weights, path):
+        trainee = Resumed(model.training_config, model.model_dir)
+        trainee.set_log_dir(path)
+        return trainee
+
+    monkeypatch.setattr(NETWORKS[kind], "_begin", begin)
+    for folder in ("stage1_train", "other"):
+        add_sample(folder, [rectangle(1, 1, 5, 5)], folder=folder)
+    run = tmp_path / "logs" / "nucleus20240101T0000"
+    run.mkdir(parents=True)
+    (run / f"{kind}_nucleus_0001.h5").touch()
+    Recipe("tiny", model=kind).save(run)
+    with exclusive(run / LOCK_FILE):
+        before = {path.name: path.read_bytes() for path in run.iterdir()}
+        options = ("--weights=last", "--val-subset=other", "--set=CLAHE=True")
+        assert cli.main(["train", f"--dataset={tmp_path}", f"--logs={tmp_path / 'logs'}", *options]) == 1
+        assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+    assert f"{run}: process {os.getpid()} on " in capsys.readouterr().err

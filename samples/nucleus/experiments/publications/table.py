@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import pandas as pd
 
 from trainkit.files import write_text
+from trainkit.locks import exclusive
 from trainkit.reading import reading
 
 CSV_FILE = "reproduced.csv"
@@ -57,6 +59,9 @@ class Row:
 
 
 COLUMNS = [field.name for field in fields(Row)]
+_LOCK_FILE = f".{CSV_FILE}.lock"
+# Seconds to wait for a run that writes the table.
+_WAIT = 60.0
 # Tables of earlier versions lack this column.
 _LATER = "dataset"
 
@@ -87,7 +92,7 @@ def read_table(folder: str | os.PathLike) -> pd.DataFrame:
 
 
 def append_rows(folder: str | os.PathLike, rows: Iterable[Row]) -> None:
-    """Adds the scores of a run to the table, atomically.
+    """Adds the scores of a run to the table, atomically; runs that end together wait for each other.
 
     Args:
         folder: Folder of the table; created if missing.
@@ -95,12 +100,22 @@ def append_rows(folder: str | os.PathLike, rows: Iterable[Row]) -> None:
 
     Raises:
         ValueError: See `read_table`.
+        LockedError: Another process has the table for a minute already.
         OSError: A file cannot be written.
     """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / _LOCK_FILE
     added = pd.DataFrame([{name: _text(value) for name, value in asdict(row).items()} for row in rows], columns=COLUMNS)
-    table = pd.concat([read_table(folder), added], ignore_index=True)
-    write_text(Path(folder) / CSV_FILE, table.to_csv(index=False, lineterminator="\n"))
-    write_text(Path(folder) / MARKDOWN_FILE, as_markdown(table))
+    with exclusive(lock, wait=_WAIT):
+        try:
+            table = pd.concat([read_table(folder), added], ignore_index=True)
+            write_text(folder / CSV_FILE, table.to_csv(index=False, lineterminator="\n"))
+            write_text(folder / MARKDOWN_FILE, as_markdown(table))
+        finally:
+            # Windows removes no file that is open.
+            with suppress(OSError):
+                lock.unlink()
 
 
 def as_markdown(table: pd.DataFrame) -> str:

@@ -25,7 +25,8 @@ class ArrayImage(OpenImage):
         channels: Names of the channels; by default none has one, and those of S are red, green and blue.
         colour: True if the channels are a colour image; by default that of an axis S.
         pixel_size: Side of a pixel in µm; None where it is not known.
-        lazy: True if the arrays are not in memory, so that a region is read by itself.
+        source: Format of the file that the arrays are read from when they are indexed, so that a region is read by
+            itself; empty for arrays in memory.
 
     Attributes:
         axes: Axis of every dimension.
@@ -41,7 +42,7 @@ class ArrayImage(OpenImage):
         channels: Sequence[str] | None = None,
         colour: bool | None = None,
         pixel_size: float | None = None,
-        lazy: bool = False,
+        source: str = "",
     ) -> None:
         first, self.axes, self._arrays = levels[0], axes, levels
         shape = tuple(first.shape)
@@ -71,7 +72,7 @@ class ArrayImage(OpenImage):
         names = channels if channels is not None else COLOURS if "S" in sizes else ("",) * count
         self.channels = tuple(names) if len(names) == count else ("",) * count
         self.colour = "S" in sizes if colour is None else colour
-        self._pixel_size, self._lazy = pixel_size, lazy
+        self._pixel_size, self._source = pixel_size, source
 
     @property
     def levels(self) -> tuple[tuple[int, int], ...]:
@@ -82,7 +83,7 @@ class ArrayImage(OpenImage):
     @property
     def regional(self) -> bool:
         """True if a region can be read without decoding the whole image."""
-        return self._lazy
+        return bool(self._source)
 
     def pixel_size(self) -> float | None:
         """Returns the side of a pixel in µm; None where it is not known."""
@@ -92,17 +93,29 @@ class ArrayImage(OpenImage):
         self, frame: int, plane: int, channels: Sequence[int], region: Region | None = None, level: int = 0
     ) -> np.ndarray:
         """Reads channels of one plane; see `OpenImage.read_page`."""
-        if self._lazy and region is None:
+        if self._source and region is None:
             check_limit(*self.levels[level])
         region = region or Region(0, self.levels[level][0], 0, self.levels[level][1])
         rows, columns = slice(region.y0, region.y1), slice(region.x0, region.x1)
         # A lazy array decodes what is asked for: one channel is read by itself.
         one = 0 if self._inner == "S" else channels[0] if len(channels) == 1 else slice(None)
         places = {"T": frame, "Z": plane, "Y": rows, "X": columns, "C": one, "S": slice(None)}
-        pixels = np.asarray(self._arrays[level][tuple(places[axis] for axis in self.axes)])
+        pixels = self._pixels(level, tuple(places[axis] for axis in self.axes))
         kept = [axis for axis in self.axes if isinstance(places[axis], slice)]
         pixels = pixels.transpose([kept.index(axis) for axis in ("Y", "X", self._inner) if axis in kept])
         if self._inner == "C" and not isinstance(one, slice):
             return pixels[..., None]
         pixels = pixels.reshape(*pixels.shape[:2], -1)[..., : len(self.channels)]
         return pick(pixels, channels)
+
+    def _pixels(self, level: int, index: tuple[int | slice, ...]) -> np.ndarray:
+        """Reads a part of a level; damage of a file shows only now, in errors of many kinds."""
+        try:
+            return np.asarray(self._arrays[level][index])
+        except (ImageFileError, MemoryError):
+            raise
+        except Exception as error:
+            if not self._source:
+                raise
+            cause = f"{type(error).__name__}: {error}"
+            raise ImageFileError(f"the {self._source} is truncated, incomplete or damaged ({cause})") from error

@@ -46,7 +46,7 @@ def open_bio(path: Path, name: str, meaning: Meaning, planes: Planes) -> ArrayIm
     except ImportError as error:
         raise ImageFileError(f"is a {name} file. {_ADVICE} ({error})") from error
     try:
-        return _open(BioImage, path, planes)
+        return _open(BioImage, path, name, planes)
     except (ImageFileError, MemoryError):
         raise
     except Exception as error:  # Readers of other packages fail in their own ways.
@@ -58,7 +58,7 @@ def open_bio(path: Path, name: str, meaning: Meaning, planes: Planes) -> ArrayIm
 _ADVICE = "Install what reads it: pip install 'keras-nucleus[formats]'"
 
 
-def _open(bio_image: Any, path: Path, planes: Planes) -> ArrayImage:
+def _open(bio_image: Any, path: Path, name: str, planes: Planes) -> ArrayImage:
     image = bio_image(path)
     scenes = [str(scene) for scene in image.scenes]
     image.set_scene(planes.choose_scene(scenes))
@@ -72,7 +72,7 @@ def _open(bio_image: Any, path: Path, planes: Planes) -> ArrayImage:
     if sizes.get("S", 3) not in (3, 4):
         raise ImageFileError(f"holds {sizes['S']} samples a pixel, which are no colours; save the one that is meant")
     names = None if "S" in kept else [str(name).strip() for name in image.channel_names or ()]
-    return ArrayImage([data], kept, names, pixel_size=_pixel_size(image), lazy=True)
+    return ArrayImage([data], kept, names, pixel_size=_pixel_size(image), source=f"{name} file")
 
 
 def _pixel_size(image: Any) -> float | None:

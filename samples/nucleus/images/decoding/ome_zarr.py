@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,9 @@ from nucleus.images.decoding.base import ImageFileError, Meaning
 from nucleus.images.decoding.metadata import MICROMETRES, SQUARE_WITHIN
 from nucleus.images.decoding.planes import COLOURS, Planes
 
+_log = logging.getLogger(__name__)
 SUFFIX = ".zarr"
+_SOURCE = "OME-Zarr"
 _LONG_UNITS = {
     "nanometer": 1e-3,
     "micrometer": 1.0,
@@ -33,7 +36,8 @@ def is_zarr(path: Path) -> bool:
 def open_zarr(path: Path, meaning: Meaning, planes: Planes) -> ArrayImage:
     """Opens an OME-Zarr image.
 
-    Channels of 8 bits that the metadata call red, green and blue, or show in these colours, are a colour image.
+    Channels of 8 bits that the metadata call red, green and blue, or show in these colours, are a colour image. A
+    warning counts chunks that are not stored: writers leave out empty ones, and an incomplete copy lacks others.
 
     Args:
         path: The folder.
@@ -51,23 +55,36 @@ def open_zarr(path: Path, meaning: Meaning, planes: Planes) -> ArrayImage:
         ) from error
     try:
         node = zarr.open(path, mode="r")
-        if isinstance(node, zarr.Array):
-            return _open_array(node, meaning, planes)
-        return _open_group(node, meaning, planes)
+        levels, image = (_open_array if isinstance(node, zarr.Array) else _open_group)(node, meaning, planes)
+        _warn_of_gaps(path, levels[0])
+        return image
     except (ImageFileError, MemoryError):
         raise
     except Exception as error:  # Damage shows in every step, in errors of many kinds.
         raise ImageFileError(f"the OME-Zarr is incomplete or damaged ({type(error).__name__}: {error})") from error
 
 
-def _open_array(array: Any, meaning: Meaning, planes: Planes) -> ArrayImage:
+def _warn_of_gaps(path: Path, array: Any) -> None:
+    missing = array.nchunks - array.nchunks_initialized
+    if missing:
+        _log.warning(
+            "%s: %d of its %d chunks are not stored and read as %s: right where they are empty, and not in an "
+            "incomplete copy",
+            path,
+            missing,
+            array.nchunks,
+            array.fill_value,
+        )
+
+
+def _open_array(array: Any, meaning: Meaning, planes: Planes) -> tuple[list[Any], ArrayImage]:
     if array.ndim != 2:
         raise ImageFileError(f"is a zarr array of shape {array.shape} whose axes nobody states: save it as OME-Zarr")
     planes.choose_scene([""])
-    return ArrayImage([array], "YX", colour=meaning != "image", lazy=True)
+    return [array], ArrayImage([array], "YX", colour=meaning != "image", source=_SOURCE)
 
 
-def _open_group(group: Any, meaning: Meaning, planes: Planes) -> ArrayImage:
+def _open_group(group: Any, meaning: Meaning, planes: Planes) -> tuple[list[Any], ArrayImage]:
     about = _about(group)
     if "multiscales" not in about:
         # The layout of bioformats2raw: a group for each image.
@@ -89,7 +106,7 @@ def _open_group(group: Any, meaning: Meaning, planes: Planes) -> ArrayImage:
     channels = (about.get("omero") or {}).get("channels") or []
     names = [str(channel.get("label") or "").strip() for channel in channels]
     colour = meaning != "image" or _is_colour(names, channels, levels[0])
-    return ArrayImage(levels, axes, names, colour, _pixel_size(scales, stated), lazy=True)
+    return levels, ArrayImage(levels, axes, names, colour, _pixel_size(scales, stated), source=_SOURCE)
 
 
 def _about(group: Any) -> Mapping[str, Any]:

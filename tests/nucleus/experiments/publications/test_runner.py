@@ -1,6 +1,7 @@
 """Running experiments: what is trained and measured, what a stopped run goes on with, and what is refused."""
 
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -272,7 +273,8 @@ def copy_shipped(to, alter):
 def test_a_training_on_other_images_is_not_taken_for_one_on_these(tmp_path, monkeypatch, threshold_model, capsys):
     def begin(recipe, folder, *_):
         log_dir = folder / "nucleus20240101T0000"
-        return SimpleNamespace(log_dir=log_dir, fit=lambda *_, **__: (log_dir / "unet_nucleus_0001.h5").touch())
+        fit = (log_dir / "unet_nucleus_0001.h5").touch
+        return SimpleNamespace(log_dir=log_dir, hold_run=nullcontext, fit=lambda *_, **__: fit())
 
     monkeypatch.setattr(UNetModel, "begin", begin)
     monkeypatch.setattr("nucleus.training.resuming.validation_callbacks", lambda *_: [])
@@ -301,21 +303,6 @@ def test_kept_folds_are_those_of_the_same_images(tmp_path, add_sample, rectangle
     add_sample("e", [rectangle(1, 1, 5, 5)])
     with pytest.raises(DatasetError, match=r"folds\.json.*other images"):
         list(images.divisions(tmp_path / "out"))
-
-
-def test_folds_are_held_out_in_turn_and_kept(tmp_path):
-    experiment = quick(find_experiment("vuola-mask-rcnn-gentle-resnet50"))
-    rows = reproduce(experiment, Options(tmp_path, quick=True))
-    (again,) = [
-        row for row in reproduce(experiment, Options(tmp_path, held_out=(2,), quick=True)) if row.metric == "mAP"
-    ]
-    by_metric = {row.metric: row for row in rows}
-    assert by_metric["mAP"].images == 2, "every image is held out once"
-    assert by_metric["mAP"].measured > 0.45 and by_metric["recall"].measured > 0.6, "nuclei are found in both"
-    assert again.images == 1 and again.measured_on == "held-out images of the folds"
-    assert set(by_metric) == {"mAP", "Dice", "precision", "recall", "oseg", "useg"}
-    folder = tmp_path / experiment.name
-    assert sorted(path.name for path in folder.iterdir()) == ["fold1", "fold2", "folds.json"]
 
 
 def test_folds_go_by_the_modalities_of_a_given_file(tmp_path, add_sample, rectangle, caplog):
@@ -354,6 +341,20 @@ def untrained(monkeypatch, fake_model):
     monkeypatch.setattr(runner, "train_or_resume", train)
     use(find_brighter)
     return use
+
+
+def test_folds_are_held_out_in_turn_and_kept(untrained, tmp_path):
+    experiment = quick(find_experiment("vuola-mask-rcnn-gentle-resnet50"))
+    rows = reproduce(experiment, Options(tmp_path, quick=True))
+    (again,) = [
+        row for row in reproduce(experiment, Options(tmp_path, held_out=(2,), quick=True)) if row.metric == "mAP"
+    ]
+    by_metric = {row.metric: row for row in rows}
+    assert by_metric["mAP"].images == 2, "every image is held out once"
+    assert again.images == 1 and again.measured_on == "held-out images of the folds"
+    assert set(by_metric) == {"mAP", "Dice", "precision", "recall", "oseg", "useg"}
+    folder = tmp_path / experiment.name
+    assert sorted(path.name for path in folder.iterdir()) == ["fold1", "fold2", "folds.json"]
 
 
 def test_weights_of_a_fold_are_scored_on_what_it_held_out(untrained, tmp_path, capsys):
@@ -428,30 +429,34 @@ def test_images_are_mixed_in_training_alone(tmp_path, monkeypatch):
 
 
 def quick_scores(name, output):
-    """Scores of a quick run by name, those of all images or of part A."""
+    """Scores of a quick run by name, those of all images or of part A; of several runs, the last one's."""
     assert run(name, "--quick", "--output", output) == 0
     table = pd.read_csv(output / CSV_FILE).fillna({"part": ""})
     assert (table["quick"] == "yes").all()
-    return table[table["part"].isin(["", "A"])].set_index("metric")["measured"]
+    measured = table[table["part"].isin(["", "A"])].set_index("metric")["measured"]
+    return measured[~measured.index.duplicated(keep="last")]
 
 
-# Every family: what each reaches is 0.1 to 0.2 above its floor.
-@pytest.mark.parametrize(("name", "least"), [("mlp-unet-128", 0.4), ("andrade-xception", 0.5), ("zhang-final", 0.6)])
+# Every family: what each reaches is 0.1 to 0.2 above its floor. Hundreds of steps are worth compiling, one is not.
+@pytest.mark.parametrize(("name", "least"), [("mlp-unet-128", 0.4), ("zhang-final", 0.6)])
 def test_a_quick_run_finds_nuclei(name, least, tmp_path, capsys):
     assert quick_scores(name, tmp_path)["mAP"] > least
     assert f"{name} on " in capsys.readouterr().out
 
 
-def test_a_quick_mask_rcnn_finds_nuclei_of_both_parts_of_glas(tmp_path):
+def test_a_quick_mask_rcnn_finds_nuclei_of_both_parts_of_glas(tmp_path, eager):
     scores = quick_scores("lehmann-mask-rcnn", tmp_path)
     assert scores["object_F1"] > 0.8 and scores["object_Dice"] > 0.75 and scores.drop("BCE").notna().all()
 
 
-def test_a_broken_post_processing_fails_a_quick_run(tmp_path, monkeypatch):
+def test_a_quick_run_finds_nuclei_unless_its_post_processing_is_broken(tmp_path, monkeypatch, capsys, eager):
     def nothing(*_, **__):
         return np.zeros((256, 256), np.int32), 0
 
+    assert quick_scores("andrade-xception", tmp_path)["mAP"] > 0.5
+    assert "andrade-xception on " in capsys.readouterr().out
     monkeypatch.setattr("unet.postprocess.grow_markers", nothing)
+    # The training in the folder is finished, and its weights are scored again.
     assert quick_scores("andrade-xception", tmp_path)["mAP"] < 0.1
 
 

@@ -1,5 +1,6 @@
 """The table of measured beside published figures."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pandas as pd
@@ -61,3 +62,11 @@ def test_another_file_is_left_alone(tmp_path, content):
         with pytest.raises(ValueError, match=CSV_FILE):
             use()
     assert (tmp_path / CSV_FILE).read_text() == content
+
+
+def test_runs_that_end_together_lose_no_row(tmp_path):
+    rows = [replace(ROW, experiment=f"run {number}") for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda row: append_rows(tmp_path / "new", [row]), rows))
+    assert sorted(read_table(tmp_path / "new")["experiment"]) == [row.experiment for row in rows]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [CSV_FILE, MARKDOWN_FILE]
