@@ -195,21 +195,20 @@ def test_tiles_of_a_large_image_are_looked_at_by_workers(plate, scheduler, tmp_p
     require_equal(tmp_path / "several", tmp_path / "one")
 
 
-def test_a_diameter_in_micrometres_sets_the_scale_on_workers_too(plate, scheduler, tmp_path):
+def test_a_diameter_in_micrometres_sets_level_and_scale_on_workers_too(plate, scheduler, tmp_path):
     image = np.concatenate([cv2.imread(str(plate / f"{number}.png"))[:160] for number in (10, 11, 12)])
-    tifffile.imwrite(tmp_path / "slide.tif", np.tile(image, (1, 2, 1)), tile=(64, 64), photometric="rgb")
+    image = np.tile(image, (2, 4, 1))
+    with tifffile.TiffWriter(tmp_path / "slide.tif") as file:
+        file.write(image, tile=(64, 64), photometric="rgb", subifds=1)
+        file.write(image[::2, ::2], tile=(64, 64), photometric="rgb", subfiletype=1)
     images = [tmp_path / "slide.tif", plate / "10.png", plate / "38.tif"]
-    settings = {
-        "LAZY_SIZE": 300,
-        "TILE_SIZE": 128,
-        "TILE_OVERLAP": 32,
-        "KNOWN_DIAMETERS": (8, 16, 32),
-        "DIAMETER_UM": 8,
-    }
-    options = {"settings": settings, "pixel_size": 0.4, "progress": False}
-    one = detect_images(images, tmp_path / "one", "classical/otsu", **options)
-    detect_images(images, tmp_path / "several", "classical/otsu", **options, scheduler=scheduler)
-    assert not one.failures and set(pd.read_csv(one.output / "images.csv")["scale"]) == {0.8}
+    tiles = {"LAZY_SIZE": 300, "TILE_SIZE": 128, "TILE_OVERLAP": 32}
+    options = {"settings": {**tiles, "KNOWN_DIAMETERS": (8, 16, 32), "DIAMETER_UM": 8}, "pixel_size": 0.2}
+    one = detect_images(images, tmp_path / "one", "classical/otsu", **options, progress=False)
+    detect_images(images, tmp_path / "several", "classical/otsu", **options, progress=False, scheduler=scheduler)
+    rows = pd.read_csv(one.output / "images.csv").set_index("ImageId")
+    assert not one.failures and rows["scale"].to_dict() == {"slide": 0.8, "10": 0.4, "38": 0.4}
+    assert rows["level"]["slide"] == 1 and rows["nuclei"].min() > 0
     require_equal(tmp_path / "several", tmp_path / "one")
 
 
