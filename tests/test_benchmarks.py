@@ -29,6 +29,7 @@ def run(monkeypatch, capsys):
     yield run_benchmark
     for name in ("common", "data_loading", "training_step", "detection", "large_images", "many_images", "metrics"):
         sys.modules.pop(name, None)
+    sys.modules.pop("workers", None)
     sys.modules.pop("scales", None)
     sys.modules.pop("exported", None)
     for name in ("unet_network", "postprocessing", "start_up", "peers"):
@@ -213,6 +214,16 @@ def test_peers_take_turns_and_what_is_missing_is_said(run, monkeypatch, tmp_path
     assert report["ratios"]["detect_float32"]["fast"]["seconds"] > 2 and report["ratios"]["step_float32"] == {}
     assert report["missing"]["fast step_float32"] == "OSError: no weights"
     assert "no such library" in report["missing"]["ends"] and "--make-environments" in report["missing"]["absent"]
+
+
+def test_workers_write_what_one_process_does_and_costs_are_told_by_area_and_nuclei(run):
+    pytest.importorskip("distributed", reason="needs the extra cluster")
+    sizes = ["--images", "3", "--size", "64", "--repeats", "1", "--workers", "1"]
+    report = run("workers", ["--model", "classical/otsu", *sizes])
+    check_environment(report)
+    assert report["same_files"] and set(report["seconds"]) == {"one_process", "workers_1"}
+    assert set(report["areas"]) == {"64", "128", "256"} and set(report["nuclei"]) == {"10", "100", "400"}
+    assert report["start_seconds"] > 0 and report["client_seconds_per_image"]["workers_1"] > 0
 
 
 def test_metrics_are_faster_than_boolean_masks(run):

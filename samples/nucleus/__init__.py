@@ -30,6 +30,7 @@ _HOMES = {
     "Prediction": "models.base",
     "predict": "models.base",
     "predict_large": "models.large",
+    "predict_lazy": "models.lazy_prediction",
     "open_lazy": "images.lazy",
     "detect_images": "prediction.detection",
     "read_ensemble": "ensemble.fitted",

@@ -29,6 +29,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     options.add_formats(command)
     options.add_trained(command, _DEFAULT_OUTPUT)
     options.add_overwrite(command, resume=True)
+    options.add_cluster(command)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     options.require_images(args)
     require_packages(args.write)
     chosen = wanted_model(args, fastest=True)
+    from nucleus.prediction.cluster import wanted_cluster
     from nucleus.prediction.detection import detect
     from nucleus.prediction.inputs import collect_images, default_folder
     from nucleus.prediction.results import Results
@@ -63,8 +65,9 @@ def run(args: argparse.Namespace) -> int:
         return report_failures(failures)
     args.output = args.output or (default_folder(args.images) if args.images else None)
     formats = default_formats(args.label_format, args.write)
-    with Results(output_folder(args, "detect"), args.overwrite, args.resume) as results:
-        done = detect(chosen.load(), dataset, results, formats)
+    workers = wanted_cluster(args.workers, args.scheduler)
+    with Results(output_folder(args, "detect"), args.overwrite, args.resume) as results, workers as cluster:
+        done = detect(chosen.load(), dataset, results, formats, cluster=cluster)
     done.failures[:0] = failures
     print(done)
     return report_failures(done.failures)

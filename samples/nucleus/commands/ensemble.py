@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,7 @@ def _add_fit(fit: argparse.ArgumentParser) -> None:
         help="write the nuclei of these images too, as detect does, each by an ensemble that has not seen its fold",
     )
     options.add_overwrite(fit)
+    options.add_cluster(fit)
 
 
 def _add_predict(predict: argparse.ArgumentParser) -> None:
@@ -91,6 +93,7 @@ def _add_predict(predict: argparse.ArgumentParser) -> None:
     )
     options.add_output(predict, "folder of the results")
     options.add_overwrite(predict)
+    options.add_cluster(predict)
 
 
 def _add_images(command: argparse.ArgumentParser) -> None:
@@ -110,6 +113,8 @@ def _chosen_members(args: argparse.Namespace) -> Members:
     from nucleus.ensemble.members import Members
 
     members = Members.of(args.members, dict(args.settings))
+    if not members.run and (args.workers or args.scheduler) and args.step is _fit:
+        raise ValueError("--workers and --scheduler are for members that run. Received: folders of predictions alone.")
     for name in members.paths.keys() - set(members.run) if members.settings else ():
         print(f"{name}: taken as it was predicted; --tta is for weights files")
     require_packages(args.write)
@@ -118,8 +123,9 @@ def _chosen_members(args: argparse.Namespace) -> Members:
 
 def _fit(args: argparse.Namespace) -> int:
     from nucleus.ensemble.boosting import import_lightgbm
-    from nucleus.ensemble.running import EnsemblePredictions, run_ensemble
+    from nucleus.ensemble.running import EnsemblePredictions, find_members_on, run_ensemble
     from nucleus.models.registry import make_config
+    from nucleus.prediction.cluster import wanted_cluster
     from nucleus.prediction.results import Results
     from trainkit.files import require_writable
 
@@ -139,7 +145,9 @@ def _fit(args: argparse.Namespace) -> int:
     members.require_unseen([info["id"] for info in dataset.image_info])
     folds = choose_folds(source, args.subset, args.folds, args.seed)
     model = members.model(config=config, folds=folds)
-    model.fit(dataset, None)
+    with wanted_cluster(args.workers, args.scheduler) as cluster:
+        model.elsewhere = None if cluster is None else partial(find_members_on, cluster, model)
+        model.fit(dataset, None)
     model.save(args.output)
     print(model.cross_validation.report)
     print(f"\nLeast predicted IoU {model.ensemble.rules.threshold:g}: {args.output}")
@@ -155,6 +163,7 @@ def _fit(args: argparse.Namespace) -> int:
 def _predict(args: argparse.Namespace) -> int:
     from nucleus.ensemble.fitted import check_members, read_ensemble
     from nucleus.ensemble.running import EnsemblePredictions, run_ensemble
+    from nucleus.prediction.cluster import wanted_cluster
     from nucleus.prediction.inputs import collect_images
     from nucleus.prediction.results import Results
 
@@ -173,10 +182,11 @@ def _predict(args: argparse.Namespace) -> int:
         print(f"Taking {source.describe(args.subset, dataset.num_images)}")
     if dataset.num_images == 0:
         return report_failures(failures)
-    output = output_folder(args, "ensemble")
-    with Results(output, args.overwrite, keep=False, reads=members.files) as results:
-        predictions = EnsemblePredictions(members.model(ensemble))
-        done, picks = run_ensemble(predictions, dataset, results, default_formats(args.label_format, args.write))
+    results = Results(output_folder(args, "ensemble"), args.overwrite, keep=False, reads=members.files)
+    with results, wanted_cluster(args.workers, args.scheduler) as cluster:
+        predictions = EnsemblePredictions((members if cluster is None else members.absolute()).model(ensemble))
+        formats = default_formats(args.label_format, args.write)
+        done, picks = run_ensemble(predictions, dataset, results, formats, cluster=cluster)
     done.failures[:0] = failures
     print(done)
     print("Picked:", ", ".join(f"{row.Index} {row.nuclei} ({row.part:.0%})" for row in picks.itertuples()))

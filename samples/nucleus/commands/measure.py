@@ -29,6 +29,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     options.add_formats(command, TABLE_FORMATS)
     options.add_output(command, "folder of the results")
     options.add_overwrite(command)
+    options.add_cluster(command)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,7 +43,8 @@ def run(args: argparse.Namespace) -> int:
         return report_failures(failures)
     formats = default_formats(args.label_format, args.write)
     output = output_folder(args, "measure")
-    done = measure_labels(args.labels, dataset, output, formats=formats, overwrite=args.overwrite)
+    workers = {"workers": args.workers, "scheduler": args.scheduler}
+    done = measure_labels(args.labels, dataset, output, formats=formats, overwrite=args.overwrite, **workers)
     done.failures[:0] = failures
     print(done)
     return report_failures(done.failures)

@@ -239,6 +239,24 @@ def add_overwrite(command: argparse.ArgumentParser, resume: bool = False) -> Non
         )
 
 
+def add_cluster(command: argparse.ArgumentParser) -> None:
+    """Adds the options that spread the work on several processes or machines."""
+    group = command.add_mutually_exclusive_group()
+    group.add_argument(
+        "--workers",
+        type=values.positive,
+        metavar="N",
+        help="work in N processes of this machine, each with its share of the cores (default: in this one); needs the "
+        "extra cluster",
+    )
+    group.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="work on the workers of a scheduler of Dask, such as tcp://10.0.0.1:8786, which see the image files and "
+        "weights under the same paths; needs the extra cluster",
+    )
+
+
 def require_images(args: argparse.Namespace) -> None:
     """Makes sure that images are named, as files or folders or as a part of a data set.
 

@@ -54,6 +54,8 @@ class EnsembleModel(NucleusModel):
 
     Attributes:
         cross_validation: Images of the last `fit` with what is found in them out of fold; None before.
+        elsewhere: Function from the data set of a `fit` to what finds the nuclei of some members instead of these, such
+            as workers, given the images in their order; None for none.
 
     Raises:
         ValueError: The members are not the ensemble's.
@@ -89,6 +91,7 @@ class EnsembleModel(NucleusModel):
         self.members, self.ensemble, self.files = dict(members), ensemble, dict(files or {})
         self.config, self.folds, self.notes = config, folds, dict(notes or {})
         self.cross_validation: CrossValidation | None = None
+        self.elsewhere: Callable[[NucleusDataset], Mapping[str, Finder]] | None = None
 
     @classmethod
     def make_config(
@@ -189,7 +192,10 @@ class EnsembleModel(NucleusModel):
         import_lightgbm()
         settings = FitSettings.from_config(self.config)
         folds = self.folds or divide_images(train.image_info, self.config.FOLDS, self.config.SEED)
-        examples = make_examples(train, {name: self._finder(name) for name in self.members}, settings.groups)
+        finders = {name: self._finder(name) for name in self.members}
+        if self.elsewhere is not None:
+            finders |= self.elsewhere(train)
+        examples = make_examples(train, finders, settings.groups)
         fitted = fit_ensemble(examples, folds.ids, settings)
         validation = CrossValidation(examples, fitted)
         noted = {FINGERPRINTS: fingerprints(self.members), **self.notes}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,13 +108,22 @@ class Members:
         """
         if ensemble is not None:
             check_members(ensemble.members, self.paths)
-        return EnsembleModel(
+        model = EnsembleModel(
             {name: self._member(name) for name in self.paths},
             ensemble,
             {name: paths[0] for name, paths in self.paths.items()} if self._run_as_they_are else None,
             config,
             folds,
             notes={_VIEWS: self.views},
+        )
+        if ensemble is not None:
+            model.origin = partial(Members.model, self, ensemble, config, folds)
+        return model
+
+    def absolute(self) -> Members:
+        """Returns the same members by absolute paths, which other processes know too."""
+        return replace(
+            self, paths={name: tuple(path.absolute() for path in paths) for name, paths in self.paths.items()}
         )
 
     def differing_views(self, about: Mapping[str, Any]) -> str | None:

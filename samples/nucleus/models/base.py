@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from nucleus.images.arrays import Array, as_images
+from nucleus.images.arrays import Array, are_lazy, as_images
 from nucleus.images.decoding import Planes
 from nucleus.images.labels import bounding_boxes, paint
 from nucleus.images.preprocess import Clahe
@@ -92,10 +92,15 @@ class NucleusModel(ABC):
         config: Settings of the model: `PredictionSettings` where it preprocesses images, `ViewSettings` alone where it
             leaves that to other models.
         tunable: True for models with settings that `tune` searches without training.
+        origin: Function that builds the model again, such as in another process; None where that is not known.
+        lazily: Function that predicts arrays of dask when their nuclei are asked for; None in a model that
+            `load_model` has not returned, which computes such arrays at once.
     """
 
     config: ViewSettings
     tunable: ClassVar[bool] = False
+    origin: Callable[[], NucleusModel] | None = None
+    lazily: Callable[[NucleusModel, Sequence[Any], str | None, Planes], list[Prediction]] | None = None
 
     def predict(
         self,
@@ -111,6 +116,8 @@ class NucleusModel(ABC):
         """Finds the nuclei of one image or of many.
 
         Images are preprocessed here, as in the model's training. Images of one size go through a network as one batch.
+        Nuclei of dask's arrays are arrays of dask too, which are computed when they are asked for; see
+        `nucleus.models.lazy_prediction`.
 
         Args:
             images: An array or a list of arrays, `[H, W]` grey, `[H, W, 3]` RGB or with other `axes`, of any real
@@ -140,6 +147,8 @@ class NucleusModel(ABC):
         """
         planes = Planes(channel, plane, project, frame)
         model = self.at_pixel_size(pixel_size)
+        if self.lazily is not None and are_lazy(images):
+            return self.lazily(model, images if isinstance(images, list | tuple) else [images], axes, planes)
         return model._predict([self.prepare(image) for image in as_images(images, axes, planes)])
 
     def at_pixel_size(self, pixel_size: float | None) -> NucleusModel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from nucleus.ensemble.ensemble_model import EnsembleModel
 from nucleus.ensemble.fusion.model import FusionModel
 from nucleus.models.base import NucleusModel
 from nucleus.models.classical.model import ClassicalModel
+from nucleus.models.lazy_prediction import predict_arrays
 from nucleus.models.onnx import OnnxModel, exported_beside
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import MODELS, NETWORKS, ModelConfig, detection_config
@@ -122,7 +124,11 @@ class ChosenModel:
         Raises:
             ValueError: The file cannot be read or belongs to another network.
         """
-        return with_scale(self.load_bare(model_dir))
+        model = with_scale(self.load_bare(model_dir))
+        path = None if self.path is None else self.path.absolute()
+        model.origin = partial(ChosenModel.load, replace(self, path=path), Path(model_dir).absolute())
+        model.lazily = predict_arrays
+        return model
 
     def load_bare(self, model_dir: str | os.PathLike = "logs") -> NucleusModel:
         """Builds the model itself, without what `load` wraps it in.

@@ -18,7 +18,8 @@ second network.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import cv2
@@ -187,7 +188,10 @@ class PhysicalScale(Wrapper):
                 f"A diameter in µm ({self.diameter:g}) needs the size of a pixel, which the image does not say: give "
                 "it (--pixel-size, or pixel_size=...), or the diameter in pixels."
             )
-        return FixedScale(self.model, _within(self.config.KNOWN_DIAMETERS[1] * pixel_size / self.diameter))
+        scaled = FixedScale(self.model, _within(self.config.KNOWN_DIAMETERS[1] * pixel_size / self.diameter))
+        if self.origin is not None:
+            scaled.origin = partial(_at_pixel_size, self.origin, pixel_size)
+        return scaled
 
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         return self.at_pixel_size(None)._predict(images)
@@ -326,6 +330,11 @@ def restore_labels(prediction: Prediction, view: View, shape: tuple[int, int]) -
     boxes, crops = view.restore_instances(boxes, crops, shape)
     restored, kept = paint(boxes, [crop > 0.5 for crop in crops], scores, shape)
     return Prediction(restored, np.asarray(scores, np.float32)[kept])
+
+
+def _at_pixel_size(origin: Callable[[], NucleusModel], pixel_size: float) -> NucleusModel:
+    """Builds a model anew, for images of a pixel size."""
+    return origin().at_pixel_size(pixel_size)
 
 
 def _note(prediction: Prediction, factor: float, diameter: float | None, known: Sequence[float]) -> Prediction:

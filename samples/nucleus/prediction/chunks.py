@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,9 @@ class Item:
         prediction: Nuclei of the image; None before they are predicted, and where they cannot be.
         done: True if the nuclei are known from an earlier run, and stay as they are.
         error: Reason for which the image has no nuclei.
+        area: Number of pixels that the image is taken to have where it is not read in this process.
+        note: Further input of the prediction, or further result of it, that goes with the image.
+        made: Record of the image where another process has made it, a `nucleus.prediction.writers.Record`.
     """
 
     index: int
@@ -42,11 +46,14 @@ class Item:
     prediction: Prediction | None = None
     done: bool = False
     error: Exception | None = None
+    area: int = 0
+    note: Any = None
+    made: Any = None
 
     @property
     def pixels(self) -> int:
         """Number of the image's pixels."""
-        return 0 if self.image is None else self.image.shape[0] * self.image.shape[1]
+        return self.area if self.image is None else self.image.shape[0] * self.image.shape[1]
 
     def explain(self) -> str:
         """Returns the reason for which the image has no nuclei, with the name of its file."""
@@ -66,14 +73,40 @@ Predict = Callable[[Sequence[Item]], None]
 
 
 def read_chunks(items: Iterable[Item], load: Callable[[int], np.ndarray]) -> Iterator[list[Item]]:
-    """Reads images and gathers consecutive ones.
+    """Reads images and gathers consecutive ones; see `divide`.
+
+    Args:
+        items: Images to read; one that cannot be read gets its error.
+        load: Function from an image's number to its pixels, uint8 `[H, W, 3]` RGB.
+
+    Yields:
+        Chunks of images.
+    """
+    return divide(read(item, load) for item in items)
+
+
+def read(item: Item, load: Callable[[int], np.ndarray]) -> Item:
+    """Reads an image; one that cannot be read gets its error.
+
+    Args:
+        item: The image, which is changed and returned.
+        load: Function from an image's number to its pixels, uint8 `[H, W, 3]` RGB.
+    """
+    try:
+        item.image = load(item.index)
+    except Exception as error:
+        item.error = error
+    return item
+
+
+def divide(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Gathers consecutive images.
 
     The division depends on the images alone, not on what is done already: a network's numbers may depend, in their last
     digits, on the batch, and a resumed run must find what an undisturbed one finds.
 
     Args:
-        items: Images to read; one that cannot be read gets its error.
-        load: Function from an image's number to its pixels, uint8 `[H, W, 3]` RGB.
+        items: Images whose number of pixels is known.
 
     Yields:
         Chunks of up to `CHUNK_IMAGES` images and `CHUNK_PIXELS` pixels, or of one larger image.
@@ -81,10 +114,6 @@ def read_chunks(items: Iterable[Item], load: Callable[[int], np.ndarray]) -> Ite
     chunk: list[Item] = []
     held = 0
     for item in items:
-        try:
-            item.image = load(item.index)
-        except Exception as error:
-            item.error = error
         if chunk and (len(chunk) == CHUNK_IMAGES or held + item.pixels > CHUNK_PIXELS):
             yield chunk
             chunk, held = [], 0

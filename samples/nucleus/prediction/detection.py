@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +31,15 @@ from nucleus.prediction.chunks import (
     read_ahead,
     read_chunks,
 )
+from nucleus.prediction.cluster import Cluster, wanted_cluster
 from nucleus.prediction.inputs import collect_images, default_folder
 from nucleus.prediction.large import detect_large, split_large
-from nucleus.prediction.manifest import DetectionRun, as_json, identify, program
+from nucleus.prediction.manifest import DetectionRun, as_json, program
+from nucleus.prediction.remote import Remote, delivery_writers, remote_model
 from nucleus.prediction.results import Results
 from nucleus.prediction.writers import Record, Writer, default_formats, open_writers
+from nucleus.prediction.writers.base import OF_ONE_FILE
 from nucleus.prediction.writers.labels import TiffLabels, ZarrLabels
-
-# Errors of the system that are a single image's, such as a name that is too long for a file's.
-_OF_ONE_FILE = (errno.ENAMETOOLONG, errno.EILSEQ)
 
 
 def detect_images(
@@ -54,6 +55,8 @@ def detect_images(
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
+    workers: int | None = None,
+    scheduler: str | None = None,
 ) -> DetectionRun:
     """Finds the nuclei in image files and writes a folder of results, as `nucleus detect` does.
 
@@ -74,13 +77,16 @@ def detect_images(
             again, and the tables are those of an undisturbed run.
         overwrite: True to replace the results of another run.
         progress: Shows a progress bar.
+        workers: Number of processes to predict in; None for this one. A script that is run as a file calls this under
+            `if __name__ == "__main__":` then, as with everything that starts processes.
+        scheduler: Address of a scheduler of Dask whose workers predict, instead of `workers`.
 
     Returns:
         Summary of the run.
 
     Raises:
-        ValueError: No image was found, the model cannot be loaded, an output folder is needed, or arguments contradict
-            each other.
+        ValueError: No image was found, the model cannot be loaded, an output folder is needed, workers cannot be
+            started or reached or cannot use the model, or arguments contradict each other.
         ProvenanceError: The folder holds results, and neither `resume` nor `overwrite` is true; or it is to be resumed
             and was made with another model, other settings, another version of the program, or other images.
         OSError: The folder cannot be written.
@@ -111,10 +117,9 @@ def detect_images(
     output = output or beside
     if output is None:
         raise ValueError("A data set and images in several folders need output=..., the folder of the results.")
-    with Results(output, overwrite, resume) as results:
-        done = detect(
-            chosen if isinstance(chosen, NucleusModel) else chosen.load(), dataset, results, formats, progress
-        )
+    with Results(output, overwrite, resume) as results, wanted_cluster(workers, scheduler) as cluster:
+        loaded = chosen if isinstance(chosen, NucleusModel) else chosen.load()
+        done = detect(loaded, dataset, results, formats, progress, cluster)
     done.failures[:0] = failures
     return done
 
@@ -125,6 +130,7 @@ def detect(
     output: str | os.PathLike | Results,
     formats: Sequence[str] = default_formats(),
     progress: bool = True,
+    cluster: Cluster | None = None,
 ) -> DetectionRun:
     """Finds the nuclei in every image of a data set and writes the results; see `write_detections`.
 
@@ -138,13 +144,15 @@ def detect(
             resume others.
         formats: Names in `nucleus.prediction.writers.WRITERS`.
         progress: True to show a progress bar.
+        cluster: Workers that predict, entered; None to predict in this process.
 
     Returns:
         Summary of the run.
 
     Raises:
         DatasetError: The data set preprocesses its images.
-        ValueError: There is no such format, or the folder holds results of another run.
+        ValueError: There is no such format, the folder holds results of another run, or the model cannot be sent to
+            workers.
         OSError: A result cannot be written.
 
     Examples:
@@ -160,12 +168,13 @@ def detect(
         (2, True, True)
     """
     small, large = split_large(dataset, model.config)
-    make, facts = _found(small), {"model": model.describe()}
+    _require_unprocessed(dataset)
+    remote, facts = remote_model(cluster, model), {"model": model.describe()}
     suffix = ZarrLabels.suffix if "zarr" in formats else TiffLabels.suffix
     with _entered(output) as results:
-        run = _Run(results, dataset, formats, progress, facts)
-        detect_large(model, large, results, run.done, run.writers, as_json(facts), suffix, progress)
-        return run.write(predict_together(model, small.pixel_size_of), make, small, "detect")
+        run = _Run(results, dataset, formats, progress, facts, remote=remote)
+        detect_large(model, large, results, run.done, run.writers, as_json(facts), suffix, progress, cluster)
+        return run.write(predict_together(model, small.pixel_size_of), make_record, small, "detect")
 
 
 def write_detections(
@@ -175,6 +184,7 @@ def write_detections(
     formats: Sequence[str] = default_formats(),
     progress: bool = True,
     more: Sequence[Callable[[Path], Writer]] = (),
+    remote: Remote | None = None,
 ) -> DetectionRun:
     """Writes the nuclei found in every image of a data set.
 
@@ -190,6 +200,7 @@ def write_detections(
         formats: Names in `nucleus.prediction.writers.WRITERS`.
         progress: Shows a progress bar of the images, and one of the tiles of each large image.
         more: Writers besides those of `formats`, made with the folder that they write into.
+        remote: Prediction in other processes, instead of `find`.
 
     Returns:
         Summary of the run.
@@ -199,31 +210,34 @@ def write_detections(
         ValueError: There is no such format, or the folder holds results of another run.
         OSError: A result cannot be written.
     """
-    make = _found(dataset)
+    _require_unprocessed(dataset)
     with _entered(output) as results:
-        return _Run(results, dataset, formats, progress, more=more).write(predict_singly(find), make, dataset, "detect")
+        run = _Run(results, dataset, formats, progress, more=more, remote=remote)
+        return run.write(predict_singly(find), make_record, dataset, "detect")
 
 
 def write_records(
     predict: Predict,
-    make: Callable[[Item], Record],
+    make: Callable[[NucleusDataset, Item], Record],
     dataset: NucleusDataset,
     output: str | os.PathLike | Results,
     formats: Sequence[str],
     title: str,
     progress: bool = True,
+    remote: Remote | None = None,
 ) -> DetectionRun:
     """Makes a record of every image of a data set and writes it in every format.
 
     Args:
         predict: Gives every image of a chunk that has none a prediction or an error; called for one chunk after the
             other in the calling thread.
-        make: Function from an image with a prediction to its record, called in another thread.
+        make: Function from the data set and an image with a prediction to its record, called in another thread.
         dataset: Prepared data set.
         output: Folder of the results; see `detect`.
         formats: Names in `nucleus.prediction.writers.WRITERS`.
         title: Title of the progress bar.
         progress: Shows a progress bar of the images.
+        remote: Prediction in other processes, instead of `predict`; they call `make`, too.
 
     Returns:
         Summary of the run.
@@ -233,7 +247,7 @@ def write_records(
         OSError: A result cannot be written.
     """
     with _entered(output) as results:
-        return _Run(results, dataset, formats, progress).write(predict, make, dataset, title)
+        return _Run(results, dataset, formats, progress, remote=remote).write(predict, make, dataset, title)
 
 
 def _entered(output: str | os.PathLike | Results) -> AbstractContextManager[Results]:
@@ -241,19 +255,21 @@ def _entered(output: str | os.PathLike | Results) -> AbstractContextManager[Resu
     return nullcontext(output) if isinstance(output, Results) else Results(output)
 
 
-def _found(dataset: NucleusDataset) -> Callable[[Item], Record]:
-    """Returns the function that makes the record of an image of a data set in which nuclei were found."""
+def _require_unprocessed(dataset: NucleusDataset) -> None:
     if dataset.preprocessing is not None:
         raise DatasetError("Prediction preprocesses images itself: detect on a dataset without preprocessing.")
 
-    def make(item: Item) -> Record:
-        found, raw = item.prediction, dataset.load_raw(item.index)
-        place = dataset.image_info[item.index]["place"]
-        return Record(
-            item.id, item.file, item.image, found.labels, found.scores, raw, place, found.scale, found.diameter
-        )
 
-    return make
+def make_record(dataset: NucleusDataset, item: Item) -> Record:
+    """Returns an image and its nuclei for the writers.
+
+    Args:
+        dataset: Prepared data set of the image.
+        item: The image with its prediction.
+    """
+    found, raw = item.prediction, dataset.load_raw(item.index)
+    place = dataset.image_info[item.index]["place"]
+    return Record(item.id, item.file, item.image, found.labels, found.scores, raw, place, found.scale, found.diameter)
 
 
 class _Run:
@@ -266,6 +282,7 @@ class _Run:
         progress: Shows progress bars.
         facts: Causes of the results besides program, images, choice of planes and formats, such as the model.
         more: Writers besides those of `formats`, made with the folder that they write into.
+        remote: Prediction in other processes, which make the files of single images too; None for this process.
     """
 
     def __init__(
@@ -276,10 +293,12 @@ class _Run:
         progress: bool,
         facts: Mapping[str, Any] | None = None,
         more: Sequence[Callable[[Path], Writer]] = (),
+        remote: Remote | None = None,
     ) -> None:
         self.done = DetectionRun(results.folder)
-        self._results, self._progress = results, progress
-        self.writers = [*open_writers(results.staging, formats), *(writer(results.staging) for writer in more)]
+        self._results, self._formats, self._progress, self._remote = results, formats, progress, remote
+        open_all = open_writers if remote is None else delivery_writers
+        self.writers = [*open_all(results.staging, formats), *(writer(results.staging) for writer in more)]
         reading = {**vars(dataset.planes), "pixel_size": dataset.pixel_size}
         known = {"program": program(), **(facts or {}), "reading": reading, "formats": list(formats)}
         results.start(known, dataset.image_info)
@@ -287,15 +306,32 @@ class _Run:
         self._lock, self._ended = threading.Lock(), False
 
     def write(
-        self, predict: Predict, make: Callable[[Item], Record], dataset: NucleusDataset, title: str
+        self, predict: Predict, make: Callable[[NucleusDataset, Item], Record], dataset: NucleusDataset, title: str
     ) -> DetectionRun:
         """Predicts and writes all images of a data set; see `write_records`."""
+        items = self._items(dataset)
+        if self._remote is None:
+            return self._write_all(
+                read_ahead(read_chunks(items, dataset.load_image)), predict, partial(make, dataset), dataset, title
+            )
+        # The workers have predicted all images of the chunks that they give back.
+        chunks = self._remote.chunks(items, dataset, make, self._formats)
+        return self._write_all(chunks, lambda chunk: None, attrgetter("made"), dataset, title)
+
+    def _write_all(
+        self,
+        chunks: Iterator[list[Item]],
+        predict: Predict,
+        make: Callable[[Item], Record],
+        dataset: NucleusDataset,
+        title: str,
+    ) -> DetectionRun:
         start = time.perf_counter()
         bar = tqdm(total=dataset.num_images, desc=title, unit="image", disable=not self._progress)
         try:
             with bar, ThreadPoolExecutor(1, "write") as pool, tile_progress(self._progress):
                 written: Future[None] | None = None
-                for chunk in read_ahead(read_chunks(self._items(dataset), dataset.load_image)):
+                for chunk in chunks:
                     try:
                         predict(chunk)
                     except BaseException:
@@ -347,7 +383,7 @@ class _Run:
             record = make(item)
             # Measured before any writer has the image.
             nuclei = len(record.nuclei)
-            about = {} if item.done else {**identify(item.file), "nuclei": nuclei}
+            about = {} if item.done else {**record.identity, "nuclei": nuclei}
         except Exception as error:
             item.error = error
             return
@@ -356,7 +392,7 @@ class _Run:
                 taken.append(writer)
                 writer.add(record)
         except Exception as error:
-            if isinstance(error, OSError) and error.errno not in _OF_ONE_FILE:
+            if isinstance(error, OSError) and error.errno not in OF_ONE_FILE:
                 raise self._named(error) from error
             item.error = error
             for writer in taken:

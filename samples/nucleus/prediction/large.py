@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from nucleus.measurement.nuclei import COLUMNS, in_order
 from nucleus.models.base import NucleusModel
 from nucleus.models.large import LargePrediction, predict_large
 from nucleus.models.parts import Nucleus
+from nucleus.models.portable import PortableModel
 from nucleus.models.seams import paint
 from nucleus.models.settings import PredictionSettings, ViewSettings
+from nucleus.prediction.cluster import Cluster
 from nucleus.prediction.manifest import DetectionRun, identify
 from nucleus.prediction.results import Results
 from nucleus.prediction.writers import Writer
@@ -76,6 +79,7 @@ def detect_large(
     identity: str,
     suffix: str = ".tif",
     progress: bool = True,
+    cluster: Cluster | None = None,
 ) -> None:
     """Finds the nuclei of images of which only regions are in memory.
 
@@ -92,10 +96,14 @@ def detect_large(
         identity: Text that changes when the model's weights do.
         suffix: Of the label images: ".tif" or ".zarr".
         progress: Shows a progress bar of the tiles.
+        cluster: Workers that look at the tiles, entered; None to do so in this process.
 
     Raises:
         OSError: A result cannot be written.
     """
+    skip, look = model.config.SKIP_GLASS, None
+    if cluster is not None:
+        look = partial(cluster.tiles, PortableModel(model).pack(), skip)
     for index, info in enumerate(dataset.image_info):
         path, image_id = info["path"], info["id"]
         if results.is_done(image_id):
@@ -107,7 +115,7 @@ def detect_large(
             work = results.tiles_folder(image_id)
             try:
                 with open_lazy(path, dataset.planes_of(index), pixel_size=dataset.pixel_size) as image:
-                    found = predict_large(model, image, target, model.config.SKIP_GLASS, identity, progress, work)
+                    found = predict_large(model, image, target, skip, identity, progress, work, look)
                     table = measure_large(found.nuclei, found.image)
                     row = _summary(image_id, str(path), found, table)
                     _report(path, found, progress)

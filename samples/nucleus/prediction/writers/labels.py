@@ -32,6 +32,7 @@ class PngLabels(Writer):
     summary = "label images, 16-bit PNG"
 
     suffix: ClassVar[str] = ".png"
+    by_image = True
 
     def add(self, record: Record) -> None:
         """Writes the label image of one image.
