@@ -31,7 +31,7 @@ from nucleus.models.limits import Limit, UnknownSize, limits_of, report_limit, w
 from nucleus.models.settings import PredictionSettings
 from nucleus.models.tiles import Tiles
 from nucleus.models.tta import with_views
-from nucleus.models.views import View
+from nucleus.models.views import View, resize
 
 # Factors beyond which an image is neither reduced nor enlarged.
 LEAST_FACTOR, LARGEST_FACTOR = 1 / 16, 5.0
@@ -75,7 +75,7 @@ class Scaled(Wrapper):
         """Returns the scaled image; enlarged by cubic interpolation, which blurs less than the linear one of views."""
         if self.view.scale <= 1:
             return self.view.apply(image)
-        return cv2.resize(image, self.view.scaled(image.shape[:2])[::-1], interpolation=cv2.INTER_CUBIC)
+        return resize(image, self.view.scaled(image.shape[:2]), cv2.INTER_CUBIC)
 
     def calibrate(self, image: np.ndarray) -> NucleusModel:
         """Calibrates the wrapped model on the scaled image; see `NucleusModel.calibrate`."""

@@ -150,7 +150,11 @@ def limited(fake_model, most):
                     report_limit(Limit("MOST", most, image.shape[:2], index))
             return super()._predict(images)
 
-    return Limited(lambda image: ((image[..., 0] > 127).astype(np.int32), np.ones(1, np.float32)))
+    def find(image):
+        labels = (image[..., 0] > 127).astype(np.int32)
+        return labels, np.ones(labels.max(), np.float32)
+
+    return Limited(find)
 
 
 @pytest.mark.parametrize("wrap", [lambda model: model, lambda model: TestTimeAugmentation(model, make_views("flips"))])
