@@ -73,8 +73,8 @@ def predict_lazy(model: NucleusModel, image: dask.array.Array | LazyImage) -> Pr
         >>> pixels[200:230, 370:420] = pixels[500:540, 100:150] = 200
         >>> model = load_model("classical/otsu", settings={"TILE_SIZE": 256, "TILE_OVERLAP": 64})
         >>> labels, scores = predict_lazy(model, dask.array.from_array(pixels, chunks=400))
-        >>> labels
-        dask.array<block, shape=(600, 800), dtype=int32, chunksize=(400, 400), chunktype=numpy.ndarray>
+        >>> labels.shape, labels.chunksize, labels.dtype  # nothing is computed yet
+        ((600, 800), (400, 400), dtype('int32'))
         >>> int(labels.max().compute()), len(scores.compute())
         (2, 2)
     """

@@ -101,6 +101,8 @@ def detect_large(
     Raises:
         OSError: A result cannot be written.
     """
+    if not dataset.num_images:
+        return
     skip, look = model.config.SKIP_GLASS, None
     if cluster is not None:
         look = partial(cluster.tiles, PortableModel(model).pack(), skip)
