@@ -296,7 +296,7 @@ def test_an_exported_file_is_not_taken_where_it_computes_something_else(beside, 
 
 
 def test_the_shipped_model_detects_the_same_nuclei_without_keras_and_tensorflow(tmp_path):
-    """Those of the golden labels, which the network in Keras found."""
+    """Compares with the golden labels, which the network in Keras found."""
     path = export("nucleus_light", tmp_path / "light.onnx")
     golden = sorted(GOLDEN.glob("*.png"))[:2]
     images = [next(shipped_data().glob(f"stage1_train/*/images/{labels.name}")) for labels in golden]

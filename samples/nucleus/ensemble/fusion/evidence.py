@@ -1,4 +1,4 @@
-"""What two models say of an image, brought to one scale, whole or in tiles."""
+"""Evidence of two models for an image, brought to one scale, whole or in tiles."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ OBJECT_FACTS = ("object_score", "pixel_score", "agreement", "rival")
 
 @dataclass(frozen=True)
 class Evidence:
-    """What two models say of one image.
+    """Evidence of two models for one image.
 
     Attributes:
         found: Boxes, mask probabilities and scores of the model that finds objects, such as a Mask R-CNN.
