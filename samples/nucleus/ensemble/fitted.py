@@ -200,11 +200,24 @@ def is_ensemble(path: str | os.PathLike) -> bool:
     Raises:
         OSError: The file cannot be read.
     """
+    return has_format(path, _FORMAT)
+
+
+def has_format(path: str | os.PathLike, name: str) -> bool:
+    """Returns whether a file is JSON with the given format entry.
+
+    Args:
+        path: The file.
+        name: Value of the entry.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
     try:
         content = json.loads(Path(path).read_bytes())
     except (ValueError, RecursionError):
         return False
-    return isinstance(content, dict) and content.get("format") == _FORMAT
+    return isinstance(content, dict) and content.get("format") == name
 
 
 def read_ensemble(path: str | os.PathLike) -> Ensemble:

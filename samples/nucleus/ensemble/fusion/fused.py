@@ -6,14 +6,13 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from scipy import ndimage
 
-from nucleus.ensemble.fitted import FINGERPRINTS, Ensemble, parse_ensemble
+from nucleus.ensemble.fitted import FINGERPRINTS, Ensemble, has_format, parse_ensemble
 from nucleus.ensemble.fusion.logistic import Logistic
 from nucleus.ensemble.fusion.objects import (
     KINDS,
@@ -187,11 +186,7 @@ def is_fusion(path: str | os.PathLike) -> bool:
     Raises:
         OSError: The file cannot be read.
     """
-    try:
-        content = json.loads(Path(path).read_bytes())
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(content, dict) and content.get("format") == _FORMAT
+    return has_format(path, _FORMAT)
 
 
 def read_fusion(path: str | os.PathLike) -> Fusion:
