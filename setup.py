@@ -49,6 +49,8 @@ onnx = ["onnxruntime>=1.20", "onnx>=1.17"]
 export = [*onnx, "tf2onnx>=1.17", "pyyaml>=6"]
 # Version 3 has the interface that is used; older versions of Python have none of it.
 zarr = ['zarr>=3; python_version >= "3.11"']
+# Work on several processes or machines.
+cluster = ["dask[array]>=2024.8", "distributed>=2024.8"]
 slides = ["openslide-python>=1.3", "openslide-bin>=4"]
 
 setup(
@@ -67,7 +69,7 @@ setup(
         "nucleus": [*sample_files(), "*.ipynb", "py.typed"],
         "nucleus.evaluation.report": ["page.html"],
         "nucleus.experiments.publications": ["data/*.toml", "example.toml"],
-        "nucleus_weights": ["nucleus_*.h5", "efficientnet_*.h5", "*.json", "*.md"],
+        "nucleus_weights": ["nucleus_*.h5", "nucleus_*.onnx", "efficientnet_*.h5", "*.json", "*.md"],
     },
     include_package_data=False,
     install_requires=requirements,
@@ -80,6 +82,7 @@ setup(
         "onnx": onnx,
         "export": export,
         "search": ["optuna>=4"],
+        "cluster": cluster,
         # Images and label images as OME-Zarr.
         "zarr": zarr,
         # Whole slides: SVS, NDPI, MRXS and others.
@@ -100,7 +103,7 @@ setup(
             "nbclient>=0.10",
             "ipykernel>=6.29",
             "optuna>=4",
-            "dask[array]>=2024.8",
+            *cluster,
             *slides,
             *zarr,
         ],

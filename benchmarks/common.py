@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import math
 import os
 import platform
+import re
 import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,16 @@ import numpy as np
 
 from nucleus.datasets.dataset import NucleusDataset, shipped_data
 from nucleus.models.mask_rcnn_presets import PRESETS
+
+# Layers whose operations are counted, beside dense ones.
+_COUNTED = (
+    keras.layers.Conv2D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.Conv2DTranspose,
+    keras.layers.SeparableConv2D,
+)
+# Side of the matrices that are multiplied to find the machine's rate, and number of times; the fastest one counts.
+_MATRIX_SIDE, _MATRIX_RUNS = 1024, 12
 
 PACKAGES = ("numpy", "opencv-python", "keras", "tensorflow", "jax", "torch", "onnxruntime")
 
@@ -69,6 +81,120 @@ def time_calls(function: Callable[[Any], Any], arguments: Sequence[Any]) -> list
         function(argument)
         seconds.append(time.perf_counter() - start)
     return seconds
+
+
+def cpu_seconds() -> float:
+    """Returns the seconds that all threads of this process have computed so far.
+
+    Unlike seconds of a clock, they count no other programs, as far as these leave the caches alone.
+    """
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def timed(function: Callable[[], Any]) -> tuple[float, float]:
+    """Returns the seconds, and the seconds of all threads, that a call took.
+
+    Args:
+        function: Function that returns what it computed as NumPy arrays or numbers, so that its work is done by then.
+    """
+    start, before = time.perf_counter(), cpu_seconds()
+    function()
+    return time.perf_counter() - start, cpu_seconds() - before
+
+
+def count_operations(model: keras.Model, inputs: Any, stages: Mapping[str, str]) -> dict[str, float]:
+    """Counts the operations of a network's convolutions and dense layers, a multiplication and an addition as two.
+
+    Args:
+        model: Network; it computes one answer, layer by layer.
+        inputs: Its inputs.
+        stages: Name of a stage -> regular expression for the whole names of its layers; the first that matches counts.
+
+    Returns:
+        Operations of each stage.
+    """
+    counted = dict.fromkeys(stages, 0.0)
+    hooked = [layer for layer in model._flatten_layers() if isinstance(layer, (*_COUNTED, keras.layers.Dense))]
+
+    def hook(layer: keras.Layer) -> None:
+        call = layer.call
+
+        def counting(given: Any, *args: Any, **options: Any) -> Any:
+            outputs = call(given, *args, **options)
+            stage = next(name for name, pattern in stages.items() if re.fullmatch(pattern, layer.name))
+            counted[stage] += _operations(layer, given.shape, outputs.shape)
+            return outputs
+
+        layer.call = counting
+
+    for layer in hooked:
+        hook(layer)
+    try:
+        model(inputs, training=False)
+    finally:
+        for layer in hooked:
+            del layer.call
+    return counted
+
+
+def _operations(layer: keras.Layer, inputs: Sequence[int], outputs: Sequence[int]) -> float:
+    """Returns the operations of one call of a layer, by the shapes of its input and output."""
+    if isinstance(layer, keras.layers.SeparableConv2D):
+        weights = math.prod(layer.depthwise_kernel.shape) + math.prod(layer.pointwise_kernel.shape)
+    else:
+        weights = math.prod(layer.kernel.shape)
+    # A transposed convolution uses its kernel once a cell of the input, the others once a cell of the output.
+    cells = inputs if isinstance(layer, keras.layers.Conv2DTranspose) else outputs
+    return 2.0 * weights * math.prod(cells[:-1])
+
+
+def matrix_rate(precision: str) -> tuple[float, float]:
+    """Measures how fast the backend multiplies matrices.
+
+    Args:
+        precision: "float32" or "mixed_bfloat16".
+
+    Returns:
+        Operations a second, and a second of one core: those of the fastest of several multiplications.
+    """
+    dtype = "bfloat16" if precision == "mixed_bfloat16" else "float32"
+    rng = np.random.default_rng(0)
+    side = _MATRIX_SIDE
+    one, other = (keras.ops.cast(rng.normal(size=(side, side)), dtype) for _ in range(2))
+
+    def multiply() -> float:
+        return float(keras.ops.matmul(one, other)[0, 0])
+
+    multiply()
+    pairs = [timed(multiply) for _ in range(_MATRIX_RUNS)]
+    return tuple(2.0 * side**3 / min(column) for column in zip(*pairs, strict=True))
+
+
+def fraction_of_floor(
+    operations: Mapping[str, float], precision: str, seconds: float, computed: float
+) -> dict[str, Any]:
+    """Compares what a network took with the time in which the machine multiplies matrices of as many operations.
+
+    Args:
+        operations: Stage -> operations, as `count_operations` returns them.
+        precision: "float32" or "mixed_bfloat16".
+        seconds: Time that was measured for these operations.
+        computed: The same in seconds of all cores.
+
+    Returns:
+        The machine's rate, the floor in seconds of each stage, and the floor's fraction of both times: 1 for a network
+        that does nothing but multiply.
+    """
+    rate, core_rate = matrix_rate(precision)
+    total = sum(operations.values())
+    return {
+        "matrix_gigaoperations_per_second": round(rate / 1e9, 1),
+        "gigaoperations": {stage: round(count / 1e9, 3) for stage, count in operations.items()},
+        "floor_seconds": {stage: round(count / rate, 5) for stage, count in operations.items()},
+        "fraction": round(total / rate / seconds, 3),
+        "fraction_of_cpu_seconds": round(total / core_rate / computed, 3),
+    }
 
 
 def summarize(seconds: Sequence[float], images: int = 1) -> dict[str, float]:

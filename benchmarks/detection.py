@@ -8,9 +8,10 @@ Prints one JSON object with three medians over all images, each image alone in i
 - `full`: as `typical`, with the classifier biased so that every proposal is an object, so that the mask head works
   on as many detections as the settings allow. That is the dearest image there is.
 
-`seconds_per_image` is the median of `typical`. How many objects were found stands beside each median, and `biases`
-holds the bias of each image by its id, for giving another program the same work. Every image runs once before the
-clock starts.
+`floor_of_full` compares the last with the operations of the network's stages at the rate at which this machine
+multiplies matrices. `seconds_per_image` is the median of `typical`. How many objects were found
+stands beside each median, and `biases` holds the bias of each image by its id, for giving another program the same
+work. Every image runs once before the clock starts.
 
     python benchmarks/detection.py
     python benchmarks/detection.py --dataset datasets/nucleus --weights mask_rcnn_nucleus.h5
@@ -25,7 +26,17 @@ from typing import Any
 
 import keras
 import numpy as np
-from common import add_network_options, load_dataset, make_parser, print_report, summarize, time_calls
+from common import (
+    add_network_options,
+    count_operations,
+    cpu_seconds,
+    fraction_of_floor,
+    load_dataset,
+    make_parser,
+    print_report,
+    summarize,
+    time_calls,
+)
 
 from mrcnn import boxes as box_ops
 from mrcnn import utils
@@ -33,6 +44,8 @@ from mrcnn.model import MaskRCNN
 from nucleus.models.mask_rcnn import NucleusInferenceConfig
 from nucleus.models.registry import make_config
 
+# Stages of the network by the names of their layers.
+STAGES = {"rpn": "rpn_.*", "box_head": "mrcnn_(class|bbox).*", "mask_head": "mrcnn_mask.*", "backbone": ".*"}
 # Far above any logit, and small enough that scores stay finite.
 OBJECT_BIAS = 1000.0
 
@@ -108,17 +121,32 @@ def measure(
         repeats: Rounds over the images.
 
     Returns:
-        The summary of the seconds, and the median number of objects.
+        The summary of the seconds, the mean seconds of all cores, and the median number of objects.
     """
-    counts, seconds = [], []
+    counts, seconds, before = [], [], 0.0
     for number in range(repeats + 1):
+        if number == 1:
+            before = cpu_seconds()
         for image, shift in zip(images, shifts, strict=True):
             biased.shift(shift)
             if number == 0:
                 counts.append(count(detect(image)))
             else:
                 seconds += time_calls(detect, [image])
-    return {**summarize(seconds), "median_detections": int(statistics.median(counts)), "most_detections": max(counts)}
+    computed = (cpu_seconds() - before) / len(seconds)
+    return {
+        **summarize(seconds),
+        "cpu_seconds": round(computed, 5),
+        "median_detections": int(statistics.median(counts)),
+        "most_detections": max(counts),
+    }
+
+
+def count_stages(model: MaskRCNN, image: np.ndarray) -> dict[str, float]:
+    """Returns the operations of each stage for an image with as many detections as there can be."""
+    molded, metas, _ = model.mold_inputs([image])
+    inputs = [molded, metas, model.get_anchors(molded.shape[1:])[None]]
+    return count_operations(model.keras_model, inputs, STAGES)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -149,12 +177,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     typical = measure(biased, detect, found, images, shifts, args.repeats)
     instances = measure(biased, lambda image: model.detect_instances([image])[0], len, images, shifts, args.repeats)
     full = measure(biased, detect, found, images, [OBJECT_BIAS] * len(images), args.repeats)
+    floor = fraction_of_floor(
+        count_stages(model, images[0]), args.precision, full["median_seconds"], full["cpu_seconds"]
+    )
     names = [dataset.image_info[image_id]["id"] for image_id in chosen]
     results = {
         "seconds_per_image": typical["median_seconds"],
         "typical": typical,
         "instances": instances,
         "full": full,
+        "floor_of_full": floor,
         "images": len(images),
         "image_size": config.IMAGE_SHAPE[:2].tolist(),
         "proposals": config.POST_NMS_ROIS_INFERENCE,

@@ -9,35 +9,49 @@ dataset's images is predicted in a process of its own, so that each has its own 
 - `peak_above_model_mb`: the largest resident set while predicting, less that of the process with the image in memory,
   the model loaded and a small image predicted.
 
-With `--file` a mosaic is never in memory: it is written as a tiled BigTIFF, block by block, read by regions, and its
-label image is written as a tiled TIFF; `write_seconds` is the time that writing the mosaic took, `file_mb` and
-`labels_mb` are the sizes of both files. Sides of 10,000 to 30,000 pixels need this.
+With `--file` a mosaic is never in memory: it is written as a tiled BigTIFF or, with `--format zarr`, as OME-Zarr, block
+by block, and read by regions, and its label image is written in the same format meanwhile. `write_seconds` is the time
+that writing the mosaic took, `file_mb` and `labels_mb` are the sizes of both. Sides of 10,000 to 30,000 need this.
+`--kill` predicts each mosaic a second time, in a process that is killed without warning (SIGKILL) when half of the
+tiles are done, and is started again: `killed_at` is the number of tiles done then, `again` that of the tiles that the
+second process predicted, and `same_bytes` says whether the label image is the same byte for byte.
+
+`--model blobs` takes the place of a network where memory and files are what is measured: it takes pixels that differ
+from those around them for nuclei, and its numbers of nuclei say nothing about any model.
 
 `seconds_per_image` is that of the largest mosaic. `--output` keeps the JSON after every mosaic.
 
     python benchmarks/large_images.py
     python benchmarks/large_images.py --model unet --sizes 1000 4000 --set TILE_SIZE=768
-    python benchmarks/large_images.py --file --sizes 1000 3000 6000 10000 30000 --output large_images.json
+    python benchmarks/large_images.py --file --model blobs --kill --sizes 1000 6000 30000 --output large_images.json
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import itertools
 import multiprocessing
+import os
+import subprocess
+import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import tifffile
 from common import load_dataset, make_parser, make_report, peak_memory_mb, positive, print_report
 
 import nucleus
 from nucleus.datasets.dataset import NucleusDataset
-from nucleus.models.tiles import divide
+from nucleus.models.base import History, NucleusModel, Prediction
+from nucleus.models.settings import PredictionSettings
+from nucleus.models.tiles import Tiles, divide
 from trainkit.files import write_text
 
 # Side in pixels of the blocks that mosaics are made of; no shipped image is smaller.
@@ -65,26 +79,83 @@ def make_mosaic(dataset: NucleusDataset, side: int) -> np.ndarray:
 
 
 def write_mosaic(dataset: NucleusDataset, side: int, path: Path) -> None:
-    """Writes the mosaic of `make_mosaic` as a BigTIFF whose tiles are its blocks, one at a time.
+    """Writes the mosaic of `make_mosaic` as a BigTIFF or OME-Zarr whose tiles are its blocks, one at a time.
 
     Args:
         dataset: Prepared data set.
         side: Side of the mosaic in pixels.
-        path: File to write.
+        path: File or folder to write, ending in `.tif` or `.zarr`.
     """
     blocks = [block for index in dataset.image_ids for block in _blocks(dataset.load_image(index))]
     views = [np.rot90(block[:, ::flip], turns) for flip in (1, -1) for turns in range(4) for block in blocks]
+    if path.suffix == ".zarr":
+        _write_zarr(views, side, path)
+        return
+    packed = [zlib.compress(np.ascontiguousarray(view).tobytes()) for view in views]
     count = len(range(0, side, _BLOCK)) ** 2
     tifffile.imwrite(
         path,
-        (np.ascontiguousarray(view) for view in itertools.islice(itertools.cycle(views), count)),
+        itertools.islice(itertools.cycle(packed), count),
         shape=(side, side, 3),
         dtype=np.uint8,
         tile=(_BLOCK, _BLOCK),
         photometric="rgb",
+        compression="zlib",
         bigtiff=True,
         metadata=None,
     )
+
+
+def _write_zarr(views: Sequence[np.ndarray], side: int, path: Path) -> None:
+    import zarr
+
+    group = zarr.open_group(path, mode="w", zarr_format=2)
+    array = group.create_array("0", shape=(3, side, side), chunks=(3, _BLOCK, _BLOCK), dtype=np.uint8)
+    places = itertools.product(range(0, side, _BLOCK), repeat=2)
+    for (y, x), view in zip(places, itertools.cycle(views), strict=False):
+        bottom, right = min(y + _BLOCK, side), min(x + _BLOCK, side)
+        array[:, y:bottom, x:right] = np.moveaxis(view[: bottom - y, : right - x], -1, 0)
+    axes = [{"name": "c", "type": "channel"}, *({"name": axis, "type": "space"} for axis in "yx")]
+    scale = {"type": "scale", "scale": [1.0, 1.0, 1.0]}
+    datasets = [{"path": "0", "coordinateTransformations": [scale]}]
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": datasets}]
+    group.attrs["omero"] = {"channels": [{"label": name} for name in ("red", "green", "blue")]}
+
+
+class Blobs(NucleusModel):
+    """Stands in for a network where memory and files are measured: 20 to 4,000 pixels unlike those around them."""
+
+    def __init__(self) -> None:
+        self.config = PredictionSettings()
+
+    def fit(self, train: Any, val: Any, *, epochs: int | None = None, callbacks: Sequence[Any] = ()) -> History:
+        """Learns nothing."""
+        return History("epoch", {})
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Has nothing to write."""
+
+    def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
+        found = []
+        for image in images:
+            green = np.ascontiguousarray(image[..., 1])
+            differs = (cv2.absdiff(green, cv2.blur(green, (63, 63))) > 60).astype(np.uint8)
+            _, labels, statistics, _ = cv2.connectedComponentsWithStats(differs, connectivity=4)
+            areas = statistics[:, cv2.CC_STAT_AREA]
+            kept = (areas >= 20) & (areas <= 4000)
+            kept[0] = False
+            labels = np.where(kept, np.cumsum(kept), 0).astype(np.int32)[labels]
+            found.append(Prediction(labels, np.ones(int(kept.sum()), np.float32)))
+        return found
+
+
+def _load_model(args: argparse.Namespace) -> NucleusModel:
+    settings = dict(setting.split("=", 1) for setting in args.set)
+    if args.model != "blobs":
+        return nucleus.load_model(args.model, settings=settings)
+    model = Blobs()
+    model.config.update(settings)
+    return Tiles(model, model.config.TILE_SIZE, model.config.TILE_OVERLAP)
 
 
 def _blocks(image: np.ndarray) -> Iterator[np.ndarray]:
@@ -101,7 +172,7 @@ def measure(args: argparse.Namespace, side: int) -> dict[str, Any]:
         side: Side of the mosaic in pixels.
     """
     image = make_mosaic(load_dataset(args), side)
-    model = nucleus.load_model(args.model, settings=dict(setting.split("=", 1) for setting in args.set))
+    model = _load_model(args)
     config, whole = model.config, (0, 0, side, side)
     tiled = config.TILE_SIZE and side * side > 2 * config.TILE_SIZE**2
     tiles = divide(whole, config.TILE_SIZE, config.TILE_OVERLAP) if tiled else [whole]
@@ -130,9 +201,10 @@ def measure_file(args: argparse.Namespace, side: int) -> dict[str, Any]:
         args: The command line.
         side: Side of the mosaic in pixels.
     """
-    model = nucleus.load_model(args.model, settings=dict(setting.split("=", 1) for setting in args.set))
+    model = _load_model(args)
+    suffix = "." + args.format
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-        path, labels = Path(folder, "mosaic.tif"), Path(folder, "labels.tif")
+        path, labels = Path(folder, f"mosaic{suffix}"), Path(folder, f"labels{suffix}")
         start = time.perf_counter()
         write_mosaic(load_dataset(args), side, path)
         written = time.perf_counter() - start
@@ -144,18 +216,71 @@ def measure_file(args: argparse.Namespace, side: int) -> dict[str, Any]:
             start, computed = time.perf_counter(), time.process_time()
             found = nucleus.predict_large(model, image, labels, progress=False)
             seconds, computed = time.perf_counter() - start, time.process_time() - computed
-        return {
+            peak = peak_memory_mb()
+        result = {
             "side": side,
             "tiles": found.tiles,
             "nuclei": len(found.nuclei),
             "seconds": round(seconds, 2),
             "seconds_per_megapixel": round(seconds / side**2 * 1e6, 3),
             "cpu_seconds_per_megapixel": round(computed / side**2 * 1e6, 3),
-            "peak_above_model_mb": round(max(0.0, peak_memory_mb() - resident), 1),
+            "peak_above_model_mb": round(max(0.0, peak - resident), 1),
             "write_seconds": round(written, 2),
-            "file_mb": round(path.stat().st_size / 2**20, 1),
-            "labels_mb": round(labels.stat().st_size / 2**20, 1),
+            "file_mb": _size_mb(path),
+            "labels_mb": _size_mb(labels),
         }
+        return result | (_kill_and_resume(args, path, labels, found.tiles) if args.kill else {})
+
+
+def _kill_and_resume(args: argparse.Namespace, path: Path, labels: Path, tiles: int) -> dict[str, Any]:
+    """Predicts a mosaic in a process that is killed and started again, and compares the label images."""
+    output = labels.with_name(f"again{labels.suffix}")
+    work = output.with_name(f"{output.name}.tiles")
+    options = ["--model", args.model, *(f"--set={setting}" for setting in args.set)]
+    command = [sys.executable, __file__, *options, "--predict", str(path), str(output)]
+    with subprocess.Popen(command) as process:
+        while process.poll() is None and _done(work) < tiles // 2:
+            time.sleep(0.05)
+        process.kill()
+    killed_at = _done(work)
+    subprocess.run(command, check=True)
+    again = int(output.with_suffix(".txt").read_text())
+    return {"killed_at": killed_at, "again": again, "same_bytes": _digest(output) == _digest(labels)}
+
+
+def _done(work: Path) -> int:
+    return sum(1 for file in work.glob("*.npz") if not file.name.startswith(".")) if work.is_dir() else 0
+
+
+def predict(args: argparse.Namespace) -> None:
+    """Predicts a file, going on with what an earlier process has left, and notes how many tiles that took.
+
+    Args:
+        args: The command line; `predict` is the image and the label image.
+    """
+    path, output = map(Path, args.predict)
+    with nucleus.open_lazy(path) as image:
+        before = _done(output.with_name(f"{output.name}.tiles"))
+        found = nucleus.predict_large(_load_model(args), image, output, identity="benchmark", progress=False)
+    output.with_suffix(".txt").write_text(str(found.tiles - before))
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+
+
+def _size_mb(path: Path) -> float:
+    return round(sum(file.stat().st_size for file in _files(path)) / 2**20, 1)
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    for file in _files(path):
+        digest.update(file.relative_to(path).as_posix().encode())
+        with open(file, "rb") as stream:
+            while chunk := stream.read(2**24):
+                digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _resident_mb() -> float:
@@ -170,7 +295,7 @@ def _resident_mb() -> float:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the benchmark."""
     parser = make_parser(__doc__)
-    parser.add_argument("--model", default="mask_rcnn", help="whatever nucleus.load_model takes (default mask_rcnn)")
+    parser.add_argument("--model", default="mask_rcnn", help="whatever load_model takes, or blobs (default mask_rcnn)")
     parser.add_argument("--sizes", type=positive, nargs="+", default=[1000, 2000, 3000], help="sides of the mosaics")
     parser.add_argument("--huge", action="store_true", help="a mosaic of 6000 x 6000 too")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="setting of the model")
@@ -178,8 +303,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--folder", type=Path, help="with --file: folder of the temporary files (default: the system's)"
     )
+    parser.add_argument("--format", choices=("tif", "zarr"), default="tif", help="with --file: format (default tif)")
+    parser.add_argument("--kill", action="store_true", help="with --file: a killed run is resumed, and compared")
+    parser.add_argument("--predict", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, metavar="FILE", help="also write the JSON here, after every mosaic")
     args = parser.parse_args(arguments)
+    if args.predict:
+        predict(args)
+        return
 
     sizes = [*args.sizes, *([6000] if args.huge else [])]
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
@@ -189,7 +320,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             results = {
                 "seconds_per_image": measured[-1]["seconds"],
                 "mosaics": measured,
-                "read": "by regions" if args.file else "whole",
+                "read": f"{args.format} by regions" if args.file else "whole",
                 "model": args.model,
                 "settings": args.set,
                 "precision": "float32",

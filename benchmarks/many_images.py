@@ -26,7 +26,7 @@ from nucleus import load_model, read_image, read_raw
 from nucleus.datasets.dataset import shipped_data
 from nucleus.images.writing import write_rgb
 from nucleus.models.base import NucleusModel
-from nucleus.prediction.image_detection import detect_images
+from nucleus.prediction.detection import detect_images
 from nucleus.prediction.writers import Record, default_formats, open_writers
 
 

@@ -2,6 +2,7 @@
 
 Prints one JSON object; `seconds_per_image` is the median step divided by the batch. The batches are real images,
 loaded and augmented before the clock starts: `data_loading.py` times that part. Two steps run first, uncounted.
+`floor_of_step` compares a step with its operations at the rate at which this machine multiplies matrices.
 
     python benchmarks/training_step.py
     python benchmarks/training_step.py --dataset datasets/nucleus --weights mask_rcnn_nucleus.h5
@@ -10,11 +11,23 @@ loaded and augmented before the clock starts: `data_loading.py` times that part.
 from __future__ import annotations
 
 import argparse
+import statistics
 from collections.abc import Sequence
 
 import keras
 import numpy as np
-from common import add_network_options, load_dataset, make_parser, print_report, summarize, time_calls
+from common import (
+    add_network_options,
+    count_operations,
+    cpu_seconds,
+    fraction_of_floor,
+    load_dataset,
+    make_parser,
+    print_report,
+    summarize,
+    time_calls,
+)
+from detection import STAGES
 
 from mrcnn.data import DataGenerator
 from mrcnn.model import MaskRCNN
@@ -61,12 +74,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     batches = [generator.batch(0, index) for index in range(len(generator))]
 
-    losses = []
-    seconds = time_calls(lambda batch: losses.append(float(model.keras_model.train_on_batch(batch)[0])), batches)
+    losses, used = [], []
+
+    def step(batch) -> None:
+        losses.append(float(model.keras_model.train_on_batch(batch)[0]))
+        used.append(cpu_seconds())
+
+    seconds = time_calls(step, batches)
+    computed = (used[-1] - used[WARM_UP_STEPS - 1]) / args.repeats
+    # The backward pass computes the gradients of the maps and of the weights: twice the forward pass.
+    forward = count_operations(model.keras_model, batches[0], STAGES)
+    operations = {stage: 3 * count for stage, count in forward.items()}
+    floor = fraction_of_floor(operations, args.precision, statistics.median(seconds[WARM_UP_STEPS:]), computed)
     summary = summarize(seconds[WARM_UP_STEPS:], config.BATCH_SIZE)
     results = {
         "seconds_per_image": summary["median_seconds"],
         **summary,
+        "cpu_seconds_per_image": round(computed / config.BATCH_SIZE, 5),
+        "floor_of_step": floor,
         "first_step_seconds": round(seconds[0], 3),
         "batch": config.BATCH_SIZE,
         "layers": args.layers,

@@ -126,6 +126,10 @@ class Dataset:
     def get_source_class_id(self, class_id: int, source: str) -> int:
         """Returns the source's identifier of an internal class.
 
+        Args:
+            class_id: Internal identifier.
+            source: Name of the source.
+
         Raises:
             ValueError: The class is of another source.
         """

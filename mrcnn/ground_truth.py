@@ -250,6 +250,11 @@ def _active_classes(dataset: Dataset, image_id: int) -> np.ndarray:
 
 
 def describe_image(dataset: Dataset, image_id: int) -> str:
-    """Names an image in an error message."""
+    """Returns the name of an image for an error message.
+
+    Args:
+        dataset: Prepared data set.
+        image_id: Internal identifier of the image.
+    """
     info = dataset.image_info[image_id]
     return f"Image {info['id']} ({info['path']})" if info.get("path") else f"Image {info['id']}"

@@ -17,7 +17,12 @@ from mrcnn.tensors import compute_tensors, find_ancestor
 
 
 def log(text: str, array: np.ndarray | None = None) -> None:
-    """Prints a text, with shape, range and dtype of an array if one is given."""
+    """Prints a text, with shape, range and dtype of an array.
+
+    Args:
+        text: The text.
+        array: The array; None for the text alone.
+    """
     if array is not None:
         array = np.asarray(array)
         low, high = (array.min(), array.max()) if array.size else ("", "")

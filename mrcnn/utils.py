@@ -133,7 +133,15 @@ def non_max_suppression(boxes: np.ndarray, scores: np.ndarray, threshold: float)
 
 
 def apply_box_deltas(boxes: np.ndarray, deltas: np.ndarray) -> np.ndarray:
-    """Moves and scales boxes `[N, 4]` by deltas `[N, (dy, dx, log dh, log dw)]`; returns float32 `[N, 4]`."""
+    """Moves and scales boxes (Ren et al. 2015, equation 2).
+
+    Args:
+        boxes: `[N, (y1, x1, y2, x2)]`.
+        deltas: `[N, (dy, dx, log dh, log dw)]`, shifts relative to the boxes' height and width.
+
+    Returns:
+        float32 `[N, 4]`.
+    """
     return box_math.decode(boxes.astype(np.float32), np.asarray(deltas, np.float32))
 
 
@@ -155,14 +163,27 @@ def box_refinement(box: np.ndarray, gt_box: np.ndarray) -> np.ndarray:
 
 
 def box_refinement_graph(box: Any, gt_box: Any) -> Any:
-    """Computes `box_refinement` with tensors of the Keras backend, inside a graph or outside."""
+    """Computes `box_refinement` with tensors of the Keras backend, inside a graph or outside.
+
+    Args:
+        box: Tensor `[N, (y1, x1, y2, x2)]`.
+        gt_box: Tensor `[N, 4]` of the boxes that the deltas lead to.
+
+    Returns:
+        Tensor `[N, (dy, dx, log dh, log dw)]`.
+    """
     return box_math.encode(ops.cast(box, "float32"), ops.cast(gt_box, "float32"))
 
 
 def norm_boxes(boxes: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Turns pixel boxes `[..., 4]` into float32 normalised ones, given the image's (height, width).
+    """Turns pixel boxes into normalised ones. In pixels y2 and x2 are exclusive, in normalised coordinates inclusive.
 
-    In pixels y2 and x2 are exclusive, in normalised coordinates inclusive.
+    Args:
+        boxes: `[..., (y1, x1, y2, x2)]` in pixels.
+        shape: (height, width) of the image.
+
+    Returns:
+        float32 `[..., 4]`, 0..1 inside the image.
 
     Examples:
         >>> norm_boxes(np.array([[0, 0, 101, 201]]), (101, 201)).tolist()
@@ -172,7 +193,15 @@ def norm_boxes(boxes: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 
 def denorm_boxes(boxes: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Turns normalised boxes `[..., 4]` into int32 pixel boxes, rounded; the inverse of `norm_boxes`."""
+    """Turns normalised boxes into pixel boxes, the inverse of `norm_boxes`.
+
+    Args:
+        boxes: `[..., (y1, x1, y2, x2)]`, 0..1 inside the image.
+        shape: (height, width) of the image in pixels.
+
+    Returns:
+        int32 `[..., 4]`, rounded.
+    """
     return box_math.denormalize(boxes, shape)
 
 

@@ -1,4 +1,4 @@
-"""What keeps the tests quick, on every backend: the order of their files, memory that is given back, fixtures."""
+"""Fixtures, and measures that keep the tests quick on every backend: the order of files, memory that is given back."""
 
 import gc
 from collections.abc import Callable, Iterator

@@ -22,7 +22,10 @@ from nucleus.datasets.folds import Folds, read_folds
 from nucleus.datasets.layouts import read_samples
 from nucleus.datasets.layouts.coco_segmentation import compress_runs
 from nucleus.datasets.layouts.tables import read_modalities
-from nucleus.ensemble.model import Ensemble, read_ensemble
+from nucleus.ensemble.fitted import Ensemble, read_ensemble
+from nucleus.ensemble.fusion.fused import Fusion, object_features, read_fusion
+from nucleus.ensemble.fusion.logistic import Logistic
+from nucleus.ensemble.fusion.objects import KINDS, pixel_features
 from nucleus.ensemble.trees import Tree
 from nucleus.models.recipe import Recipe
 from nucleus.models.weights import read_recipe
@@ -260,10 +263,28 @@ def test_folds(tmp_path):
     assert attack(path, damage_json, lambda: read_folds(path).learned(), seed=5) > _MUTATIONS // 2
 
 
+def test_fusions(tmp_path):
+    path, channels = tmp_path / "fusion.json", ("mask",)
+    pixels = {kind: zeros(pixel_features(channels, kind)) for kind in KINDS}
+    weights = {"objects": "a.h5", "pixels": "b.h5"}
+    ensemble = Ensemble(KINDS, ("shape",), ((stump(),),))
+    Fusion(channels, pixels, zeros(object_features(channels)), ensemble, weights=weights).save(path)
+    assert attack(path, damage_json, lambda: read_fusion(path), seed=6) > _MUTATIONS // 2
+
+
+def stump():
+    """Returns a tree of one split."""
+    return Tree(*(np.array(values) for values in ([0], [0.5], [-1], [-2], [0.25, 0.75])))
+
+
+def zeros(names):
+    """Returns the logistic regression that knows nothing."""
+    return Logistic(tuple(names), np.zeros(len(names)), 0.0)
+
+
 def test_ensembles(tmp_path):
     path = tmp_path / "ensemble.json"
-    tree = Tree(*(np.array(values) for values in ([0], [0.5], [-1], [-2], [0.25, 0.75])))
-    Ensemble(("a", "b"), ("shape",), ((tree, tree),), weights={"a": "a.h5", "b": "b.h5"}).save(path)
+    Ensemble(("a", "b"), ("shape",), ((stump(), stump()),), weights={"a": "a.h5", "b": "b.h5"}).save(path)
     assert attack(path, damage_json, lambda: read_ensemble(path), seed=6) > _MUTATIONS // 2
 
 

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 import numpy as np
 from skimage import measure
 
-from trainkit.augmentation import augment_pair, check_augmenter
 from trainkit.batches import Balanced, Batches, Order, Shuffled, balanced_by_power, group_items
 from trainkit.sample_checks import check_image, check_labels, check_pair
 from trainkit.samples import draw_sample
@@ -81,6 +80,8 @@ def training_sample(
     else:
         image, labels = resize_image(image, config.IMAGE_SIZE), resize_labels(labels, config.IMAGE_SIZE)
     if augmentation is not None:
+        from trainkit.augmentation import augment_pair
+
         image, labels = augment_pair(augmentation, image, labels, seed=int(rng.integers(2**31)))
         if labels.shape != (config.IMAGE_SIZE, config.IMAGE_SIZE):
             raise ValueError(f"{name}: the augmentation must not change the size of the image. Received: {image.shape}")
@@ -111,6 +112,9 @@ class SegmentationBatches(Batches):
             order, batch_size=config.BATCH_SIZE, steps=steps, seed=config.SEED, workers=config.DATA_WORKERS
         )
         if augmentation is not None:
+            # imgaug takes half a second to import and is needed for augmentation only.
+            from trainkit.augmentation import check_augmenter
+
             check_augmenter(augmentation)
         self.dataset = dataset
         self.config = config

@@ -17,7 +17,7 @@ Colour = tuple[int, int, int]
 CHANNEL_COLOURS: dict[str, Colour] = {
     "mask": (0, 114, 178),
     "borderless": (86, 180, 233),
-    "core": (86, 180, 233),
+    "core": (0, 158, 115),
     "border": (230, 159, 0),
     "touching": (213, 94, 0),
 }

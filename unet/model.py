@@ -15,6 +15,7 @@ from trainkit.compiled import compile_inference, inference_shapes
 from trainkit.devices import building_on
 from trainkit.files import atomic_path
 from trainkit.fitting import fit, set_trainable
+from trainkit.folding import fold_batch_norm
 from trainkit.optimizers import make_optimizer
 from trainkit.schedules import stage_cosine
 from trainkit.stages import Stage, lay_out_stages, run_stages
@@ -81,7 +82,7 @@ class UNet(Trainee):
     def _adopt(self, keras_model: keras.Model, devices: int) -> None:
         """Takes a network that was built on a number of devices as this model's."""
         self.keras_model, self._devices = keras_model, devices
-        compiled = compile_inference(keras_model)
+        compiled = compile_inference(fold_batch_norm(keras_model))
         self._run = lambda images: keras.ops.convert_to_numpy(compiled(images))
 
     def summary(self, **settings: Any) -> None:

@@ -6,6 +6,8 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 from nucleus.interrupts import ending_at_once
 
@@ -17,8 +19,12 @@ class KerasNotFoundError(ValueError):
     """Keras or its backend is not installed."""
 
 
-def import_keras() -> None:
+def import_keras(plots: bool = True) -> None:
     """Imports Keras and its backend; of what that prints, native log lines are dropped, the rest comes after it.
+
+    Args:
+        plots: False to spare the import of matplotlib, a tenth of the time; `keras.visualization`, which no command
+            uses, then draws nothing in this process.
 
     Raises:
         KerasNotFoundError: Keras or its backend is not installed.
@@ -31,7 +37,7 @@ def import_keras() -> None:
         stderr = os.dup(2)
         os.dup2(caught.fileno(), 2)
         try:
-            with ending_at_once():
+            with ending_at_once(), nullcontext() if plots else _not_installed("matplotlib"):
                 import keras  # noqa: F401
         except ModuleNotFoundError as error:
             raise KerasNotFoundError(
@@ -47,3 +53,16 @@ def import_keras() -> None:
             for line in caught:
                 if not _NATIVE_LOG.match(line):
                     os.write(2, line)
+
+
+@contextmanager
+def _not_installed(package: str) -> Iterator[None]:
+    """Lets imports of an optional package fail inside the block, as if it were missing; afterwards they work."""
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None
+    try:
+        yield
+    finally:
+        del sys.modules[package]

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from mrcnn import folding
-from mrcnn.folding import FoldedConv2D, fold_batch_norm
+from mrcnn.folding import fold_batch_norm
 from mrcnn.layers import BatchNorm
+from trainkit import folding
+from trainkit.folding import FoldedConvolution
 
 pytestmark = pytest.mark.backend
 
@@ -32,7 +33,7 @@ def images():
 
 
 def folded_layers(model):
-    return [layer.conv.name for layer in model.layers if isinstance(layer, FoldedConv2D)]
+    return [layer.conv.name for layer in model.layers if isinstance(layer, FoldedConvolution)]
 
 
 @pytest.mark.parametrize("options", [{}, {"use_bias": False}], ids=["bias", "no bias"])

@@ -12,17 +12,18 @@ import pytest
 import mrcnn
 import trainkit
 import unet
-from mrcnn.folding import FoldedConv2D
 from mrcnn.layers import Float32Layer
 from mrcnn.model import MaskRCNN
 from mrcnn.training_model import TrainingModel
 from trainkit.compiled import compile_inference
+from trainkit.folding import FoldedConvolution
 
 LOAD = """
 import sys
 import keras, numpy as np
 import mrcnn.model
 from trainkit.compiled import compile_inference
+from trainkit.folding import FoldedConvolution
 inputs = np.load("inputs.npz")
 for name in sys.argv[1:]:
     model = keras.saving.load_model(name, compile=False)
@@ -76,4 +77,4 @@ def test_every_keras_object_of_the_libraries_is_registered():
                 own.add(kind)
     unregistered = {kind for kind in own if keras.saving.get_registered_name(kind) == kind.__name__}
     assert len(own) > 20
-    assert unregistered == {TrainingModel, FoldedConv2D, Float32Layer}
+    assert unregistered == {TrainingModel, FoldedConvolution, Float32Layer}

@@ -20,7 +20,7 @@ THRESHOLDS = np.arange(0.5, 1, 0.05)
 WEIGHTS = {"mask_rcnn": "nucleus_small", "unet": "nucleus_unet", "light": "nucleus_light"}
 # Mean average precision of the default model on the six shipped images that it was not trained on: 0.474 when it was
 # trained.
-LEAST_MAP = 0.455
+LEAST_MAP = 0.485
 
 
 def overlaps(first, second):

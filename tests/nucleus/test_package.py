@@ -24,6 +24,13 @@ def test_importing_the_package_does_not_load_keras():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_commands_import_keras_without_matplotlib_which_can_be_imported_later(tmp_path):
+    (tmp_path / "keras.py").write_text("try:\n    import matplotlib\nexcept ImportError:\n    matplotlib = None\n")
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from nucleus.quiet import import_keras; "
+    code += "import_keras(plots=False); import keras; assert keras.matplotlib is None; import matplotlib"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+
+
 def test_what_else_an_import_prints_is_not_lost(tmp_path):
     broken = "import sys; print('something is wrong', file=sys.stderr); raise ImportError('x')"
     (tmp_path / "keras.py").write_text(broken)

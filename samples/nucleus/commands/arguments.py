@@ -1,16 +1,19 @@
-"""Parsed options as the objects that the application works with."""
+"""Parsed options as the objects that the application works with, and the report of inputs that failed."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.datasets.division import select_images
 from nucleus.datasets.source import ImageSource
-from nucleus.ensemble.combined import EnsembleModel
+from nucleus.ensemble.ensemble_model import EnsembleModel
+from nucleus.ensemble.fusion.model import FusionModel
 from nucleus.images.decoding import NO_CHOICE, Planes
 from nucleus.images.decoding.base import set_pixel_limit
 from nucleus.models.loading import ChosenModel, resolve
@@ -27,7 +30,14 @@ def image_source(
     planes: Planes = NO_CHOICE,
     pixel_size: float | None = None,
 ) -> ImageSource:
-    """Returns the data set of --dataset, --layout and --classes."""
+    """Returns the data set of --dataset, --layout and --classes.
+
+    Args:
+        args: The parsed options of `options.add_dataset`.
+        memory_limit: Largest number of bytes of decoded images in memory; None for the default.
+        planes: Choice of channel, plane and frame in files that hold several.
+        pixel_size: Side of a pixel in µm, for measurements; None for what each file says.
+    """
     return ImageSource(args.dataset, args.layout, args.classes, memory_limit, planes, pixel_size)
 
 
@@ -79,27 +89,36 @@ def reading_config(args: argparse.Namespace) -> ModelConfig:
     return detection_config(choose_recipe(None, args.model, args.preset), dict(args.settings))
 
 
-def wanted_model(args: argparse.Namespace) -> ChosenModel:
+def wanted_model(args: argparse.Namespace, fastest: bool = False) -> ChosenModel:
     """Returns the model of --weights, --model, --preset and --set, as `nucleus.load_model` takes them.
 
     Keras is imported where the model needs it.
 
     Args:
         args: The parsed options of `options.add_configuration` and `options.add_trained`.
+        fastest: True to take the exported file beside the weights where it gives results sooner, see
+            `ChosenModel.fastest`.
 
     Raises:
-        WeightsNotFoundError: An ensemble is asked for, and no file of a fitted one.
+        WeightsNotFoundError: An ensemble or a fusion is asked for, and no file of a fitted one.
         ValueError: See `nucleus.load_model`.
     """
     chosen = resolve(
         args.weights, model=args.model, preset=args.preset, settings=dict(args.settings), model_dir=args.logs
     )
+    if chosen.kind == FusionModel.kind and chosen.path is None:
+        raise WeightsNotFoundError(
+            "A fusion is a file: name the shipped one, --weights=nucleus_fusion, or one that you fitted, "
+            "--weights=FILE.json"
+        )
     if chosen.kind == EnsembleModel.kind and chosen.path is None:
         raise WeightsNotFoundError(
             f"There is no shipped {chosen.kind}. Name the file of a fitted one: --weights=FILE.json"
         )
+    if fastest:
+        chosen = chosen.fastest()
     if chosen.kind in NETWORKS and chosen.path.suffix not in WITHOUT_KERAS:
-        import_keras()
+        import_keras(plots=False)
     return chosen
 
 
@@ -141,3 +160,10 @@ def output_folder(args: argparse.Namespace, command: str) -> Path:
     folder = args.output or Path("results", "nucleus", f"{command}_{time.strftime('%Y%m%dT%H%M%S')}")
     require_writable(folder)
     return folder
+
+
+def report_failures(failures: Sequence[str]) -> int:
+    """Lists the inputs that failed on stderr; returns the exit status."""
+    for failure in failures:
+        print(f"nucleus: error: {failure}", file=sys.stderr)
+    return 1 if failures else 0

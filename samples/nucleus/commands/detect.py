@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nucleus.commands import options
-from nucleus.commands.arguments import chosen_planes, output_folder, wanted_images, wanted_model
-from nucleus.commands.status import report_failures
+from nucleus.commands.arguments import chosen_planes, output_folder, report_failures, wanted_images, wanted_model
 from nucleus.prediction.writers import default_formats, require_packages
 
 _DEFAULT_OUTPUT = (
@@ -30,14 +29,16 @@ def add_options(command: argparse.ArgumentParser) -> None:
     options.add_formats(command)
     options.add_trained(command, _DEFAULT_OUTPUT)
     options.add_overwrite(command, resume=True)
+    options.add_cluster(command)
 
 
 def run(args: argparse.Namespace) -> int:
     """Finds nuclei in images; see `nucleus detect --help`."""
     options.require_images(args)
     require_packages(args.write)
-    chosen = wanted_model(args)
-    from nucleus.prediction.image_detection import detect_into
+    chosen = wanted_model(args, fastest=True)
+    from nucleus.prediction.cluster import wanted_cluster
+    from nucleus.prediction.detection import detect
     from nucleus.prediction.inputs import collect_images, default_folder
     from nucleus.prediction.results import Results
 
@@ -63,8 +64,10 @@ def run(args: argparse.Namespace) -> int:
     if dataset.num_images == 0:
         return report_failures(failures)
     args.output = args.output or (default_folder(args.images) if args.images else None)
-    results = Results(output_folder(args, "detect"), args.overwrite, args.resume)
     formats = default_formats(args.label_format, args.write)
-    done = detect_into(results, chosen.load, dataset, failures, formats)
+    workers = wanted_cluster(args.workers, args.scheduler)
+    with Results(output_folder(args, "detect"), args.overwrite, args.resume) as results, workers as cluster:
+        done = detect(chosen.load(), dataset, results, formats, cluster=cluster)
+    done.failures[:0] = failures
     print(done)
     return report_failures(done.failures)

@@ -1,15 +1,15 @@
-"""`nucleus ensemble fit` and `nucleus ensemble predict`."""
+"""`nucleus ensemble fit`, `nucleus ensemble predict` and, from `nucleus.commands.fuse`, `nucleus ensemble fuse`."""
 
 from __future__ import annotations
 
 import argparse
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nucleus.commands import options, values
-from nucleus.commands.arguments import chosen_planes, image_source, output_folder
-from nucleus.commands.status import report_failures
+from nucleus.commands import fuse, options, values
+from nucleus.commands.arguments import chosen_planes, image_source, output_folder, report_failures
 from nucleus.datasets.division import choose_folds
 from nucleus.models.weights import SHIPPED, WeightsNotFoundError, existing_file
 from nucleus.prediction.writers import default_formats, require_packages
@@ -26,10 +26,11 @@ _PREDICT = "find nuclei with a fitted ensemble, write what detect writes"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    """Adds the two commands with their options."""
+    """Adds the three commands with their options."""
     subparsers = command.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_fit(_add_command(subparsers, "fit", _FIT, _fit))
     _add_predict(_add_command(subparsers, "predict", _PREDICT, _predict))
+    fuse.add_options(_add_command(subparsers, "fuse", fuse.SUMMARY, fuse.run))
 
 
 def _add_fit(fit: argparse.ArgumentParser) -> None:
@@ -76,6 +77,7 @@ def _add_fit(fit: argparse.ArgumentParser) -> None:
         help="write the nuclei of these images too, as detect does, each by an ensemble that has not seen its fold",
     )
     options.add_overwrite(fit)
+    options.add_cluster(fit)
 
 
 def _add_predict(predict: argparse.ArgumentParser) -> None:
@@ -91,6 +93,7 @@ def _add_predict(predict: argparse.ArgumentParser) -> None:
     )
     options.add_output(predict, "folder of the results")
     options.add_overwrite(predict)
+    options.add_cluster(predict)
 
 
 def _add_images(command: argparse.ArgumentParser) -> None:
@@ -100,25 +103,33 @@ def _add_images(command: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fits an ensemble or predicts with one; see `nucleus ensemble --help`."""
+    """Fits an ensemble or a fusion, or predicts with an ensemble; see `nucleus ensemble --help`."""
+    return args.step(args)
+
+
+def _chosen_members(args: argparse.Namespace) -> Members:
     if any(path.is_file() for _, path in args.members):
         import_keras()
     from nucleus.ensemble.members import Members
 
     members = Members.of(args.members, dict(args.settings))
+    if not members.run and (args.workers or args.scheduler) and args.step is _fit:
+        raise ValueError("--workers and --scheduler are for members that run. Received: folders of predictions alone.")
     for name in members.paths.keys() - set(members.run) if members.settings else ():
         print(f"{name}: taken as it was predicted; --tta is for weights files")
     require_packages(args.write)
-    return args.step(args, members)
+    return members
 
 
-def _fit(args: argparse.Namespace, members: Members) -> int:
+def _fit(args: argparse.Namespace) -> int:
     from nucleus.ensemble.boosting import import_lightgbm
-    from nucleus.ensemble.running import EnsemblePredictions, run_ensemble
+    from nucleus.ensemble.running import EnsemblePredictions, find_members_on, run_ensemble
     from nucleus.models.registry import make_config
+    from nucleus.prediction.cluster import wanted_cluster
     from nucleus.prediction.results import Results
     from trainkit.files import require_writable
 
+    members = _chosen_members(args)
     # A missing package and unknown groups are reported before models run for hours.
     import_lightgbm()
     require_writable(args.output.parent)
@@ -134,7 +145,9 @@ def _fit(args: argparse.Namespace, members: Members) -> int:
     members.require_unseen([info["id"] for info in dataset.image_info])
     folds = choose_folds(source, args.subset, args.folds, args.seed)
     model = members.model(config=config, folds=folds)
-    model.fit(dataset, None)
+    with wanted_cluster(args.workers, args.scheduler) as cluster:
+        model.elsewhere = None if cluster is None else partial(find_members_on, cluster, model)
+        model.fit(dataset, None)
     model.save(args.output)
     print(model.cross_validation.report)
     print(f"\nLeast predicted IoU {model.ensemble.rules.threshold:g}: {args.output}")
@@ -147,12 +160,14 @@ def _fit(args: argparse.Namespace, members: Members) -> int:
     return report_failures(done.failures)
 
 
-def _predict(args: argparse.Namespace, members: Members) -> int:
-    from nucleus.ensemble.model import check_members, read_ensemble
+def _predict(args: argparse.Namespace) -> int:
+    from nucleus.ensemble.fitted import check_members, read_ensemble
     from nucleus.ensemble.running import EnsemblePredictions, run_ensemble
+    from nucleus.prediction.cluster import wanted_cluster
     from nucleus.prediction.inputs import collect_images
     from nucleus.prediction.results import Results
 
+    members = _chosen_members(args)
     ensemble = read_ensemble(args.ensemble)
     check_members(ensemble.members, members.paths)
     fitted = members.differing_views(ensemble.about)
@@ -167,10 +182,11 @@ def _predict(args: argparse.Namespace, members: Members) -> int:
         print(f"Taking {source.describe(args.subset, dataset.num_images)}")
     if dataset.num_images == 0:
         return report_failures(failures)
-    output = output_folder(args, "ensemble")
-    with Results(output, args.overwrite, keep=False, reads=members.files) as results:
-        predictions = EnsemblePredictions(members.model(ensemble))
-        done, picks = run_ensemble(predictions, dataset, results, default_formats(args.label_format, args.write))
+    results = Results(output_folder(args, "ensemble"), args.overwrite, keep=False, reads=members.files)
+    with results, wanted_cluster(args.workers, args.scheduler) as cluster:
+        predictions = EnsemblePredictions((members if cluster is None else members.absolute()).model(ensemble))
+        formats = default_formats(args.label_format, args.write)
+        done, picks = run_ensemble(predictions, dataset, results, formats, cluster=cluster)
     done.failures[:0] = failures
     print(done)
     print("Picked:", ", ".join(f"{row.Index} {row.nuclei} ({row.part:.0%})" for row in picks.itertuples()))

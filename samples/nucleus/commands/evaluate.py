@@ -12,6 +12,7 @@ from nucleus.datasets.layouts.base import UNKNOWN_MODALITY
 from nucleus.models.loading import ChosenModel
 
 if TYPE_CHECKING:
+    from nucleus.prediction.cluster import Cluster
     from nucleus.prediction.predictions import Predictions
 
 SUMMARY = "score models on images with masks, and compare them"
@@ -44,6 +45,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="also write report.html, one page with tables, plots and pictures, and the pictures beside it",
     )
     options.add_trained(command)
+    options.add_cluster(command)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,12 +53,15 @@ def run(args: argparse.Namespace) -> int:
     from nucleus.evaluation.report.ranking import rank_sum_text
     from nucleus.evaluation.report.tables import console_table
     from nucleus.evaluation.saving import evaluate_all
+    from nucleus.prediction.cluster import wanted_cluster
     from nucleus.prediction.folders import PredictionFolder
     from trainkit.files import require_writable
 
     output = output_folder(args, "evaluate")
     require_writable(args.report or output)
     runs = not args.predictions or args.weights is not None or args.model is not None
+    if not runs and (args.workers or args.scheduler):
+        raise ValueError("--workers and --scheduler are for a model that runs. Received: --predictions alone.")
     chosen = wanted_model(args) if runs else None
     if chosen is None:
         dataset, which = wanted_images(args, None, reading_config(args))
@@ -66,16 +71,17 @@ def run(args: argparse.Namespace) -> int:
     # Missing predictions are reported before a model is loaded.
     for folder in predictions:
         folder.require(dataset)
-    if chosen is not None:
-        predictions.append(_running(chosen))
-    scored = evaluate_all(
-        predictions,
-        dataset,
-        output,
-        threshold=args.iou,
-        report=args.report,
-        description=f"{which} of {args.dataset}",
-    )
+    with wanted_cluster(args.workers, args.scheduler) as cluster:
+        if chosen is not None:
+            predictions.append(_running(chosen, cluster))
+        scored = evaluate_all(
+            predictions,
+            dataset,
+            output,
+            threshold=args.iou,
+            report=args.report,
+            description=f"{which} of {args.dataset}",
+        )
     print(console_table(scored.evaluations))
     if dataset.num_images > 1 and {info["modality"] for info in dataset.image_info} == {UNKNOWN_MODALITY}:
         print(f"No image's modality is known: `nucleus modality --dataset={args.dataset}` estimates them.")
@@ -87,12 +93,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _running(chosen: ChosenModel) -> Predictions:
+def _running(chosen: ChosenModel, cluster: Cluster | None) -> Predictions:
     """Loads a model, and names it after its file or, where it has none, after its preset."""
     from nucleus.prediction.predictions import ModelPredictions
+    from nucleus.prediction.remote import remote_model
 
     name = chosen.recipe.preset if chosen.path is None else chosen.path.stem
-    return ModelPredictions(chosen.load(), name, chosen.path or "")
+    model = chosen.load()
+    return ModelPredictions(model, name, chosen.path or "", remote_model(cluster, model))
 
 
 def _named_folder(text: str) -> tuple[str | None, Path]:

@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from nucleus.commands import options
-from nucleus.commands.arguments import chosen_planes, output_folder
-from nucleus.commands.status import report_failures
+from nucleus.commands.arguments import chosen_planes, output_folder, report_failures
 from nucleus.prediction.writers import TABLE_FORMATS, default_formats, require_packages
 
 SUMMARY = "measure the nuclei of label images, ROIs or GeoJSON, such as corrected ones, and write detect's tables"
@@ -30,6 +29,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     options.add_formats(command, TABLE_FORMATS)
     options.add_output(command, "folder of the results")
     options.add_overwrite(command)
+    options.add_cluster(command)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,7 +43,8 @@ def run(args: argparse.Namespace) -> int:
         return report_failures(failures)
     formats = default_formats(args.label_format, args.write)
     output = output_folder(args, "measure")
-    done = measure_labels(args.labels, dataset, output, formats=formats, overwrite=args.overwrite)
+    workers = {"workers": args.workers, "scheduler": args.scheduler}
+    done = measure_labels(args.labels, dataset, output, formats=formats, overwrite=args.overwrite, **workers)
     done.failures[:0] = failures
     print(done)
     return report_failures(done.failures)

@@ -16,7 +16,7 @@ from nucleus.images.decoding.base import DEFAULT_LIMIT, LIMIT_VARIABLE
 from nucleus.models.recipe import LINEAGE_MODEL
 from nucleus.models.registry import MODELS, NETWORKS
 from nucleus.models.views import SYMMETRIES
-from nucleus.prediction.writers import CHOICES, DEFAULT_CHOICES
+from nucleus.prediction.writers import CHOICES, DEFAULT_CHOICES, LABEL_FORMATS
 
 
 def add_repeated(
@@ -48,7 +48,12 @@ def add_output(command: argparse.ArgumentParser, summary: str, default: str | No
 
 
 def add_iou(command: argparse.ArgumentParser, scores: str) -> None:
-    """Adds the IoU above which a nucleus counts as found; its help names the scores that depend on it."""
+    """Adds the IoU above which a nucleus counts as found.
+
+    Args:
+        command: Parser of the command.
+        scores: The scores that depend on it, for the help.
+    """
     command.add_argument(
         "--iou",
         type=values.detection_iou,
@@ -59,7 +64,12 @@ def add_iou(command: argparse.ArgumentParser, scores: str) -> None:
 
 
 def add_debug(command: argparse.ArgumentParser, default: Any = False) -> None:
-    """Adds --debug; a command within a command suppresses the default, which would undo the outer one's."""
+    """Adds --debug.
+
+    Args:
+        command: Parser of the command.
+        default: Default value; a command within a command suppresses it, since it would undo the outer one's.
+    """
     command.add_argument("--debug", action="store_true", default=default, help="show the traceback of an error")
 
 
@@ -130,7 +140,12 @@ def add_division(command: argparse.ArgumentParser, subset: str, fold: str) -> No
 
 
 def add_configuration(command: argparse.ArgumentParser, models: Sequence[str] = tuple(MODELS)) -> None:
-    """Adds the options that choose one of some models and its settings, and lists the presets below the help."""
+    """Adds the options that choose a model and its settings, and lists the presets below the help.
+
+    Args:
+        command: Parser of the command.
+        models: Kinds of models to choose among.
+    """
     command.epilog = _list_presets(models)
     command.add_argument(
         "--logs",
@@ -186,8 +201,9 @@ def add_scale(command: argparse.ArgumentParser) -> None:
         action="append_once",
         default=[],
         dest="settings",
-        metavar="PX",
-        help="diameter of the nuclei in pixels, from which the factor follows (default: found for every image)",
+        metavar="{PX,UMum}",
+        help="diameter of the nuclei, from which the factor follows: in pixels (60), or in µm (8um) where files say "
+        "how large their pixels are or --pixel-size does (default: found for every image)",
     )
 
 
@@ -202,7 +218,12 @@ def add_recursive(command: argparse.ArgumentParser) -> None:
 
 
 def add_overwrite(command: argparse.ArgumentParser, resume: bool = False) -> None:
-    """Adds --overwrite, and --resume where the command can continue a run."""
+    """Adds --overwrite, and --resume.
+
+    Args:
+        command: Parser of the command.
+        resume: True for a command that can continue a run.
+    """
     group = command.add_mutually_exclusive_group()
     group.add_argument(
         "--overwrite",
@@ -216,6 +237,24 @@ def add_overwrite(command: argparse.ArgumentParser, resume: bool = False) -> Non
             help="continue the run in the output folder: what it finished is not predicted again, and the tables are "
             "those of an undisturbed run. Refused for another model, other settings, another version or changed images",
         )
+
+
+def add_cluster(command: argparse.ArgumentParser) -> None:
+    """Adds the options that spread the work on several processes or machines."""
+    group = command.add_mutually_exclusive_group()
+    group.add_argument(
+        "--workers",
+        type=values.positive,
+        metavar="N",
+        help="work in N processes of this machine, each with its share of the cores (default: in this one); needs the "
+        "extra cluster",
+    )
+    group.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="work on the workers of a scheduler of Dask, such as tcp://10.0.0.1:8786, which see the image files and "
+        "weights under the same paths; needs the extra cluster",
+    )
 
 
 def require_images(args: argparse.Namespace) -> None:
@@ -279,7 +318,8 @@ def add_pixel_size(command: argparse.ArgumentParser) -> None:
         "--pixel-size",
         type=values.length,
         metavar="UM",
-        help="side of a pixel in µm, for measurements (default: what each file says: OME-XML, ImageJ, resolution tags)",
+        help="side of a pixel in µm, for measurements and for --diameter=...um (default: what each file says: OME-XML, "
+        "ImageJ, resolution tags)",
     )
 
 
@@ -287,14 +327,20 @@ def add_label_format(command: argparse.ArgumentParser) -> None:
     """Adds the option for the file format of label images."""
     command.add_argument(
         "--label-format",
-        choices=("png", "tif"),
+        choices=LABEL_FORMATS,
         default="png",
-        help="format of the label images; TIFFs state the size of a pixel (default: %(default)s)",
+        help="format of the label images; tif and zarr (OME-Zarr) state the size of a pixel. Images that are read by "
+        "regions get tif unless it is zarr (default: %(default)s)",
     )
 
 
 def add_formats(command: argparse.ArgumentParser, default: Sequence[str] = DEFAULT_CHOICES) -> None:
-    """Adds the options for the formats of the results, some of `CHOICES`."""
+    """Adds the options for the formats of the results.
+
+    Args:
+        command: Parser of the command.
+        default: Formats without the option, names in `CHOICES`.
+    """
     command.add_argument(
         "--write",
         type=values.formats,
@@ -308,7 +354,12 @@ def add_formats(command: argparse.ArgumentParser, default: Sequence[str] = DEFAU
 
 
 def add_trained(command: argparse.ArgumentParser, output: str | None = None) -> None:
-    """Adds the options of the commands that use a trained model; `output` describes the default output folder."""
+    """Adds the options of the commands that use a trained model.
+
+    Args:
+        command: Parser of the command.
+        output: Default output folder in words, for the help; None for the usual one.
+    """
     command.add_argument(
         "--weights",
         type=values.trained,
@@ -322,7 +373,12 @@ def add_trained(command: argparse.ArgumentParser, output: str | None = None) -> 
 
 
 def add_views(command: argparse.ArgumentParser, remark: str = "") -> None:
-    """Adds the option for test-time augmentation, one of the settings; `remark` ends its help."""
+    """Adds the option for test-time augmentation, one of the settings.
+
+    Args:
+        command: Parser of the command.
+        remark: End of its help.
+    """
     command.add_argument(
         "--tta",
         action="append_once",

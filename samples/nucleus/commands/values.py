@@ -27,7 +27,10 @@ def scale(text: str) -> tuple[str, float]:
 
 
 def diameter(text: str) -> tuple[str, float]:
-    """Reads a diameter in pixels as a setting."""
+    """Reads a diameter, in pixels or with the unit um or µm, as a setting."""
+    for unit in ("um", "µm", "\N{GREEK SMALL LETTER MU}m"):
+        if text.endswith(unit):
+            return "DIAMETER_UM", length(text.removesuffix(unit))
     return "DIAMETER", length(text)
 
 

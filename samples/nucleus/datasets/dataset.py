@@ -20,14 +20,14 @@ from nucleus.augmentation.mixing import Mixing
 from nucleus.datasets.cache import ArrayCache, LabelCache, label_cache_folders
 from nucleus.datasets.classes import with_modalities
 from nucleus.datasets.layouts import read_samples
-from nucleus.datasets.layouts.base import UNKNOWN_MODALITY, DatasetError, Sample, raise_error
+from nucleus.datasets.layouts.base import UNKNOWN_MODALITY, DatasetError, raise_error
 from nucleus.datasets.layouts.dsb2018 import TRAIN_FOLDER, VAL_IMAGE_IDS
 from nucleus.datasets.layouts.label_files import BinaryMaskWatch, LabelFile
 from nucleus.datasets.layouts.tables import MODALITIES, read_modalities
 from nucleus.datasets.plain_files import image_files, unused_name
 from nucleus.images.decoding import NO_CHOICE, ImageFileError, Place, Planes, RawImage
 from nucleus.images.labels import labels_to_masks, relabel_sequential
-from nucleus.images.reading import read_places, read_raw, read_rgb
+from nucleus.images.reading import read_pixel_size, read_places, read_raw, read_rgb
 
 __all__ = [
     "MODALITIES",
@@ -146,18 +146,15 @@ class NucleusDataset(Dataset):
             if require_masks and sample.truth is None:
                 report(DatasetError(f"{sample.image}: it has no mask file and no label image, which are needed here"))
             else:
-                self._add_sample(sample, LabelCache(*(cache / sample.collection for cache in caches)))
-
-    def _add_sample(self, sample: Sample, cache: LabelCache) -> None:
-        self._add_file(
-            sample.id,
-            sample.image,
-            masks=None if sample.truth is None else str(sample.truth.path),
-            truth=sample.truth,
-            collection=sample.collection,
-            modality=sample.modality,
-            label_cache=cache,
-        )
+                self._add_file(
+                    sample.id,
+                    sample.image,
+                    masks=None if sample.truth is None else str(sample.truth.path),
+                    truth=sample.truth,
+                    collection=sample.collection,
+                    modality=sample.modality,
+                    label_cache=LabelCache(*(cache / sample.collection for cache in caches)),
+                )
 
     def _add_file(self, image_id: str, path: Path, **info: Any) -> None:
         """Adds a file: one image, or one for each of its planes or frames where all are read."""
@@ -286,6 +283,20 @@ class NucleusDataset(Dataset):
             return raw
         pixels, _, scale, _, _ = resize_image(raw.pixels, self.fit, self.fit)
         return raw._replace(pixels=pixels, pixel_size=raw.pixel_size and raw.pixel_size / scale)
+
+    def pixel_size_of(self, image_id: int) -> float | None:
+        """Returns the side of a pixel in µm of the image that `load_image` returns; None where it is not known.
+
+        Args:
+            image_id: Index into `image_info`.
+
+        Raises:
+            nucleus.images.reading.ImageFileError: The file cannot be read.
+        """
+        path, planes = self.image_info[image_id]["path"], self.planes_of(image_id)
+        if self.fit is not None:
+            return self.load_raw(image_id).pixel_size
+        return read_pixel_size(path, planes) if self.pixel_size is None else self.pixel_size
 
     def load_labels(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """Reads an image's labels as one label image, through the caches.

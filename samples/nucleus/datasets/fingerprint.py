@@ -31,18 +31,6 @@ def fingerprint(infos: Iterable[Mapping[str, Any]]) -> str:
     return f"{len(lines)} images, {hashlib.sha256(json.dumps(lines).encode()).hexdigest()[:16]}"
 
 
-def sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file, in hexadecimal digits.
-
-    Args:
-        path: The file.
-
-    Raises:
-        OSError: It cannot be read.
-    """
-    return file_digest(path, "sha256")
-
-
 def _line(info: Mapping[str, Any]) -> list[Any]:
     image, truth = Path(info["path"]), info.get("truth")
     status = image.stat()
@@ -53,4 +41,4 @@ def _line(info: Mapping[str, Any]) -> list[Any]:
 @cache
 def _content(path: Path, size: int, modified: int) -> str:
     """Returns the hash of a file, which is read once as long as its size and time of change stay the same."""
-    return sha256(path)
+    return file_digest(path, "sha256")

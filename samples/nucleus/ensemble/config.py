@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nucleus.ensemble.features import GROUPS, feature_names
-from nucleus.ensemble.model import Ensemble, Rules
+from nucleus.ensemble.fitted import Ensemble, Rules
 from nucleus.ensemble.selection import LEAST_VISIBLE, NMS_THRESHOLD
 from nucleus.models.settings import PredictionSettings, ViewSettings
 from trainkit.presets import Preset
@@ -24,18 +24,13 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-class EnsembleConfig(ViewSettings):
-    """Settings of an ensemble. Its members have their own preprocessing, tiles and test-time augmentation."""
-
-    model_kind = "ensemble"
+class ChoiceConfig(ViewSettings):
+    """Settings of a model that chooses among masks: how the trees are fitted, and which masks are kept."""
 
     _OPTIONAL = ("THRESHOLD",)
     _TYPES = {"THRESHOLD": float}
 
     # ---- Fit: see nucleus.ensemble.fitting ----
-    # Members of a new ensemble, separated by commas: names or files, as `nucleus.load_model` takes them. The file of an
-    # ensemble names its own.
-    MEMBERS = "mask_rcnn,unet"
     # Groups of features to learn from, separated by commas: shape, member, score, intensity, neighbours, agreement.
     FEATURES = ",".join(GROUPS)
     # Number of folds of the images for the reported scores and for the threshold, at least 3, or 2 with a THRESHOLD.
@@ -53,19 +48,6 @@ class EnsembleConfig(ViewSettings):
     # Minimum share of a nucleus that better ones leave uncovered; 0 keeps any rest.
     LEAST_VISIBLE = LEAST_VISIBLE
 
-    @classmethod
-    def of(cls, ensemble: Ensemble) -> EnsembleConfig:
-        """Returns the settings with which a fitted ensemble was saved.
-
-        Args:
-            ensemble: The fitted ensemble.
-
-        Raises:
-            SettingsError: The settings of its file cannot be used.
-        """
-        rules = {"NMS_THRESHOLD": ensemble.rules.nms_threshold, "LEAST_VISIBLE": ensemble.rules.least_visible}
-        return cls().update({"FEATURES": ",".join(ensemble.groups), **rules, **ensemble.settings})
-
     @property
     def groups(self) -> tuple[str, ...]:
         """Groups of features to learn from."""
@@ -82,7 +64,10 @@ class EnsembleConfig(ViewSettings):
 
     def _convert(self, name: str, value: Any) -> Any:
         if name in PredictionSettings().to_dict() and name not in self.to_dict():
-            raise SettingsError(f"{name} is a setting of an ensemble's members, not of the ensemble: set it in theirs.")
+            kind, article = self.model_kind, "an" if self.model_kind[0] in "aeiou" else "a"
+            raise SettingsError(
+                f"{name} is a setting of {article} {kind}'s members, not of the {kind}: set it in theirs."
+            )
         return super()._convert(name, value)
 
     def validate(self) -> None:
@@ -98,12 +83,43 @@ class EnsembleConfig(ViewSettings):
         self.require_probability(
             "NMS_THRESHOLD", "LEAST_VISIBLE", *(("THRESHOLD",) if self.THRESHOLD is not None else ())
         )
-        if not split(self.MEMBERS):
-            raise SettingsError(f"MEMBERS needs one model at least. Received: {self.MEMBERS!r}")
         try:
             feature_names(self.groups, ())
         except ValueError as error:
             raise SettingsError(f"FEATURES: {error}") from error
+
+
+class EnsembleConfig(ChoiceConfig):
+    """Settings of an ensemble. Its members have their own preprocessing, tiles and test-time augmentation."""
+
+    model_kind = "ensemble"
+
+    # Members of a new ensemble, separated by commas: names or files, as `nucleus.load_model` takes them. The file of an
+    # ensemble names its own.
+    MEMBERS = "mask_rcnn,unet"
+
+    @classmethod
+    def of(cls, ensemble: Ensemble) -> EnsembleConfig:
+        """Returns the settings with which a fitted ensemble was saved.
+
+        Args:
+            ensemble: The fitted ensemble.
+
+        Raises:
+            SettingsError: The settings of its file cannot be used.
+        """
+        rules = {"NMS_THRESHOLD": ensemble.rules.nms_threshold, "LEAST_VISIBLE": ensemble.rules.least_visible}
+        return cls().update({"FEATURES": ",".join(ensemble.groups), **rules, **ensemble.settings})
+
+    def validate(self) -> None:
+        """Checks the settings; see `Settings.validate`.
+
+        Raises:
+            SettingsError: A value is out of its range; the message names the attribute.
+        """
+        super().validate()
+        if not split(self.MEMBERS):
+            raise SettingsError(f"MEMBERS needs one model at least. Received: {self.MEMBERS!r}")
 
 
 def split(text: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.ensemble.candidates import Candidates, gather, true_iou
-from nucleus.ensemble.features import GROUPS, describe, feature_names
+from nucleus.ensemble.features import GROUPS, describe_masks, feature_names
 from nucleus.models.base import Prediction
 from nucleus.models.limits import warn_of_limits
 
@@ -75,7 +75,7 @@ def make_examples(
         try:
             with warn_of_limits(info["path"]):
                 candidates = gather({name: find(info["id"], image) for name, find in members.items()})
-            columns = describe(candidates, image)
+            columns = describe_masks(candidates, image)
             iou = true_iou(candidates, truth)
         except ValueError as error:
             raise ValueError(f"{info['path']}: {error}") from error

@@ -63,7 +63,7 @@ def feature_names(groups: Iterable[str], members: Sequence[str]) -> list[str]:
     ]
 
 
-def describe(candidates: Candidates, image: np.ndarray) -> dict[str, np.ndarray]:
+def describe_masks(candidates: Candidates, image: np.ndarray) -> dict[str, np.ndarray]:
     """Computes all features of all masks of an image.
 
     - shape: properties of `skimage.measure.regionprops`, in pixels, and roundness, 4 pi area / perimeter^2.

@@ -15,7 +15,7 @@ from nucleus.prediction.folders import PredictionFolder
 _NESTED = ("models", "members")
 
 
-def fingerprint(description: Mapping[str, Any]) -> str:
+def model_fingerprint(description: Mapping[str, Any]) -> str:
     """Returns the fingerprint of a model: that of its weights, else that of everything that its predictions depend on.
 
     Test-time augmentation, scale and tiles around a model do not change it: an ensemble's file notes the views by
@@ -29,7 +29,7 @@ def fingerprint(description: Mapping[str, Any]) -> str:
         predictions.
     """
     if "model" in description:
-        return fingerprint(description["model"])
+        return model_fingerprint(description["model"])
     if "weights" in description:
         return description["weights"]
     facts = dict(description)
@@ -39,7 +39,7 @@ def fingerprint(description: Mapping[str, Any]) -> str:
     for name in _NESTED:
         if name in facts:
             every = facts[name].items() if isinstance(facts[name], Mapping) else enumerate(facts[name])
-            facts[name] = [(str(key), fingerprint(each)) for key, each in every]
+            facts[name] = [(str(key), model_fingerprint(each)) for key, each in every]
     return f"sha256:{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()}"
 
 
@@ -56,7 +56,7 @@ def fingerprints(members: Mapping[str, NucleusModel | PredictionFolder]) -> dict
     found = {}
     for name, member in members.items():
         models = member.models() if isinstance(member, PredictionFolder) else [member.describe()]
-        every = {fingerprint(model) for model in models}
+        every = {model_fingerprint(model) for model in models}
         if len(every) == 1:
             found[name] = every.pop()
     return found

@@ -13,7 +13,7 @@ from nucleus.ensemble.boosting import SETTINGS, BoostingSettings, grow
 from nucleus.ensemble.config import EnsembleConfig
 from nucleus.ensemble.examples import Example
 from nucleus.ensemble.features import GROUPS
-from nucleus.ensemble.model import Ensemble, Rules
+from nucleus.ensemble.fitted import Ensemble, Rules
 from nucleus.ensemble.trees import Tree, predict_mean
 from nucleus.evaluation.scores import THRESHOLDS, Matches, overlaps
 
@@ -73,7 +73,7 @@ class FitSettings:
         return cls(config.groups, config.rules(), choose_threshold=choose, seed=config.SEED, threads=config.THREADS)
 
 
-def fit(
+def fit_ensemble(
     examples: Sequence[Example],
     folds: Sequence[Sequence[str]],
     settings: FitSettings | None = None,
@@ -177,7 +177,15 @@ class _Grower:
         self._grown: dict[frozenset[int], list[list[Tree]]] = {}
 
     def predict(self, index: int, without: set[int]) -> np.ndarray:
-        """Predicts the IoU of an image's masks by trees grown without some folds."""
+        """Predicts the IoU of an image's masks by trees grown without some folds.
+
+        Args:
+            index: Position of the image among the examples.
+            without: Numbers of the folds, from 0 on.
+
+        Returns:
+            float64 `[N]` in 0..1.
+        """
         return np.clip(predict_mean(self.models(frozenset(without)), self._examples[index].features), 0, 1)
 
     def models(self, without: frozenset[int]) -> list[list[Tree]]:

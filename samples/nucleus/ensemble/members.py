@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nucleus.datasets.division import require_unseen
 from nucleus.datasets.folds import Folds
-from nucleus.ensemble.combined import EnsembleModel
 from nucleus.ensemble.config import EnsembleConfig
-from nucleus.ensemble.model import Ensemble, check_members
+from nucleus.ensemble.ensemble_model import EnsembleModel
+from nucleus.ensemble.fitted import Ensemble, check_members
 from nucleus.models.base import NucleusModel
 from nucleus.models.loading import load_model
 from nucleus.prediction.folders import PredictionFolder
@@ -107,13 +108,22 @@ class Members:
         """
         if ensemble is not None:
             check_members(ensemble.members, self.paths)
-        return EnsembleModel(
+        model = EnsembleModel(
             {name: self._member(name) for name in self.paths},
             ensemble,
             {name: paths[0] for name, paths in self.paths.items()} if self._run_as_they_are else None,
             config,
             folds,
             notes={_VIEWS: self.views},
+        )
+        if ensemble is not None:
+            model.origin = partial(Members.model, self, ensemble, config, folds)
+        return model
+
+    def absolute(self) -> Members:
+        """Returns the same members by absolute paths, which other processes know too."""
+        return replace(
+            self, paths={name: tuple(path.absolute() for path in paths) for name, paths in self.paths.items()}
         )
 
     def differing_views(self, about: Mapping[str, Any]) -> str | None:

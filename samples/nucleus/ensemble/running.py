@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from nucleus.datasets.dataset import NucleusDataset
-from nucleus.ensemble.combined import EnsembleModel
+from nucleus.ensemble.ensemble_model import EnsembleModel
+from nucleus.ensemble.examples import Finder
 from nucleus.ensemble.report import share
-from nucleus.models.base import Prediction
+from nucleus.models.base import NucleusModel, Prediction
 from nucleus.models.limits import warn_of_limits
+from nucleus.models.portable import PortableModel
+from nucleus.prediction.chunks import Item, Predict, predict_singly
+from nucleus.prediction.cluster import Cluster
 from nucleus.prediction.detection import DetectionRun, write_detections
 from nucleus.prediction.predictions import ModelPredictions
+from nucleus.prediction.remote import Remote
 from nucleus.prediction.results import Results
 from nucleus.prediction.writers import Record, default_formats
 from nucleus.prediction.writers.csv_tables import CsvTables
@@ -34,6 +39,7 @@ class EnsemblePredictions(ModelPredictions):
         name: Name of the model in tables and pictures.
 
     Attributes:
+        model: The ensemble.
         picks: By image id, the member that each nucleus is from, in the order of the labels.
 
     Raises:
@@ -42,6 +48,7 @@ class EnsemblePredictions(ModelPredictions):
 
     def __init__(self, model: EnsembleModel, out_of_fold: bool = False, name: str = EnsembleModel.kind) -> None:
         super().__init__(model, name)
+        self.model = model
         self.picks: dict[str, Sequence[str]] = {}
         self._ensemble, self._validation = model, model.cross_validation if out_of_fold else None
         if out_of_fold and self._validation is None:
@@ -72,6 +79,23 @@ class EnsemblePredictions(ModelPredictions):
                 found = self.find(info["id"], dataset.load_image(index))
             yield found
 
+    def on(self, cluster: Cluster) -> Remote:
+        """Returns the prediction by the ensemble on a cluster.
+
+        Args:
+            cluster: The cluster, entered.
+
+        Raises:
+            ValueError: The ensemble cannot be sent, or the predictions are out of fold, which this process has.
+        """
+        if self._validation is not None:
+            raise ValueError("Predictions out of fold are known after fit() in this process, not to workers.")
+
+        def note(item: Item) -> None:
+            self.picks[item.id] = item.note
+
+        return Remote(cluster, partial(_start, PortableModel(self.model).pack()), after=note)
+
     def shares(self) -> pd.DataFrame:
         """Returns the number and the share of each member's nuclei so far; see `nucleus.ensemble.report.share`."""
         counts = pd.Series([member for picked in self.picks.values() for member in picked], dtype=object).value_counts()
@@ -84,6 +108,7 @@ def run_ensemble(
     output: str | os.PathLike | Results,
     formats: Sequence[str] = default_formats(),
     progress: bool = True,
+    cluster: Cluster | None = None,
 ) -> tuple[DetectionRun, pd.DataFrame]:
     """Finds the nuclei in every image of a data set and writes the results.
 
@@ -94,6 +119,7 @@ def run_ensemble(
             as scores, and `picks.csv`: ImageId, label and member of each nucleus.
         formats: Names in `nucleus.prediction.writers.WRITERS`.
         progress: True to show a progress bar.
+        cluster: Workers that predict, entered, unless predictions are out of fold; None to predict in this process.
 
     Returns:
         The run, and for each member the number and the share of its nuclei, see `nucleus.ensemble.report.share`.
@@ -102,9 +128,49 @@ def run_ensemble(
         DatasetError: The data set preprocesses its images.
         OSError: A result cannot be written.
     """
-    picks = functools.partial(_Picks, picked=predictions.picks)
-    run = write_detections(predictions.find, dataset, output, formats, progress, [picks])
+    picks = partial(_Picks, picked=predictions.picks)
+    remote = None if cluster is None else predictions.on(cluster)
+    run = write_detections(predictions.find, dataset, output, formats, progress, [picks], remote)
     return run, predictions.shares()
+
+
+def find_members_on(cluster: Cluster, model: EnsembleModel, dataset: NucleusDataset) -> dict[str, Finder]:
+    """Returns what finds, on a cluster, the nuclei of the members that run, for `EnsembleModel.elsewhere`.
+
+    Args:
+        cluster: The cluster, entered.
+        model: The ensemble.
+        dataset: Prepared data set, whose images are asked for in their order.
+
+    Raises:
+        ValueError: A member cannot be sent.
+    """
+    indices = [int(index) for index in dataset.image_ids]
+
+    def finder(member: NucleusModel, name: str) -> Finder:
+        remote = Remote(cluster, partial(_start_singly, PortableModel(member).pack()))
+        found = ModelPredictions(member, name, remote=remote).read_each(dataset, indices)
+        return lambda *_: next(found)
+
+    return {name: finder(member, name) for name, member in model.members.items() if isinstance(member, NucleusModel)}
+
+
+def _start_singly(model: PortableModel, _: NucleusDataset) -> Predict:
+    """Returns what predicts the images of a chunk one by one."""
+    return predict_singly(ModelPredictions(model.get()).find)
+
+
+def _start(model: PortableModel, _: NucleusDataset) -> Predict:
+    """Returns what predicts a chunk by an ensemble, and notes the member that each nucleus is from."""
+    predictions = EnsemblePredictions(model.get())
+    predict = predict_singly(predictions.find)
+
+    def predict_and_note(chunk: Sequence[Item]) -> None:
+        predict(chunk)
+        for item in chunk:
+            item.note = predictions.picks.get(item.id)
+
+    return predict_and_note
 
 
 class _Picks(CsvTables):

@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from nucleus.ensemble.examples import Example
+from nucleus.ensemble.fitted import Combination
 from nucleus.ensemble.fitting import Fitted
-from nucleus.ensemble.model import Combination
 from nucleus.ensemble.report import FitReport, report
 from nucleus.evaluation.scores import average_precision
 from nucleus.models.base import History

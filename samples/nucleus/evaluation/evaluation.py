@@ -33,19 +33,30 @@ from nucleus.evaluation.scores import (
     scores_by_group,
 )
 from nucleus.models.base import NucleusModel
+from nucleus.prediction.cluster import wanted_cluster
 from nucleus.prediction.predictions import ModelPredictions, Predictions
+from nucleus.prediction.remote import remote_model
 from trainkit.files import write_text
 
 _NO_PIXELS = np.zeros((0, 0), np.int32)
 
 
-def evaluate(model: NucleusModel, dataset: NucleusDataset, progress: bool = True) -> pd.DataFrame:
+def evaluate(
+    model: NucleusModel,
+    dataset: NucleusDataset,
+    progress: bool = True,
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+) -> pd.DataFrame:
     """Scores a model on every image of a data set.
 
     Args:
         model: The model.
         dataset: Prepared data set with masks, without preprocessing, since models preprocess images themselves.
         progress: True to show a progress bar.
+        workers: Number of processes to predict in; None for this one.
+        scheduler: Address of a scheduler of Dask whose workers predict, instead of `workers`.
 
     Returns:
         One row an image: ImageId, modality, and the columns of `nucleus.evaluation.scores.MainScores.values`, but
@@ -54,6 +65,7 @@ def evaluate(model: NucleusModel, dataset: NucleusDataset, progress: bool = True
 
     Raises:
         DatasetError: The data set preprocesses its images, or has none.
+        ValueError: Workers cannot be started or reached, or cannot use the model.
 
     Examples:
         >>> from nucleus import load_model, shipped_data
@@ -66,8 +78,10 @@ def evaluate(model: NucleusModel, dataset: NucleusDataset, progress: bool = True
         >>> bool((table["matched"] + table["missed"] == table["true"]).all())
         True
     """
-    pairs = overlaps_by_image(ModelPredictions(model), dataset, progress)
-    return _by_image((info, main_scores(pair)) for info, pair, _ in pairs)
+    with wanted_cluster(workers, scheduler) as cluster:
+        predictions = ModelPredictions(model, remote=remote_model(cluster, model))
+        pairs = overlaps_by_image(predictions, dataset, progress)
+        return _by_image((info, main_scores(pair)) for info, pair, _ in pairs)
 
 
 @dataclass(frozen=True)

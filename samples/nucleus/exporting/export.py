@@ -12,14 +12,14 @@ from typing import Any
 from nucleus.datasets.folds import find_folds, folds_beside
 from nucleus.exporting.bioimage import write_package
 from nucleus.exporting.formats import DEFAULT_SIZE, FORMATS
-from nucleus.models.base import NucleusModel
-from nucleus.models.loading import load_model
+from nucleus.models.base import NucleusModel, Wrapper
+from nucleus.models.loading import resolve
 from nucleus.models.mask_rcnn import MaskRCNNModel
-from nucleus.models.onnx import note_recipe
+from nucleus.models.onnx import WEIGHTS_NOTE, note_recipe
 from nucleus.models.recipe import RECIPE_FILE, Recipe, changed_settings
 from nucleus.models.settings import inference_settings
 from nucleus.models.unet import UNetModel
-from nucleus.models.wrapper import Wrapper
+from trainkit.files import file_digest
 
 
 def export(
@@ -63,11 +63,12 @@ def export(
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}. Received: {format!r}")
     if not isinstance(model, NucleusModel):
-        source, model = model, load_model(model, model=kind, preset=preset, settings=settings)
+        chosen = resolve(model, model=kind, preset=preset, settings=settings)
+        source, model, weights = model, chosen.load(), chosen.path
     elif preset or settings:
         raise ValueError("A loaded model has its settings. Received: preset or settings too.")
     else:
-        source = None
+        source = weights = None
     network = _bare(model)
     path, recipe = Path(path), _full_recipe(network)
     if format == "bioimageio":
@@ -78,7 +79,8 @@ def export(
             )
         write_package(network, recipe, path)
     elif format == "onnx":
-        _export_onnx(network, path, note_recipe(recipe), size)
+        of_file = {} if weights is None else {WEIGHTS_NOTE: file_digest(weights, "sha256")}
+        _export_onnx(network, path, {**note_recipe(recipe), **of_file}, size)
         _copy_folds(source, path)
     else:
         _export_savedmodel(network, path, {RECIPE_FILE: json.dumps(asdict(recipe), indent=2)}, size)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from nucleus.images.decoding import NO_CHOICE, ImageFileError, OpenImage, Planes
+from nucleus.images.decoding import NO_CHOICE, ImageFileError, Planes
 from nucleus.images.decoding.array import ArrayImage
 from nucleus.images.reading import to_rgb
 
@@ -59,7 +60,19 @@ def as_images(images: Array | Sequence[Array], axes: str | None = None, planes: 
     return found
 
 
-def open_array(array: Array, axes: str | None = None, planes: Planes = NO_CHOICE) -> OpenImage:
+def are_lazy(images: Array | Sequence[Array]) -> bool:
+    """Returns True for an array of dask, or for a list or tuple of nothing else.
+
+    Args:
+        images: One array, or several.
+    """
+    if "dask.array" not in sys.modules:
+        return False
+    several = images if isinstance(images, list | tuple) else [images]
+    return len(several) > 0 and all(isinstance(image, sys.modules["dask.array"].Array) for image in several)
+
+
+def open_array(array: Array, axes: str | None = None, planes: Planes = NO_CHOICE) -> ArrayImage:
     """Returns an array as an image of which planes and channels are read.
 
     Args:

@@ -18,28 +18,6 @@ from trainkit.label_images import drop_small as drop_small
 from trainkit.label_images import relabel_sequential as relabel_sequential
 
 
-def masks_to_labels(masks: np.ndarray) -> np.ndarray:
-    """Paints a mask stack into one label image; a pixel in several masks belongs to the first of them.
-
-    Examples:
-        >>> masks = np.zeros((1, 4, 2), bool)
-        >>> masks[0, :3, 0] = masks[0, 2:, 1] = True
-        >>> masks_to_labels(masks)
-        array([[1, 1, 1, 2]], dtype=int32)
-
-    Args:
-        masks: bool [H, W, N].
-
-    Returns:
-        int32 [H, W], label k + 1 is mask k. A mask whose pixels all belong to earlier masks leaves a gap in the
-        numbers, which `relabel_sequential` closes.
-    """
-    if masks.shape[2] == 0:
-        return np.zeros(masks.shape[:2], np.int32)
-    masks = masks.astype(bool, copy=False)
-    return np.where(masks.any(axis=2), masks.argmax(axis=2) + 1, 0).astype(np.int32)
-
-
 def labels_to_masks(labels: np.ndarray, count: int | None = None) -> np.ndarray:
     """Expands a label image to a mask stack.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -11,13 +12,14 @@ import numpy as np
 from nucleus.images.decoding import NO_CHOICE, ImageFileError, OpenImage, Planes, RawImage, Region, naming, open_image
 from nucleus.images.decoding.planes import Chosen
 from nucleus.images.reading import to_rgb
+from nucleus.images.tissue import is_glass
 from trainkit.pixels import Scale, measure_scale
 
 # Blocks of a subsample: their number down and across, and their side in pixels.
 _BLOCKS, _BLOCK = 8, 256
-# Rank by contrast, 0 to 1, of the block around which a busy region lies.
-_BUSY = 0.7
-# A level is taken for a wanted pixel size that it misses by this part.
+# Ranks by contrast, 0 to 1, of the blocks of tissue around which regions are looked at, and the side of these.
+_BUSY, _BUSY_SIDE = (0.7, 0.85, 0.55, 0.95, 0.4, 1.0), 1024
+# A level is taken for a wanted scale that it misses by this part.
 _TOLERANCE = 0.05
 # Largest factor of the level that shows where tissue is.
 _GLANCE = 8
@@ -33,10 +35,15 @@ class LazyImage:
         image: The open image.
         path: File of the image, for messages.
         planes: Choice of channel, plane and frame.
-        level: Level of a pyramid, 0 for the largest.
+        level: Level of a pyramid, 0 for the largest; None if none was chosen: the largest is read, and
+            `nucleus.predict_large` chooses the one that fits the model.
+        pixel_size: Side of a pixel of the largest level in µm; None for what the file says.
 
     Attributes:
         path: The file.
+        level: The level that is read.
+        chosen: True if the level was chosen.
+        levels: Height and width of every level, largest first.
         shape: (height, width, 3) of the level.
         dtype: uint8.
         channels: Names of the channels that are read.
@@ -49,17 +56,33 @@ class LazyImage:
 
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, image: OpenImage, path: Path, planes: Planes = NO_CHOICE, level: int = 0) -> None:
-        self.path, self.planes, self.level = path, planes, level
+    def __init__(
+        self,
+        image: OpenImage,
+        path: Path,
+        planes: Planes = NO_CHOICE,
+        level: int | None = None,
+        pixel_size: float | None = None,
+    ) -> None:
+        self.path, self.planes, self.level, self.chosen = path, planes, level or 0, level is not None
         self._image = image
-        if not 0 <= level < len(image.levels):
-            raise ImageFileError(f"there is no level {level} of the pyramid; it has {len(image.levels)}")
+        self.levels = tuple(image.levels)
+        if not 0 <= self.level < len(self.levels):
+            raise ImageFileError(f"there is no level {level} of the pyramid; it has {len(self.levels)}")
         chosen: Chosen = planes.choose(image.frames, image.planes, image.channels, image.colour)
         self.channels = tuple(image.channels[index] for index in chosen.channels)
-        self.shape = (*image.levels[level], 3)
+        self.shape = (*self.levels[self.level], 3)
         self.downsampling = image.shape[0] / self.shape[0]
-        size = image.pixel_size()
-        self.pixel_size = None if size is None else size * self.downsampling
+        self._full_size = image.pixel_size() if pixel_size is None else pixel_size
+        self.pixel_size = None if self._full_size is None else self._full_size * self.downsampling
+
+    def at_level(self, level: int) -> LazyImage:
+        """Returns the image at another level of its pyramid; both are closed together.
+
+        Args:
+            level: Level, 0 for the largest.
+        """
+        return LazyImage(self._image, self.path, self.planes, level, self._full_size)
 
     def __enter__(self) -> LazyImage:
         return self
@@ -111,24 +134,30 @@ class LazyImage:
         """
         return np.ascontiguousarray(to_rgb(self._subsample(), self._scale))
 
-    def busy_region(self) -> np.ndarray:
-        """Reads a region of up to 2048 x 2048 pixels with much, but not the most, contrast.
+    def tissue(self) -> Iterator[np.ndarray]:
+        """Reads regions in which nuclei are likely, one after the other, those with usual contrast first.
 
-        It lies around the block of the subsample whose contrast three tenths of the others exceed.
+        Of the blocks of the subsample, without empty glass (`nucleus.images.tissue`), those at a few ranks by contrast
+        are taken, the first one that whose contrast three tenths of the others exceed. A region lies around each.
 
-        Returns:
-            uint8 `[H, W, 3]` RGB.
+        Yields:
+            uint8 `[H, W, 3]` RGB of up to 1024 x 1024 pixels; the image itself if it is not larger than 2048 x 2048.
         """
         height, width, _ = self.shape
         places = [(down[0], across[0]) for down in _grid(height) for across in _grid(width)]
         if len(places) == 1:
-            return self.region(0, height, 0, width)
+            yield self.region(0, height, 0, width)
+            return
         blocks = (self.region(y, min(y + _BLOCK, height), x, min(x + _BLOCK, width)) for y, x in places)
-        ranks = np.argsort([float(block[::4, ::4].std()) for block in blocks], kind="stable")
-        y, x = places[int(ranks[round(_BUSY * (len(ranks) - 1))])]
-        side = _BLOCKS * _BLOCK
-        y0, x0 = (max(0, min(at + (_BLOCK - side) // 2, length - side)) for at, length in ((y, height), (x, width)))
-        return self.region(y0, min(y0 + side, height), x0, min(x0 + side, width))
+        seen = [(is_glass(block), float(block[::4, ::4].std())) for block in blocks]
+        found = [number for number, (glass, _) in enumerate(seen) if not glass] or range(len(places))
+        ranks = sorted(found, key=lambda number: seen[number][1])
+        for number in dict.fromkeys(ranks[round(share * (len(ranks) - 1))] for share in _BUSY):
+            y0, x0 = (
+                max(0, min(at + (_BLOCK - _BUSY_SIDE) // 2, length - _BUSY_SIDE))
+                for at, length in zip(places[number], (height, width), strict=True)
+            )
+            yield self.region(y0, min(y0 + _BUSY_SIDE, height), x0, min(x0 + _BUSY_SIDE, width))
 
     def glance(self, y0: int, y1: int, x0: int, x1: int) -> tuple[np.ndarray, float] | None:
         """Reads a region at a smaller level of the pyramid.
@@ -174,14 +203,18 @@ class LazyImage:
             return self._image.read(self.planes, region=region, level=level).visible()
 
 
-def open_lazy(path: str | os.PathLike, planes: Planes = NO_CHOICE, level: int = 0) -> LazyImage:
+def open_lazy(
+    path: str | os.PathLike, planes: Planes = NO_CHOICE, level: int | None = None, pixel_size: float | None = None
+) -> LazyImage:
     """Opens an image file of which regions are read.
 
     Args:
         path: A tiled or stripped TIFF or BigTIFF, an OME-Zarr folder, a whole slide, or a file of a microscope. Other
             files are decoded at once.
         planes: Choice of channel, plane, frame and scene.
-        level: Level of a pyramid, 0 for the largest; `choose_level` finds one.
+        level: Level of a pyramid, 0 for the largest. None: the largest is read, and `nucleus.predict_large` chooses the
+            one that fits the model.
+        pixel_size: Side of a pixel of the largest level in µm; None for what the file says.
 
     Raises:
         ImageFileError: The file cannot be read, or the choice does not fit it.
@@ -196,48 +229,30 @@ def open_lazy(path: str | os.PathLike, planes: Planes = NO_CHOICE, level: int = 
     with naming(Path(path)):
         image = open_image(Path(path), "image", planes)
         try:
-            return LazyImage(image, Path(path), planes, level)
+            return LazyImage(image, Path(path), planes, level, pixel_size)
         except Exception:
             image.close()
             raise
 
 
-def choose_level(
-    levels: list[tuple[int, int]] | tuple[tuple[int, int], ...],
-    pixel_size: float | None = None,
-    wanted: float | None = None,
-    downsampling: float | None = None,
-) -> tuple[int, float]:
-    """Chooses the level of a pyramid to read for a wanted scale: the smallest that is not coarser.
+def choose_level(levels: Sequence[tuple[int, int]], downsampling: float) -> int:
+    """Chooses the level of a pyramid to read for a wanted scale: the smallest that is not coarser by more than 5 %.
 
     Args:
         levels: (height, width) of every level, largest first.
-        pixel_size: Side of a pixel of the largest level in µm.
-        wanted: Wanted side of a pixel in µm; None if a factor is wanted.
-        downsampling: Wanted factor by which the largest level is to be made smaller; None if a pixel size is wanted.
+        downsampling: Wanted factor by which the largest level is to be made smaller, above 0. For a wanted pixel size,
+            its quotient and that of the largest level.
 
     Returns:
-        The level, and the factor by which it is still to be made smaller (below 1: larger).
-
-    Raises:
-        ValueError: Not one of both is wanted, or a pixel size is wanted of an image that states none.
+        The level, 0 for the largest.
 
     Examples:
-        >>> choose_level([(4000, 4000), (2000, 2000), (500, 500)], pixel_size=0.25, wanted=0.5)
-        (1, 1.0)
         >>> choose_level([(4000, 4000), (2000, 2000), (500, 500)], downsampling=3)
-        (1, 1.5)
+        1
     """
-    if (wanted is None) == (downsampling is None):
-        raise ValueError("Expected either a wanted pixel size or a factor. Received: both or none")
-    if wanted is not None:
-        if pixel_size is None:
-            raise ValueError("The image does not state the size of its pixels; give a factor instead")
-        downsampling = wanted / pixel_size
     factors = [levels[0][0] / height for height, _ in levels]
     fitting = [level for level, factor in enumerate(factors) if factor <= downsampling * (1 + _TOLERANCE)]
-    level = max(fitting, key=lambda level: factors[level], default=0)
-    return level, downsampling / factors[level]
+    return max(fitting, key=lambda level: factors[level], default=0)
 
 
 def _grid(length: int) -> list[tuple[int, int]]:

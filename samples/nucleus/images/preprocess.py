@@ -8,42 +8,28 @@ import cv2
 import numpy as np
 
 
-def clahe(image: np.ndarray, clip_limit: float = 2.0, tile_grid: tuple[int, int] = (8, 8)) -> np.ndarray:
-    """Contrast limited adaptive histogram equalisation of an image's luminance (L of CIE Lab).
+@dataclass(frozen=True)
+class Clahe:
+    """Contrast limited adaptive histogram equalisation of an image's luminance (L of CIE Lab), a function of images.
 
     Zuiderveld, "Contrast Limited Adaptive Histogram Equalization", Graphics Gems IV (1994). Working on luminance
     evens out illumination and leaves the stain's hue alone. A grey image stays grey.
+
+    Args:
+        clip_limit: Largest height of a bin of a tile's histogram, in multiples of the mean height, above 0; larger
+            values give more contrast and more noise.
+        tile_grid: (rows, columns) of tiles, each equalised on its own and blended with its neighbours.
+
+    Raises:
+        ValueError: A setting is out of range.
 
     Examples:
         >>> from nucleus.datasets.dataset import shipped_data
         >>> from nucleus.images.reading import read_image
         >>> image = read_image(next(shipped_data().glob("stage1_train/*/images/*.png")))
-        >>> equalised = clahe(image, clip_limit=3.0)
+        >>> equalised = Clahe(clip_limit=3.0)(image)
         >>> equalised.shape == image.shape, equalised.dtype
         (True, dtype('uint8'))
-
-    Args:
-        image: uint8 [H, W, 3] RGB.
-        clip_limit: Largest height of a bin of a tile's histogram, in multiples of the mean height, above 0; larger
-            values give more contrast and more noise.
-        tile_grid: (rows, columns) of tiles, each equalised on its own and blended with its neighbours.
-
-    Returns:
-        uint8 [H, W, 3] RGB.
-
-    Raises:
-        ValueError: An argument is of another type or out of range.
-    """
-    return Clahe(clip_limit, tile_grid)(image)
-
-
-@dataclass(frozen=True)
-class Clahe:
-    """`clahe` with its settings bound: a callable image -> image for the preprocessing of a data set or a model.
-
-    Args:
-        clip_limit: Largest height of a bin of a tile's histogram, in multiples of the mean height, above 0.
-        tile_grid: (rows, columns) of tiles.
     """
 
     clip_limit: float = 2.0
@@ -56,7 +42,14 @@ class Clahe:
             raise ValueError(f"CLAHE's tile grid must be two whole numbers from 1 on; received {self.tile_grid!r}")
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Equalises an image, uint8 [H, W, 3] RGB; see `clahe`."""
+        """Equalises an image.
+
+        Args:
+            image: uint8 [H, W, 3] RGB.
+
+        Raises:
+            ValueError: The image is another array.
+        """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"CLAHE expects uint8 [H, W, 3]; received {image.dtype} {image.shape}")
         rows, columns = self.tile_grid

@@ -164,6 +164,20 @@ def read_shape(path: str | os.PathLike, planes: Planes = FIRST) -> tuple[int, in
         return image.shape
 
 
+def read_pixel_size(path: str | os.PathLike, planes: Planes = FIRST) -> float | None:
+    """Returns the side of a pixel of an image file in µm; None where the file does not say it.
+
+    Args:
+        path: An image file.
+        planes: Choice of the scene.
+
+    Raises:
+        ImageFileError: The file cannot be read.
+    """
+    with naming(Path(path)), open_image(Path(path), "image", planes) as image:
+        return image.pixel_size()
+
+
 def read_mask(path: str | os.PathLike) -> np.ndarray:
     """Reads a mask file: every pixel with a non-zero grey value or colour belongs to the mask.
 

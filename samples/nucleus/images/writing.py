@@ -17,6 +17,8 @@ from trainkit.files import atomic_path
 HIGHEST_IN_16_BITS = np.iinfo(np.uint16).max
 # Bytes of samples from which a TIFF is written as BigTIFF.
 _CLASSIC_LIMIT = 2**31
+# Side in pixels of the chunks of an OME-Zarr label image.
+_BAND = 512
 # Folders within folders, as OME-Zarr 0.4 recommends.
 _NESTED_CHUNKS = {"name": "v2", "separator": "/"}
 
@@ -29,18 +31,22 @@ def write_labels(path: str | os.PathLike, labels: np.ndarray, pixel_size: float 
 
     Args:
         path: Path of the file; `.png` for a 16-bit PNG, `.tif` or `.tiff` for a compressed TIFF of uint16, or of int32
-            if a label exceeds 65,535.
+            if a label exceeds 65,535; `.zarr` for an OME-Zarr folder of int32.
         labels: Integer `[H, W]`, not negative.
         pixel_size: Side of a pixel in µm, for a TIFF; None where it is not known.
 
     Raises:
-        ValueError: The suffix is unknown, or a label does not fit into a PNG.
+        ValueError: The suffix is unknown, a label does not fit into a PNG, or zarr is missing.
         OSError: The file cannot be written.
     """
     suffix = Path(path).suffix.lower()
     highest = int(labels.max(initial=0))
+    if suffix == ".zarr":
+        bands = (labels[top : top + _BAND] for top in range(0, len(labels), _BAND))
+        _write_zarr_bands(Path(path), bands, labels.shape, pixel_size, _BAND)
+        return
     if suffix not in (".png", ".tif", ".tiff"):
-        raise ValueError(f"{path}: a label image is written as .png, .tif or .tiff.")
+        raise ValueError(f"{path}: a label image is written as .png, .tif, .tiff or .zarr.")
     if suffix == ".png" and highest > HIGHEST_IN_16_BITS:
         raise ValueError(f"{path}: label {highest} does not fit into a 16-bit PNG; write a TIFF.")
     pixels = labels.astype(np.uint16 if highest <= HIGHEST_IN_16_BITS else np.int32)
@@ -98,21 +104,16 @@ def write_label_stack(
 
 
 def write_label_bands(
-    path: str | os.PathLike,
-    bands: Iterable[np.ndarray],
-    shape: tuple[int, int],
-    highest: int,
-    pixel_size: float | None,
-    rows: int,
+    path: str | os.PathLike, bands: Iterable[np.ndarray], shape: tuple[int, int], pixel_size: float | None, rows: int
 ) -> None:
-    """Writes a label image of which only a band of rows is in memory.
+    """Writes a label image of which only a band of rows is in memory, each band before the next one is asked for.
 
     Args:
-        path: Path of the file: `.tif` or `.tiff` for a compressed TIFF in tiles, BigTIFF above 4 GB, or `.zarr` for an
-            OME-Zarr folder (version 0.4), which needs zarr. uint16, or int32 if a label exceeds 65,535.
+        path: Path of the file: `.tif` or `.tiff` for a compressed TIFF of int32 in tiles, BigTIFF where the samples
+            exceed 2 GB, or `.zarr` for an OME-Zarr folder (version 0.4), which needs zarr. It appears under its name
+            when it is complete.
         bands: int32 `[rows, W]` from top to bottom; the last one may have fewer rows.
         shape: (height, width) of the label image.
-        highest: Highest label.
         pixel_size: Side of a pixel in µm; None where it is not known.
         rows: Rows of a band, and side of the tiles; a multiple of 16.
 
@@ -120,14 +121,12 @@ def write_label_bands(
         ValueError: zarr is missing.
         OSError: The file cannot be written.
     """
-    dtype = np.dtype(np.uint16 if highest <= HIGHEST_IN_16_BITS else np.int32)
-    narrow = (band.astype(dtype) for band in bands)
     if Path(path).suffix.lower() == ".zarr":
-        _write_zarr_bands(Path(path), narrow, shape, dtype, pixel_size, rows)
+        _write_zarr_bands(Path(path), bands, shape, pixel_size, rows)
         return
 
     def tiles() -> Iterator[np.ndarray]:
-        for band in narrow:
+        for band in bands:
             padded = np.pad(band, ((0, rows - len(band)), (0, -band.shape[1] % rows)))
             yield from np.split(padded, padded.shape[1] // rows, axis=1)
 
@@ -139,13 +138,15 @@ def write_label_bands(
             temporary,
             tiles(),
             shape=shape,
-            dtype=dtype,
+            dtype=np.int32,
             tile=(rows, rows),
             compression="zlib",
             photometric="minisblack",
             # Compressed bands may together exceed what a plain TIFF can address, which is known only at the end.
-            bigtiff=shape[0] * shape[1] * dtype.itemsize > _CLASSIC_LIMIT,
+            bigtiff=shape[0] * shape[1] * np.dtype(np.int32).itemsize > _CLASSIC_LIMIT,
             metadata=None,
+            # With more, many bands would be asked for before the first is written.
+            maxworkers=1,
             **resolution,
         )
 
@@ -154,7 +155,6 @@ def _write_zarr_bands(
     path: Path,
     bands: Iterable[np.ndarray],
     shape: tuple[int, int],
-    dtype: np.dtype,
     pixel_size: float | None,
     rows: int,
 ) -> None:
@@ -162,10 +162,11 @@ def _write_zarr_bands(
         import zarr
     except ImportError as error:
         raise ValueError(f"{path}: OME-Zarr needs zarr: pip install 'keras-nucleus[zarr]' ({error})") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
     group = zarr.open_group(temporary, mode="w", zarr_format=2)
-    array = group.create_array("0", shape=shape, chunks=(rows, rows), dtype=dtype, chunk_key_encoding=_NESTED_CHUNKS)
+    array = group.create_array("0", shape=shape, chunks=(rows, rows), dtype="int32", chunk_key_encoding=_NESTED_CHUNKS)
     for number, band in enumerate(bands):
         array[number * rows : number * rows + len(band)] = band
     unit = {} if pixel_size is None else {"unit": "micrometer"}

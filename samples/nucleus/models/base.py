@@ -1,15 +1,15 @@
-"""The interface of all nucleus models: images in, label images and scores out."""
+"""The interface of all nucleus models: images in, label images and scores out; and the base class of their wrappers."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from nucleus.images.arrays import Array, as_images
+from nucleus.images.arrays import Array, are_lazy, as_images
 from nucleus.images.decoding import Planes
 from nucleus.images.labels import bounding_boxes, paint
 from nucleus.images.preprocess import Clahe
@@ -92,10 +92,15 @@ class NucleusModel(ABC):
         config: Settings of the model: `PredictionSettings` where it preprocesses images, `ViewSettings` alone where it
             leaves that to other models.
         tunable: True for models with settings that `tune` searches without training.
+        origin: Function that builds the model again, such as in another process; None where that is not known.
+        lazily: Function that predicts arrays of dask when their nuclei are asked for; None in a model that
+            `load_model` has not returned, which computes such arrays at once.
     """
 
     config: ViewSettings
     tunable: ClassVar[bool] = False
+    origin: Callable[[], NucleusModel] | None = None
+    lazily: Callable[[NucleusModel, Sequence[Any], str | None, Planes], list[Prediction]] | None = None
 
     def predict(
         self,
@@ -106,10 +111,13 @@ class NucleusModel(ABC):
         plane: int | Literal["all"] | None = None,
         project: Literal["max", "mean"] | None = None,
         frame: int | Literal["all"] | None = None,
+        pixel_size: float | None = None,
     ) -> list[Prediction]:
         """Finds the nuclei of one image or of many.
 
         Images are preprocessed here, as in the model's training. Images of one size go through a network as one batch.
+        Nuclei of dask's arrays are arrays of dask too, which are computed when they are asked for; see
+        `nucleus.models.lazy_prediction`.
 
         Args:
             images: An array or a list of arrays, `[H, W]` grey, `[H, W, 3]` RGB or with other `axes`, of any real
@@ -120,12 +128,14 @@ class NucleusModel(ABC):
             plane: Number of the plane of a stack, from 1 on; "all" for every plane as an image of its own.
             project: Projection of all planes instead: "max" or "mean".
             frame: Number of the frame of a time series, from 1 on; "all" for every frame as an image of its own.
+            pixel_size: Side of a pixel in µm, from which with the setting DIAMETER_UM the scale follows.
 
         Returns:
             One prediction per image, in the order of the images.
 
         Raises:
-            ValueError: An array is not an image, or holds several channels, planes or frames of which none is chosen.
+            ValueError: An array is not an image, or holds several channels, planes or frames of which none is chosen;
+                or DIAMETER_UM is set and the size of a pixel is not given.
 
         Examples:
             >>> from nucleus import load_model
@@ -136,7 +146,21 @@ class NucleusModel(ABC):
             (dtype('int32'), (64, 64), 1)
         """
         planes = Planes(channel, plane, project, frame)
-        return self._predict([self.prepare(image) for image in as_images(images, axes, planes)])
+        model = self.at_pixel_size(pixel_size)
+        if self.lazily is not None and are_lazy(images):
+            return self.lazily(model, images if isinstance(images, list | tuple) else [images], axes, planes)
+        return model._predict([self.prepare(image) for image in as_images(images, axes, planes)])
+
+    def at_pixel_size(self, pixel_size: float | None) -> NucleusModel:
+        """Returns the model for images of a pixel size; another one only where DIAMETER_UM is set.
+
+        Args:
+            pixel_size: Side of a pixel in µm; None where it is not known.
+
+        Raises:
+            ValueError: The scale follows from it, and it is not known.
+        """
+        return self
 
     @abstractmethod
     def fit(
@@ -190,15 +214,11 @@ class NucleusModel(ABC):
         """
         return self._tune(self, dataset, grid, search, progress)
 
-    def _tune(
-        self,
-        shown: NucleusModel,
-        dataset: NucleusDataset,
-        grid: Mapping[str, Iterable[Any]] | None,
-        search: str,
-        progress: bool,
-    ) -> TuningReport:
-        """Tunes the model inside the wrappers of `shown`; see `tune`. Models that are `tunable` override it."""
+    def _tune(self, shown: NucleusModel, dataset: NucleusDataset, *how: Any) -> TuningReport:
+        """Tunes the model inside the wrappers of `shown`; `how` is grid, search and progress of `tune`.
+
+        Models that are `tunable` override it.
+        """
         raise ValueError(f"{type(self).__name__} has no thresholds to tune; U-Nets and classical methods have.")
 
     @abstractmethod
@@ -270,6 +290,56 @@ class NucleusModel(ABC):
         boxes, masks, scores = merge_views(evidence, self.config.TEST_TIME_VOTES)
         labels, kept = paint(boxes, masks, scores, shape, "score")
         return Prediction(labels, np.asarray(scores, np.float32)[kept])
+
+
+class Wrapper(NucleusModel):
+    """A model around another one, to which it delegates everything that a subclass does not override.
+
+    Args:
+        model: The wrapped model.
+    """
+
+    def __init__(self, model: NucleusModel):
+        self.model = model
+        self.config = model.config
+
+    def fit(
+        self,
+        train: NucleusDataset,
+        val: NucleusDataset | None,
+        *,
+        epochs: int | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+    ) -> History:
+        """Fits the wrapped model, on unchanged images; see `NucleusModel.fit`."""
+        return self.model.fit(train, val, epochs=epochs, callbacks=callbacks)
+
+    def _tune(self, shown: NucleusModel, dataset: NucleusDataset, *how: Any) -> TuningReport:
+        return self.model._tune(shown, dataset, *how)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the wrapped model, whose settings describe the wrapper; see `NucleusModel.save`."""
+        self.model.save(path)
+
+    def describe(self) -> dict[str, Any]:
+        """Describes the wrapper and the model in it; see `NucleusModel.describe`."""
+        return {"kind": type(self).__name__, "model": self.model.describe()}
+
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        """Preprocesses an image once, before the wrapper changes it; see `NucleusModel.prepare`."""
+        return self.model.prepare(image)
+
+    def observe(self, images: Sequence[np.ndarray]) -> list[list[Any]]:
+        """Returns the evidence of the wrapped model; see `NucleusModel.observe`."""
+        return self.model.observe(images)
+
+    def restore(self, evidence: Any, view: View, shape: tuple[int, int]) -> Any:
+        """Maps evidence from a view of an image back to the image; see `NucleusModel.restore`."""
+        return self.model.restore(evidence, view, shape)
+
+    def conclude(self, evidence: Sequence[Any], shape: tuple[int, int]) -> Prediction:
+        """Merges all evidence of an image into one prediction; see `NucleusModel.conclude`."""
+        return self.model.conclude(evidence, shape)
 
 
 def predict(model: NucleusModel, image: np.ndarray) -> Prediction:

@@ -1,14 +1,16 @@
-"""Prediction of images that are too large for memory: tile by tile, resumable, with labels written in bands."""
+"""Prediction of images that are too large for memory: tile by tile, resumable, labels written while it runs."""
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
+import logging
 import os
 import shutil
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +21,24 @@ from nucleus.images.stretch import Stretch
 from nucleus.images.tissue import is_glass
 from nucleus.images.writing import write_label_bands
 from nucleus.models.base import NucleusModel
-from nucleus.models.limits import UnknownSize, report_limit, warn_of_limits
-from nucleus.models.scale import AutoScale, FixedScale, at_factor, find_factor
-from nucleus.models.seams import Nucleus, Part, Region, find_parts, paint, settle
+from nucleus.models.levels import Fit, Prepare, fit_level
+from nucleus.models.limits import UnknownSize, report_limit, warn_of_limits, watch_limits
+from nucleus.models.parts import Nucleus, Part, Region
+from nucleus.models.scale import AutoScale, FixedScale, at_factor
+from nucleus.models.seams import Seams, divide_rows, find_parts, paint, settle
 from nucleus.models.settings import PredictionSettings
+from nucleus.models.tile_store import Seen, TileStore
 from nucleus.models.tiles import Tiles
-from trainkit.files import atomic_path, write_text
 
-PLAN_FILE = "plan.json"
+_log = logging.getLogger(__name__)
+
+# Looks at tiles of an image, given the image at its level, the factor of its height and width and the tiles' numbers:
+# yields the number of each with the tiles that it was divided into and their nuclei, both in pixels of the level.
+Look = Callable[[LazyImage, float, Sequence[int]], Iterator[tuple[int, list[Region], list[Part]]]]
 # Rows of the label image that are in memory at once.
 _BAND = 512
+# Where `atomic_path` puts its random letters.
+_RANDOM = "?" * 8
 
 
 @dataclass(frozen=True)
@@ -39,15 +49,22 @@ class LargePrediction:
         path: File or folder of the label image.
         nuclei: Boxes, masks and scores; label k + 1 is `nuclei[k]`.
         tiles: Number of tiles.
-        scale: Factor of height and width at which the model was shown the image.
         glass: Number of tiles that were left out as empty glass.
+        fit: Level of the pyramid that was read, and factor at which the model was shown it.
+        image: The image at that level; usable until the image that was given is closed.
     """
 
     path: Path
     nuclei: list[Nucleus]
     tiles: int
     glass: int
-    scale: float
+    fit: Fit
+    image: LazyImage
+
+    @property
+    def scale(self) -> float:
+        """Factor of height and width of the level at which the model was shown it."""
+        return self.fit.factor
 
 
 def predict_large(
@@ -58,31 +75,35 @@ def predict_large(
     identity: str | None = None,
     progress: bool = True,
     work: str | os.PathLike | None = None,
+    look: Look | None = None,
 ) -> LargePrediction:
-    """Finds the nuclei of an image of which only regions are in memory, and writes its label image.
+    """Finds the nuclei of an image of which only regions are in memory, and writes its label image meanwhile.
 
-    The scale of a model that finds it by itself is found in a region of 2048 x 2048 pixels; see `nucleus.models.scale`.
-    The image is divided as `nucleus.models.tiles` divides it, and nuclei are merged by the rule in
-    `nucleus.models.seams`. What a whole image decides (the scale of samples of more than 8 bits, STRETCH, a classical
-    method's threshold) is decided by one subsample, so that all tiles agree; see `LazyImage.sample`.
+    The level of a pyramid and the scale are found as `nucleus.models.levels` says. The image is divided as
+    `nucleus.models.tiles` divides it, and nuclei are merged by the rule in `nucleus.models.seams`. What a whole image
+    decides (the scale of samples of more than 8 bits, STRETCH, a classical method's threshold) is decided by one
+    subsample, so that all tiles agree; see `LazyImage.sample`.
 
-    The nuclei of each tile are kept in the folder `work` until the label image is complete. A call that finds
-    the folder of the same image, settings, tiles and `identity` goes on with the missing tiles; otherwise it begins
-    anew. In memory are one tile, a band of the label image, and some 700 bytes a nucleus.
+    After each row of tiles the rows of the label image that are certain are written, into a file that takes its name
+    when it is complete. The nuclei of each tile are kept in a folder until then. A call that finds the folder
+    of the same image, settings, tiles and `identity` predicts only the missing tiles and leaves the same files as one
+    that was never interrupted; otherwise it begins anew. In memory are one tile, the nuclei of a row of tiles, a band
+    of the label image, and some 350 bytes for each nucleus of the image.
 
     Args:
         model: A model in tiles, as `nucleus.load_model` returns it.
-        image: The image.
+        image: The image. Unless a level was chosen when it was opened, the one that fits the model is read.
         output: Label image to write: `.tif` or `.tiff`, a tiled TIFF (BigTIFF where it is needed), or `.zarr`, an
             OME-Zarr folder.
         skip_glass: Leaves out tiles that are empty glass; see `nucleus.images.tissue`.
         identity: Text that changes when the model's weights do, such as their checksum; "" for a model without. None
             if that is not known: an interrupted call is not continued then, but begun anew.
         progress: Shows a progress bar of the tiles.
-        work: Folder of the tiles' nuclei; by default `<output>.tiles`.
+        work: Folder of the tiles' nuclei, which stays; by default `<output>.tiles`, which is removed in the end.
+        look: Function that looks at the tiles elsewhere, such as in other processes.
 
     Returns:
-        The nuclei, in pixels of the level that `image` reads.
+        The nuclei, in pixels of the level that was read.
 
     Raises:
         ValueError: The model has no tiles, its settings need the whole image (CLAHE), or the suffix is unknown.
@@ -92,102 +113,249 @@ def predict_large(
     output = Path(output)
     if output.suffix.lower() not in (".tif", ".tiff", ".zarr"):
         raise ValueError(f"{output}: the label image of a large image is written as .tif, .tiff or .zarr")
-    height, width, _ = image.shape
-    whole = (0, 0, height, width)
-    sample = image.sample()
-    prepare = _preparation(model.config, sample)
-    tiled, scale, limit = _at_scale(model, image, prepare)
-    tiles = tiled.regions((height, width))
-    work = output.with_name(f"{output.name}.tiles") if work is None else Path(work)
+    model = model.at_pixel_size(image.pixel_size)
+    _require_tiles(model)
+    for left in output.parent.glob(f".{glob.escape(output.stem)}.{_RANDOM}{output.suffix}"):
+        left.unlink()
+    folder = output.with_name(f"{output.name}.tiles") if work is None else Path(work)
     if identity is None:
-        shutil.rmtree(work, ignore_errors=True)
-    store = _Store(work, _plan(tiled, scale, image, skip_glass, identity))
-    missing = [number for number in range(len(tiles)) if not store.has(number)]
-    if missing:
-        inner = tiled.model if len(tiles) == 1 else tiled.model.calibrate(prepare(sample))
-        del sample
-        bar = tqdm(missing, "tiles", len(tiles), unit="tile", initial=len(tiles) - len(missing), disable=not progress)
-        with warn_of_limits(str(image.path)):
-            if limit is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+    store = TileStore(folder, _plan(model, image, skip_glass, identity))
+    with warn_of_limits(str(image.path)):
+        prepare = partial(_preparation, model.config)
+        fit = Fit(**store.remember("fit", lambda: asdict(fit_level(model, image, prepare))))
+        if fit.warning:
+            _log.warning("%s: %s", image.path, fit.warning)
+        unknown = _unknown_size(model.config, fit)
+        if unknown is not None:
+            report_limit(unknown)
+        image = image.at_level(fit.level)
+        shape = image.shape[:2]
+        looking = TileLooking.at(model, image, fit.factor, skip_glass)
+        missing = [number for number in range(looking.count) if store.read(number) is None]
+        seen = looking.look_at(missing) if look is None else look(image, fit.factor, missing)
+        with tqdm(total=looking.count, desc="tiles", unit="tile", disable=not progress) as bar:
+            run = _Run(looking, shape, seen, store, bar)
+            write_label_bands(output, run.bands(), shape, image.pixel_size, _BAND)
+    if work is None:
+        store.remove()
+    return LargePrediction(output, run.nuclei, looking.count, run.glass, fit, image)
+
+
+def find_scale(model: NucleusModel, image: LazyImage) -> tuple[float, UnknownSize | None]:
+    """Finds the scale at which a model is shown an image at the level at which it was opened.
+
+    Args:
+        model: A model in tiles.
+        image: The image.
+
+    Returns:
+        Factor of height and width, and a limit to report if the model does not know nuclei of that size.
+
+    Raises:
+        ValueError: The model has no tiles, or its settings need the whole image (CLAHE).
+    """
+    model = model.at_pixel_size(image.pixel_size)
+    _require_tiles(model)
+    fit = fit_level(model, image.at_level(image.level), partial(_preparation, model.config))
+    return fit.factor, _unknown_size(model.config, fit)
+
+
+def settle_all(parts: Sequence[Part], regions: Sequence[Region], shape: tuple[int, int], overlap: int) -> list[Nucleus]:
+    """Decides which nuclei of all tiles remain; see `nucleus.models.seams.settle`.
+
+    Args:
+        parts: Nuclei of all tiles.
+        regions: The tiles that were looked at; all nuclei of a single one that is the image remain, in their order.
+        shape: (height, width) of the image.
+        overlap: Overlap of neighbouring tiles in pixels.
+    """
+    if list(regions) == [(0, 0, *shape)]:
+        return [Nucleus(part.box, part.bits, part.score) for part in parts]
+    return settle(parts, regions, shape, overlap)
+
+
+class TileLooking:
+    """Prediction of the tiles of an image of which only regions are in memory.
+
+    Args:
+        tiled: The model in the tiles of its scale.
+        image: The image.
+        skip_glass: Leaves out tiles that are empty glass.
+
+    Attributes:
+        tiles: The tiles.
+        overlap: Overlap of neighbouring tiles in pixels.
+
+    Raises:
+        ValueError: The model has no tiles, or its settings need the whole image (CLAHE).
+    """
+
+    def __init__(self, tiled: Tiles, image: LazyImage, skip_glass: bool) -> None:
+        _require_tiles(tiled)
+        self._tiled, self._image, self._skip_glass = tiled, image, skip_glass
+        self.tiles = tiled.regions(image.shape[:2])
+        self.overlap = tiled.overlap
+
+    @classmethod
+    def at(cls, model: NucleusModel, image: LazyImage, scale: float, skip_glass: bool) -> TileLooking:
+        """Returns the prediction of the tiles by a model at a scale that is known.
+
+        Args:
+            model: A model as `nucleus.load_model` returns it.
+            image: The image.
+            scale: Factor of height and width of the image at which the model is shown it.
+            skip_glass: Leaves out tiles that are empty glass.
+        """
+        return cls(_tiled(model, scale), image, skip_glass)
+
+    @property
+    def count(self) -> int:
+        """Number of tiles."""
+        return len(self.tiles)
+
+    def look_at(self, numbers: Iterable[int]) -> Iterator[tuple[int, list[Region], list[Part]]]:
+        """Looks at tiles one after the other; yields the number of each with the result of `look`.
+
+        Args:
+            numbers: Indices of the tiles.
+        """
+        for number in numbers:
+            yield number, *self.look(number)
+
+    def look(self, number: int) -> tuple[list[Region], list[Part]]:
+        """Looks at a tile.
+
+        Args:
+            number: Index of the tile.
+
+        Returns:
+            The tile, or those that it was divided into, in pixels of the image, and their nuclei; none of empty glass.
+        """
+        y1, x1, y2, x2 = self.tiles[number]
+        if self._skip_glass:
+            glance = self._image.glance(y1, y2, x1, x2)
+            if glance is not None and is_glass(*glance):
+                return [], []
+        pixels = self._image.region(y1, y2, x1, x2)
+        if self._skip_glass and is_glass(pixels):
+            return [], []
+        regions: list[Region] = []
+        parts: list[Part] = []
+        prepare, model = self._ready
+        found = self._tiled.look(model, prepare(pixels), (0, 0, y2 - y1, x2 - x1))
+        for (top, left, bottom, right), prediction in found:
+            regions.append((top + y1, left + x1, bottom + y1, right + x1))
+            parts += find_parts(prediction, regions[-1], self._image.shape[:2])
+        return regions, parts
+
+    @cached_property
+    def _ready(self) -> tuple[Prepare, NucleusModel]:
+        """The preprocessing of regions, and the model with what the whole image decides."""
+        prepare = _preparation(self._tiled.config, self._image)
+        if len(self.tiles) == 1:
+            return prepare, self._tiled.model
+        return prepare, self._tiled.model.calibrate(prepare(self._image.sample()))
+
+
+class _Run:
+    """A prediction in progress.
+
+    Args:
+        looking: The tiles of the image.
+        shape: (height, width) of the image.
+        seen: Numbers of the tiles that are not in the store, with the tiles that were looked at and their nuclei.
+        store: The tiles that are done, to which the others are added.
+        bar: Progress bar of the tiles.
+
+    Attributes:
+        nuclei: All nuclei that are certain.
+        glass: Number of tiles that were left out as empty glass.
+    """
+
+    def __init__(
+        self,
+        looking: TileLooking,
+        shape: tuple[int, int],
+        seen: Iterator[tuple[int, list[Region], list[Part]]],
+        store: TileStore,
+        bar: tqdm,
+    ) -> None:
+        self.nuclei: list[Nucleus] = []
+        self.glass = 0
+        self._tiles, self._shape, self._seen, self._store, self._bar = looking.tiles, shape, seen, store, bar
+        self._seams = Seams(shape, looking.overlap)
+
+    def bands(self) -> Iterator[np.ndarray]:
+        """Yields the label image, int32 `[rows, W]` from top to bottom, each band as soon as it is certain."""
+        height, width = self._shape
+        waiting, top = list[int](), 0
+        for row, below in divide_rows(self._tiles):
+            first = len(self.nuclei)
+            self.nuclei += self._settle([self._take(number) for number in row], below)
+            waiting += range(first, len(self.nuclei))
+            certain = self._seams.certain
+            while top < certain and (top + _BAND <= certain or certain == height):
+                labels = np.zeros((min(_BAND, height - top), width), np.int32)
+                bottom = top + len(labels)
+                paint(labels, (top, 0), self.nuclei, [at for at in waiting if self.nuclei[at].box[0] < bottom])
+                waiting = [at for at in waiting if self.nuclei[at].box[2] > bottom]
+                yield labels
+                top = bottom
+
+    def _settle(self, row: Sequence[Seen], below: int | None) -> list[Nucleus]:
+        """Returns the nuclei that are certain after a row of tiles."""
+        whole = [(0, 0, *self._shape)]
+        for seen in row:
+            self.glass += not seen.tiles
+            for limit in seen.limits:
                 report_limit(limit)
-            for number in bar:
-                seen = _look(tiled, inner, image, tiles[number], prepare, skip_glass)
-                parts = [part for tile, prediction in seen for part in find_parts(prediction, tile, (height, width))]
-                store.write(number, [tile for tile, _ in seen], parts)
-    regions, parts, glass = store.read(range(len(tiles)))
-    if regions == [whole]:
-        nuclei = [Nucleus(part.box, part.bits, part.score) for part in parts]
-    else:
-        nuclei = settle(parts, regions or [whole], (height, width), tiled.overlap)
-    del parts
-    write_label_bands(output, _bands(nuclei, height, width), (height, width), len(nuclei), image.pixel_size, _BAND)
-    store.remove()
-    return LargePrediction(output, nuclei, len(tiles), glass, scale)
+            self._seams.add([] if seen.tiles == whole else seen.parts, seen.tiles)
+        certain = self._seams.settle(below)
+        return settle_all(row[0].parts, whole, self._shape, 1) if row[0].tiles == whole else certain
+
+    def _take(self, number: int) -> Seen:
+        """Returns the nuclei of a tile: those that are kept, or else those that come now, which are kept then."""
+        kept = self._store.read(number)
+        while kept is None:
+            with watch_limits() as reached:
+                come, tiles, parts = next(self._seen)
+            seen = Seen(tiles, parts, reached)
+            self._store.write(come, seen)
+            kept = seen if come == number else None
+        self._bar.update()
+        return kept
 
 
-def _at_scale(
-    model: NucleusModel, image: LazyImage, prepare: Callable[[np.ndarray], np.ndarray]
-) -> tuple[Tiles, float, UnknownSize | None]:
-    """Returns the model in the tiles of its scale, the scale, and a limit to report if it does not know such nuclei."""
-    if isinstance(model, AutoScale):
-        known = model.config.KNOWN_DIAMETERS
-        scale, diameter = find_factor(model.model, prepare(image.busy_region()), known)
-        fits = not diameter or known[0] <= diameter * scale <= known[2]
-        limit = None if fits else UnknownSize(diameter, scale, (known[0], known[2]))
-        tiled = at_factor(model.model, scale)
-    elif isinstance(model, FixedScale):
-        tiled, scale, limit = model.scaled, model.factor, None
-    else:
-        tiled, scale, limit = model, 1.0, None
-    if not isinstance(tiled, Tiles):
+def _tiled(model: NucleusModel, factor: float) -> Tiles:
+    """Returns a model in the tiles of the factor at which it is shown an image."""
+    return at_factor(model.model, factor) if isinstance(model, AutoScale | FixedScale) else model
+
+
+def _require_tiles(model: NucleusModel) -> None:
+    if not isinstance(_tiled(model, 1.0), Tiles):
         raise ValueError(
-            f"Expected a model in tiles, as load_model returns it with TILE_SIZE. Received: {type(tiled).__name__}"
+            f"Expected a model in tiles, as load_model returns it with TILE_SIZE. Received: {type(model).__name__}"
         )
-    return tiled, scale, limit
-
-
-def _look(
-    model: Tiles,
-    inner: NucleusModel,
-    image: LazyImage,
-    tile: Region,
-    prepare: Callable[[np.ndarray], np.ndarray],
-    skip_glass: bool,
-) -> list:
-    """Returns the predictions of a tile, in pixels of the image; none of empty glass."""
-    y1, x1, y2, x2 = tile
-    if skip_glass:
-        glance = image.glance(y1, y2, x1, x2)
-        if glance is not None and is_glass(*glance):
-            return []
-    pixels = image.region(y1, y2, x1, x2)
-    if skip_glass and is_glass(pixels):
-        return []
-    found = model.look(inner, prepare(pixels), (0, 0, y2 - y1, x2 - x1))
-    return [((top + y1, left + x1, bottom + y1, right + x1), seen) for (top, left, bottom, right), seen in found]
-
-
-def _preparation(config: PredictionSettings, sample: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns the preprocessing of tiles, with what depends on the whole image taken from a sample."""
-    if config.CLAHE:
+    if model.config.CLAHE:
         raise ValueError("CLAHE equalises the whole image, which is read by tiles here: switch it off (CLAHE=False)")
-    levels = Stretch(*config.STRETCH_QUANTILES).levels(sample) if config.STRETCH else None
-    return lambda image: image if levels is None else levels[image]
 
 
-def _bands(nuclei: Sequence[Nucleus], height: int, width: int) -> Iterator[np.ndarray]:
-    """Yields the label image, some rows at a time."""
-    within: list[list[int]] = [[] for _ in range(-(-height // _BAND))]
-    for number, nucleus in enumerate(nuclei):
-        for band in range(int(nucleus.box[0]) // _BAND, (int(nucleus.box[2]) - 1) // _BAND + 1):
-            within[band].append(number)
-    for band, numbers in enumerate(within):
-        labels = np.zeros((min(_BAND, height - band * _BAND), width), np.int32)
-        paint(labels, (band * _BAND, 0), nuclei, numbers)
-        yield labels
+def _unknown_size(config: PredictionSettings, fit: Fit) -> UnknownSize | None:
+    """Returns the limit to report if a model does not know nuclei of the size at which it is shown them."""
+    known = config.KNOWN_DIAMETERS
+    if not known or not fit.diameter or known[0] <= fit.diameter * fit.factor <= known[2]:
+        return None
+    return UnknownSize(fit.diameter, fit.factor, (known[0], known[2]))
 
 
-def _plan(model: Tiles, scale: float, image: LazyImage, skip_glass: bool, identity: str | None) -> dict[str, object]:
+def _preparation(config: PredictionSettings, image: LazyImage) -> Prepare:
+    """Returns the preprocessing of tiles, with what depends on the whole image taken from its subsample."""
+    levels = Stretch(*config.STRETCH_QUANTILES).levels(image.sample()) if config.STRETCH else None
+    return lambda pixels: pixels if levels is None else levels[pixels]
+
+
+def _plan(model: NucleusModel, image: LazyImage, skip_glass: bool, identity: str | None) -> dict[str, object]:
     """Returns all that the nuclei of tiles depend on, as JSON can hold it."""
     status = image.path.stat()
     settings = json.dumps(model.config.to_dict(), default=str, sort_keys=True)
@@ -196,96 +364,11 @@ def _plan(model: Tiles, scale: float, image: LazyImage, skip_glass: bool, identi
         "bytes": status.st_size,
         "modified": status.st_mtime_ns,
         "choice": image.planes.described(),
-        "level": image.level,
+        "level": image.level if image.chosen else None,
         "shape": list(image.shape),
-        "tiles": [model.side, model.overlap],
-        "scale": scale,
+        "pixel_size": image.pixel_size,
+        "tiles": [model.side, model.overlap] if isinstance(model, Tiles) else None,
+        "factor": model.factor if isinstance(model, FixedScale) else None,
         "skip_glass": skip_glass,
         "model": [type(model.model).__name__, hashlib.sha256(settings.encode()).hexdigest(), identity],
     }
-
-
-class _Store:
-    """Folder with the nuclei of each tile.
-
-    Args:
-        folder: The folder; one of another plan is emptied.
-        plan: All that the nuclei depend on.
-    """
-
-    def __init__(self, folder: Path, plan: dict[str, object]) -> None:
-        self.folder = folder
-        note = folder / PLAN_FILE
-        text = json.dumps(plan, indent=2, sort_keys=True) + "\n"
-        if not (note.is_file() and note.read_text(encoding="utf-8", errors="replace") == text):
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            write_text(note, text)
-
-    def has(self, number: int) -> bool:
-        """Returns True if a tile is done; a file that cannot be read is removed."""
-        path = self._path(number)
-        if not path.is_file():
-            return False
-        try:
-            with np.load(path, allow_pickle=False) as data:
-                return "tiles" in data and data["lengths"].sum() == len(data["bits"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            path.unlink()
-            return False
-
-    def write(self, number: int, tiles: Sequence[Region], parts: Sequence[Part]) -> None:
-        """Writes the nuclei of a tile.
-
-        Args:
-            number: Index of the tile.
-            tiles: The tile, or those that it was divided into; none for empty glass.
-            parts: Nuclei of the tile.
-        """
-        places = {tile: index for index, tile in enumerate(tiles)}
-        with atomic_path(self._path(number)) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(
-                file,
-                tiles=np.array(tiles, np.int64).reshape(-1, 4),
-                boxes=np.array([part.box for part in parts], np.int64).reshape(-1, 4),
-                bits=np.frombuffer(b"".join(part.bits for part in parts), np.uint8),
-                lengths=np.array([len(part.bits) for part in parts], np.int64),
-                areas=np.array([part.area for part in parts], np.int64),
-                scores=np.array([part.score for part in parts], np.float64),
-                clearances=np.array([part.clearance for part in parts], np.float64),
-                places=np.array([places[part.tile] for part in parts], np.int64),
-            )
-
-    def read(self, numbers: Sequence[int]) -> tuple[list[Region], list[Part], int]:
-        """Reads the nuclei of tiles.
-
-        Args:
-            numbers: Indices of the tiles.
-
-        Returns:
-            The tiles that were predicted, their nuclei, and the number of tiles that are empty glass.
-        """
-        regions: list[Region] = []
-        parts: list[Part] = []
-        glass = 0
-        for number in numbers:
-            with np.load(self._path(number), allow_pickle=False) as data:
-                tiles = [tuple(tile) for tile in data["tiles"].tolist()]
-                bits, ends = data["bits"].tobytes(), np.cumsum(data["lengths"]).tolist()
-                columns = (data["boxes"], data["areas"].tolist(), data["scores"].tolist())
-                places = data["places"].tolist()
-                rows = zip(*columns, data["clearances"].tolist(), places, [0, *ends], ends, strict=False)
-                parts += [
-                    Part(box.copy(), bits[start:end], area, score, clearance, tiles[place])
-                    for box, area, score, clearance, place, start, end in rows
-                ]
-            regions += tiles
-            glass += not tiles
-        return regions, parts, glass
-
-    def remove(self) -> None:
-        """Removes the folder."""
-        shutil.rmtree(self.folder)
-
-    def _path(self, number: int) -> Path:
-        return self.folder / f"{number:06}.npz"

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nucleus.ensemble.combined import EnsembleModel
+from nucleus.ensemble.ensemble_model import EnsembleModel
+from nucleus.ensemble.fusion.model import FusionModel
 from nucleus.models.base import NucleusModel
 from nucleus.models.classical.model import ClassicalModel
-from nucleus.models.onnx import load_exported
+from nucleus.models.lazy_prediction import predict_arrays
+from nucleus.models.onnx import exported_beside, load_exported
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import MODELS, NETWORKS, ModelConfig, detection_config
 from nucleus.models.scale import with_scale
@@ -31,7 +34,7 @@ from nucleus.models.weights import (
 from nucleus.quiet import import_keras
 from trainkit.onnx_files import SUFFIX as ONNX_SUFFIX
 
-# Suffixes of files that hold the configuration too: of a classical model or an ensemble, and of a whole U-Net.
+# Suffixes of files that hold the configuration too: of all models but networks, and of a whole U-Net.
 _JSON, _WHOLE = ".json", ".keras"
 
 
@@ -51,10 +54,10 @@ def load_model(
     Args:
         source: None or "shipped" for the shipped default; a name: "mask_rcnn" or "unet" for the shipped weights of that
             kind, the name of a shipped file such as "nucleus_small", "last" for the last checkpoint in `model_dir`, or
-            "classical" or "ensemble", with or without "/PRESET" behind it (an ensemble is then to be fitted); a file
-            (`.h5` with its recipe beside it, `.keras` of a U-Net, `.onnx` of an exported network, `.json` of a
-            classical model or an ensemble); or the folder of a training run, whose best weights are taken, else its
-            last checkpoint. A name comes before a file or folder of the same name.
+            "classical", "ensemble" or "fusion", with or without "/PRESET" behind it (the latter two are then to be
+            fitted); a file (`.h5` with its recipe beside it, `.keras` of a U-Net, `.onnx` of an exported network,
+            `.json` of a classical model, an ensemble or a fusion); or the folder of a training run, whose best weights
+            are taken, else its last checkpoint. A name comes before a file or folder of the same name.
         config: Configuration of the detection; by default that of the recipe. Such a model cannot be fine-tuned unless
             a recipe is found too. Not allowed with model, preset or settings, nor for a `.keras`, `.onnx` or `.json`
             file, which holds its own.
@@ -86,7 +89,7 @@ class ChosenModel:
 
     Attributes:
         path: Weights file of a network (`.h5`), whole U-Net (`.keras`), exported network (`.onnx`), or file of a
-            classical model or an ensemble (`.json`); None for a model without a file.
+            classical model, an ensemble or a fusion (`.json`); None for a model without a file.
         recipe: Recipe with the preset and the settings asked for; None where a `.keras` file or a configuration alone
             makes the model.
         config: Configuration of the detection.
@@ -101,6 +104,17 @@ class ChosenModel:
         """Kind of the model, a name in `nucleus.models.registry.MODELS`."""
         return self.config.model_kind
 
+    def fastest(self) -> ChosenModel:
+        """Returns the same model as the file beside the weights that finds nuclei sooner, or itself.
+
+        See `nucleus.models.onnx.exported_beside`. The nuclei are the same within the rounding of float32.
+
+        Raises:
+            OnnxFileError: The file beside the weights is damaged.
+        """
+        exported = exported_beside(self.path, self.config)
+        return self if exported is None else replace(self, path=exported)
+
     def load(self, model_dir: str | os.PathLike = "logs") -> NucleusModel:
         """Builds the model with the test-time augmentation, the scale and the tiles of its configuration.
 
@@ -110,7 +124,11 @@ class ChosenModel:
         Raises:
             ValueError: The file cannot be read or belongs to another network.
         """
-        return with_scale(self.load_bare(model_dir))
+        model = with_scale(self.load_bare(model_dir))
+        path = None if self.path is None else self.path.absolute()
+        model.origin = partial(ChosenModel.load, replace(self, path=path), Path(model_dir).absolute())
+        model.lazily = predict_arrays
+        return model
 
     def load_bare(self, model_dir: str | os.PathLike = "logs") -> NucleusModel:
         """Builds the model itself, without what `load` wraps it in.
@@ -131,9 +149,10 @@ class ChosenModel:
         if self.kind == ClassicalModel.kind:
             preset = ClassicalModel.default_preset if self.recipe is None else self.recipe.preset
             return ClassicalModel(self.config, preset)
+        combined = {model.kind: model for model in (EnsembleModel, FusionModel)}[self.kind]
         if self.path is None:
-            return EnsembleModel.begin(self.config, load_model)
-        return EnsembleModel.load(self.path, load_model, self.config)
+            return combined.begin(self.config, load_model)
+        return combined.load(self.path, load_model, self.config)
 
 
 def resolve(
@@ -147,8 +166,8 @@ def resolve(
 ) -> ChosenModel:
     """Decides which model a source and options mean; `load_model` and the commands build what this returns.
 
-    Without a source, it is the shipped weights of the kind that model, preset or config asks for, or a classical method
-    or an ensemble that is to be fitted.
+    Without a source, it is the shipped weights of the kind that model, preset or config asks for, a classical method,
+    or an ensemble or a fusion that is to be fitted.
 
     Args:
         source: Name, file or folder; see `load_model`, also for the other arguments.
@@ -198,7 +217,7 @@ def _asked_kind(config: ModelConfig | None, model: str | None, preset: str | Non
 def _without_file(
     kind: str, preset: str | None, config: ModelConfig | None, settings: Mapping[str, Any]
 ) -> ChosenModel:
-    """Returns a classical model, or an ensemble that is to be fitted."""
+    """Returns a classical model, or an ensemble or a fusion that is to be fitted."""
     if config is not None:
         if config.model_kind != kind:
             raise ValueError(f"{kind} has other settings than {config.model_kind}. Received: config=... of that.")
@@ -238,7 +257,7 @@ def _weights_of_run(folder: Path) -> Path:
 
 
 def _from_recipe(path: Path, model: str | None, settings: Mapping[str, Any]) -> ChosenModel:
-    """Returns the model of a file that holds its recipe: a classical model, an ensemble or an exported network."""
+    """Returns the model of a file that holds its recipe: any but a network, or an exported one."""
     recipe = choose_recipe(read_recipe(path), model)
     if recipe.model in NETWORKS and path.suffix == _JSON:
         raise ValueError(f"{path}: the recipe of a {recipe.model}; name its weights file.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -42,21 +42,14 @@ class PixelwiseModel(NucleusModel):
         """Returns the channels' probabilities, float32 `[H, W, channels]` in 0..1; see `NucleusModel.observe`."""
         return [[probabilities] for probabilities in self.network.predict(images)]
 
-    def _tune(
-        self,
-        shown: NucleusModel,
-        dataset: NucleusDataset,
-        grid: Mapping[str, Iterable[Any]] | None,
-        search: str,
-        progress: bool,
-    ) -> TuningReport:
+    def _tune(self, shown: NucleusModel, dataset: NucleusDataset, *how: Any) -> TuningReport:
         from nucleus.models.unet_tuning import search_postprocessing
 
         def probabilities(image: np.ndarray) -> np.ndarray:
             (evidence,) = shown.observe([shown.prepare(image)])
             return mean_probabilities(evidence)
 
-        return search_postprocessing(probabilities, self.config, dataset, grid, search, progress)
+        return search_postprocessing(probabilities, self.config, dataset, *how)
 
     def restore(self, evidence: np.ndarray, view: View, shape: tuple[int, int]) -> np.ndarray:
         """Brings probabilities from a view of an image back to the image; see `NucleusModel.restore`."""

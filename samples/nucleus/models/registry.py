@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from nucleus.ensemble.combined import EnsembleModel
 from nucleus.ensemble.config import EnsembleConfig
+from nucleus.ensemble.ensemble_model import EnsembleModel
+from nucleus.ensemble.fusion.config import FusionConfig
+from nucleus.ensemble.fusion.model import FusionModel
 from nucleus.models.classical.config import ClassicalConfig
 from nucleus.models.classical.model import ClassicalModel
 from nucleus.models.mask_rcnn import MaskRCNNModel, NucleusConfig
@@ -17,13 +19,13 @@ from nucleus.models.settings import inference_settings
 from nucleus.models.unet import NucleusUNetConfig, UNetModel
 from trainkit.settings import SettingsError
 
-ModelConfig = NucleusConfig | NucleusUNetConfig | ClassicalConfig | EnsembleConfig
+ModelConfig = NucleusConfig | NucleusUNetConfig | ClassicalConfig | EnsembleConfig | FusionConfig
 # Networks by name, and all models that commands offer. An entry is a class with its name, summary, presets and default
 # preset, and for networks their checkpoints' names, published weights and shipped weights.
 NETWORKS: dict[str, type[NetworkModel]] = {model.kind: model for model in (MaskRCNNModel, UNetModel)}
-MODELS: dict[str, type[NetworkModel] | type[ClassicalModel] | type[EnsembleModel]] = {
+MODELS: dict[str, type[NetworkModel] | type[ClassicalModel] | type[EnsembleModel] | type[FusionModel]] = {
     **NETWORKS,
-    **{model.kind: model for model in (ClassicalModel, EnsembleModel)},
+    **{model.kind: model for model in (ClassicalModel, EnsembleModel, FusionModel)},
 }
 # Kind of the network whose shipped weights are taken where no weights are named.
 SHIPPED_MODEL = UNetModel.kind
@@ -48,8 +50,8 @@ def make_config(
         model: Name in `MODELS`; by default that of the lineage.
 
     Returns:
-        A validated `NucleusConfig`, `NucleusInferenceConfig`, `NucleusUNetConfig`, `ClassicalConfig` or
-        `EnsembleConfig`.
+        A validated `NucleusConfig`, `NucleusInferenceConfig`, `NucleusUNetConfig`, `ClassicalConfig`,
+        `EnsembleConfig` or `FusionConfig`.
 
     Raises:
         SettingsError: The model, the preset or an attribute is unknown, a value cannot be used, or the model has

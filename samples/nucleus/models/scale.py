@@ -18,20 +18,20 @@ second network.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import cv2
 import numpy as np
 
 from nucleus.images.labels import bounding_boxes, paint
-from nucleus.models.base import NucleusModel, Prediction
-from nucleus.models.limits import UnknownSize, limits_of, report_limit, watch_limits
+from nucleus.models.base import NucleusModel, Prediction, Wrapper
+from nucleus.models.limits import Limit, UnknownSize, limits_of, report_limit, watch_limits
 from nucleus.models.settings import PredictionSettings
 from nucleus.models.tiles import Tiles
 from nucleus.models.tta import with_views
-from nucleus.models.views import View
-from nucleus.models.wrapper import Wrapper
+from nucleus.models.views import View, resize
 
 # Factors beyond which an image is neither reduced nor enlarged.
 LEAST_FACTOR, LARGEST_FACTOR = 1 / 16, 5.0
@@ -75,7 +75,7 @@ class Scaled(Wrapper):
         """Returns the scaled image; enlarged by cubic interpolation, which blurs less than the linear one of views."""
         if self.view.scale <= 1:
             return self.view.apply(image)
-        return cv2.resize(image, self.view.scaled(image.shape[:2])[::-1], interpolation=cv2.INTER_CUBIC)
+        return resize(image, self.view.scaled(image.shape[:2]), cv2.INTER_CUBIC)
 
     def calibrate(self, image: np.ndarray) -> NucleusModel:
         """Calibrates the wrapped model on the scaled image; see `NucleusModel.calibrate`."""
@@ -107,41 +107,31 @@ class AutoScale(Wrapper):
 
     def __init__(self, model: NucleusModel):
         super().__init__(model)
+        self._at_own_size = at_factor(model, 1.0)
 
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
-        known = self.model.config.KNOWN_DIAMETERS
-        whole = [index for index, image in enumerate(images) if self._fits(image)]
-        first: dict[int, Prediction] = {}
-        if len(whole) > 1:
+        known, side = self.config.KNOWN_DIAMETERS, self.config.TILE_SIZE
+        whole = [i for i, image in enumerate(images) if not side or image.shape[0] * image.shape[1] <= 2 * side**2]
+        seen: dict[int, Prediction] = {}
+        reached: list[Limit | UnknownSize] = []
+        if whole:
             with watch_limits() as reached:
-                found = at_factor(self.model, 1.0)._predict([images[index] for index in whole])
-            crowded = {whole[limit.index] for limit in reached}
-            pairs = zip(whole, found, strict=True)
-            first = {index: prediction for index, prediction in pairs if index not in crowded}
+                seen = dict(zip(whole, self._at_own_size._predict([images[i] for i in whole]), strict=True))
         predictions = []
         for index, image in enumerate(images):
+            prediction = seen.get(index)
             with limits_of([index]):
-                predictions.append(self._predict_one(image, known, first.get(index)))
+                factor, diameter = find_factor(self.model, image, known, prediction)
+                if prediction is None or factor != 1:
+                    shown = self._at_own_size if factor == 1 else at_factor(self.model, factor)
+                    (prediction,) = shown._predict([image])
+                predictions.append(_note(prediction, factor, diameter, known))
+            if factor == 1:
+                # Other limits are those of a look at the image, not of its result.
+                for limit in reached:
+                    if whole[limit.index] == index:
+                        report_limit(limit._replace(index=index))
         return predictions
-
-    def _fits(self, image: np.ndarray) -> bool:
-        side = self.model.config.TILE_SIZE
-        return not side or image.shape[0] * image.shape[1] <= 2 * side**2
-
-    def _predict_one(self, image: np.ndarray, known: tuple[float, ...], first: Prediction | None) -> Prediction:
-        if first is None and self._fits(image):
-            with watch_limits() as reached:
-                (first,) = at_factor(self.model, 1.0)._predict([image])
-        else:
-            reached = []
-        factor, diameter = find_factor(self.model, image, known, first)
-        if first is not None and factor == 1:
-            for limit in reached:
-                report_limit(limit)
-            prediction = first
-        else:
-            (prediction,) = at_factor(self.model, factor)._predict([image])
-        return _note(prediction, factor, diameter, known)
 
 
 class FixedScale(Wrapper):
@@ -179,6 +169,38 @@ class FixedScale(Wrapper):
         return {**super().describe(), "factor": self.factor}
 
 
+class PhysicalScale(Wrapper):
+    """A model that is shown every image at the scale that the size of its pixels and of its nuclei in µm say.
+
+    Args:
+        model: Any nucleus model, with its test-time augmentation and without tiles, that says which nuclei it knows.
+        diameter: Diameter of the nuclei in µm, above 0.
+    """
+
+    def __init__(self, model: NucleusModel, diameter: float):
+        super().__init__(model)
+        self.diameter = diameter
+
+    def at_pixel_size(self, pixel_size: float | None) -> NucleusModel:
+        """Returns the model at the scale of images of a pixel size; see `NucleusModel.at_pixel_size`."""
+        if pixel_size is None:
+            raise ValueError(
+                f"A diameter in µm ({self.diameter:g}) needs the size of a pixel, which the image does not say: give "
+                "it (--pixel-size, or pixel_size=...), or the diameter in pixels."
+            )
+        scaled = FixedScale(self.model, _within(self.config.KNOWN_DIAMETERS[1] * pixel_size / self.diameter))
+        if self.origin is not None:
+            scaled.origin = partial(_at_pixel_size, self.origin, pixel_size)
+        return scaled
+
+    def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
+        return self.at_pixel_size(None)._predict(images)
+
+    def describe(self) -> dict[str, Any]:
+        """Adds the diameter; see `NucleusModel.describe`."""
+        return {**super().describe(), "diameter": self.diameter}
+
+
 def with_scale(model: NucleusModel) -> NucleusModel:
     """Returns the model with the test-time augmentation, the scale and the tiles of its settings.
 
@@ -186,23 +208,26 @@ def with_scale(model: NucleusModel) -> NucleusModel:
         model: Any nucleus model. An ensemble, whose settings have neither scale nor tiles, leaves both to its members.
 
     Returns:
-        A model that finds the scale of every image if SCALE and DIAMETER are 0 and KNOWN_DIAMETERS says which nuclei it
-        knows; one with a fixed factor if SCALE or DIAMETER is set; else one that leaves images as they are.
+        A model that finds the scale of every image if no scale and no diameter is set and KNOWN_DIAMETERS says which
+        nuclei it knows; one with a fixed factor if SCALE or DIAMETER is set, or one for each pixel size if DIAMETER_UM
+        is; else one that leaves images as they are.
 
     Raises:
-        ValueError: DIAMETER is set, but the model does not say which nuclei it knows.
+        ValueError: DIAMETER or DIAMETER_UM is set, but the model does not say which nuclei it knows.
     """
     config, augmented = model.config, with_views(model)
     if not isinstance(config, PredictionSettings):
         return augmented
     if config.SCALE:
         return FixedScale(augmented, config.SCALE)
-    if config.DIAMETER:
+    if config.DIAMETER or config.DIAMETER_UM:
         if not config.KNOWN_DIAMETERS:
             raise ValueError(
                 "The model does not say which nuclei it knows, so a diameter does not tell its scale. Set its "
                 "KNOWN_DIAMETERS (least, typical, largest; in pixels), or SCALE."
             )
+        if config.DIAMETER_UM:
+            return PhysicalScale(augmented, config.DIAMETER_UM)
         return FixedScale(augmented, _within(config.KNOWN_DIAMETERS[1] / config.DIAMETER))
     return AutoScale(augmented) if config.KNOWN_DIAMETERS else at_factor(augmented, 1.0)
 
@@ -305,6 +330,11 @@ def restore_labels(prediction: Prediction, view: View, shape: tuple[int, int]) -
     boxes, crops = view.restore_instances(boxes, crops, shape)
     restored, kept = paint(boxes, [crop > 0.5 for crop in crops], scores, shape)
     return Prediction(restored, np.asarray(scores, np.float32)[kept])
+
+
+def _at_pixel_size(origin: Callable[[], NucleusModel], pixel_size: float) -> NucleusModel:
+    """Builds a model anew, for images of a pixel size."""
+    return origin().at_pixel_size(pixel_size)
 
 
 def _note(prediction: Prediction, factor: float, diameter: float | None, known: Sequence[float]) -> Prediction:

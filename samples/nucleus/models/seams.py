@@ -13,6 +13,11 @@ The rule, by which no nucleus is lost, cut or counted twice at a seam:
 4. Nuclei are taken by descending clearance, the larger first of equals, joined pieces last. One of whose pixels more
    than half are taken already was found by another tile too, and better; of any other only the pixels that are left
    are taken.
+5. Nuclei are numbered from top to bottom, and from left to right, by the first corner of their boxes.
+
+An image is merged from top to bottom: after each row of tiles those nuclei are certain that no tile to come can change.
+A nucleus waits if it reaches into the tiles to come, or if one that waits and comes before it by 4 overlaps it. The
+result does not depend on when that is.
 
 One owner for every object is the idea of StarDist's `predict_instances_big` (Schmidt et al. 2018); that places far from
 a tile's edges count more, that of Cellpose's tiles (Stringer et al. 2021). Here the nuclei that were found decide, not
@@ -24,65 +29,136 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from nucleus.images.labels import bounding_boxes
 from nucleus.models.base import Prediction
-
-# IoU above which two pieces, in what both tiles see, are one nucleus.
-_SAME = 0.5
-# Side in pixels of the cells by which overlapping nuclei are looked up.
-_CELL = 64
-# Tiles, in pixels of the image: (y1, x1, y2, x2) with y2 and x2 exclusive.
-Region = tuple[int, int, int, int]
+from nucleus.models.parts import Nucleus, Part, Region, box_clearances, intersection, pack, unpack, window
+from nucleus.models.pieces import fuse, group_pieces, meet, overlapping
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A nucleus, or a part of one, as one tile sees it.
+class _Candidate(NamedTuple):
+    """A nucleus that is taken unless more than half of its pixels are.
 
     Attributes:
-        box: int64 `[4]`, (y1, x1, y2, x2) in pixels of the image, y2 and x2 exclusive.
-        bits: Mask of the box, row by row, eight pixels a byte.
+        box: int64 `[4]`, (y1, x1, y2, x2) in pixels of the image.
+        bits: Mask of the box.
         area: Number of pixels.
         score: Score in 0..1.
-        clearance: Least distance in pixels of the box to an edge of the tile inside the image; infinite without one.
-        tile: The tile.
+        tile: Number of its tile, in which no other overlaps it; a number of its own where it comes from several.
+        parts: What it is made of.
     """
 
     box: np.ndarray
     bits: bytes
     area: int
     score: float
-    clearance: float
-    tile: Region
-
-    @property
-    def mask(self) -> np.ndarray:
-        """Mask of the box, bool `[y2 - y1, x2 - x1]`."""
-        return _unpack(self.bits, self.box)
+    tile: int
+    parts: Sequence[Part]
 
 
-@dataclass(frozen=True, slots=True)
-class Nucleus:
-    """A nucleus of the merged prediction; those of one image have no pixel in common.
+class Seams:
+    """The nuclei of an image's tiles, which come row by row and are decided on as soon as they are certain.
+
+    Args:
+        shape: (height, width) of the image.
+        overlap: Overlap of neighbouring tiles in pixels.
 
     Attributes:
-        box: int64 `[4]`, (y1, x1, y2, x2) in pixels of the image, y2 and x2 exclusive.
-        bits: Mask of the box, row by row, eight pixels a byte.
-        score: Score in 0..1.
+        certain: Number of rows of the image, from the top, in which nothing is open any more.
     """
 
-    box: np.ndarray
-    bits: bytes
-    score: float
+    def __init__(self, shape: tuple[int, int], overlap: int) -> None:
+        self.certain = 0
+        self._shape, self._rim = shape, max(1, overlap // 16)
+        self._tiles: dict[Region, int] = {}
+        self._open: list[Part] = []
+        # Decided nuclei that open ones may overlap, and those that open ones may come before.
+        self._near: list[Nucleus] = []
+        self._held: list[Nucleus] = []
 
-    @property
-    def mask(self) -> np.ndarray:
-        """Mask of the box, bool `[y2 - y1, x2 - x1]`."""
-        return _unpack(self.bits, self.box)
+    def add(self, parts: Iterable[Part], tiles: Iterable[Region]) -> None:
+        """Adds the nuclei of some tiles.
+
+        Args:
+            parts: Their nuclei.
+            tiles: All of the tiles, also those without nuclei.
+        """
+        for tile in tiles:
+            self._tiles.setdefault(tile, len(self._tiles))
+        self._open += parts
+
+    def settle(self, below: int | None = None) -> list[Nucleus]:
+        """Decides which nuclei remain and which pixels are theirs, as far as the tiles to come cannot change it.
+
+        Args:
+            below: First row of the tiles that are still to come; None if there are none.
+
+        Returns:
+            The nuclei whose pixels and number are certain now, in the order of their labels, which goes on that of
+            earlier calls. No two have pixels in common.
+        """
+        below = self._shape[0] if below is None else below
+        candidates, pending = self._candidates(below)
+        decided = [_Candidate(near.box, near.bits, 0, near.score, -1, ()) for near in self._near]
+        every = decided + candidates
+        pairs = self._conflicts(every)
+        waits = np.concatenate([np.zeros(len(decided), bool), pending])
+        _spread(waits, pairs)
+        found = _take(every, pairs, waits, self._near)
+        new = [nucleus for nucleus in found[len(decided) :] if nucleus is not None]
+        open_parts = {id(part) for number in np.flatnonzero(waits) for part in every[number].parts}
+        # In the order in which they came, by which equals are taken.
+        self._open = [part for part in self._open if id(part) in open_parts]
+        self.certain = min([below, *(int(part.box[0]) for part in self._open)])
+        self._near = [nucleus for nucleus in [*self._near, *new] if nucleus.box[2] > self.certain]
+        ordered = sorted([*self._held, *new], key=lambda nucleus: (nucleus.box.tolist(), nucleus.bits))
+        count = sum(nucleus.box[0] < self.certain for nucleus in ordered)
+        self._held = ordered[count:]
+        return ordered[:count]
+
+    def _candidates(self, below: int) -> tuple[list[_Candidate], np.ndarray]:
+        """Returns the open nuclei in the order in which they are taken, and which reach into the tiles to come."""
+        whole = [part for part in self._open if part.clearance >= self._rim]
+        whole.sort(key=lambda part: (-part.clearance, -part.area))
+        singles = [
+            _Candidate(part.box, part.bits, part.area, part.score, self._tiles[part.tile], (part,)) for part in whole
+        ]
+        joined = []
+        for group in group_pieces(self._pieces(below)):
+            box, mask, score = fuse(group, self._shape)
+            open_ones = any(part.box[2] > below for part in group)
+            joined.append((open_ones, _Candidate(box, pack(mask), int(np.count_nonzero(mask)), score, -1, group)))
+        # Where a piece may still come to others is not known: nothing that overlaps them is decided before they are.
+        joined.sort(key=lambda one: (not one[0], -one[1].area))
+        reach = [bool(part.box[2] > below) for part in whole] + [open_ones for open_ones, _ in joined]
+        return singles + [candidate for _, candidate in joined], np.array(reach, bool)
+
+    def _pieces(self, below: int) -> list[Part]:
+        """Returns the pieces that no other tile sees with more clearance, and those that a tile to come may see so."""
+        pieces = [part for part in self._open if part.clearance < self._rim]
+        tiles = np.array(list(self._tiles))
+        return [
+            part
+            for part in pieces
+            if part.box[2] > below or box_clearances(part.box, tiles, self._shape).max() <= part.clearance
+        ]
+
+    def _conflicts(self, candidates: Sequence[_Candidate]) -> np.ndarray:
+        """Returns the pairs of candidates of several tiles whose boxes overlap, int `[P, 2]`, the former first."""
+        tiles = np.array([candidate.tile for candidate in candidates], np.int64)
+        boxes = np.array([candidate.box for candidate in candidates], np.int64).reshape(-1, 4)
+        regions = np.array(list(self._tiles), np.int64).reshape(-1, 4)
+        shared = tiles < 0
+        for tile in np.unique(tiles[tiles >= 0]):
+            others = regions[meet(regions[tile], regions) & (np.arange(len(regions)) != tile)]
+            own = np.flatnonzero(tiles == tile)
+            shared[own] = meet(boxes[own, None], others).any(axis=1)
+        numbers = np.flatnonzero(shared)
+        pairs = numbers[overlapping(boxes[numbers])]
+        return pairs[(tiles[pairs[:, 0]] != tiles[pairs[:, 1]]) | (tiles[pairs[:, 0]] < 0)]
 
 
 def find_parts(prediction: Prediction, tile: Region, shape: tuple[int, int]) -> list[Part]:
@@ -96,13 +172,13 @@ def find_parts(prediction: Prediction, tile: Region, shape: tuple[int, int]) -> 
     labels, scores = prediction
     inside = bounding_boxes(labels).astype(np.int64)
     boxes = inside + np.tile(tile[:2], 2)
-    clearances = _clearances(boxes, np.array(tile), shape)
-    parts = []
-    for number, (y1, x1, y2, x2) in enumerate(inside, start=1):
-        mask, at = labels[y1:y2, x1:x2] == number, number - 1
-        area = int(np.count_nonzero(mask))
-        parts.append(Part(boxes[at].copy(), pack(mask), area, float(scores[at]), float(clearances[at]), tile))
-    return parts
+    clearances = box_clearances(boxes, np.array(tile), shape).tolist()
+    areas = np.bincount(labels.ravel(), minlength=len(inside) + 1)[1:].tolist()
+    rows = zip(inside.tolist(), boxes, areas, scores.tolist(), clearances, strict=True)
+    return [
+        Part(box, pack(labels[y1:y2, x1:x2] == number), area, score, clearance, tile)
+        for number, ((y1, x1, y2, x2), box, area, score, clearance) in enumerate(rows, start=1)
+    ]
 
 
 def merge(parts: Sequence[Part], tiles: Sequence[Region], shape: tuple[int, int], overlap: int) -> Prediction:
@@ -131,20 +207,20 @@ def settle(parts: Sequence[Part], tiles: Sequence[Region], shape: tuple[int, int
     Returns:
         Nuclei without common pixels, in the order of their labels.
     """
-    rim, regions = max(1, overlap // 16), np.array(tiles)
-    whole = [part for part in parts if part.clearance >= rim]
-    pieces = [
-        part for part in parts if part.clearance < rim and _clearances(part.box, regions, shape).max() <= part.clearance
-    ]
-    whole.sort(key=lambda part: (-part.clearance, -part.area))
-    joined = sorted((_fuse(group, shape) for group in _group(pieces)), key=lambda found: -np.count_nonzero(found[1]))
-    found: list[Nucleus] = []
-    near = _Neighbours()
-    for part in whole:
-        _take(part.box, part.mask, part.score, found, near)
-    for box, mask, score in joined:
-        _take(box, mask, score, found, near)
-    return found
+    seams = Seams(shape, overlap)
+    seams.add(parts, tiles)
+    return seams.settle()
+
+
+def divide_rows(tiles: Sequence[Region]) -> Iterator[tuple[list[int], int | None]]:
+    """Yields the numbers of the tiles of each row, and the first row of pixels of the next one; None after the last.
+
+    Args:
+        tiles: Tiles, ordered by their first row.
+    """
+    rows = [list(row) for _, row in itertools.groupby(range(len(tiles)), key=lambda number: tiles[number][0])]
+    for row in rows:
+        yield row, tiles[row[-1] + 1][0] if row[-1] + 1 < len(tiles) else None
 
 
 def paint(labels: np.ndarray, corner: tuple[int, int], nuclei: Sequence[Nucleus], numbers: Iterable[int]) -> None:
@@ -156,132 +232,60 @@ def paint(labels: np.ndarray, corner: tuple[int, int], nuclei: Sequence[Nucleus]
         nuclei: All nuclei of the image.
         numbers: Indices of those to write; the label is one more.
     """
-    window = np.array([*corner, corner[0] + labels.shape[0], corner[1] + labels.shape[1]])
+    frame = (*corner, corner[0] + labels.shape[0], corner[1] + labels.shape[1])
     for number in numbers:
         nucleus = nuclei[number]
-        common = _intersection(nucleus.box, window)
-        if (common[:2] < common[2:]).all():
-            labels[_window(common, window)][nucleus.mask[_window(common, nucleus.box)]] = number + 1
+        box = nucleus.box.tolist()
+        common = intersection(box, frame)
+        if common is not None:
+            labels[window(common, frame)][nucleus.mask[window(common, box)]] = number + 1
 
 
-def pack(mask: np.ndarray) -> bytes:
-    """Returns a mask as bytes of eight pixels each."""
-    return np.packbits(mask).tobytes()
-
-
-def _unpack(bits: bytes, box: np.ndarray) -> np.ndarray:
-    height, width = int(box[2] - box[0]), int(box[3] - box[1])
-    return np.unpackbits(np.frombuffer(bits, np.uint8), count=height * width).reshape(height, width).astype(bool)
-
-
-class _Neighbours:
-    """The nuclei that were taken so far, by the cells of a grid that their boxes meet."""
-
-    def __init__(self) -> None:
-        self._cells: dict[tuple[int, int], list[int]] = {}
-
-    def cells(self, box: np.ndarray) -> Iterator[tuple[int, int]]:
-        """Yields the cells that a box meets."""
-        y1, x1, y2, x2 = (int(side) for side in box)
-        rows, columns = range(y1 // _CELL, (y2 - 1) // _CELL + 1), range(x1 // _CELL, (x2 - 1) // _CELL + 1)
-        return itertools.product(rows, columns)
-
-    def add(self, number: int, box: np.ndarray) -> None:
-        """Adds a nucleus."""
-        for cell in self.cells(box):
-            self._cells.setdefault(cell, []).append(number)
-
-    def find(self, box: np.ndarray) -> set[int]:
-        """Returns the nuclei of all cells that a box meets."""
-        return {number for cell in self.cells(box) for number in self._cells.get(cell, ())}
-
-
-def _take(box: np.ndarray, mask: np.ndarray, score: float, found: list[Nucleus], near: _Neighbours) -> None:
-    """Takes a nucleus unless more than half of its pixels are taken already; else what is left of it."""
-    free = mask
-    for number in near.find(box):
-        other = found[number]
-        common = _intersection(box, other.box)
-        if (common[:2] < common[2:]).all():
-            free = mask.copy() if free is mask else free
-            free[_window(common, box)] &= ~other.mask[_window(common, other.box)]
-    if 2 * np.count_nonzero(free) >= np.count_nonzero(mask):
-        near.add(len(found), box)
-        found.append(Nucleus(box, pack(free), score))
-
-
-def _clearances(boxes: np.ndarray, tiles: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Returns the least distance of boxes to the edges of tiles that lie inside the image; negative outside a tile.
+def _spread(waits: np.ndarray, pairs: np.ndarray) -> None:
+    """Lets everything wait that overlaps, in the order of taking, something earlier that waits.
 
     Args:
-        boxes: int `[..., 4]`.
-        tiles: int `[..., 4]`.
-        shape: (height, width) of the image.
+        waits: bool `[N]`, changed in place.
+        pairs: int `[P, 2]`.
     """
-    distances = (boxes - tiles) * np.array([1, 1, -1, -1])
-    return np.where(tiles == np.array([0, 0, *shape]), np.inf, distances).min(axis=-1)
+    while True:
+        more = pairs[waits[pairs[:, 0]] & ~waits[pairs[:, 1]], 1]
+        if not len(more):
+            return
+        waits[more] = True
 
 
-def _group(pieces: Sequence[Part]) -> list[list[Part]]:
-    """Groups the pieces of one nucleus each."""
-    group_of = list(range(len(pieces)))
-    boxes = np.array([piece.box for piece in pieces], np.int64).reshape(-1, 4)
-    for number, piece in enumerate(pieces):
-        meets = (boxes[:number, :2] < piece.box[2:]).all(axis=1) & (boxes[:number, 2:] > piece.box[:2]).all(axis=1)
-        for other in np.flatnonzero(meets).tolist():
-            if piece.tile != pieces[other].tile and _agree(piece, pieces[other]):
-                old, new = group_of[other], group_of[number]
-                group_of = [new if group == old else group for group in group_of]
-    groups: dict[int, list[Part]] = {}
-    for piece, group in zip(pieces, group_of, strict=True):
-        groups.setdefault(group, []).append(piece)
-    return list(groups.values())
+def _take(
+    candidates: Sequence[_Candidate], pairs: np.ndarray, waits: np.ndarray, decided: Sequence[Nucleus]
+) -> list[Nucleus | None]:
+    """Takes candidates in their order, each unless more than half of its pixels are taken; else what is left of it.
 
+    Args:
+        candidates: The candidates, of which the first were taken before.
+        pairs: Those that may overlap, int `[P, 2]`, the former first.
+        waits: bool `[N]`: candidates that are not taken yet.
+        decided: Nuclei of the first candidates.
 
-def _agree(one: Part, other: Part) -> bool:
-    """Returns whether two tiles see one nucleus, judged by the pixels that lie in both tiles."""
-    common = _intersection(one.tile, other.tile)
-    masks = np.zeros((2, common[2] - common[0], common[3] - common[1]), bool)
-    for mask, part in zip(masks, (one, other), strict=True):
-        box = _intersection(part.box, common)
-        mask[_window(box, common)] = part.mask[_window(box, part.box)]
-    return bool(np.count_nonzero(masks.all(axis=0)) > _SAME * np.count_nonzero(masks.any(axis=0)))
-
-
-def _fuse(group: Sequence[Part], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, float]:
-    """Returns box, mask and score of a nucleus whose pieces several tiles see."""
-    boxes = np.array([piece.box for piece in group])
-    box = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
-    mask, best = np.zeros(box[2:] - box[:2], bool), np.zeros(box[2:] - box[:2], np.float32)
-    for tile in dict.fromkeys(piece.tile for piece in group):
-        common = _intersection(box, tile)
-        seen = np.zeros(common[2:] - common[:2], bool)
-        for piece in group:
-            if piece.tile == tile:
-                seen[_window(piece.box, common)] |= piece.mask
-        clearance, place = _pixel_clearances(common, tile, shape), _window(common, box)
-        better = clearance > best[place]
-        mask[place][better], best[place][better] = seen[better], clearance[better]
-    weights = [piece.area for piece in group]
-    return box, mask, float(np.average([piece.score for piece in group], weights=weights))
-
-
-def _pixel_clearances(box: np.ndarray, tile: Region, shape: tuple[int, int]) -> np.ndarray:
-    """Returns the distance of every pixel of a box in a tile to the tile's edges inside the image, 1 at the edge."""
-    along = []
-    for axis in (0, 1):
-        place = np.arange(box[axis], box[axis + 2], dtype=np.float32)
-        before = np.where(tile[axis] == 0, np.inf, place - tile[axis] + 1)
-        after = np.where(tile[axis + 2] == shape[axis], np.inf, tile[axis + 2] - place)
-        along.append(np.minimum(before, after))
-    return np.minimum(along[0][:, None], along[1])
-
-
-def _intersection(one: Sequence[int], other: Sequence[int]) -> np.ndarray:
-    return np.concatenate([np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])])
-
-
-def _window(box: Sequence[int], around: Sequence[int]) -> tuple[slice, slice]:
-    """Returns the slices of a box inside a box around it."""
-    (y1, x1), (y2, x2) = (np.subtract(corner, around[:2]) for corner in (box[:2], box[2:]))
-    return slice(y1, y2), slice(x1, x2)
+    Returns:
+        The nucleus of each candidate; None where there is none.
+    """
+    pairs = pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))]
+    ends = np.searchsorted(pairs[:, 1], np.arange(len(candidates) + 1)).tolist()
+    before = pairs[:, 0].tolist()
+    found: list[Nucleus | None] = list(decided)
+    for number in range(len(decided), len(candidates)):
+        box, bits, area, score, _, _ = candidates[number]
+        rivals = [found[other] for other in before[ends[number] : ends[number + 1]]]
+        nucleus = Nucleus(box, bits, score)
+        if waits[number]:
+            nucleus = None
+        elif any(rival is not None for rival in rivals):
+            free = unpack(bits, box)
+            corners = box.tolist()
+            for rival in filter(None, rivals):
+                other = rival.box.tolist()
+                common = intersection(corners, other)
+                free[window(common, corners)] &= ~rival.mask[window(common, other)]
+            nucleus = Nucleus(box, pack(free), score) if 2 * np.count_nonzero(free) >= area else None
+        found.append(nucleus)
+    return found

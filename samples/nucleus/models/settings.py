@@ -84,6 +84,8 @@ class ScaleSettings(Settings):
     # Diameter of the nuclei in pixels of the images, which are shown at the scale that brings it to the typical one of
     # KNOWN_DIAMETERS. 0: unknown.
     DIAMETER = 0.0
+    # The same in µm: the scale follows from the size of each image's pixels, which must be known. 0: unknown.
+    DIAMETER_UM = 0.0
 
     def validate(self) -> None:
         """Checks the settings; see `Settings.validate`.
@@ -92,9 +94,13 @@ class ScaleSettings(Settings):
             SettingsError: A value is out of its range; the message names the attribute.
         """
         super().validate()
-        self.require_at_least(0, "SCALE", "DIAMETER")
-        if self.SCALE and self.DIAMETER:
-            raise SettingsError(f"SCALE and DIAMETER exclude each other. Received: {self.SCALE} and {self.DIAMETER}")
+        names = ("SCALE", "DIAMETER", "DIAMETER_UM")
+        self.require_at_least(0, *names)
+        given = {name: getattr(self, name) for name in names if getattr(self, name)}
+        if len(given) > 1:
+            raise SettingsError(
+                f"{' and '.join(given)} exclude each other. Received: {' and '.join(map(str, given.values()))}"
+            )
         known = self.KNOWN_DIAMETERS
         if len(known) and (len(known) != 3 or not 0 < known[0] <= known[1] <= known[2]):
             raise SettingsError(f"KNOWN_DIAMETERS needs three rising numbers above 0, or none. Received: {known!r}")

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from nucleus.models.base import NucleusModel, Prediction
+from nucleus.models.base import NucleusModel, Prediction, Wrapper
 from nucleus.models.limits import limits_of, report_limit, watch_limits
-from nucleus.models.seams import Part, Region, find_parts, merge
-from nucleus.models.wrapper import Wrapper
+from nucleus.models.parts import Part, Region
+from nucleus.models.seams import find_parts, merge
 
 # Steps from tile to tile are multiples of this where tiles are large enough, so that the cells of a network's feature
 # maps lie on the same pixels in every tile: half of 64, since the shipped Mask R-CNN enlarges images twice.
@@ -60,18 +60,22 @@ class Tiles(Wrapper):
         return Tiles(self.model.calibrate(image), self.side, self.overlap)
 
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
-        small = [index for index, image in enumerate(images) if self._fits(image)]
+        small = [index for index, image in enumerate(images) if len(self.regions(image.shape[:2])) == 1]
         found: dict[int, Prediction] = {}
-        if len(small) > 1:
+        if small:
             with watch_limits() as reached:
                 predictions = self.model._predict([images[index] for index in small])
-            crowded = {small[limit.index] for limit in reached}
-            pairs = zip(small, predictions, strict=True)
-            found = {index: prediction for index, prediction in pairs if index not in crowded}
+            found = dict(zip(small, predictions, strict=True))
+            for limit in reached:
+                index = small[limit.index]
+                if self._smaller((0, 0, *images[index].shape[:2])):
+                    found.pop(index, None)
+                else:
+                    report_limit(limit._replace(index=index))
         for index, image in enumerate(images):
             if index not in found:
                 with limits_of([index]):
-                    found[index] = self._predict_one(image)
+                    found[index] = self._predict_in_tiles(image)
         return [found[index] for index in range(len(images))]
 
     def describe(self) -> dict[str, Any]:
@@ -87,21 +91,22 @@ class Tiles(Wrapper):
         whole = (0, 0, *shape)
         return [whole] if shape[0] * shape[1] <= 2 * self.side**2 else divide(whole, self.side, self.overlap)
 
-    def _fits(self, image: np.ndarray) -> bool:
-        return len(self.regions(image.shape[:2])) == 1
+    def _smaller(self, region: Region) -> list[Region]:
+        """Returns the tiles of a region in which the model reached a limit; none where they would be as much work."""
+        y1, x1, y2, x2 = region
+        length = max(y2 - y1, x2 - x1)
+        return [] if length < 3 * self.overlap else divide(region, -(-(length + self.overlap) // 2), self.overlap)
 
-    def _predict_one(self, image: np.ndarray) -> Prediction:
+    def _predict_in_tiles(self, image: np.ndarray) -> Prediction:
         shape = image.shape[:2]
-        whole = (0, 0, *shape)
         regions = self.regions(shape)
-        model = self.model if len(regions) == 1 else self.model.calibrate(image)
+        if len(regions) == 1:
+            regions = self._smaller(regions[0])
+        model = self.model.calibrate(image)
         seen: list[Region] = []
         parts: list[Part] = []
-        hidden = len(regions) == 1 or not _show_progress.get()
-        for region in tqdm(regions, desc="tiles", unit="tile", leave=False, disable=hidden):
+        for region in tqdm(regions, desc="tiles", unit="tile", leave=False, disable=not _show_progress.get()):
             for tile, prediction in self.look(model, image, region):
-                if tile == whole:
-                    return prediction
                 seen.append(tile)
                 parts += find_parts(prediction, tile, shape)
         return merge(parts, seen, shape, self.overlap)
@@ -120,15 +125,13 @@ class Tiles(Wrapper):
         y1, x1, y2, x2 = region
         with watch_limits() as reached:
             (prediction,) = model._predict([np.ascontiguousarray(image[y1:y2, x1:x2])])
-        # Tiles of less than two overlaps would not make the work smaller.
-        length = max(y2 - y1, x2 - x1)
-        if reached and length >= 3 * self.overlap:
-            for tile in divide(region, -(-(length + self.overlap) // 2), self.overlap):
-                yield from self.look(model, image, tile)
-            return
-        for limit in reached:
-            report_limit(limit)
-        yield region, prediction
+        smaller = self._smaller(region) if reached else []
+        for tile in smaller:
+            yield from self.look(model, image, tile)
+        if not smaller:
+            for limit in reached:
+                report_limit(limit)
+            yield region, prediction
 
 
 class FixedTiles(Tiles):

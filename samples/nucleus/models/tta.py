@@ -8,11 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from nucleus.models.base import NucleusModel, Prediction
-from nucleus.models.batches import bounded
+from nucleus.models.base import NucleusModel, Prediction, Wrapper
 from nucleus.models.limits import limits_of
 from nucleus.models.views import View, make_views
-from nucleus.models.wrapper import Wrapper
 
 # Most images, and pixels in them, whose evidence is in memory at a time.
 _MOST_IMAGES, _MOST_PIXELS = 8, 2**20
@@ -120,3 +118,29 @@ def with_views(model: NucleusModel) -> NucleusModel:
     """
     views = model.config.make_views()
     return model if views == make_views() else TestTimeAugmentation(model, views)
+
+
+def bounded(pixels: Sequence[int], images: int, limit: int) -> list[list[int]]:
+    """Divides images into groups of consecutive ones.
+
+    Args:
+        pixels: Number of pixels of every image.
+        images: Most images of a group, 1 or more.
+        limit: Most pixels of a group; a larger image is a group by itself.
+
+    Returns:
+        Positions of the images of every group.
+
+    Examples:
+        >>> bounded([10, 10, 10, 500, 10], images=2, limit=100)
+        [[0, 1], [2], [3], [4]]
+    """
+    groups: list[list[int]] = []
+    held = 0
+    for index, count in enumerate(pixels):
+        if not groups or len(groups[-1]) == images or held + count > limit:
+            groups.append([])
+            held = 0
+        groups[-1].append(index)
+        held += count
+    return groups

@@ -21,6 +21,22 @@ SYMMETRIES: dict[str, tuple[tuple[bool, int], ...]] = {
 }
 
 
+def resize(image: np.ndarray, shape: tuple[int, int], interpolation: int) -> np.ndarray:
+    """Resizes an image of any number of channels; OpenCV averages areas of up to four.
+
+    Args:
+        image: `[H, W, C]`.
+        shape: (height, width) of the result.
+        interpolation: Method of OpenCV, such as `cv2.INTER_AREA`.
+
+    Returns:
+        `[height, width, C]` of the same type.
+    """
+    groups = [np.ascontiguousarray(image[:, :, first : first + 4]) for first in range(0, image.shape[2], 4)]
+    resized = [cv2.resize(group, shape[::-1], interpolation=interpolation).reshape(*shape, -1) for group in groups]
+    return resized[0] if len(resized) == 1 else np.concatenate(resized, axis=2)
+
+
 @dataclass(frozen=True)
 class View:
     """A view of an image, and its inverse.
@@ -56,7 +72,7 @@ class View:
         height, width = self.scaled(image.shape[:2])
         if (height, width) != image.shape[:2]:
             method = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR
-            image = cv2.resize(image, (width, height), interpolation=method).reshape(height, width, -1)
+            image = resize(image, (height, width), method)
         mirrored = image[:, ::-1] if self.mirrored else image
         return np.ascontiguousarray(np.rot90(mirrored, self.quarter_turns))
 

@@ -8,8 +8,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from nucleus.ensemble.combined import EnsembleModel
-from nucleus.ensemble.model import is_ensemble
+from nucleus.ensemble.ensemble_model import EnsembleModel
+from nucleus.ensemble.fitted import is_ensemble
+from nucleus.ensemble.fusion.fused import is_fusion
+from nucleus.ensemble.fusion.model import FusionModel
 from nucleus.models.network import PUBLISHED_WEIGHTS, RANDOM
 from nucleus.models.onnx import read_recipe_note
 from nucleus.models.recipe import LINEAGE_MODEL, RECIPE_FILE, Recipe, beside
@@ -49,7 +51,7 @@ def read_recipe(path: str | os.PathLike) -> Recipe:
     """Reads a recipe.
 
     Args:
-        path: JSON file of a recipe or of a fitted ensemble, or ONNX file of an exported model.
+        path: JSON file of a recipe or of a fitted ensemble or fusion, or ONNX file of an exported model.
 
     Raises:
         ValueError: The file holds no recipe of a known model and preset, or a setting that cannot be used; the message
@@ -59,6 +61,8 @@ def read_recipe(path: str | os.PathLike) -> Recipe:
         return _checked_recipe(path, read_recipe_note(path), "no recipe of an exported model")
     if is_ensemble(path):
         return EnsembleModel.read_recipe(path)
+    if is_fusion(path):
+        return FusionModel.read_recipe(path)
     what = "no recipe of a training run"
     return _checked_recipe(path, read_json(path, what), what)
 
@@ -142,7 +146,9 @@ def existing_file(path: str | os.PathLike, model: str | None = None) -> Path:
         return shipped_weights(model if model in NETWORKS else None)
     if Path(path).is_file():
         return Path(path)
-    shipped = {file.stem: file for file in _shipped_folder().glob("nucleus_*.h5")}
+    folder = _shipped_folder()
+    files = [*folder.glob("nucleus_*.h5"), *(file for file in folder.glob("nucleus_*.json") if "." not in file.stem)]
+    shipped = {file.stem: file for file in files}
     if str(path) not in shipped:
         known = ", ".join((SHIPPED, *sorted(shipped)))
         raise WeightsNotFoundError(f"{path}: no such weights file. Shipped ones go by name: {known}.")

@@ -6,11 +6,13 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from nucleus.models.base import NucleusModel, Prediction
 from nucleus.models.limits import log_limits, warn_of_limits, watch_limits
+from nucleus.models.scale import PhysicalScale
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +34,9 @@ class Item:
         prediction: Nuclei of the image; None before they are predicted, and where they cannot be.
         done: True if the nuclei are known from an earlier run, and stay as they are.
         error: Reason for which the image has no nuclei.
+        area: Number of pixels that the image is taken to have where it is not read in this process.
+        note: Further input of the prediction, or further result of it, that goes with the image.
+        made: Record of the image where another process has made it, a `nucleus.prediction.writers.Record`.
     """
 
     index: int
@@ -41,11 +46,14 @@ class Item:
     prediction: Prediction | None = None
     done: bool = False
     error: Exception | None = None
+    area: int = 0
+    note: Any = None
+    made: Any = None
 
     @property
     def pixels(self) -> int:
         """Number of the image's pixels."""
-        return 0 if self.image is None else self.image.shape[0] * self.image.shape[1]
+        return self.area if self.image is None else self.image.shape[0] * self.image.shape[1]
 
     def explain(self) -> str:
         """Returns the reason for which the image has no nuclei, with the name of its file."""
@@ -65,14 +73,40 @@ Predict = Callable[[Sequence[Item]], None]
 
 
 def read_chunks(items: Iterable[Item], load: Callable[[int], np.ndarray]) -> Iterator[list[Item]]:
-    """Reads images and gathers consecutive ones.
+    """Reads images and gathers consecutive ones; see `divide`.
+
+    Args:
+        items: Images to read; one that cannot be read gets its error.
+        load: Function from an image's number to its pixels, uint8 `[H, W, 3]` RGB.
+
+    Yields:
+        Chunks of images.
+    """
+    return divide(read(item, load) for item in items)
+
+
+def read(item: Item, load: Callable[[int], np.ndarray]) -> Item:
+    """Reads an image; one that cannot be read gets its error.
+
+    Args:
+        item: The image, which is changed and returned.
+        load: Function from an image's number to its pixels, uint8 `[H, W, 3]` RGB.
+    """
+    try:
+        item.image = load(item.index)
+    except Exception as error:
+        item.error = error
+    return item
+
+
+def divide(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Gathers consecutive images.
 
     The division depends on the images alone, not on what is done already: a network's numbers may depend, in their last
     digits, on the batch, and a resumed run must find what an undisturbed one finds.
 
     Args:
-        items: Images to read; one that cannot be read gets its error.
-        load: Function from an image's number to its pixels, uint8 `[H, W, 3]` RGB.
+        items: Images whose number of pixels is known.
 
     Yields:
         Chunks of up to `CHUNK_IMAGES` images and `CHUNK_PIXELS` pixels, or of one larger image.
@@ -80,10 +114,6 @@ def read_chunks(items: Iterable[Item], load: Callable[[int], np.ndarray]) -> Ite
     chunk: list[Item] = []
     held = 0
     for item in items:
-        try:
-            item.image = load(item.index)
-        except Exception as error:
-            item.error = error
         if chunk and (len(chunk) == CHUNK_IMAGES or held + item.pixels > CHUNK_PIXELS):
             yield chunk
             chunk, held = [], 0
@@ -125,7 +155,7 @@ def is_large(chunk: Sequence[Item]) -> bool:
     return sum(item.pixels for item in chunk) > CHUNK_PIXELS
 
 
-def predict_together(model: NucleusModel) -> Predict:
+def predict_together(model: NucleusModel, pixel_size: Callable[[int], float | None] = lambda index: None) -> Predict:
     """Returns a function that shows a model all images of a chunk at once.
 
     Where that fails, the images are predicted one by one, so that the failure of one is its own. A chunk whose images
@@ -133,21 +163,39 @@ def predict_together(model: NucleusModel) -> Predict:
 
     Args:
         model: The model.
+        pixel_size: Function from an image's number to the side of its pixels in µm, None where that is not known; asked
+            only for a model whose scale follows from it, which is shown images of one size together.
     """
 
     def predict(chunk: Sequence[Item]) -> None:
         items = [item for item in chunk if item.error is None]
         if all(item.done for item in items):
             return
+        if not isinstance(model, PhysicalScale):
+            predict_by(model, items)
+            return
+        sizes: dict[float, list[Item]] = {}
+        models: dict[float, NucleusModel] = {}
+        for item in items:
+            try:
+                size = pixel_size(item.index)
+                models[size] = model.at_pixel_size(size)
+                sizes.setdefault(size, []).append(item)
+            except Exception as error:
+                item.error = error
+        for size, alike in sizes.items():
+            predict_by(models[size], alike)
+
+    def predict_by(shown: NucleusModel, items: Sequence[Item]) -> None:
         try:
             with watch_limits() as reached:
-                predictions = model.predict([item.image for item in items])
+                predictions = shown.predict([item.image for item in items])
         except Exception as error:
             _log.debug("%s", items[0].file, exc_info=error)
             if len(items) == 1:
                 items[0].error = error
             for item in items if len(items) > 1 else ():
-                predict([item])
+                predict_by(shown, [item])
             return
         log_limits((limit for limit in reached if not items[limit.index].done), [item.file for item in items])
         for item, prediction in zip(items, predictions, strict=True):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ import numpy as np
 from tqdm import tqdm
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
+from nucleus.images.decoding import NO_CHOICE, Planes
 from nucleus.models.base import NucleusModel, Prediction
+from nucleus.models.loading import resolve
+from nucleus.models.settings import PredictionSettings
 from nucleus.models.tiles import tile_progress
 from nucleus.prediction.chunks import (
     Item,
@@ -27,18 +31,97 @@ from nucleus.prediction.chunks import (
     read_ahead,
     read_chunks,
 )
+from nucleus.prediction.cluster import Cluster, wanted_cluster
+from nucleus.prediction.inputs import collect_images, default_folder
 from nucleus.prediction.large import detect_large, split_large
-from nucleus.prediction.manifest import as_json, program
-from nucleus.prediction.results import Results, identify
-from nucleus.prediction.runs import DetectionRun
+from nucleus.prediction.manifest import DetectionRun, as_json, program
+from nucleus.prediction.remote import Remote, delivery_writers, remote_model
+from nucleus.prediction.results import Results
 from nucleus.prediction.writers import Record, Writer, default_formats, open_writers
+from nucleus.prediction.writers.base import OF_ONE_FILE
+from nucleus.prediction.writers.labels import TiffLabels, ZarrLabels
 
-# Errors of the system that are a single image's, such as a name that is too long for a file's.
-_OF_ONE_FILE = (errno.ENAMETOOLONG, errno.EILSEQ)
 
+def detect_images(
+    images: str | os.PathLike | Iterable[str | os.PathLike] | NucleusDataset,
+    output: str | os.PathLike | None = None,
+    model: NucleusModel | str | os.PathLike | None = None,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    formats: Sequence[str] = default_formats(),
+    planes: Planes = NO_CHOICE,
+    pixel_size: float | None = None,
+    recursive: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+    workers: int | None = None,
+    scheduler: str | None = None,
+) -> DetectionRun:
+    """Finds the nuclei in image files and writes a folder of results, as `nucleus detect` does.
 
-# Further images of a run, and the function that writes their results.
-First = tuple[NucleusDataset, Callable[[Results, DetectionRun], None]]
+    An image that fails is listed in `failures`, and the others go on.
+
+    Args:
+        images: An image file or a folder, several of both, or a prepared data set without preprocessing.
+        output: Folder of the results; by default `FOLDER_nuclei` beside the folder of the images, or `IMAGE_nuclei`
+            beside a single image. A data set and images in several folders need one.
+        model: A model, or what `load_model` takes: a name, a file or a run's folder. By default the shipped model.
+        settings: Attribute name -> value for `load_model`; not together with a model.
+        formats: Names in `nucleus.prediction.writers.WRITERS`.
+        planes: Choice of channel, plane and frame in files that hold several; by default the channel that the model
+            was trained on.
+        pixel_size: Side of a pixel in µm, for measurements; None for what each file says.
+        recursive: True to take the images of all folders in the given ones, too.
+        resume: True to continue the run in the folder, if there is one: images that it finished are not predicted
+            again, and the tables are those of an undisturbed run.
+        overwrite: True to replace the results of another run.
+        progress: Shows a progress bar.
+        workers: Number of processes to predict in; None for this one. A script that is run as a file calls this under
+            `if __name__ == "__main__":` then, as with everything that starts processes.
+        scheduler: Address of a scheduler of Dask whose workers predict, instead of `workers`.
+
+    Returns:
+        Summary of the run.
+
+    Raises:
+        ValueError: No image was found, the model cannot be loaded, an output folder is needed, workers cannot be
+            started or reached or cannot use the model, or arguments contradict each other.
+        ProvenanceError: The folder holds results, and neither `resume` nor `overwrite` is true; or it is to be resumed
+            and was made with another model, other settings, another version of the program, or other images.
+        OSError: The folder cannot be written.
+
+    Examples:
+        >>> import tempfile
+        >>> from nucleus import shipped_data
+        >>> image = next(shipped_data().glob("stage1_train/*/images/*.png"))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     run = detect_images(image, f"{folder}/found", "classical/otsu", progress=False)
+        ...     run.images, sorted(path.name for path in run.output.glob("*.csv"))
+        (1, ['images.csv', 'nuclei.csv', 'submission.csv'])
+    """
+    if isinstance(model, NucleusModel) and settings:
+        raise ValueError("A model has its settings: set them when it is loaded. Received: a model and settings.")
+    chosen = model if isinstance(model, NucleusModel) else resolve(model, settings=settings)
+    failures: list[str] = []
+    if isinstance(images, NucleusDataset):
+        dataset, beside = images, None
+    else:
+        if isinstance(chosen.config, PredictionSettings):
+            planes = planes.with_default(chosen.config.planes())
+        paths = [images] if isinstance(images, str | os.PathLike) else list(images)
+        dataset, failures = collect_images(paths, planes, pixel_size, recursive)
+        beside = default_folder(paths)
+    if dataset.num_images == 0:
+        raise ValueError("; ".join(failures) or "There is no image to detect in.")
+    output = output or beside
+    if output is None:
+        raise ValueError("A data set and images in several folders need output=..., the folder of the results.")
+    with Results(output, overwrite, resume) as results, wanted_cluster(workers, scheduler) as cluster:
+        loaded = chosen if isinstance(chosen, NucleusModel) else chosen.load()
+        done = detect(loaded, dataset, results, formats, progress, cluster)
+    done.failures[:0] = failures
+    return done
 
 
 def detect(
@@ -47,6 +130,7 @@ def detect(
     output: str | os.PathLike | Results,
     formats: Sequence[str] = default_formats(),
     progress: bool = True,
+    cluster: Cluster | None = None,
 ) -> DetectionRun:
     """Finds the nuclei in every image of a data set and writes the results; see `write_detections`.
 
@@ -60,13 +144,15 @@ def detect(
             resume others.
         formats: Names in `nucleus.prediction.writers.WRITERS`.
         progress: True to show a progress bar.
+        cluster: Workers that predict, entered; None to predict in this process.
 
     Returns:
         Summary of the run.
 
     Raises:
         DatasetError: The data set preprocesses its images.
-        ValueError: There is no such format, or the folder holds results of another run.
+        ValueError: There is no such format, the folder holds results of another run, or the model cannot be sent to
+            workers.
         OSError: A result cannot be written.
 
     Examples:
@@ -82,12 +168,13 @@ def detect(
         (2, True, True)
     """
     small, large = split_large(dataset, model.config)
-    facts = {"model": model.describe()}
-
-    def detect_first(results: Results, done: DetectionRun) -> None:
-        detect_large(model, large, results, done, as_json(facts), progress)
-
-    return _write(predict_together(model), small, output, formats, progress, facts, first=(large, detect_first))
+    _require_unprocessed(dataset)
+    remote, facts = remote_model(cluster, model), {"model": model.describe()}
+    suffix = ZarrLabels.suffix if "zarr" in formats else TiffLabels.suffix
+    with _entered(output) as results:
+        run = _Run(results, dataset, formats, progress, facts, remote=remote)
+        detect_large(model, large, results, run.done, run.writers, as_json(facts), suffix, progress, cluster)
+        return run.write(predict_together(model, small.pixel_size_of), make_record, small, "detect")
 
 
 def write_detections(
@@ -97,6 +184,7 @@ def write_detections(
     formats: Sequence[str] = default_formats(),
     progress: bool = True,
     more: Sequence[Callable[[Path], Writer]] = (),
+    remote: Remote | None = None,
 ) -> DetectionRun:
     """Writes the nuclei found in every image of a data set.
 
@@ -112,6 +200,7 @@ def write_detections(
         formats: Names in `nucleus.prediction.writers.WRITERS`.
         progress: Shows a progress bar of the images, and one of the tiles of each large image.
         more: Writers besides those of `formats`, made with the folder that they write into.
+        remote: Prediction in other processes, instead of `find`.
 
     Returns:
         Summary of the run.
@@ -121,35 +210,34 @@ def write_detections(
         ValueError: There is no such format, or the folder holds results of another run.
         OSError: A result cannot be written.
     """
-    return _write(predict_singly(find), dataset, output, formats, progress, {}, more)
+    _require_unprocessed(dataset)
+    with _entered(output) as results:
+        run = _Run(results, dataset, formats, progress, more=more, remote=remote)
+        return run.write(predict_singly(find), make_record, dataset, "detect")
 
 
 def write_records(
     predict: Predict,
-    make: Callable[[Item], Record],
+    make: Callable[[NucleusDataset, Item], Record],
     dataset: NucleusDataset,
     output: str | os.PathLike | Results,
     formats: Sequence[str],
     title: str,
     progress: bool = True,
-    facts: Mapping[str, Any] | None = None,
-    more: Sequence[Callable[[Path], Writer]] = (),
-    first: First | None = None,
+    remote: Remote | None = None,
 ) -> DetectionRun:
     """Makes a record of every image of a data set and writes it in every format.
 
     Args:
         predict: Gives every image of a chunk that has none a prediction or an error; called for one chunk after the
             other in the calling thread.
-        make: Function from an image with a prediction to its record, called in another thread.
+        make: Function from the data set and an image with a prediction to its record, called in another thread.
         dataset: Prepared data set.
         output: Folder of the results; see `detect`.
         formats: Names in `nucleus.prediction.writers.WRITERS`.
         title: Title of the progress bar.
         progress: Shows a progress bar of the images.
-        facts: Causes of the results besides program, images, choice of planes and formats, such as the model.
-        more: Writers besides those of `formats`, made with the folder that they write into.
-        first: Further images of the run, and the function that writes their results before the others are begun.
+        remote: Prediction in other processes, instead of `predict`; they call `make`, too.
 
     Returns:
         Summary of the run.
@@ -158,46 +246,102 @@ def write_records(
         ValueError: There is no such format, or the folder holds results of another run.
         OSError: A result cannot be written.
     """
-    with ExitStack() as closing:
-        results = output if isinstance(output, Results) else closing.enter_context(Results(output))
-        writers = [*open_writers(results.staging, formats), *(writer(results.staging) for writer in more)]
+    with _entered(output) as results:
+        return _Run(results, dataset, formats, progress, remote=remote).write(predict, make, dataset, title)
+
+
+def _entered(output: str | os.PathLike | Results) -> AbstractContextManager[Results]:
+    """Returns the context of a folder of results, which is entered already where it is `Results`."""
+    return nullcontext(output) if isinstance(output, Results) else Results(output)
+
+
+def _require_unprocessed(dataset: NucleusDataset) -> None:
+    if dataset.preprocessing is not None:
+        raise DatasetError("Prediction preprocesses images itself: detect on a dataset without preprocessing.")
+
+
+def make_record(dataset: NucleusDataset, item: Item) -> Record:
+    """Returns an image and its nuclei for the writers.
+
+    Args:
+        dataset: Prepared data set of the image.
+        item: The image with its prediction.
+    """
+    found, raw = item.prediction, dataset.load_raw(item.index)
+    place = dataset.image_info[item.index]["place"]
+    return Record(item.id, item.file, item.image, found.labels, found.scores, raw, place, found.scale, found.diameter)
+
+
+class _Run:
+    """A run in progress: predictions are made in the calling thread, records and files in another.
+
+    Args:
+        results: Folder of the results, entered.
+        dataset: Prepared data set of all images.
+        formats: Names in `nucleus.prediction.writers.WRITERS`.
+        progress: Shows progress bars.
+        facts: Causes of the results besides program, images, choice of planes and formats, such as the model.
+        more: Writers besides those of `formats`, made with the folder that they write into.
+        remote: Prediction in other processes, which make the files of single images too; None for this process.
+    """
+
+    def __init__(
+        self,
+        results: Results,
+        dataset: NucleusDataset,
+        formats: Sequence[str],
+        progress: bool,
+        facts: Mapping[str, Any] | None = None,
+        more: Sequence[Callable[[Path], Writer]] = (),
+        remote: Remote | None = None,
+    ) -> None:
+        self.done = DetectionRun(results.folder)
+        self._results, self._formats, self._progress, self._remote = results, formats, progress, remote
+        open_all = open_writers if remote is None else delivery_writers
+        self.writers = [*open_all(results.staging, formats), *(writer(results.staging) for writer in more)]
         reading = {**vars(dataset.planes), "pixel_size": dataset.pixel_size}
         known = {"program": program(), **(facts or {}), "reading": reading, "formats": list(formats)}
-        others = [] if first is None else first[0].image_info
-        results.start(known, [*dataset.image_info, *others])
-        bar = closing.enter_context(tqdm(total=dataset.num_images, desc=title, unit="image", disable=not progress))
-        writing = _Writing(results, writers, make, bar)
-        if others:
-            first[1](results, writing.done)
-        return writing.run(predict, dataset)
-
-
-class _Writing:
-    """A run in progress: predictions are made in the calling thread, records and files in another."""
-
-    def __init__(self, results: Results, writers: Sequence[Writer], make: Callable[[Item], Record], bar: tqdm) -> None:
-        self.done = DetectionRun(results.folder)
-        self._results, self._writers, self._make, self._bar = results, writers, make, bar
+        results.start(known, dataset.image_info)
         # A second Ctrl-C may end the wait for the thread that writes: it must do nothing more then.
         self._lock, self._ended = threading.Lock(), False
 
-    def run(self, predict: Predict, dataset: NucleusDataset) -> DetectionRun:
-        """Predicts and writes all images; see `write_records`."""
+    def write(
+        self, predict: Predict, make: Callable[[NucleusDataset, Item], Record], dataset: NucleusDataset, title: str
+    ) -> DetectionRun:
+        """Predicts and writes all images of a data set; see `write_records`."""
+        items = self._items(dataset)
+        if self._remote is None:
+            return self._write_all(
+                read_ahead(read_chunks(items, dataset.load_image)), predict, partial(make, dataset), dataset, title
+            )
+        # The workers have predicted all images of the chunks that they give back.
+        chunks = self._remote.chunks(items, dataset, make, self._formats)
+        return self._write_all(chunks, lambda chunk: None, attrgetter("made"), dataset, title)
+
+    def _write_all(
+        self,
+        chunks: Iterator[list[Item]],
+        predict: Predict,
+        make: Callable[[Item], Record],
+        dataset: NucleusDataset,
+        title: str,
+    ) -> DetectionRun:
         start = time.perf_counter()
+        bar = tqdm(total=dataset.num_images, desc=title, unit="image", disable=not self._progress)
         try:
-            with ThreadPoolExecutor(1, "write") as pool:
+            with bar, ThreadPoolExecutor(1, "write") as pool, tile_progress(self._progress):
                 written: Future[None] | None = None
-                for chunk in read_ahead(read_chunks(self._items(dataset), dataset.load_image)):
+                for chunk in chunks:
                     try:
                         predict(chunk)
                     except BaseException:
                         # Those of its images that are predicted need not be predicted again.
                         chunk[:] = [item for item in chunk if item.prediction is not None]
-                        pool.submit(self._write, chunk)
+                        pool.submit(self._write, chunk, make, bar)
                         raise
                     if written is not None:
                         written.result()
-                    written = pool.submit(self._write, chunk)
+                    written = pool.submit(self._write, chunk, make, bar)
                     if is_large(chunk):
                         written.result()
                 if written is not None:
@@ -217,7 +361,7 @@ class _Writing:
             prediction = self._results.prediction(info["id"])
             yield Item(index, info["id"], info["path"], prediction=prediction, done=prediction is not None)
 
-    def _write(self, chunk: list[Item]) -> None:
+    def _write(self, chunk: list[Item], make: Callable[[Item], Record], bar: tqdm) -> None:
         """Writes the images of a chunk, and lets go of each when it is written."""
         while chunk:
             item = chunk.pop(0)
@@ -225,30 +369,30 @@ class _Writing:
                 if self._ended:
                     return
                 if item.error is None:
-                    self._record(item)
+                    self._record(item, make)
                 if item.error is not None:
                     message = self._results.named(item.explain())
                     self._results.fail(item.id, message)
                     self.done.failures.append(message)
-            self._bar.update()
+            bar.update()
 
-    def _record(self, item: Item) -> None:
+    def _record(self, item: Item, make: Callable[[Item], Record]) -> None:
         """Writes one image's files and takes its rows; sets the item's error where one of its own prevents that."""
         taken: list[Writer] = []
         try:
-            record = self._make(item)
+            record = make(item)
             # Measured before any writer has the image.
             nuclei = len(record.nuclei)
-            about = {} if item.done else {**identify(item.file), "nuclei": nuclei}
+            about = {} if item.done else {**record.identity, "nuclei": nuclei}
         except Exception as error:
             item.error = error
             return
         try:
-            for writer in self._writers:
+            for writer in self.writers:
                 taken.append(writer)
                 writer.add(record)
         except Exception as error:
-            if isinstance(error, OSError) and error.errno not in _OF_ONE_FILE:
+            if isinstance(error, OSError) and error.errno not in OF_ONE_FILE:
                 raise self._named(error) from error
             item.error = error
             for writer in taken:
@@ -263,7 +407,7 @@ class _Writing:
         with self._lock:
             self._ended = True
             try:
-                for writer in self._writers:
+                for writer in self.writers:
                     writer.close()
             except OSError as error:
                 raise self._named(error) from error
@@ -274,30 +418,3 @@ class _Writing:
         if error.errno is None:
             return OSError(self._results.named(str(error)))
         return OSError(error.errno, error.strerror, self._results.named(str(error.filename or self._results.folder)))
-
-
-def _write(
-    predict: Predict,
-    dataset: NucleusDataset,
-    output: str | os.PathLike | Results,
-    formats: Sequence[str],
-    progress: bool,
-    facts: Mapping[str, Any],
-    more: Sequence[Callable[[Path], Writer]] = (),
-    first: First | None = None,
-) -> DetectionRun:
-    if dataset.preprocessing is not None:
-        raise DatasetError("Prediction preprocesses images itself: detect on a dataset without preprocessing.")
-
-    def show_tiles(chunk: Sequence[Item]) -> None:
-        with tile_progress(progress):
-            predict(chunk)
-
-    def make(item: Item) -> Record:
-        found, raw = item.prediction, dataset.load_raw(item.index)
-        place = dataset.image_info[item.index]["place"]
-        return Record(
-            item.id, item.file, item.image, found.labels, found.scores, raw, place, found.scale, found.diameter
-        )
-
-    return write_records(show_tiles, make, dataset, output, formats, "detect", progress, facts, more, first)

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-import logging
+import shutil
+import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.spatial import KDTree
+from tqdm import tqdm
 
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.images.decoding import ImageFileError, RawImage
 from nucleus.images.lazy import LazyImage, open_lazy
-from nucleus.measurement import measure
+from nucleus.measurement import measure, summarise
 from nucleus.measurement.nuclei import COLUMNS, in_order
 from nucleus.models.base import NucleusModel
-from nucleus.models.large import predict_large
-from nucleus.models.seams import Nucleus, paint
+from nucleus.models.large import LargePrediction, predict_large
+from nucleus.models.parts import Nucleus
+from nucleus.models.portable import PortableModel
+from nucleus.models.seams import paint
 from nucleus.models.settings import PredictionSettings, ViewSettings
-from nucleus.prediction.results import Results, identify
-from nucleus.prediction.runs import DetectionRun
+from nucleus.prediction.cluster import Cluster
+from nucleus.prediction.manifest import DetectionRun, identify
+from nucleus.prediction.results import Results
+from nucleus.prediction.writers import Writer
 from nucleus.prediction.writers.csv_tables import number_text
 from nucleus.prediction.writers.labels import LABELS_FOLDER
 from trainkit.files import atomic_path
-
-_log = logging.getLogger(__name__)
 
 # Side in pixels of the blocks in which nuclei are measured.
 _BLOCK = 2048
@@ -69,67 +75,100 @@ def detect_large(
     dataset: NucleusDataset,
     results: Results,
     done: DetectionRun,
+    writers: Sequence[Writer],
     identity: str,
+    suffix: str = ".tif",
     progress: bool = True,
+    cluster: Cluster | None = None,
 ) -> None:
     """Finds the nuclei of images of which only regions are in memory.
 
-    Each image has a label image `labels/<id>.tif` and a table `nuclei_<id>.csv` with the columns of `nuclei.csv`. A run
-    that was interrupted goes on with the tiles that are missing when it is resumed.
+    Each image has a label image `labels/<id>.tif` or `.zarr`, a table `nuclei_<id>.csv` with the columns of
+    `nuclei.csv`, and a row in the table of images, which says too which level was read. A run that was interrupted goes
+    on with the tiles that are missing when it is resumed.
 
     Args:
         model: A model in tiles.
         dataset: Prepared data set of the images; see `split_large`.
         results: Folder of the results, entered and started.
         done: Summary of the run, to which the images are added.
+        writers: Writers of the run, which are given the rows of the images.
         identity: Text that changes when the model's weights do.
+        suffix: Of the label images: ".tif" or ".zarr".
         progress: Shows a progress bar of the tiles.
+        cluster: Workers that look at the tiles, entered; None to do so in this process.
 
     Raises:
         OSError: A result cannot be written.
     """
+    if not dataset.num_images:
+        return
+    skip, look = model.config.SKIP_GLASS, None
+    if cluster is not None:
+        look = partial(cluster.tiles, PortableModel(model).pack(), skip)
     for index, info in enumerate(dataset.image_info):
         path, image_id = info["path"], info["id"]
         if results.is_done(image_id):
-            results.keep(image_id)
-            done.images, done.resumed = done.images + 1, done.resumed + 1
-            done.nuclei += results.nuclei_of(image_id)
-            continue
-        target = results.staging / LABELS_FOLDER / f"{image_id}.tif"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work = results.tiles_folder(image_id)
-        try:
-            with open_lazy(path, dataset.planes_of(index)) as image:
-                found = predict_large(model, image, target, model.config.SKIP_GLASS, identity, progress, work)
-                table = measure_large(found.nuclei, image, dataset.pixel_size)
-        except (MemoryError, ValueError) as error:
-            text = str(error) if isinstance(error, ValueError) else "its nuclei do not fit into memory"
-            message = results.named(text if text.startswith(str(path)) else f"{path}: {text}")
-            results.fail(image_id, message)
-            done.failures.append(message)
-            continue
-        table.insert(0, "ImageId", image_id)
-        table.insert(2, "score", [nucleus.score for nucleus in found.nuclei])
-        with atomic_path(results.staging / f"nuclei_{image_id}.csv") as temporary:
-            table.to_csv(temporary, index=False, float_format=number_text, lineterminator="\n")
-        glass = f", {found.glass} of {found.tiles} tiles empty glass" if found.glass else ""
-        results.commit(image_id, None, {**identify(path), "nuclei": len(found.nuclei)})
-        done.images, done.nuclei = done.images + 1, done.nuclei + len(found.nuclei)
-        _log.info("%s: %d nuclei%s", path, len(found.nuclei), glass)
+            about = results.keep(image_id)
+            done.resumed += 1
+        else:
+            target = results.staging / LABELS_FOLDER / f"{image_id}{suffix}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            work = results.tiles_folder(image_id)
+            try:
+                with open_lazy(path, dataset.planes_of(index), pixel_size=dataset.pixel_size) as image:
+                    found = predict_large(model, image, target, skip, identity, progress, work, look)
+                    table = measure_large(found.nuclei, found.image)
+                    row = _summary(image_id, str(path), found, table)
+                    _report(path, found, progress)
+            except (MemoryError, ValueError) as error:
+                text = str(error) if isinstance(error, ValueError) else "its nuclei do not fit into memory"
+                message = results.named(text if text.startswith(str(path)) else f"{path}: {text}")
+                results.fail(image_id, message)
+                done.failures.append(message)
+                continue
+            table.insert(0, "ImageId", image_id)
+            table.insert(2, "score", [nucleus.score for nucleus in found.nuclei])
+            with atomic_path(results.staging / f"nuclei_{image_id}.csv") as temporary:
+                table.to_csv(temporary, index=False, float_format=number_text, lineterminator="\n")
+            about = {**identify(path), "nuclei": len(found.nuclei), "row": row}
+            results.commit(image_id, None, about)
+            # Not before: a run that is killed while it measures need not predict again.
+            shutil.rmtree(work)
+        for writer in writers:
+            writer.add_row(image_id, about["row"])
+        done.images, done.nuclei = done.images + 1, done.nuclei + int(about["nuclei"])
 
 
-def measure_large(nuclei: Sequence[Nucleus], image: LazyImage, pixel_size: float | None = None) -> pd.DataFrame:
+def _summary(image_id: str, file: str, found: LargePrediction, table: pd.DataFrame) -> dict[str, Any]:
+    """Returns the row of an image in the table of images; lengths are in pixels of the level that was read."""
+    image = found.image
+    height, width, _ = image.shape
+    row = {"ImageId": image_id, "file": file, "height": height, "width": width, "nuclei": len(table)}
+    row |= summarise(table, (height, width), image.pixel_size)
+    row |= {"scale": found.fit.factor, "diameter": found.fit.diameter}
+    row |= {"level": found.fit.level, "downsampling": image.downsampling}
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
+
+
+def _report(path: str, found: LargePrediction, progress: bool) -> None:
+    """Says at which level and scale an image was read, beside the progress bar."""
+    if progress:
+        glass = f"; {found.glass} of {found.tiles} tiles are empty glass" if found.glass else ""
+        tqdm.write(f"{path}: {found.fit.describe(found.image)}{glass}", file=sys.stderr)
+
+
+def measure_large(nuclei: Sequence[Nucleus], image: LazyImage) -> pd.DataFrame:
     """Measures the nuclei of an image of which only blocks are in memory.
 
     Args:
         nuclei: The nuclei; the label of each is its index and 1.
-        image: The image.
-        pixel_size: Side of a pixel of the largest level in µm; None for what the file says.
+        image: The image, at the level in which they were found.
 
     Returns:
         The table that `nucleus.measurement.measure` makes of the whole image.
     """
-    size = image.pixel_size if pixel_size is None else pixel_size * image.downsampling
+    size = image.pixel_size
     blocks: dict[tuple[int, int], list[int]] = {}
     for number, nucleus in enumerate(nuclei):
         blocks.setdefault((int(nucleus.box[0]) // _BLOCK, int(nucleus.box[1]) // _BLOCK), []).append(number)

@@ -1,15 +1,28 @@
-"""The manifest of a folder of results: what made it, which images it holds, and which files are the run's."""
+"""Records of a run over many images: the manifest of its folder, the nuclei of its finished images, its summary.
+
+The manifest says what made the folder, which images it holds, and which files are the run's. The nuclei are kept beside
+it, so that an interrupted run can be resumed.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+
 from nucleus.datasets.provenance import MANIFEST_FILE, ProvenanceError, read_note, write_note
+from nucleus.models.base import Prediction
 from nucleus.version import __version__
+from trainkit.files import atomic_path, file_digest
 
 _FORMAT = 1
 
@@ -19,7 +32,44 @@ RUNNING, INTERRUPTED, COMPLETE, CLEARING = "running", "interrupted", "complete",
 # States of an image.
 WAITING, DONE, FAILED = "waiting", "done", "failed"
 
+SUFFIX = ".npz"
+_DAMAGED = (
+    *(OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, RecursionError),
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError),
+)
+
 _PACKAGES = ("numpy", "scipy", "opencv-python", "scikit-image")
+
+
+@dataclass
+class DetectionRun:
+    """Summary of a run over many images.
+
+    Attributes:
+        output: Folder of the results.
+        images: Number of images with results.
+        nuclei: Number of nuclei found in them.
+        resumed: Number of those images that an earlier run had finished.
+        seconds: Time from the first image to the last file.
+        failures: One message for each input that could not be used, naming it.
+    """
+
+    output: Path
+    images: int = 0
+    nuclei: int = 0
+    resumed: int = 0
+    seconds: float = 0.0
+    failures: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        counts = f"{_count(self.images, 'image', 'images')}, {_count(self.nuclei, 'nucleus', 'nuclei')}"
+        resumed = f" ({self.resumed} done before)" if self.resumed else ""
+        failed = f", {len(self.failures)} failed" if self.failures else ""
+        return f"{counts}{resumed}, {self.seconds:.1f} s{failed}: {self.output}"
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
 
 
 @dataclass
@@ -136,3 +186,98 @@ def is_inside(file: Any) -> bool:
         return False
     path = PurePosixPath(file)
     return not path.is_absolute() and ".." not in path.parts and path.parts[:1] != ()
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Record of a finished image.
+
+    Attributes:
+        about: File, content's SHA-256, size and time of change, and number of nuclei of the image.
+        files: Result files of the image, relative to the folder of results.
+        prediction: Nuclei of the image; None where they are not kept.
+    """
+
+    about: Mapping[str, Any]
+    files: Sequence[str]
+    prediction: Prediction | None
+
+
+def write_stored(path: Path, stored: Stored) -> None:
+    """Writes the record of a finished image, atomically.
+
+    Args:
+        path: File to write, ending in `.npz`.
+        stored: The record.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    found, arrays, scale = stored.prediction, {}, None
+    if found is not None:
+        arrays, scale = {"labels": found.labels, "scores": found.scores}, [found.scale, found.diameter]
+    known = json.dumps({"about": dict(stored.about), "files": list(stored.files), "scale": scale})
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, about=np.frombuffer(known.encode(), np.uint8), **arrays)
+
+
+def read_stored(path: Path, nuclei: bool = True) -> Stored | None:
+    """Reads what is known of a finished image.
+
+    Args:
+        path: File that `write_stored` wrote.
+        nuclei: False to leave out the prediction, which takes the most time.
+
+    Returns:
+        What is known; None where the file is missing or damaged, so that the image counts as not finished.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            known = json.loads(arrays["about"].tobytes())
+            about, files = dict(known["about"]), list(known["files"])
+            prediction = None
+            if nuclei and "labels" in arrays:
+                factor, diameter = known["scale"]
+                prediction = Prediction(arrays["labels"], arrays["scores"])
+                prediction = prediction.at_scale(float(factor), None if diameter is None else float(diameter))
+    except _DAMAGED:
+        return None
+    if not all(map(is_inside, files)) or (prediction is not None and not _fits(prediction)):
+        return None
+    return Stored(about, files, prediction)
+
+
+def _fits(prediction: Prediction) -> bool:
+    labels, scores = prediction
+    types = labels.dtype == np.int32 and labels.ndim == 2 and scores.dtype == np.float32 and scores.ndim == 1
+    return types and labels.min(initial=0) == 0 and labels.max(initial=0) == len(scores)
+
+
+def identify(file: str | os.PathLike) -> dict[str, Any]:
+    """Returns the name, size, time of change and SHA-256 of an image's file, by which it is recognised later.
+
+    Args:
+        file: The file.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    file = Path(file)
+    status = file.stat()
+    return {"file": str(file), "size": status.st_size, "modified": status.st_mtime_ns, "sha256": content_digest(file)}
+
+
+def content_digest(path: Path) -> str:
+    """Returns the SHA-256 of an image's file, or of the names and contents of a folder that is an image.
+
+    Args:
+        path: The file or folder.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    if not path.is_dir():
+        return file_digest(path, "sha256")
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    lines = "".join(f"{file.relative_to(path).as_posix()} {file_digest(file, 'sha256')}\n" for file in files)
+    return hashlib.sha256(lines.encode()).hexdigest()

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
 from nucleus.models.base import NucleusModel, Prediction
 from nucleus.prediction.chunks import Item, predict_together, read_ahead, read_chunks
+
+if TYPE_CHECKING:
+    from nucleus.prediction.remote import Remote
 
 
 class Predictions(Protocol):
@@ -29,7 +32,11 @@ class Predictions(Protocol):
         """Makes sure, before long work, that there is a prediction for every image; raises DatasetError otherwise."""
 
     def read(self, dataset: NucleusDataset, index: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Returns the nuclei of image `index` of the data set.
+        """Returns the nuclei of one image.
+
+        Args:
+            dataset: Prepared data set without preprocessing.
+            index: Position of the image in `dataset.image_info`.
 
         Returns:
             labels: int32 `[H, W]` of the size of the image, 0 background, 1..N one nucleus each.
@@ -49,11 +56,19 @@ class ModelPredictions:
         model: The model.
         name: Name of the model in tables and pictures.
         source: The file of its weights.
+        remote: Prediction by the model in other processes; None to predict in this one.
     """
 
-    def __init__(self, model: NucleusModel, name: str = "model", source: str | os.PathLike = "") -> None:
+    def __init__(
+        self,
+        model: NucleusModel,
+        name: str = "model",
+        source: str | os.PathLike = "",
+        remote: Remote | None = None,
+    ) -> None:
         self.name, self.source = name, str(source)
         self._model = model
+        self._remote = remote
 
     def require(self, dataset: NucleusDataset) -> None:
         """Refuses a data set that preprocesses its images, since models preprocess images themselves."""
@@ -68,13 +83,20 @@ class ModelPredictions:
         """Predicts images in batches, while a thread reads the next ones; see `Predictions.read_each`."""
         infos = ((index, dataset.image_info[index]) for index in indices)
         items = (Item(index, info["id"], info["path"]) for index, info in infos)
-        predict = predict_together(self._model)
-        for chunk in read_ahead(read_chunks(items, dataset.load_image)):
-            predict(chunk)
+        for chunk in self._predicted(items, dataset):
             for item in chunk:
                 if item.error is not None:
                     raise item.error
                 yield item.prediction
+
+    def _predicted(self, items: Iterator[Item], dataset: NucleusDataset) -> Iterator[list[Item]]:
+        if self._remote is not None:
+            yield from self._remote.chunks(items, dataset)
+            return
+        predict = predict_together(self._model, dataset.pixel_size_of)
+        for chunk in read_ahead(read_chunks(items, dataset.load_image)):
+            predict(chunk)
+            yield chunk
 
     def find(self, _: str, image: np.ndarray) -> Prediction:
         """Finds the nuclei of one image.

@@ -9,7 +9,6 @@ files at once, as the manifest, which names all images, is not written anew for 
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
 import shutil
 import time
@@ -19,7 +18,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from nucleus.datasets.fingerprint import sha256
 from nucleus.datasets.provenance import MANIFEST_FILE, ProvenanceError, require_same
 from nucleus.models.base import Prediction
 from nucleus.prediction.manifest import (
@@ -28,12 +26,16 @@ from nucleus.prediction.manifest import (
     DONE,
     FAILED,
     INTERRUPTED,
+    SUFFIX,
     WAITING,
     Manifest,
+    Stored,
     as_json,
+    content_digest,
     read_manifest,
+    read_stored,
+    write_stored,
 )
-from nucleus.prediction.stored import SUFFIX, Stored, read_stored, write_stored
 from trainkit.files import remove_leftovers, require_writable
 from trainkit.locks import LockedError, exclusive
 
@@ -163,18 +165,18 @@ class Results:
         """Returns whether an image was finished, in this run or in the one that it resumes."""
         return self._manifest.images[image_id]["state"] == DONE
 
-    def nuclei_of(self, image_id: str) -> int:
-        """Returns the number of nuclei of an image that was finished."""
-        return int(self._manifest.images[image_id]["nuclei"])
-
-    def keep(self, image_id: str) -> None:
-        """Leaves the files of an image as the resumed run wrote them; none of its rows are in the tables of all images.
+    def keep(self, image_id: str) -> dict[str, Any]:
+        """Leaves the files of an image as the resumed run wrote them.
 
         Args:
             image_id: Name of an image that was finished.
+
+        Returns:
+            What was recorded of it; see `commit`.
         """
         self._begin()
         self._missing.discard(image_id)
+        return dict(read_stored(self._path(image_id), nuclei=False).about)
 
     def tiles_folder(self, image_id: str) -> Path:
         """Returns the folder that keeps the nuclei of a large image's tiles until the image is finished."""
@@ -380,7 +382,7 @@ class Results:
         try:
             status = file.stat()
             same = (about["size"], about["modified"]) == (status.st_size, status.st_mtime_ns)
-            same = same or about["sha256"] == _digest(file)
+            same = same or about["sha256"] == content_digest(file)
         except (OSError, KeyError) as error:
             raise ProvenanceError(
                 f"{file}: was in the run of {self.folder}, and cannot be compared ({error})"
@@ -399,26 +401,3 @@ class Results:
         self._manifest.write(self.folder)
         end = time.monotonic()
         self._due = end + (end - start) / _MANIFEST_SHARE
-
-
-def identify(file: str | os.PathLike) -> dict[str, Any]:
-    """Returns the name, size, time of change and SHA-256 of an image's file, by which it is recognised later.
-
-    Args:
-        file: The file.
-
-    Raises:
-        OSError: It cannot be read.
-    """
-    file = Path(file)
-    status = file.stat()
-    return {"file": str(file), "size": status.st_size, "modified": status.st_mtime_ns, "sha256": _digest(file)}
-
-
-def _digest(path: Path) -> str:
-    """Returns the SHA-256 of an image's file, or of the names and contents of a folder that is an image."""
-    if not path.is_dir():
-        return sha256(path)
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    lines = "".join(f"{file.relative_to(path).as_posix()} {sha256(file)}\n" for file in files)
-    return hashlib.sha256(lines.encode()).hexdigest()

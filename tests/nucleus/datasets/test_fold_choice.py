@@ -35,15 +35,12 @@ def commands(tmp_path, monkeypatch, add_sample, rectangle):
     def tune(dataset, grid, search):
         return note(None, dataset)
 
-    def note_detection(results, build, dataset, *_):
-        return note(None, dataset)
-
     def score(predictions, dataset, threshold):
         note(None, dataset)
         return SimpleNamespace(name=predictions.name, glas_parts=None, save=lambda folder: None)
 
     monkeypatch.setattr("nucleus.models.loading.ChosenModel.load", lambda *_: SimpleNamespace(tune=tune))
-    monkeypatch.setattr("nucleus.prediction.image_detection.detect_into", note_detection)
+    monkeypatch.setattr("nucleus.prediction.detection.detect", note)
     monkeypatch.setattr("nucleus.evaluation.saving.evaluate_fully", score)
     monkeypatch.setattr("nucleus.evaluation.report.tables.console_table", str)
 

@@ -10,8 +10,8 @@ import pytest
 from nucleus.ensemble.boosting import BoostingSettings
 from nucleus.ensemble.candidates import gather, true_iou
 from nucleus.ensemble.examples import Example
-from nucleus.ensemble.features import describe, feature_names
-from nucleus.ensemble.fitting import FitSettings, Fitted, fit
+from nucleus.ensemble.features import describe_masks, feature_names
+from nucleus.ensemble.fitting import FitSettings, Fitted, fit_ensemble
 
 BIG, SMALL = 9, 4
 CELL = 24
@@ -60,7 +60,7 @@ def make_example() -> Callable[..., Example]:
 
     def make(name: str, image: np.ndarray, truth: np.ndarray, predictions: dict, groups=None) -> Example:
         candidates = gather(predictions)
-        columns = describe(candidates, image)
+        columns = describe_masks(candidates, image)
         names = feature_names(groups or FitSettings().groups, candidates.members)
         features = np.stack([columns[column] for column in names], axis=1)
         return Example(name, "unknown", candidates, features, true_iou(candidates, truth), truth)
@@ -98,4 +98,4 @@ def folds() -> list[list[str]]:
 @pytest.fixture(scope="session")
 def fitted(examples, folds, quick) -> Fitted:
     """The ensemble of "big" and "small"."""
-    return fit(examples, folds, quick)
+    return fit_ensemble(examples, folds, quick)

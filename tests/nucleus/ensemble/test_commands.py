@@ -12,10 +12,11 @@ from scipy import ndimage
 from nucleus.cli import main
 from nucleus.datasets.folds import Folds
 from nucleus.ensemble import boosting, fitting
-from nucleus.ensemble.model import read_ensemble
+from nucleus.ensemble.fitted import read_ensemble
 from nucleus.evaluation.scores import average_precision
 from nucleus.images.reading import read_labels
 from nucleus.images.writing import write_labels
+from nucleus.models.loading import load_model
 from nucleus.models.recipe import Recipe
 from nucleus.models.unet import UNetModel
 
@@ -75,6 +76,24 @@ def test_predicting_writes_what_detect_writes_and_who_was_picked(project, fitted
     assert nuclei["score"].between(0.5, 1).all()
     big = (nuclei["area"] > 100).sum()
     assert "2 images, 32 nuclei" in told and f"Picked: big {big} ({big / 32:.0%}), small {32 - big}" in told
+
+
+def test_workers_fit_and_predict_what_one_process_does(project, lightgbm, tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed", reason="needs the extra cluster")
+    monkeypatch.setattr(fitting, "grow", lambda *args: boosting.grow(*args[:2], args[2][:1], *args[3:]))
+    load_model("classical/otsu").save(tmp_path / "otsu.json")
+    given = ["--member", f"big={project / 'big'}", "--member", f"otsu={tmp_path / 'otsu.json'}"]
+    data = [f"--dataset={project / 'data'}", "--subset=all"]
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
+        workers = [f"--scheduler={cluster.scheduler_address}"]
+        for folder, more in (("one", []), ("several", workers)):
+            fitted, found = tmp_path / folder / "ensemble.json", tmp_path / folder / "found"
+            fitted.parent.mkdir()
+            assert main(["ensemble", "fit", *data, *given, "--folds=3", f"--output={fitted}", *more]) == 0
+            assert main(["ensemble", "predict", *data, f"--ensemble={fitted}", *given, f"--output={found}", *more]) == 0
+    for name in ("ensemble.json", "found/picks.csv", "found/nuclei.csv", "found/manifest.json", "found/labels/3.png"):
+        assert (tmp_path / "several" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+    assert set(pd.read_csv(tmp_path / "several" / "found" / "picks.csv")["member"]) == {"big", "otsu"}
 
 
 def test_an_image_that_a_member_lacks_fails_and_the_others_go_on(project, fitted_file, members, tmp_path, capsys):

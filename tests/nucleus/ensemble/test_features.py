@@ -5,7 +5,7 @@ import pytest
 from skimage.measure import regionprops
 
 from nucleus.ensemble.candidates import gather
-from nucleus.ensemble.features import GROUPS, describe, feature_names
+from nucleus.ensemble.features import GROUPS, describe_masks, feature_names
 
 
 def ones(labels):
@@ -31,7 +31,7 @@ def drawing():
 def test_shape_is_that_of_scikit_image(scene):
     image, _, predictions = scene(1)
     labels, _ = predictions["big"]
-    columns = describe(gather(predictions), image)
+    columns = describe_masks(gather(predictions), image)
     for region in regionprops(labels):
         mine = {name: columns[name][region.label - 1] for name in GROUPS["shape"]}
         assert mine["area"] == region.area and mine["convex_area"] == region.area_convex
@@ -43,36 +43,36 @@ def test_shape_is_that_of_scikit_image(scene):
 
 def test_intensities_are_those_in_and_around_the_mask(drawing):
     image, predictions = drawing
-    columns = describe(gather({"a": predictions["a"]}), image)
+    columns = describe_masks(gather({"a": predictions["a"]}), image)
     assert columns["intensity"].tolist() == [150, 20] and columns["texture"].tolist() == [0, 0]
     assert columns["contrast"].tolist() == [100, -30]
     np.testing.assert_allclose(columns["image_intensity"], image[..., 0].mean(), rtol=1e-6)
-    flat = describe(gather({"a": predictions["a"]}), grey(np.full(image.shape[:2], 7)))
+    flat = describe_masks(gather({"a": predictions["a"]}), grey(np.full(image.shape[:2], 7)))
     assert flat["edge"].tolist() == [0, 0]
 
 
 def test_the_edge_of_a_ramp_is_its_slope():
     ramp, labels = grey(np.tile(np.arange(0, 120, 4), (20, 1))), np.zeros((20, 30), np.int32)
     labels[5:12, 5:12] = 1
-    assert describe(gather({"a": ones(labels)}), ramp)["edge"].tolist() == [4]
+    assert describe_masks(gather({"a": ones(labels)}), ramp)["edge"].tolist() == [4]
 
 
 def test_neighbours_are_those_of_the_same_member(drawing):
     image, predictions = drawing
-    columns = describe(gather(predictions), image)
+    columns = describe_masks(gather(predictions), image)
     assert columns["touching"].tolist() == [1, 1, 0]
     np.testing.assert_allclose(columns["touching_part"], [5 / 20, 5 / 20, 0])
     assert columns["masks_in_image"].tolist() == [2, 2, 1]
     assert columns["at_image_border"].tolist() == [0, 0, 0]
     np.testing.assert_allclose(columns["relative_area"], [1, 1, 1])
-    cropped = describe(gather({"a": ones(predictions["a"][0][5:, :12])}), image[5:, :12])
+    cropped = describe_masks(gather({"a": ones(predictions["a"][0][5:, :12])}), image[5:, :12])
     assert cropped["at_image_border"].tolist() == [1, 1]
 
 
 def test_agreement_is_with_the_other_members(drawing):
     image, predictions = drawing
     predictions["c"] = np.zeros((20, 30), np.int32), np.zeros(0)
-    columns = describe(gather(predictions), image)
+    columns = describe_masks(gather(predictions), image)
     iou = [25 / 35, 10 / 50, 25 / 35]
     np.testing.assert_allclose(columns["best_iou"], iou)
     np.testing.assert_allclose(columns["mean_iou"], np.array(iou) / 2)
@@ -84,7 +84,7 @@ def test_agreement_is_with_the_other_members(drawing):
 
 def test_a_lone_member_has_none_to_agree_with(drawing):
     image, predictions = drawing
-    columns = describe(gather({"a": predictions["a"]}), image)
+    columns = describe_masks(gather({"a": predictions["a"]}), image)
     assert all((columns[name] == 0).all() for name in GROUPS["agreement"])
 
 
@@ -93,7 +93,7 @@ def test_names_are_those_of_the_columns_and_all_values_finite_in_odd_masks():
     single[0, 0], single[3, 2:6] = 1, 2
     for image in (grey(np.zeros((6, 7))), grey(np.arange(42).reshape(6, 7))):
         found = gather({"dots": ones(single), "all": ones(filled), "none": ones(np.zeros_like(single))})
-        columns = describe(found, image)
+        columns = describe_masks(found, image)
         assert set(feature_names(GROUPS, found.members)) == set(columns)
         for name, values in columns.items():
             assert values.shape == (3,) and values.dtype == np.float64 and np.isfinite(values).all(), name
@@ -101,7 +101,7 @@ def test_names_are_those_of_the_columns_and_all_values_finite_in_odd_masks():
 
 
 def test_an_image_without_any_mask_has_columns_without_rows():
-    columns = describe(gather({"a": ones(np.zeros((5, 5), np.int32))}), grey(np.zeros((5, 5))))
+    columns = describe_masks(gather({"a": ones(np.zeros((5, 5), np.int32))}), grey(np.zeros((5, 5))))
     assert {values.shape for values in columns.values()} == {(0,)}
 
 
@@ -112,5 +112,5 @@ def test_wrong_groups_and_shapes_are_refused(drawing):
     with pytest.raises(ValueError, match="among shape, member"):
         feature_names([], ["a"])
     with pytest.raises(ValueError, match=r"\(19, 30\)"):
-        describe(gather(predictions), image[:-1])
+        describe_masks(gather(predictions), image[:-1])
     assert feature_names(["score", "shape"], ["a"])[0] == "area"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from nucleus.ensemble import fitting
-from nucleus.ensemble.fitting import TRIED_THRESHOLDS, best_rules, fit
-from nucleus.ensemble.model import Rules
+from nucleus.ensemble.fitted import Rules
+from nucleus.ensemble.fitting import TRIED_THRESHOLDS, best_rules, fit_ensemble
 from nucleus.ensemble.report import BEST_CHOICE, ENSEMBLE, report
 from nucleus.evaluation.scores import average_precision
 
@@ -52,7 +52,7 @@ def test_trees_never_grow_on_the_image_that_they_predict(examples, folds, quick,
 
     monkeypatch.setattr(fitting, "grow", grow)
     monkeypatch.setattr(fitting, "predict_mean", predict)
-    fit(marked, folds, quick)
+    fit_ensemble(marked, folds, quick)
     fold_of = {int(name): number for number, fold in enumerate(folds) for name in fold}
     for images, image in reported:
         assert fold_of[image] not in {fold_of[other] for other in images}
@@ -68,7 +68,7 @@ def test_the_threshold_of_a_fold_is_chosen_on_the_others(examples, folds, quick,
         return replace(rules, threshold=len(asked) / 10)
 
     monkeypatch.setattr(fitting, "best_rules", choose)
-    fitted = fit(examples, folds, quick)
+    fitted = fit_ensemble(examples, folds, quick)
     everything = {example.id for example in examples}
     assert asked == [everything, *(everything - set(fold) for fold in folds)]
     assert [rules.threshold for rules in fitted.rules] == [0.2, 0.3, 0.4] * 3
@@ -101,12 +101,12 @@ def test_of_equal_thresholds_the_nearest_to_the_given_one_is_taken(examples):
 def test_a_given_threshold_stays(examples, folds, quick):
     rules = Rules(threshold=0.2, nms_threshold=0.4, least_visible=0.1)
     two = [folds[0] + folds[1], folds[2]]
-    fitted = fit(examples, two, replace(quick, rules=rules, choose_threshold=False))
+    fitted = fit_ensemble(examples, two, replace(quick, rules=rules, choose_threshold=False))
     assert fitted.ensemble.rules == rules and set(fitted.rules) == {rules}
 
 
 def test_the_same_seed_gives_the_same_ensemble(examples, folds, quick, fitted):
-    again = fit(examples, folds, quick)
+    again = fit_ensemble(examples, folds, quick)
     for one, other in zip(again.ensemble.models, fitted.ensemble.models, strict=True):
         assert [tree.to_json() for tree in one] == [tree.to_json() for tree in other]
 
@@ -122,7 +122,7 @@ def test_one_member_alone_loses_what_is_no_nucleus(scene, make_example, folds, q
             labels[y : y + 3, :2] = labels.max() + 1
         labels = np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
         examples.append(make_example(str(seed), image, truth, {"only": (labels, np.ones(labels.max()))}))
-    scores = report(examples, fit(examples, folds, quick)).scores.loc["all"]
+    scores = report(examples, fit_ensemble(examples, folds, quick)).scores.loc["all"]
     assert scores.loc["only", "mAP"] < 0.9 and scores.loc[ENSEMBLE, "mAP"] == 1
 
 
@@ -132,22 +132,22 @@ def test_images_without_masks_do_not_disturb(scene, make_example, examples, fold
     empty = make_example("0", image, truth * 0, dict.fromkeys(predictions, nothing))
     half = make_example("1", *scene(1)[:2], {"big": nothing, "small": scene(1)[2]["small"]})
     some = [empty, half, *examples[2:]]
-    reported = report(some, fit(some, folds, quick))
+    reported = report(some, fit_ensemble(some, folds, quick))
     assert reported.scores.loc[("all", ENSEMBLE), "mAP"] > reported.scores.loc[("all", "small"), "mAP"]
 
 
 def test_folds_that_do_not_fit_are_refused(examples, folds, quick, scene, make_example):
     with pytest.raises(ValueError, match="8: the image is in none of the folds"):
-        fit(examples, [folds[0], folds[1], folds[2][:-1]], quick)
+        fit_ensemble(examples, [folds[0], folds[1], folds[2][:-1]], quick)
     with pytest.raises(ValueError, match="fold 4 of 4 has none"):
-        fit(examples, [*folds, ["x"]], quick)
+        fit_ensemble(examples, [*folds, ["x"]], quick)
     with pytest.raises(ValueError, match="three folds"):
-        fit(examples, [folds[0] + folds[1], folds[2]], quick)
+        fit_ensemble(examples, [folds[0] + folds[1], folds[2]], quick)
     image, truth, predictions = scene(0)
     nothing = dict.fromkeys(predictions, (np.zeros_like(truth), np.zeros(0)))
     empty = [make_example(str(seed), image, truth, nothing) for seed in range(3)]
     with pytest.raises(ValueError, match="no predicted mask"):
-        fit(empty, [["0"], ["1"], ["2"]], quick)
+        fit_ensemble(empty, [["0"], ["1"], ["2"]], quick)
 
 
 def test_scores_are_reported_by_modality(examples, fitted):

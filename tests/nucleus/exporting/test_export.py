@@ -8,6 +8,7 @@ import textwrap
 import zipfile
 from pathlib import Path
 
+import cv2
 import keras
 import numpy as np
 import onnx
@@ -19,12 +20,12 @@ from nucleus.cli import main
 from nucleus.datasets.folds import Folds, find_folds, folds_beside
 from nucleus.evaluation.scores import average_precision
 from nucleus.images.reading import read_labels
-from nucleus.models.base import NucleusModel
+from nucleus.models.base import NucleusModel, Wrapper
+from nucleus.models.loading import resolve
 from nucleus.models.onnx import RECIPE_NOTE, OnnxModel
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import NETWORKS
 from nucleus.models.weights import find_recipe
-from nucleus.models.wrapper import Wrapper
 from trainkit.onnx_files import read_metadata
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")
@@ -259,8 +260,43 @@ def without_keras(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.fixture
+def beside(tiny_files, tiny_onnx, tmp_path, monkeypatch) -> Path:
+    """A weights file with the file that was exported from it beside it."""
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.setattr("nucleus.models.onnx._GPU_DEVICES", ())
+    weights = tmp_path / "mine.h5"
+    sources = {".h5": tiny_files["unet"], ".onnx": tiny_onnx}
+    for suffix, source in {**sources, ".recipe.json": tiny_files["unet"].with_suffix(".recipe.json")}.items():
+        weights.with_suffix(suffix).write_bytes(source.read_bytes())
+    return weights
+
+
+def test_detect_runs_the_exported_file_beside_the_weights(beside, tmp_path, monkeypatch):
+    cv2.imwrite(str(tmp_path / "a.png"), pixels(70, 90))
+    keras_taken = pytest.fail
+    monkeypatch.setattr("nucleus.commands.arguments.import_keras", keras_taken)
+    monkeypatch.setattr("nucleus.models.loading.import_keras", keras_taken)
+    assert main(["detect", str(tmp_path / "a.png"), f"--weights={beside}", f"--output={tmp_path / 'out'}"]) == 0
+    assert resolve(beside).fastest().path.suffix == ".onnx"
+    assert resolve(beside, settings={"MIN_AREA": 3}).fastest().config.MIN_AREA == 3, "settings are those asked for"
+
+
+def test_an_exported_file_is_not_taken_where_it_computes_something_else(beside, tiny_onnx, monkeypatch):
+    assert resolve(beside, settings={"PRECISION": "mixed_bfloat16"}).fastest().path == beside
+    monkeypatch.setattr("nucleus.models.onnx._GPU_DEVICES", (beside,))
+    assert resolve(beside).fastest().path == beside, "a GPU is faster"
+    monkeypatch.undo()
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    assert resolve(beside).fastest().path == beside, "the user chose a backend"
+    monkeypatch.delenv("KERAS_BACKEND")
+    with open(beside, "ab") as file:
+        file.write(b"other weights")
+    assert resolve(beside).fastest().path == beside
+
+
 def test_the_shipped_model_detects_the_same_nuclei_without_keras_and_tensorflow(tmp_path):
-    """Those of the golden labels, which the network in Keras found."""
+    """Compares with the golden labels, which the network in Keras found."""
     path = export("nucleus_light", tmp_path / "light.onnx")
     golden = sorted(GOLDEN.glob("*.png"))[:2]
     images = [next(shipped_data().glob(f"stage1_train/*/images/{labels.name}")) for labels in golden]
@@ -275,7 +311,7 @@ def test_the_shipped_model_detects_the_same_nuclei_without_keras_and_tensorflow(
 
 def test_a_model_in_keras_says_what_it_needs_where_there_is_none():
     image = min(shipped_data().glob("stage1_train/*/images/*.png"))
-    done = without_keras("detect", image)
+    done = without_keras("detect", image, "--weights=nucleus_unet")
     assert done.returncode == 1
     assert "keras is not installed" in done.stderr and "--weights=MODEL.onnx" in done.stderr
     assert "Traceback" not in done.stderr

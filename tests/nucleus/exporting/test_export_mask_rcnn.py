@@ -16,16 +16,15 @@ from nucleus.cli import main
 from nucleus.evaluation.scores import average_precision
 from nucleus.images.reading import read_labels
 from nucleus.images.writing import write_rgb
-from nucleus.models.base import NucleusModel
+from nucleus.models.base import NucleusModel, Wrapper
 from nucleus.models.mask_rcnn_presets import PRESETS
 from nucleus.models.onnx import OnnxInstanceModel
 from nucleus.models.tiles import FixedTiles
-from nucleus.models.wrapper import Wrapper
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")
 SIZE = 128
 # Boxes are painted as a whole: the masks of random weights are nearly empty.
-SETTINGS = {"MIN_AREA": 3, "DETECTION_MASK_THRESHOLD": 0.0}
+SETTINGS = {"MIN_AREA": 3, "DETECTION_MASK_THRESHOLD": 1e-6}
 
 
 @pytest.fixture(scope="module")

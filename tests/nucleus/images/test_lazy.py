@@ -106,8 +106,9 @@ def test_regions_of_channels_and_pyramids(tmp_path, kind, region):
         assert image.pixel_size == 0.25 and image.channels == ("GFP",)
         seen, factor = image.glance(*region)
         assert factor == (4 if kind == "tiff" else 2) and abs(seen.shape[0] - (y1 - y0) / factor) <= 1
-    with open_lazy(path, Planes("GFP"), level=1) as image:
-        assert image.shape == (256, 300, 3) and image.pixel_size == 0.5
+        assert not image.chosen and image.at_level(1).chosen
+    with open_lazy(path, Planes("GFP"), level=1, pixel_size=0.3) as image:
+        assert image.shape == (256, 300, 3) and image.pixel_size == 0.6
     raw = read_raw(path, Planes("GFP"))
     np.testing.assert_array_equal(raw.visible(), CHANNELS[1])
     assert raw.channels == ("DAPI", "GFP") and raw.pixel_size == 0.25 and read_shape(path) == (512, 600)
@@ -231,27 +232,19 @@ def test_compressions_without_a_codec_are_not_read_by_regions(tmp_path, monkeypa
         np.testing.assert_array_equal(image.region(3, 60, 9, 80), FIELD[3:60, 9:80])
 
 
-@pytest.mark.parametrize(
-    ("wanted", "expected"),
-    [
-        ({"wanted": 0.25}, (0, 1)),
-        ({"wanted": 0.1}, (0, 0.4)),
-        ({"wanted": 0.49}, (1, 0.98)),
-        ({"wanted": 0.9}, (1, 1.8)),
-        ({"wanted": 9}, (2, 4.5)),
-        ({"downsampling": 1}, (0, 1)),
-        ({"downsampling": 8}, (2, 1)),
-    ],
-)
-def test_the_level_that_fits_a_scale_is_the_smallest_that_is_fine_enough(wanted, expected):
-    level, rest = choose_level([(800, 900), (400, 450), (100, 112)], pixel_size=0.25, **wanted)
-    assert level == expected[0] and rest == pytest.approx(expected[1])
+@pytest.mark.parametrize(("downsampling", "level"), [(0.4, 0), (1, 0), (1.9, 0), (1.96, 1), (3.6, 1), (8, 2), (18, 2)])
+def test_the_level_that_fits_a_scale_is_the_smallest_that_is_fine_enough(downsampling, level):
+    assert choose_level([(800, 900), (400, 450), (100, 112)], downsampling) == level
 
 
-@pytest.mark.parametrize("wanted", [{}, {"wanted": 1, "downsampling": 2}, {"wanted": 1, "pixel_size": None}])
-def test_a_level_needs_one_wanted_scale(wanted):
-    with pytest.raises(ValueError, match=r"Expected either|does not state"):
-        choose_level([(800, 900)], **wanted)
+def test_regions_with_tissue_are_looked_at_and_no_glass(tmp_path):
+    slide = np.full((3000, 4000, 3), 240, np.uint8)
+    slide[1000:1520, 3000:3600] = FIELD[:512, :600].repeat(2, 0)[:520] // 2 + 60
+    tifffile.imwrite(tmp_path / "a.tif", slide, tile=(256, 256), photometric="rgb")
+    with open_lazy(tmp_path / "a.tif") as image:
+        regions = list(image.tissue())
+    assert 1 <= len(regions) <= 6
+    assert all(region.shape == (1024, 1024, 3) and np.ptp(region) > 60 for region in regions)
 
 
 @pytest.mark.parametrize(

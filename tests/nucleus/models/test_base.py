@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from nucleus.datasets.dataset import NucleusDataset
-from nucleus.images.preprocess import clahe
+from nucleus.images.preprocess import Clahe
 from nucleus.models.base import Prediction, preprocess
 from nucleus.models.loading import load_model
 from nucleus.models.scale import FixedScale
@@ -110,7 +110,7 @@ def test_what_is_no_image_is_refused_with_its_shape(threshold_model, rgb, wrong)
 def test_images_are_preprocessed_as_in_training(fake_model, rgb):
     for settings, expected in (
         ({}, rgb),
-        ({"CLAHE": True, "CLAHE_CLIP_LIMIT": 3.0, "CLAHE_TILE_GRID": (4, 2)}, clahe(rgb, 3.0, (4, 2))),
+        ({"CLAHE": True, "CLAHE_CLIP_LIMIT": 3.0, "CLAHE_TILE_GRID": (4, 2)}, Clahe(3.0, (4, 2))(rgb)),
     ):
         config, seen = PredictionSettings().update(settings), []
 

@@ -226,7 +226,8 @@ def test_a_keras_file_holds_network_and_settings(tiny_weights, tmp_path):
 @pytest.mark.parametrize("source", ["mask-rcnn", "unet/small", "gone.h5", "Classical"])
 def test_what_is_neither_a_name_nor_a_file_is_refused_with_the_names(source):
     with pytest.raises(
-        WeightsNotFoundError, match=rf"{source}: no such weights.*mask_rcnn, unet, classical, ensemble, classical/"
+        WeightsNotFoundError,
+        match=rf"{source}: no such weights.*mask_rcnn, unet, classical, ensemble, fusion, classical/",
     ):
         load_model(source)
 

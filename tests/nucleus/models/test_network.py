@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
-from nucleus.images.preprocess import clahe
+from nucleus.images.preprocess import Clahe
 from nucleus.models.loading import load_model
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import make_config
@@ -80,7 +80,7 @@ def test_what_is_learned_is_preprocessed_as_what_is_predicted(tiny_weights, data
     model._train = lambda train, val, *_: taken.extend([train.load_image(0), val.load_image(0)]) or {}
     model.fit(dataset, dataset)
     for image in taken:
-        np.testing.assert_array_equal(image, clahe(dataset.load_image(0)))
+        np.testing.assert_array_equal(image, Clahe()(dataset.load_image(0)))
     with pytest.raises(DatasetError, match="preprocesses images itself"):
         model.fit(dataset, dataset.for_training(model.prepare))
 

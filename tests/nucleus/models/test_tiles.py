@@ -11,7 +11,7 @@ import pytest
 from nucleus.datasets.dataset import shipped_data
 from nucleus.evaluation.scores import average_precision, overlaps
 from nucleus.images.labels import relabel_sequential
-from nucleus.images.preprocess import clahe
+from nucleus.images.preprocess import Clahe
 from nucleus.images.reading import read_image
 from nucleus.models.limits import Limit, report_limit, warn_of_limits, watch_limits
 from nucleus.models.loading import load_model
@@ -205,7 +205,7 @@ def test_images_are_preprocessed_whole(fake_model):
         return read_code(np.zeros_like(tile))
 
     Tiles(fake_model(find, PredictionSettings().update({"CLAHE": True})), 300, 64).predict(image)
-    whole = clahe(image)
+    whole = Clahe()(image)
     tiles = divide((0, 0, *image.shape[:2]), 300, 64)
     assert len(seen) == len(tiles) > 4
     for tile, (y1, x1, y2, x2) in zip(seen, tiles, strict=True):

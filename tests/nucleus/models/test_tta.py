@@ -9,7 +9,7 @@ import pytest
 from nucleus.datasets.dataset import NucleusDataset, shipped_data
 from nucleus.evaluation.scores import average_precision
 from nucleus.images.labels import bounding_boxes, relabel_sequential
-from nucleus.images.preprocess import clahe
+from nucleus.images.preprocess import Clahe
 from nucleus.models import unet_tuning
 from nucleus.models.base import NucleusModel, Prediction
 from nucleus.models.mask_rcnn import MaskRCNNModel
@@ -239,7 +239,7 @@ def test_mask_rcnn_sees_one_picture_in_all_views():
     image = np.random.default_rng(0).integers(0, 256, (9, 14, 3), np.uint8)
     model = FakeMaskRCNN(CLAHE=True, TEST_TIME_AUGMENTATION="flips")
     predict(with_views(model), image)
-    prepared = clahe(image)
+    prepared = Clahe()(image)
     for view, seen in zip(make_views("flips"), model.seen, strict=True):
         np.testing.assert_array_equal(seen, view.apply(prepared))
 

@@ -101,6 +101,14 @@ def test_scaled_instances_go_where_the_scaled_channels_go(scale, symmetry):
     assert box[0] >= 0 and box[1] >= 0 and box[2] <= shape[0] and box[3] <= shape[1]
 
 
+@pytest.mark.parametrize("scale", [0.37, 1.6])
+def test_more_channels_than_an_image_has_are_scaled_like_its_own(scale):
+    image = np.random.default_rng(0).integers(0, 256, (50, 61, 6), np.uint8)
+    view = View(scale=scale)
+    both = np.concatenate([view.apply(image[:, :, :3]), view.apply(image[:, :, 3:])], axis=2)
+    np.testing.assert_array_equal(view.apply(image), both)
+
+
 def test_a_box_of_the_whole_scaled_view_is_the_whole_image():
     for shape, scale in itertools.product([(1, 1), (5, 3), (64, 33)], (0.1, 0.5, 0.9, 1.1, 2.5)):
         view = View(scale=scale)

@@ -11,7 +11,7 @@ import pytest
 import nucleus
 from nucleus.datasets.dataset import NucleusDataset, shipped_data
 from nucleus.evaluation.evaluation import evaluate_fully
-from nucleus.models.limits import Limit, report_limit
+from nucleus.models.limits import Limit, report_limit, watch_limits
 from nucleus.models.tiles import Tiles
 from nucleus.models.tta import TestTimeAugmentation
 from nucleus.models.views import make_views
@@ -150,7 +150,11 @@ def limited(fake_model, most):
                     report_limit(Limit("MOST", most, image.shape[:2], index))
             return super()._predict(images)
 
-    return Limited(lambda image: ((image[..., 0] > 127).astype(np.int32), np.ones(1, np.float32)))
+    def find(image):
+        labels = (image[..., 0] > 127).astype(np.int32)
+        return labels, np.ones(labels.max(), np.float32)
+
+    return Limited(find)
 
 
 @pytest.mark.parametrize("wrap", [lambda model: model, lambda model: TestTimeAugmentation(model, make_views("flips"))])
@@ -168,13 +172,18 @@ def test_a_limit_in_a_batch_is_that_of_one_image(fake_model, write_squares, tmp_
     assert len(messages) == 1
 
 
-def test_only_crowded_images_of_a_batch_are_predicted_again(fake_model, monkeypatch):
-    images = [np.zeros((24, 32, 3), np.uint8) for _ in range(6)]
+@pytest.mark.parametrize(("side", "calls"), [(64, [6, 1, 1, 1, 1]), (32, [6])])
+def test_only_crowded_images_of_a_batch_are_divided_and_only_where_tiles_are_smaller(
+    fake_model, monkeypatch, side, calls
+):
+    images = [np.zeros((side, side, 3), np.uint8) for _ in range(6)]
     images[4][:8, :8] = 200
     model = limited(fake_model, 20)
     counting = Counting(model, monkeypatch)
-    Tiles(model, 48, 16).predict(images)
-    assert counting.calls == [6, 1]
+    with watch_limits() as reached:
+        Tiles(model, 48, 16).predict(images)
+    assert counting.calls == calls
+    assert [limit.index for limit in reached] == [4]
 
 
 def test_scores_are_those_of_single_images(threshold_model, add_sample, rectangle, tmp_path, monkeypatch):

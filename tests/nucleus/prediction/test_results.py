@@ -15,8 +15,8 @@ import pytest
 import nucleus
 from nucleus import cli
 from nucleus.datasets.provenance import ProvenanceError
+from nucleus.models.base import Wrapper
 from nucleus.models.classical.model import ClassicalModel
-from nucleus.models.wrapper import Wrapper
 from nucleus.prediction.folders import PredictionFolder
 from nucleus.prediction.manifest import COMPLETE, INTERRUPTED, RUNNING, read_manifest
 from nucleus.prediction.results import Results
@@ -221,7 +221,7 @@ SCRIPT = """
 import json, operator, os, signal, sys
 import nucleus.images.writing
 import nucleus.models.classical.model
-import nucleus.prediction.image_detection
+import nucleus.prediction.detection
 import nucleus.prediction.inputs
 from nucleus import cli
 

@@ -86,7 +86,12 @@ def ap_curves_by_modality(evaluations: Sequence[Evaluation]) -> bytes:
 
 
 def recall_groups(evaluation: Evaluation, column: str) -> pd.DataFrame:
-    """Computes the plotted recall of a model by one property of the nuclei, in groups of equal size."""
+    """Computes the plotted recall of a model by one property of the nuclei, in groups of equal size.
+
+    Args:
+        evaluation: Scores of the model.
+        column: Column of `evaluation.nuclei` with the property.
+    """
     return recall_by(evaluation.nuclei, column, RECALL_BINS, evaluation.threshold)
 
 

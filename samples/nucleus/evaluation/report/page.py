@@ -13,7 +13,7 @@ from nucleus.evaluation.report import figures
 from nucleus.evaluation.report.gallery import Exhibit, encode
 from nucleus.evaluation.report.measures import FURTHER, MAIN, Measure
 from nucleus.evaluation.report.ranking import rank_sum_rows, rank_sums
-from nucleus.evaluation.report.tables import Cell, available, compare, count_of
+from nucleus.evaluation.report.tables import Cell, available, count_of, tabulate
 from nucleus.evaluation.scores import PROPERTIES, THRESHOLDS
 
 
@@ -53,7 +53,7 @@ def render(
         threshold=f"{first.threshold:g}",
         images=int(overall["images"]),
         nuclei=int(overall["true"]),
-        modalities=[group for group in compare(evaluations, []) if group.name != "all"],
+        modalities=[group for group in tabulate(evaluations, []) if group.name != "all"],
         tables=[_table("scores", main, evaluations), _table("further scores", further, evaluations)],
         rank_columns=[] if ranks is None else [" ".join(filter(None, column)) for column in ranks.columns],
         ranked=[] if ranks is None else rank_sum_rows(ranks, evaluations),
@@ -78,7 +78,7 @@ def data_uri(data: bytes, kind: str) -> str:
 
 
 def _table(name: str, measures: Sequence[Measure], evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    return {"name": name, "measures": measures, "groups": compare(evaluations, measures)}
+    return {"name": name, "measures": measures, "groups": tabulate(evaluations, measures)}
 
 
 def _recall_table(column: str, evaluations: Sequence[Evaluation]) -> dict[str, Any]:

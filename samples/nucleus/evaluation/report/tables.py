@@ -39,7 +39,7 @@ class Group:
     rows: list[list[Cell]]
 
 
-def compare(evaluations: Sequence[Evaluation], measures: Sequence[Measure]) -> list[Group]:
+def tabulate(evaluations: Sequence[Evaluation], measures: Sequence[Measure]) -> list[Group]:
     """Tabulates the scores of models side by side.
 
     Args:
@@ -61,7 +61,12 @@ def compare(evaluations: Sequence[Evaluation], measures: Sequence[Measure]) -> l
 
 
 def available(evaluations: Sequence[Evaluation], measures: Sequence[Measure]) -> list[Measure]:
-    """Returns the measures that at least one of the models has."""
+    """Returns the measures that at least one of the models has.
+
+    Args:
+        evaluations: Scores of the models.
+        measures: Measures to choose among.
+    """
     return [measure for measure in measures if any(measure.key in evaluation.summary for evaluation in evaluations)]
 
 
@@ -76,7 +81,7 @@ def console_table(evaluations: Sequence[Evaluation]) -> str:
     """
     measures = {measure.key: measure for measure in MAIN}
     shown = [measures[key] for key in _CONSOLE]
-    groups = compare(evaluations, shown)
+    groups = tabulate(evaluations, shown)
     head = ["", *(["images", "true"] if len(evaluations) == 1 else []), *_CONSOLE]
     lines: list[list[str] | str] = [head]
     for group in groups:

@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from nucleus.datasets.fingerprint import sha256
-from nucleus.ensemble.combined import EnsembleModel
+from nucleus.ensemble.ensemble_model import EnsembleModel
+from nucleus.ensemble.fusion.model import FusionModel
 from nucleus.models.network import PUBLISHED_WEIGHTS, RANDOM
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import NETWORKS, ModelConfig, detection_config, make_config
 from nucleus.models.weights import existing_file
 from nucleus.training.recipes import scratch_recipe
+from trainkit.files import file_digest
 
 # Names of members are names of their folders too.
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
@@ -62,6 +63,8 @@ class Member:
         """
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"A member's name has letters, digits, '_', '-' and '.'. Received: {self.name!r}")
+        if self.model == FusionModel.kind:
+            raise ValueError(f"{self.name}: a fusion is fitted by itself, by `nucleus ensemble fuse`; it is no member.")
         if self.model == EnsembleModel.kind:
             raise ValueError(f"{self.name}: an ensemble is made of the members that learn; it is no member itself.")
         self.detection_config()
@@ -94,7 +97,7 @@ class Member:
 
     def describe(self) -> dict[str, Any]:
         """Returns everything that the results depend on, as JSON-compatible values; of a weights file its SHA-256."""
-        digest = {} if self.file is None else {"weights_sha256": sha256(self.file)}
+        digest = {} if self.file is None else {"weights_sha256": file_digest(self.file, "sha256")}
         return {**asdict(self), "settings": {name: str(value) for name, value in self.settings.items()}, **digest}
 
 

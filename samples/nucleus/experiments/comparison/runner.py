@@ -13,12 +13,12 @@ from typing import Any
 import keras
 
 from nucleus.datasets.dataset import NucleusDataset
-from nucleus.datasets.fingerprint import IMAGES_FILE, fingerprint, sha256
+from nucleus.datasets.fingerprint import IMAGES_FILE, fingerprint
 from nucleus.datasets.folds import FOLDS_FILE, read_folds
 from nucleus.datasets.provenance import check_note, require_same, write_note
-from nucleus.ensemble.combined import EnsembleModel
+from nucleus.ensemble.ensemble_model import EnsembleModel
+from nucleus.ensemble.fitted import Rules
 from nucleus.ensemble.fitting import FitSettings, NothingToLearnError
-from nucleus.ensemble.model import Rules
 from nucleus.ensemble.running import EnsemblePredictions, run_ensemble
 from nucleus.evaluation.evaluation import evaluate_fully
 from nucleus.evaluation.report.writing import PAGE_FILE, write_report
@@ -35,6 +35,7 @@ from nucleus.prediction.detection import DetectionRun, detect, write_detections
 from nucleus.prediction.folders import PredictionFolder
 from nucleus.prediction.results import Results
 from nucleus.training.resuming import train_or_resume
+from trainkit.files import file_digest
 
 COMPARISON_FILE = "comparison.json"
 MEMBER_FILE = "member.json"
@@ -173,7 +174,7 @@ class _Run:
             weights = train_or_resume(recipe, begin, member.file, folder, train, val, epochs=member.epochs)
             replace(self.plan.folds, held_out=number).save(weights.parent / FOLDS_FILE)
             keras.utils.clear_session()
-            return {"weights": weights.relative_to(folder).as_posix(), "sha256": sha256(weights)}
+            return {"weights": weights.relative_to(folder).as_posix(), "sha256": file_digest(weights, "sha256")}
 
         record = self.steps.run(f"{member.name}, fold {number}, training", folder, inputs, work)
         return folder / record.outcome["weights"]
@@ -260,7 +261,7 @@ class _Model:
             raise ValueError(
                 f"{self._weights}: no longer exists. Remove the folder {self._weights.parents[1]} to train again."
             )
-        return None if self._weights is None else sha256(self._weights)
+        return None if self._weights is None else file_digest(self._weights, "sha256")
 
     def in_views(self, views: str) -> NucleusModel:
         """Returns the model with these views of each image."""

@@ -9,7 +9,7 @@ import pandas as pd
 
 from nucleus.evaluation.evaluation import Evaluation
 from nucleus.evaluation.report.measures import MAIN
-from nucleus.evaluation.report.tables import compare, count_of
+from nucleus.evaluation.report.tables import count_of, tabulate
 from trainkit.files import write_text
 
 CSV_FILE, MARKDOWN_FILE = "table.csv", "table.md"
@@ -48,7 +48,7 @@ def as_markdown(evaluations: Sequence[Evaluation], notes: Sequence[str]) -> str:
     by_key = {measure.key: measure for measure in MAIN}
     measures = [by_key[key] for key in _SHOWN]
     lines = []
-    for group in compare(evaluations, measures):
+    for group in tabulate(evaluations, measures):
         lines += [f"{group.name}, {count_of(group.images, 'image')}, {count_of(group.nuclei, 'nucleus')}:", ""]
         lines.append(_row(["", *(f"{measure.key} {measure.arrow}" for measure in measures)]))
         lines.append("|" + " --- |" * (len(measures) + 1))

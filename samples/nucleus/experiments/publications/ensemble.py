@@ -7,8 +7,8 @@ from pathlib import Path
 
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.datasets.folds import Folds
-from nucleus.ensemble.combined import EnsembleModel
-from nucleus.ensemble.model import Ensemble
+from nucleus.ensemble.ensemble_model import EnsembleModel
+from nucleus.ensemble.fitted import Ensemble
 from nucleus.ensemble.running import EnsemblePredictions
 from nucleus.evaluation.scores.sums import Sums
 from nucleus.experiments.publications.scoring import modality_parts, sum_scores

@@ -72,7 +72,12 @@ def sum_scores(
 
 
 def add(known: list[Sums] | None, more: list[Sums]) -> list[Sums]:
-    """Adds the sums of further images to those known of a part; None stands for no sums yet."""
+    """Adds the sums of further images to those known of a part.
+
+    Args:
+        known: Sums of the images so far; None for no image yet.
+        more: Sums of the further images, of the same scores in the same order.
+    """
     return more if known is None else [a + b for a, b in zip(known, more, strict=True)]
 
 

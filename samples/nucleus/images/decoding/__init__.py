@@ -85,11 +85,13 @@ def open_image(path: Path, meaning: Meaning = "image", planes: Planes = NO_CHOIC
         ImageFileError: The file cannot be used, or holds several scenes of which none is chosen. The message does not
             name the file; see `naming`.
     """
-    if is_zarr(path):
+    if path.is_dir() and is_zarr(path):
         return open_zarr(path, meaning, planes)
     try:
         with open(path, "rb") as file:
             head = file.read(16)
+            if head.startswith(_PNG):
+                return _in_memory(decode_png(head + file.read(), meaning), planes)
             microscope = find_format(head)
             slide = find_slide(path, head.startswith(_TIFF))
             data = b""
@@ -106,15 +108,17 @@ def open_image(path: Path, meaning: Meaning = "image", planes: Planes = NO_CHOIC
         return TiffImage(path, meaning, planes)
     if microscope is not None:
         return open_bio(path, microscope, meaning, planes)
-    pixels = _decode_other(data, meaning)
+    return _in_memory(_decode_other(data, meaning), planes)
+
+
+def _in_memory(pixels: np.ndarray, planes: Planes) -> OpenImage:
+    """Returns decoded pixels, `[H, W]` grey or `[H, W, 3]` RGB, as an image of one scene."""
     planes.choose_scene([""])
     return ArrayImage([pixels], "YXC"[: pixels.ndim], ("",) if pixels.ndim == 2 else COLOURS, colour=True)
 
 
 def _decode_other(data: bytes, meaning: Meaning) -> np.ndarray:
-    """Decodes a PNG, JPEG or BMP: `[H, W]` grey or `[H, W, 3]` RGB."""
-    if data.startswith(_PNG):
-        return decode_png(data, meaning)
+    """Decodes a JPEG or BMP: `[H, W]` grey or `[H, W, 3]` RGB."""
     if data.startswith(JPEG):
         if meaning == "labels":
             raise ImageFileError("a JPEG cannot hold labels, since its losses change them: save them as PNG or TIFF")

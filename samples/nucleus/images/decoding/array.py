@@ -28,6 +28,9 @@ class ArrayImage(OpenImage):
         source: Format of the file that the arrays are read from when they are indexed, so that a region is read by
             itself; empty for arrays in memory.
 
+    Attributes:
+        axes: Axis of every dimension.
+
     Raises:
         ImageFileError: The axes do not fit, or the image has no pixels.
     """
@@ -41,7 +44,7 @@ class ArrayImage(OpenImage):
         pixel_size: float | None = None,
         source: str = "",
     ) -> None:
-        first, self._axes, self._arrays = levels[0], axes, levels
+        first, self.axes, self._arrays = levels[0], axes, levels
         shape = tuple(first.shape)
         if (
             len(set(axes)) != len(axes)
@@ -74,7 +77,7 @@ class ArrayImage(OpenImage):
     @property
     def levels(self) -> tuple[tuple[int, int], ...]:
         """Height and width of every level of a pyramid, largest first."""
-        at = [self._axes.index(axis) for axis in "YX"]
+        at = [self.axes.index(axis) for axis in "YX"]
         return tuple(tuple(int(level.shape[i]) for i in at) for level in self._arrays)
 
     @property
@@ -97,8 +100,8 @@ class ArrayImage(OpenImage):
         # A lazy array decodes what is asked for: one channel is read by itself.
         one = 0 if self._inner == "S" else channels[0] if len(channels) == 1 else slice(None)
         places = {"T": frame, "Z": plane, "Y": rows, "X": columns, "C": one, "S": slice(None)}
-        pixels = self._pixels(level, tuple(places[axis] for axis in self._axes))
-        kept = [axis for axis in self._axes if isinstance(places[axis], slice)]
+        pixels = self._pixels(level, tuple(places[axis] for axis in self.axes))
+        kept = [axis for axis in self.axes if isinstance(places[axis], slice)]
         pixels = pixels.transpose([kept.index(axis) for axis in ("Y", "X", self._inner) if axis in kept])
         if self._inner == "C" and not isinstance(one, slice):
             return pixels[..., None]

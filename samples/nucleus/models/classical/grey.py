@@ -49,12 +49,17 @@ CHANNELS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def smooth(grey: np.ndarray, sigma: float) -> np.ndarray:
-    """Returns float32 `[H, W]` smoothed by a Gaussian of `sigma` pixels; 0 changes nothing."""
+    """Smooths a grey image by a Gaussian.
+
+    Args:
+        grey: float32 `[H, W]`.
+        sigma: Standard deviation in pixels; 0 changes nothing.
+    """
     return cv2.GaussianBlur(grey, (0, 0), sigma, borderType=cv2.BORDER_REFLECT) if sigma else grey
 
 
-class Scale(NamedTuple):
-    """Scale of an image's grey levels.
+class GreyRange(NamedTuple):
+    """Range of an image's grey levels.
 
     Attributes:
         background: Mean grey level of the background.
@@ -69,11 +74,13 @@ class Scale(NamedTuple):
         return (grey - np.float32(self.background)) / np.float32(self.nuclei - self.background)
 
 
-def find_scale(grey: np.ndarray, polarity: str = "auto", least_contrast: float = 0.0, classes: int = 2) -> Scale | None:
-    """Finds the scale on which the means of Otsu's two classes, background and nuclei, are 0 and 1.
+def find_range(
+    grey: np.ndarray, polarity: str = "auto", least_contrast: float = 0.0, classes: int = 2
+) -> GreyRange | None:
+    """Finds the range in which the means of Otsu's two classes, background and nuclei, are 0 and 1.
 
     Otsu's threshold ("A threshold selection method from gray-level histograms", 1979) is half-way between the means of
-    its classes, so it is 0.5 on this scale.
+    its classes, so it is 0.5 in this range.
 
     Args:
         grey: float32 `[H, W]`.
@@ -84,7 +91,7 @@ def find_scale(grey: np.ndarray, polarity: str = "auto", least_contrast: float =
             out from the stained cells around them. The polarity is still that of two classes.
 
     Returns:
-        The scale, on which nuclei are above 0.5, or None where the contrast is smaller or all levels are within 3.1e-5.
+        The range, in which nuclei are above 0.5, or None where the contrast is smaller or all levels are within 3.1e-5.
 
     Raises:
         ValueError: The polarity is unknown.
@@ -100,7 +107,7 @@ def find_scale(grey: np.ndarray, polarity: str = "auto", least_contrast: float =
     nuclei_dark = polarity == "dark" or (polarity == "auto" and 2 * np.count_nonzero(bright) > bright.size)
     means = [dark, light] if classes == 2 else _three_means(grey)
     nuclei, background = (means[0], means[1]) if nuclei_dark else (means[-1], means[-2])
-    return Scale(background, nuclei)
+    return GreyRange(background, nuclei)
 
 
 def _three_means(grey: np.ndarray) -> list[float]:

@@ -16,7 +16,7 @@ def find_mask(levels: np.ndarray, config: Settings) -> np.ndarray:
     """Finds the pixels of nuclei.
 
     Args:
-        levels: float32 `[H, W]`, background about 0 and nuclei about 1 (`grey.Scale.levels`).
+        levels: float32 `[H, W]`, background about 0 and nuclei about 1 (`grey.GreyRange.levels`).
         config: A `ClassicalConfig`; its sections on masks and active contours are used.
 
     Returns:

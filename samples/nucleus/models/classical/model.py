@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from nucleus.models.base import History, NucleusModel, Prediction
 from nucleus.models.classical.config import ClassicalConfig
-from nucleus.models.classical.grey import Scale, find_scale, noise_deviation, smooth, to_grey
+from nucleus.models.classical.grey import GreyRange, find_range, noise_deviation, smooth, to_grey
 from nucleus.models.classical.masks import find_mask
 from nucleus.models.classical.presets import PRESETS
 from nucleus.models.classical.scores import score_nuclei
@@ -96,18 +96,11 @@ class ClassicalModel(NucleusModel):
         logs = {name: [trial.settings[name] for trial in report.trials] for name in report.best}
         return History("trial", {**logs, "mAP": [trial.score for trial in report.trials]})
 
-    def _tune(
-        self,
-        shown: NucleusModel,
-        dataset: NucleusDataset,
-        grid: Mapping[str, Iterable[Any]] | None,
-        search: str,
-        progress: bool,
-    ) -> TuningReport:
+    def _tune(self, shown: NucleusModel, dataset: NucleusDataset, *how: Any) -> TuningReport:
         # Every trial has the wrappers of its own settings.
         from nucleus.models.classical.tuning import search_classical
 
-        return search_classical(ClassicalModel, self.config, dataset, grid, search, progress)
+        return search_classical(ClassicalModel, self.config, dataset, *how)
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the recipe as JSON, which is all that there is of the model: the preset, and what differs from it.
@@ -126,17 +119,17 @@ class ClassicalModel(NucleusModel):
 
     def calibrate(self, image: np.ndarray) -> ClassicalModel:
         """Returns the model with Otsu's thresholds of a whole image; see `NucleusModel.calibrate`."""
-        return _Calibrated(self.config, self._scale(*self._grey(_sample_rows(image))))
+        return _Calibrated(self.config, self._range(*self._grey(_sample_rows(image))))
 
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         return [self._find(image) for image in images]
 
     def _find(self, image: np.ndarray) -> Prediction:
         grey, smoothed = self._grey(image)
-        scale = self._scale(grey, smoothed)
-        if scale is None:
+        grey_range = self._range(grey, smoothed)
+        if grey_range is None:
             return Prediction(np.zeros(image.shape[:2], np.int32), np.zeros(0, np.float32))
-        levels = scale.levels(smoothed)
+        levels = grey_range.levels(smoothed)
         labels = separate(find_mask(levels, self.config), self.config)
         return Prediction(labels, score_nuclei(labels, levels))
 
@@ -145,10 +138,10 @@ class ClassicalModel(NucleusModel):
         grey = to_grey(image, self.config.CHANNEL)
         return grey, smooth(grey, self.config.SMOOTHING)
 
-    def _scale(self, grey: np.ndarray, smoothed: np.ndarray) -> Scale | None:
+    def _range(self, grey: np.ndarray, smoothed: np.ndarray) -> GreyRange | None:
         config = self.config
         least_contrast = config.MIN_CONTRAST * noise_deviation(grey)
-        return find_scale(smoothed, config.POLARITY, least_contrast, config.CLASSES)
+        return find_range(smoothed, config.POLARITY, least_contrast, config.CLASSES)
 
 
 class _Calibrated(ClassicalModel):
@@ -156,14 +149,14 @@ class _Calibrated(ClassicalModel):
 
     Args:
         config: Settings of the method.
-        scale: Scale of the image's grey levels; None where it has no nuclei.
+        grey_range: Range of the image's grey levels; None where it has no nuclei.
     """
 
-    def __init__(self, config: ClassicalConfig, scale: Scale | None):
+    def __init__(self, config: ClassicalConfig, grey_range: GreyRange | None):
         super().__init__(config)
-        self._of_image = scale
+        self._of_image = grey_range
 
-    def _scale(self, grey: np.ndarray, smoothed: np.ndarray) -> Scale | None:
+    def _range(self, grey: np.ndarray, smoothed: np.ndarray) -> GreyRange | None:
         return self._of_image
 
 

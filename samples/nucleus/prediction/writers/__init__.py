@@ -10,17 +10,17 @@ from pathlib import Path
 from nucleus.prediction.writers.base import Record, Writer
 from nucleus.prediction.writers.coco import Coco
 from nucleus.prediction.writers.csv_tables import CsvTables
-from nucleus.prediction.writers.labels import PngLabels, TiffLabels
+from nucleus.prediction.writers.labels import LabelStacks, PngLabels, TiffLabels, ZarrLabels
 from nucleus.prediction.writers.overlays import Overlays
 from nucleus.prediction.writers.qupath import GeoJson
 from nucleus.prediction.writers.rois import Rois
-from nucleus.prediction.writers.stacks import LabelStacks
 from nucleus.prediction.writers.submission import Submission
 from nucleus.prediction.writers.workbook import Workbook
 
 __all__ = [
     "CHOICES",
     "DEFAULT_CHOICES",
+    "LABEL_FORMATS",
     "TABLE_FORMATS",
     "WRITERS",
     "Record",
@@ -33,6 +33,7 @@ __all__ = [
 WRITERS: dict[str, type[Writer]] = {
     "png": PngLabels,
     "tif": TiffLabels,
+    "zarr": ZarrLabels,
     "stacks": LabelStacks,
     "overlays": Overlays,
     "csv": CsvTables,
@@ -46,7 +47,8 @@ TABLE_FORMATS = ("csv",)
 
 # Label images are one choice of the command line, with a file format; those of planes and frames are stacked too.
 _LABELS = "labels"
-_LABEL_WRITERS = {"png": ("png", "stacks"), "tif": ("tif", "stacks")}
+_LABEL_WRITERS = {name: (name, "stacks") for name in ("png", "tif", "zarr")}
+LABEL_FORMATS = tuple(_LABEL_WRITERS)
 _OF_LABELS = {name for names in _LABEL_WRITERS.values() for name in names}
 # Choices of the command line and their files, for the help.
 CHOICES: dict[str, str] = {
@@ -60,7 +62,7 @@ def default_formats(labels: str = "png", chosen: Iterable[str] = DEFAULT_CHOICES
     """Returns the formats that `nucleus detect` writes, names in `WRITERS`.
 
     Args:
-        labels: Format of the label images, "png" or "tif".
+        labels: Format of the label images, one of `LABEL_FORMATS`.
         chosen: Names in `CHOICES`.
     """
     return tuple(writer for name in chosen for writer in (_LABEL_WRITERS[labels] if name == _LABELS else (name,)))
@@ -79,8 +81,8 @@ def require_packages(formats: Iterable[str]) -> None:
         package = WRITERS[name].package if name in WRITERS else None
         if package is not None and importlib.util.find_spec(package) is None:
             raise ValueError(
-                f'The format {name} needs {package}, which is not installed: pip install "keras-nucleus[exchange]", '
-                f"or {package}."
+                f"The format {name} needs {package}, which is not installed: pip install "
+                f'"keras-nucleus[{WRITERS[name].extra}]", or {package}.'
             )
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
 from nucleus.images.decoding import Place, RawImage
 from nucleus.measurement import measure
+from nucleus.prediction.manifest import identify
+
+# Errors of the system that are a single image's, such as a name that is too long for a file's.
+OF_ONE_FILE = (errno.ENAMETOOLONG, errno.EILSEQ)
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,11 @@ class Record:
         """Measurements of the nuclei, see `nucleus.measurement.measure`, made once for all writers."""
         return measure(self.labels, self.raw)
 
+    @cached_property
+    def identity(self) -> Mapping[str, Any]:
+        """Name, size, time of change and SHA-256 of the image's file; see `nucleus.prediction.manifest.identify`."""
+        return identify(self.file)
+
 
 class Writer(ABC):
     """Writes the results of one run in one format.
@@ -60,11 +71,16 @@ class Writer(ABC):
 
     Attributes:
         summary: Files of the format in a few words, for the help.
-        package: Package that it needs besides the base installation, from the extra `exchange`; None if it needs none.
+        package: Package that it needs besides the base installation; None if it needs none.
+        extra: Extra of the installation that has the package.
+        by_image: True for a format with a file an image that holds nothing from one image to the next, so that the
+            workers of a cluster can make its files.
     """
 
     summary: ClassVar[str]
     package: ClassVar[str | None] = None
+    extra: ClassVar[str] = "exchange"
+    by_image: ClassVar[bool] = False
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -78,6 +94,14 @@ class Writer(ABC):
 
         Raises:
             OSError: A file cannot be written.
+        """
+
+    def add_row(self, image_id: str, row: Mapping[str, Any]) -> None:  # noqa: B027 - only tables have rows of images.
+        """Takes the row of an image that is too large for memory, whose own files are written elsewhere.
+
+        Args:
+            image_id: Name of the image; later images must not have it.
+            row: Its values in the table of images.
         """
 
     def drop(self, record: Record) -> None:  # noqa: B027 - formats with a file an image collect nothing.

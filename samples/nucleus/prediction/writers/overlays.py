@@ -11,6 +11,7 @@ class Overlays(Writer):
     """PNG pictures of the size of the image."""
 
     summary = "pictures with outlines"
+    by_image = True
 
     def add(self, record: Record) -> None:
         """Draws and writes one picture; see `Writer.add`."""

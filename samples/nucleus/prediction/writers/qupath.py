@@ -14,6 +14,7 @@ class GeoJson(Writer):
     """GeoJSON with a detection for each nucleus, called by its number; measurements are the columns of the table."""
 
     summary = "detections for QuPath, with measurements and scores"
+    by_image = True
 
     def add(self, record: Record) -> None:
         """Writes the file of one image; see `Writer.add`."""

@@ -14,6 +14,7 @@ class Rois(Writer):
 
     summary = "ROIs for ImageJ and Fiji"
     package = "roifile"
+    by_image = True
 
     def add(self, record: Record) -> None:
         """Writes the file of one image; see `Writer.add`."""

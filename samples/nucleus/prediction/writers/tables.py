@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,7 @@ import pandas as pd
 from nucleus.images.labels import labels_to_rle
 from nucleus.measurement import summarise
 from nucleus.measurement.nuclei import COLUMNS as NUCLEI_COLUMNS
-from nucleus.measurement.nuclei import in_order
-from nucleus.measurement.summary import COLUMNS as SUMMARY_COLUMNS
+from nucleus.measurement.nuclei import SUMMARY_COLUMNS, in_order
 from nucleus.prediction.writers.base import Record, Writer
 
 
@@ -57,6 +56,10 @@ class TableRows:
                 rows.insert(position, name, number)
         self._parts[record.id] = rows
 
+    def add_row(self, image_id: str, row: Mapping[str, Any]) -> None:
+        """Keeps the only row of an image."""
+        self._parts[image_id] = pd.DataFrame([row])
+
     def drop(self, record: Record) -> None:
         """Drops the rows of one image, if they were kept."""
         self._parts.pop(record.id, None)
@@ -99,7 +102,7 @@ def _run_lengths(record: Record) -> pd.DataFrame:
 NUCLEI = Table("nuclei", ("ImageId", "label", "score", *NUCLEI_COLUMNS[1:]), _nuclei)
 IMAGES = Table(
     "images",
-    ("ImageId", "file", "height", "width", "nuclei", *SUMMARY_COLUMNS, "scale", "diameter"),
+    ("ImageId", "file", "height", "width", "nuclei", *SUMMARY_COLUMNS, "scale", "diameter", "level", "downsampling"),
     _image,
     ("pixel_size_um",),
 )
@@ -123,6 +126,12 @@ class TableWriter(Writer):
         """Keeps the rows of one image; see `Writer.add`."""
         for rows in self._rows:
             rows.add(record)
+
+    def add_row(self, image_id: str, row: Mapping[str, Any]) -> None:
+        """Keeps the row of an image; see `Writer.add_row`."""
+        for rows in self._rows:
+            if rows.table is IMAGES:
+                rows.add_row(image_id, row)
 
     def drop(self, record: Record) -> None:
         """Drops the rows of one image; see `Writer.drop`."""

@@ -15,11 +15,11 @@ import pytest
 
 from nucleus import cli
 from nucleus.datasets.dataset import NucleusDataset, shipped_data
-from nucleus.datasets.fingerprint import sha256
 from nucleus.datasets.folds import make_folds, read_folds
 from nucleus.ensemble.fitting import NothingToLearnError
 from nucleus.evaluation.scores import count_matches, overlaps
 from nucleus.experiments.comparison import ComparisonPlan, Member, compare, runner
+from trainkit.files import file_digest
 
 MEMBERS = ("classical", "first", "second")
 ROWS = [name + views for name in (*MEMBERS, "ensemble") for views in ("", "+tta")]
@@ -192,7 +192,7 @@ def test_tables_and_report_name_every_row_and_what_was_run(finished):
     steps = {step["name"]: step for step in about["steps"]}
     training = steps["second, fold 2, training"]
     weights = finished.output / "second" / "fold2" / "training" / training["outcome"]["weights"]
-    assert sha256(weights) == training["outcome"]["sha256"] and training["seconds"] > 0
+    assert file_digest(weights, "sha256") == training["outcome"]["sha256"] and training["seconds"] > 0
     assert read_folds(weights.parent / "folds.json").held_out == 2
     assert set(steps["ensemble, predictions"]["outcome"]["picked"]) == {"first", "second"}
     assert not steps["ensemble, predictions"]["outcome"]["threshold_chosen"], "two folds cannot choose it"
@@ -226,7 +226,7 @@ def test_an_ensemble_without_anything_to_learn_from_is_left_out_with_a_report(co
     def fail(*_):
         raise NothingToLearnError("nobody found anything")
 
-    monkeypatch.setattr("nucleus.ensemble.combined.fit", fail)
+    monkeypatch.setattr("nucleus.ensemble.ensemble_model.fit_ensemble", fail)
     shutil.rmtree(copied / "ensemble" / "predictions_tta")
     assert run(copied, *OPTIONS) == 0
     text = (copied / "table.md").read_text(encoding="utf-8")

@@ -5,12 +5,12 @@ import pytest
 from skimage.color import rgb2gray
 from skimage.filters import threshold_otsu
 
-from nucleus.models.classical.grey import find_scale, noise_deviation, to_grey
+from nucleus.models.classical.grey import find_range, noise_deviation, to_grey
 
 
 def nuclear_levels(grey, *arguments, **options):
-    scale = find_scale(grey, *arguments, **options)
-    return None if scale is None else scale.levels(grey)
+    found = find_range(grey, *arguments, **options)
+    return None if found is None else found.levels(grey)
 
 
 def test_luminance_and_single_channels():

@@ -10,7 +10,7 @@ from nucleus import load_model, make_config
 from nucleus.datasets.dataset import NucleusDataset, shipped_data
 from nucleus.evaluation.evaluation import evaluate
 from nucleus.evaluation.scores import average_precision
-from nucleus.images.preprocess import clahe
+from nucleus.images.preprocess import Clahe
 from nucleus.images.writing import write_labels
 from nucleus.models.classical.config import ClassicalConfig
 from nucleus.models.classical.model import ClassicalModel
@@ -113,7 +113,7 @@ def test_tiny_images_of_anything(settings, shape):
 def test_clahe_comes_first(shipped_image):
     settings = {"CLAHE_CLIP_LIMIT": 4.0, "CLAHE_TILE_GRID": (4, 4)}
     with_clahe, _ = found("otsu", shipped_image, CLAHE=True, **settings)
-    by_hand, _ = found("otsu", clahe(shipped_image, 4.0, (4, 4)), **settings)
+    by_hand, _ = found("otsu", Clahe(4.0, (4, 4))(shipped_image), **settings)
     assert np.array_equal(with_clahe, by_hand)
     assert not np.array_equal(with_clahe, found("otsu", shipped_image)[0])
 

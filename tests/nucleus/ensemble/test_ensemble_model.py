@@ -14,7 +14,7 @@ from nucleus import cli
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.datasets.folds import Folds
 from nucleus.ensemble import boosting, fitting
-from nucleus.ensemble.combined import EnsembleModel
+from nucleus.ensemble.ensemble_model import EnsembleModel
 from nucleus.ensemble.fingerprints import exchanged, fingerprints
 from nucleus.ensemble.running import EnsemblePredictions
 from nucleus.evaluation.evaluation import evaluate

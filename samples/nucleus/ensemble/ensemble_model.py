@@ -17,8 +17,9 @@ from nucleus.ensemble.boosting import import_lightgbm
 from nucleus.ensemble.config import PRESETS, EnsembleConfig, split
 from nucleus.ensemble.examples import Finder, make_examples
 from nucleus.ensemble.fingerprints import exchanged, fingerprints
-from nucleus.ensemble.fitting import FitSettings, fit
-from nucleus.ensemble.model import FINGERPRINTS, Combination, Ensemble, check_members, read_ensemble
+from nucleus.ensemble.fitted import FINGERPRINTS, Combination, Ensemble, check_members, read_ensemble
+from nucleus.ensemble.fitting import FitSettings, fit_ensemble
+from nucleus.ensemble.sources import absolute, find_source, loadable, relative
 from nucleus.ensemble.validation import CrossValidation
 from nucleus.models.base import History, NucleusModel, Prediction
 from nucleus.models.limits import limits_of
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Before the source of a member that is a name, not a file.
-_NAMED = "model:"
 # Settings that the file of an ensemble has elsewhere.
 _ELSEWHERE = ("MEMBERS", "FEATURES", "NMS_THRESHOLD", "LEAST_VISIBLE")
 
@@ -55,6 +54,8 @@ class EnsembleModel(NucleusModel):
 
     Attributes:
         cross_validation: Images of the last `fit` with what is found in them out of fold; None before.
+        elsewhere: Function from the data set of a `fit` to what finds the nuclei of some members instead of these, such
+            as workers, given the images in their order; None for none.
 
     Raises:
         ValueError: The members are not the ensemble's.
@@ -90,6 +91,7 @@ class EnsembleModel(NucleusModel):
         self.members, self.ensemble, self.files = dict(members), ensemble, dict(files or {})
         self.config, self.folds, self.notes = config, folds, dict(notes or {})
         self.cross_validation: CrossValidation | None = None
+        self.elsewhere: Callable[[NucleusDataset], Mapping[str, Finder]] | None = None
 
     @classmethod
     def make_config(
@@ -111,12 +113,12 @@ class EnsembleModel(NucleusModel):
         """
         files: dict[str, str | Path] = {}
         for source in split(config.MEMBERS):
-            is_file = Path(source).is_file()
-            name = Path(source).stem if is_file else source
+            found = find_source(source)
+            name = found.stem if isinstance(found, Path) else source
             if name in files:
                 raise ValueError(f"MEMBERS: two are called {name!r}. Received: {config.MEMBERS!r}")
-            files[name] = Path(source) if is_file else f"{_NAMED}{source}"
-        return cls({name: load_member(_unnamed(file)) for name, file in files.items()}, files=files, config=config)
+            files[name] = found
+        return cls({name: load_member(loadable(file)) for name, file in files.items()}, files=files, config=config)
 
     @classmethod
     def load(
@@ -145,10 +147,8 @@ class EnsembleModel(NucleusModel):
                 "EnsembleModel(members, read_ensemble(path)), or use `nucleus ensemble predict --member`"
             )
         folder = Path(path).parent
-        files = {
-            name: source if source.startswith(_NAMED) else folder / source for name, source in ensemble.weights.items()
-        }
-        return cls({name: load_member(_unnamed(file)) for name, file in files.items()}, ensemble, files, config)
+        files = {name: absolute(source, folder) for name, source in ensemble.weights.items()}
+        return cls({name: load_member(loadable(file)) for name, file in files.items()}, ensemble, files, config)
 
     @classmethod
     def read_recipe(cls, path: str | os.PathLike) -> Recipe:
@@ -192,8 +192,11 @@ class EnsembleModel(NucleusModel):
         import_lightgbm()
         settings = FitSettings.from_config(self.config)
         folds = self.folds or divide_images(train.image_info, self.config.FOLDS, self.config.SEED)
-        examples = make_examples(train, {name: self._finder(name) for name in self.members}, settings.groups)
-        fitted = fit(examples, folds.ids, settings)
+        finders = {name: self._finder(name) for name in self.members}
+        if self.elsewhere is not None:
+            finders |= self.elsewhere(train)
+        examples = make_examples(train, finders, settings.groups)
+        fitted = fit_ensemble(examples, folds.ids, settings)
         validation = CrossValidation(examples, fitted)
         noted = {FINGERPRINTS: fingerprints(self.members), **self.notes}
         about = {**fitted.ensemble.about, **validation.report.values(), **noted}
@@ -211,7 +214,7 @@ class EnsembleModel(NucleusModel):
             OSError: The file cannot be written.
         """
         ensemble, folder = self._fitted(), Path(path).resolve().parent
-        weights = {name: _source(file, folder) for name, file in self.files.items()}
+        weights = {name: relative(file, folder) for name, file in self.files.items()}
         changed = changed_settings(self.config, EnsembleConfig())
         settings = {name: value for name, value in changed.items() if name not in _ELSEWHERE}
         replace(ensemble, weights=weights, settings=settings).save(path)
@@ -261,18 +264,6 @@ class EnsembleModel(NucleusModel):
         if self.ensemble is None:
             raise ValueError("The ensemble is not fitted yet: call fit(train, None).")
         return replace(self.ensemble, rules=self.config.rules(self.ensemble.rules.threshold))
-
-
-def _source(file: str | os.PathLike, folder: Path) -> str:
-    """Returns a member's source as the ensemble's file names it."""
-    text = os.fspath(file)
-    return text if text.startswith(_NAMED) else Path(os.path.relpath(Path(text).resolve(), folder)).as_posix()
-
-
-def _unnamed(file: str | os.PathLike) -> str | Path:
-    """Returns a member's source as `load_model` takes it."""
-    text = os.fspath(file)
-    return text.removeprefix(_NAMED) if text.startswith(_NAMED) else Path(text)
 
 
 def _described(member: NucleusModel | PredictionFolder) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from nucleus.ensemble.candidates import Candidates, gather
-from nucleus.ensemble.features import describe, feature_names
+from nucleus.ensemble.features import describe_masks, feature_names
 from nucleus.ensemble.selection import LEAST_VISIBLE, NMS_THRESHOLD, Selection, select
 from nucleus.ensemble.trees import Tree, predict_mean
 from nucleus.models.base import Prediction
@@ -61,11 +61,21 @@ class Rules:
                 raise ValueError(f"{name} must be a number in 0..1. Received: {value!r}")
 
     def select(self, candidates: Candidates, quality: np.ndarray) -> Selection:
-        """Chooses masks by their quality, float64 `[N]`."""
+        """Chooses masks.
+
+        Args:
+            candidates: The N masks of all members.
+            quality: float64 `[N]`, higher for better masks, such as their IoU with the truth.
+        """
         return select(candidates, quality, self.threshold, self.nms_threshold, self.least_visible)
 
     def combine(self, candidates: Candidates, quality: np.ndarray) -> Combination:
-        """Chooses masks by their predicted IoU, float64 `[N]` in 0..1, and returns the choice."""
+        """Chooses masks and paints them.
+
+        Args:
+            candidates: The N masks of all members.
+            quality: float64 `[N]` in 0..1, the predicted IoU of each mask with the truth.
+        """
         selection = self.select(candidates, quality)
         return Combination(
             labels=selection.labels,
@@ -114,7 +124,7 @@ class Ensemble:
         Returns:
             float64 `[N]` in 0..1.
         """
-        columns = describe(candidates, image)
+        columns = describe_masks(candidates, image)
         features = np.stack([columns[name] for name in feature_names(self.groups, self.members)], axis=1)
         return np.clip(predict_mean(self.models, features), 0, 1)
 
@@ -148,7 +158,11 @@ class Ensemble:
 
     def to_json(self) -> str:
         """Returns the content of the ensemble's file."""
-        content = {
+        return json.dumps(self.content())
+
+    def content(self) -> dict[str, Any]:
+        """Returns the content of the ensemble's file as JSON can hold it."""
+        return {
             "format": _FORMAT,
             "version": _VERSION,
             "members": list(self.members),
@@ -161,11 +175,14 @@ class Ensemble:
             **({"settings": dict(self.settings)} if self.settings else {}),
             "models": [[tree.to_json() for tree in trees] for trees in self.models],
         }
-        return json.dumps(content)
 
 
 def check_members(expected: tuple[str, ...], given: Mapping[str, Any]) -> None:
     """Raises an error if the members are not those that an ensemble was fitted with.
+
+    Args:
+        expected: Names of the members of the fit.
+        given: What is given now, by name.
 
     Raises:
         ValueError: The members differ.
@@ -183,11 +200,24 @@ def is_ensemble(path: str | os.PathLike) -> bool:
     Raises:
         OSError: The file cannot be read.
     """
+    return has_format(path, _FORMAT)
+
+
+def has_format(path: str | os.PathLike, name: str) -> bool:
+    """Returns whether a file is JSON with the given format entry.
+
+    Args:
+        path: The file.
+        name: Value of the entry.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
     try:
         content = json.loads(Path(path).read_bytes())
     except (ValueError, RecursionError):
         return False
-    return isinstance(content, dict) and content.get("format") == _FORMAT
+    return isinstance(content, dict) and content.get("format") == name
 
 
 def read_ensemble(path: str | os.PathLike) -> Ensemble:
@@ -219,10 +249,19 @@ def read_ensemble(path: str | os.PathLike) -> Ensemble:
     what = "not an ensemble's file"
     content = read_json(path, what)
     with reading(path, what):
-        return _parse(content)
+        return parse_ensemble(content)
 
 
-def _parse(content: Mapping[str, Any]) -> Ensemble:
+def parse_ensemble(content: Mapping[str, Any]) -> Ensemble:
+    """Returns the ensemble of what `Ensemble.content` returned.
+
+    Args:
+        content: The JSON object.
+
+    Raises:
+        ValueError: It is no ensemble, or needs features that this version does not compute. Damaged content raises
+            other errors too; see `trainkit.reading.reading`.
+    """
     if content.get("format") != _FORMAT:
         raise ValueError(f'its "format" is not "{_FORMAT}"')
     if content["version"] != _VERSION:

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nucleus.ensemble.combined import EnsembleModel
-from nucleus.ensemble.model import Rules, read_ensemble
+from nucleus.ensemble.ensemble_model import EnsembleModel
+from nucleus.ensemble.fitted import Rules, read_ensemble
 from nucleus.evaluation.scores import average_precision
 
 
