@@ -10,6 +10,7 @@ import numpy as np
 from mrcnn.anchors import normalized_anchors
 from mrcnn.compiled import compile_inference
 from mrcnn.config import Config
+from mrcnn.extent import within_extent
 from mrcnn.graph import InferenceGraph
 from mrcnn.image_meta import image_extents, mold_inputs
 from mrcnn.results import Instances, detection_count, unmold_detections
@@ -33,7 +34,10 @@ class Detector:
     def __init__(self, graph: InferenceGraph, config: Config):
         self.config = config
         self._shapes = inference_shapes()
-        self._find_boxes = compile_inference(graph.detector, fold=True)
+        # "square" pads all images to one size anyway, and "none" takes them as they are.
+        self._pads = self._shapes != MANY and config.IMAGE_RESIZE_MODE == "pad64"
+        detector = within_extent(graph.detector) if self._pads else graph.detector
+        self._find_boxes = compile_inference(detector, fold=True)
         self._predict_masks = compile_inference(graph.masks, fold=True)
 
     def detect(self, images: Sequence[np.ndarray], batch_size: int | None = None) -> list[Instances]:
@@ -64,9 +68,7 @@ class Detector:
 
     def _mold(self, image: np.ndarray) -> tuple[np.ndarray, ...]:
         """Returns the network's inputs for an image, padded to one of few shapes where each is compiled."""
-        if self._shapes == MANY or self.config.IMAGE_RESIZE_MODE != "pad64":
-            return mold_inputs([image], self.config)
-        return mold_inputs([image], self.config, self._shapes)
+        return mold_inputs([image], self.config, self._shapes if self._pads else None)
 
     def _detect_batch(
         self, batch: Sequence[tuple[int, tuple[np.ndarray, ...]]], images: Sequence[np.ndarray]

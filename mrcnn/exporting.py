@@ -17,10 +17,11 @@ from keras import ops
 
 from mrcnn.anchors import normalized_anchors
 from mrcnn.config import Config
+from mrcnn.extent import within_extent
 from mrcnn.folding import fold_batch_norm
 from mrcnn.graph import build_inference_graph
 from mrcnn.model import MaskRCNN
-from mrcnn.onnx_model import INPUTS, OUTPUTS
+from mrcnn.onnx_model import INPUTS, OUTPUTS, usual_enlargement
 from mrcnn.roi_align import portable_kernel
 from trainkit import exporting
 
@@ -46,7 +47,7 @@ class StaticDetector(keras.Model):
         config.PRECISION = "float32"
         graph = build_inference_graph(config)
         graph.model.set_weights(model.keras_model.get_weights())
-        self._detect = fold_batch_norm(graph.detector, training=False)
+        self._detect = fold_batch_norm(within_extent(graph.detector), training=False)
         self._mask = fold_batch_norm(graph.masks, training=False)
         self._settings, self._portable = config, portable
         self._shape = (*shape, config.IMAGE_CHANNEL_COUNT)
@@ -96,8 +97,7 @@ def network_side(config: Config, side: int) -> int:
     """
     if config.IMAGE_RESIZE_MODE == "square":
         return int(config.IMAGE_SHAPE[0])
-    scale = config.IMAGE_MIN_SCALE or 1 if config.IMAGE_RESIZE_MODE == "pad64" else 1
-    return -(-round(side * max(scale, 1)) // 64) * 64
+    return -(-round(side * usual_enlargement(config)) // 64) * 64
 
 
 def export_savedmodel(

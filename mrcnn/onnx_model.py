@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 
@@ -50,6 +51,15 @@ NETWORK_SETTINGS = (
     "MASK_END_CHANNELS",
     "MASK_ACTIVATION",
 )
+
+
+def usual_enlargement(config: Config) -> float:
+    """Returns the factor by which images are resized for the network, unless IMAGE_MIN_DIM enlarges them more.
+
+    Args:
+        config: Uses IMAGE_RESIZE_MODE and IMAGE_MIN_SCALE.
+    """
+    return max(1.0, config.IMAGE_MIN_SCALE or 1.0) if config.IMAGE_RESIZE_MODE == "pad64" else 1.0
 
 
 class OnnxMaskRCNN:
@@ -104,6 +114,14 @@ class OnnxMaskRCNN:
             shape: (height, width) of the image in pixels.
         """
         return round(max(shape) * self.enlargement(shape)) <= self.side
+
+    def size_for(self, shape: tuple[int, int]) -> int:
+        """Returns the size to export for, as for `mrcnn.exporting.network_side`, so that an image fits.
+
+        Args:
+            shape: (height, width) of the image in pixels.
+        """
+        return math.ceil(max(shape) * self.enlargement(shape) / usual_enlargement(self.config))
 
     def detect_instances(self, images: Sequence[np.ndarray]) -> list[Instances]:
         """Finds the objects in images that fit; see `mrcnn.model.MaskRCNN.detect_instances`.

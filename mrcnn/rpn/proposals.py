@@ -92,7 +92,7 @@ class TopAnchors(Float32Layer):
 
     Inputs: RPN probabilities `[B, A, 2]`, RPN deltas `[B, A, 4]`, anchors `[B, A, 4]`. Outputs: anchors `[B, K, 4]`,
     scores `[B, K]` (descending), deltas `[B, K, 4]` in units of boxes, with K = min(limit, A). The anchors come first
-    because the lineage's notebooks ask for `ROI/pre_nms_anchors:0`.
+    because the lineage's notebooks ask for `ROI/pre_nms_anchors:0`. Anchors of zeros, which lie in padding, come last.
 
     Args:
         limit: Number of anchors to keep per image.
@@ -107,7 +107,7 @@ class TopAnchors(Float32Layer):
     def call(self, inputs):
         # No gradient leaves through the proposals.
         probabilities, deltas, anchors = (ops.stop_gradient(tensor) for tensor in inputs)
-        scores = probabilities[:, :, 1]
+        scores = probabilities[:, :, 1] * ops.cast(ops.any(anchors != 0, axis=-1), "float32")
         available = ops.shape(scores)[1]
         # One graph of TensorFlow for all sizes of images knows the number of anchors only when it runs.
         count = min(self.limit, available) if isinstance(available, int) else ops.minimum(self.limit, available)

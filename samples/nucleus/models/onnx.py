@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
     from mrcnn.results import Instances
     from nucleus.datasets.dataset import NucleusDataset
+
+_log = logging.getLogger(__name__)
 
 # Names in the metadata of an ONNX file: the recipe, and the SHA-256 of the weights file that it was exported from.
 RECIPE_NOTE, WEIGHTS_NOTE = "keras_nucleus_recipe", "keras_nucleus_weights_sha256"
@@ -129,9 +132,10 @@ class OnnxModel(ExportedModel, PixelwiseModel):
 class OnnxInstanceModel(ExportedModel, InstanceModel):
     """A Mask R-CNN that was exported with its recipe, for images up to a size; larger ones are divided into tiles.
 
-    It finds nuclei as the Mask R-CNN does from which it was exported. The tiles of the size of the network are inside
-    of those that TILE_SIZE asks for, if any; nuclei at their seams are treated alike. See `ExportedModel` for the
-    arguments.
+    It finds the nuclei that the Mask R-CNN finds from which it was exported, in the same image or tile. The tiles of
+    the size of the network are inside of those that TILE_SIZE asks for, if any; nuclei at their seams are treated
+    alike. Since every tile has as many proposals as a whole image, other nuclei are found in tiles, of which a warning
+    tells. See `ExportedModel` for the arguments.
     """
 
     original = MaskRCNNModel
@@ -141,6 +145,7 @@ class OnnxInstanceModel(ExportedModel, InstanceModel):
     def __init__(self, path: str | os.PathLike, recipe: Recipe, config: NucleusConfig | None = None):
         super().__init__(path, recipe, config)
         self.network = OnnxMaskRCNN(path, self.config)
+        self._warned = False
 
     def _find(self, images: Sequence[np.ndarray]) -> list[Instances]:
         return self.network.detect_instances(images)
@@ -178,12 +183,26 @@ class OnnxInstanceModel(ExportedModel, InstanceModel):
             tiles = FixedTiles(self, side, min(self.config.TILE_OVERLAP, side // 2))
             shapes = [(bottom - top, right - left) for top, left, bottom, right in tiles.regions(shape)]
             if all(self.network.fits(each) for each in shapes):
+                self._warn_of_tiles(shape)
                 return tiles
             side = side * 7 // 8
         raise OnnxFileError(
             f"{self.path}: exported for {self.network.side} x {self.network.side} pixels, which is too small for "
             f"parts of an image of {shape[0]} x {shape[1]} pixels. Export it with a larger --size."
         )
+
+    def _warn_of_tiles(self, shape: tuple[int, int]) -> None:
+        """Logs, the first time, that the model does not find what the original finds in the whole image."""
+        if not self._warned:
+            _log.warning(
+                "%s: an image of %d x %d pixels is larger than what the network was exported for, and divided into "
+                "tiles. In them the network finds other nuclei, usually more, than the weights in Keras find in the "
+                "whole image. To find the same, export it with --size=%d.",
+                self.path,
+                *shape,
+                self.network.size_for(shape),
+            )
+            self._warned = True
 
 
 # Kind of network in an ONNX file -> model that runs it.
@@ -212,7 +231,7 @@ def load_exported(path: str | os.PathLike, recipe: Recipe, config: ApplicationSe
 def exported_beside(weights: Path | None, config: Settings) -> Path | None:
     """Returns the exported U-Net beside a weights file, which does the same work sooner: without importing TensorFlow.
 
-    An exported Mask R-CNN is not returned: it pads and divides images otherwise than its weights do in Keras.
+    An exported Mask R-CNN is not returned: it divides images that its weights in Keras are shown whole.
 
     Args:
         weights: Weights file of a network; None for a model without one.

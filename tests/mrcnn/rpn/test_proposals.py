@@ -28,6 +28,15 @@ def test_top_anchors(limit, run_layer):
         np.testing.assert_allclose(top_deltas[image], deltas[image, order] * DEVIATION, rtol=1e-6)
 
 
+def test_anchors_of_zeros_in_the_padding_come_last(run_layer):
+    probabilities, deltas, anchors = np.full((1, 3, 2), [0.1, 0.9]), np.zeros((1, 3, 4)), np.full((1, 3, 4), 0.5)
+    anchors[0, 0] = 0
+    probabilities[0, 1] = 0.4
+    kept, scores, _ = run_layer(proposals.TopAnchors(3, DEVIATION), probabilities, deltas, anchors)
+    np.testing.assert_allclose(scores[0], [0.9, 0.4, 0], rtol=1e-6)
+    assert kept[0, :, 0].tolist() == [0.5, 0.5, 0]
+
+
 def test_nothing_is_proposed_of_anchors_beyond_the_image(run_layer):
     anchors = np.array([[[0, 0, 1, 1], [-0.1, 0.2, 0.5, 0.5], [0.3, 0.3, 0.6, 1.01], [0.2, 0.2, 0.4, 0.4]]])
     probabilities = np.full((1, 4, 2), 0.5)
