@@ -134,8 +134,8 @@ def _glas() -> Preset:
     the four points a cell of RoIAlign and detections are torchvision's defaults, as are the layers up to C2 that stay
     frozen. An epoch is the 85 training images. Like torchvision, the preset scales the short side of an image to 800
     pixels (section 3 leaves sizes to the framework): the longest image of the challenge, 775 x 522, then fits into the
-    square of 1216. The confidence of 0.5 is ours. The RPN has 512 channels and three anchors a cell, which the public COCO weights are of:
-    section 6.2 says 256, and nine by default, but also that the RPN is pretrained.
+    square of 1216. The confidence of 0.5 is ours. The RPN has 512 channels and three anchors a cell, which the public
+    COCO weights are of: section 6.2 says 256, and nine by default, but also that the RPN is pretrained.
     """
     return Preset(
         summary="ResNet-50, 1216 x 1216, anchors 32 to 512, for glands",

@@ -50,6 +50,8 @@ def test_every_experiment_has_its_configurations_and_a_description(name):
         ("zhang-final", ("mAP", ""), 0.401),
         ("zhang-anchors512", ("mAP", ""), None),
         ("andrade-xception-inceptionse", ("mAP", ""), 0.420),
+        ("andrade-xception-inceptionse", ("IoU", ""), None),
+        ("andrade-loss-soft-dice", ("IoU", ""), None),
         ("vuola-unet-hc-pretrained-resnet50-fpn", ("Dice", ""), 0.658),
         ("vuola-mask-rcnn-gentle-resnet101", ("precision", "histology"), 0.698),
         ("vuola-ensemble", ("mAP", "fluorescence"), 0.570),
