@@ -210,6 +210,7 @@ def _efficientnet_lite0() -> Preset:
         settings={
             **_LIGHT,
             "BACKBONE": "efficientnet-lite0",
+            "ROI_ALIGNED": True,
             "OPTIMIZER": "AdamW",
             "WEIGHT_DECAY": 0.01,
             "STRETCH": True,
