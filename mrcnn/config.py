@@ -18,8 +18,8 @@ from trainkit.runs import RunFiles
 from trainkit.settings import Settings, SettingsError, parse_stages
 
 RESIZE_MODES = ("none", "square", "pad64", "crop")
-# Dtype policies of Keras that a Mask R-CNN can train and detect with.
-POLICIES = ("float32", "mixed_bfloat16")
+# Arithmetic that a Mask R-CNN can train and detect with; see trainkit.precision.
+PRECISIONS = ("float32", "mixed_bfloat16", "auto")
 REDUCTIONS = ("mean", "sum")
 MASK_ACTIVATIONS = ("sigmoid", "softmax")
 
@@ -199,7 +199,8 @@ class Config(Settings):
     # ---- Additions to the lineage --------------------------------------------------------------------------
     # Probability from which a mask pixel belongs to the instance.
     DETECTION_MASK_THRESHOLD = 0.5
-    # "float32", or "mixed_bfloat16": bfloat16 arithmetic with float32 weights.
+    # "float32"; "mixed_bfloat16", bfloat16 arithmetic with float32 weights; or "auto": the latter on TensorFlow where
+    # the processor has instructions for it.
     PRECISION = "float32"
     # Channels of the RPN's shared convolution and of the mask head's convolutions.
     RPN_CHANNELS = 512
@@ -210,6 +211,9 @@ class Config(Settings):
     # Sampling points along each side of a cell that RoIAlign pools: 1 as in the lineage; 2 for the mean of four points,
     # as in He et al. 2017, section 3.
     POOL_SAMPLES = 1
+    # True: RoIs are pooled, and their masks learned, where their pixels are (`aligned=True` of Detectron2, Wu et al.
+    # 2019). False: the lineage's coordinates, up to a cell of the feature maps off, for weights trained with them.
+    ROI_ALIGNED = False
     # Channels of a 3x3 convolution before the box head's two fully connected layers; 0 for none.
     BOX_HEAD_CHANNELS = 0
     # Channels of a 3x3 convolution between the mask head's transposed convolution and its masks; 0 for none.
@@ -264,7 +268,7 @@ class Config(Settings):
             ConfigError: A value is out of its range; the message names the attribute.
         """
         self.require_choice("IMAGE_RESIZE_MODE", RESIZE_MODES)
-        self.require_choice("PRECISION", POLICIES)
+        self.require_choice("PRECISION", PRECISIONS)
         self.require_choice("OPTIMIZER", OPTIMIZERS)
         self.require_choice("WEIGHT_DECAY_REDUCTION", REDUCTIONS)
         self.require_choice("MASK_ACTIVATION", MASK_ACTIVATIONS)

@@ -20,6 +20,7 @@ from mrcnn.rpn.sampling import build_sampled_rpn
 from mrcnn.training_model import TrainingModel
 from trainkit.compiled import precision_scope
 from trainkit.legacy_model import LegacyModel
+from trainkit.precision import resolve_precision
 
 
 @dataclass
@@ -68,7 +69,7 @@ def build_training_graph(config: Any) -> TrainingModel:
     anchors = normalized_anchors(config, shape)
     inputs = _training_inputs(shape, len(anchors), config)
     image = inputs["input_image"]
-    with precision_scope(config.PRECISION):
+    with precision_scope(resolve_precision(config.PRECISION)):
         pyramid, rpn = _build_trunk(image, config)
         rpn_logits, rpn_probabilities, rpn_deltas = run_rpn(rpn, pyramid)
         labels, sampled_logits, sampled_deltas = build_sampled_rpn(rpn, inputs["input_rpn_match"], pyramid, config)
@@ -88,11 +89,11 @@ def build_training_graph(config: Any) -> TrainingModel:
             config.MASK_SHAPE,
             config.USE_MINI_MASK,
             seed=config.SEED,
+            aligned=config.ROI_ALIGNED,
             name="proposal_targets",
         )
-        rois, class_ids, deltas, masks = targets(
-            [proposals, inputs["input_gt_class_ids"], gt_boxes, inputs["input_gt_masks"]]
-        )
+        truth = [inputs["input_gt_class_ids"], gt_boxes, inputs["input_gt_masks"]]
+        rois, class_ids, deltas, masks = targets([proposals, *truth, *([image] if config.ROI_ALIGNED else [])])
         logits, probabilities, predicted_deltas = build_box_head(rois, image, pyramid, config)
         # Only the first slots can hold positives, and only positives have masks to learn.
         positive = FirstRois(targets.positive_count, name="positive_rois")(rois)
@@ -148,7 +149,7 @@ def build_inference_graph(config: Any) -> InferenceGraph:
     image = keras.Input(_image_shape(config), name="input_image")
     meta = keras.Input((config.IMAGE_META_SIZE,), name="input_image_meta")
     anchors = keras.Input((None, 4), name="input_anchors")
-    with precision_scope(config.PRECISION):
+    with precision_scope(resolve_precision(config.PRECISION)):
         pyramid, rpn = _build_trunk(image, config)
         _, rpn_probabilities, rpn_deltas = run_rpn(rpn, pyramid)
         pyramid = pyramid[:4]

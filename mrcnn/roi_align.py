@@ -73,12 +73,17 @@ def pyramid_roi_align(
     pool_size: int,
     kernel: str | None = None,
     samples: int = 1,
+    image_shape: tuple[Any, Any] | None = None,
     share: Any = None,
 ) -> Any:
     """Pools every RoI from the pyramid level that fits its size (He et al. 2017, section 3, RoIAlign).
 
     A cell is sampled at one point as in the lineage, whose outermost points lie on the RoI's edges, or the mean of
     several regularly placed points inside it is taken, as in the paper.
+
+    The lineage lays the centres of an image's first and last pixels on those of a map's first and last cells, so that
+    equal nuclei at the top and at the bottom are read from places up to a cell apart. With `image_shape` a map's cell
+    covers as many pixels as its stride wherever it lies, and every point is the middle of its part of the RoI.
 
     Args:
         feature_maps: P2, P3, … each `[B, H, W, C]`.
@@ -87,8 +92,10 @@ def pyramid_roi_align(
         pool_size: Side P of the pooled features in cells.
         kernel: "tensorflow" or "ops"; by default the faster one of the backend.
         samples: Sampling points along each side of a cell: 1 as in the lineage; 2 for the four of the paper.
-        share: float `[B, 2]` in 0..1, the share of the feature maps' height and width in which RoIs are normalised,
-            where more than the image was computed; None for all of it.
+        image_shape: (height, width) in pixels of the network's input, to align pixels and cells; None for the lineage's
+            coordinates.
+        share: float `[B, 2]` in 0..1, the share of height and width of the input in which RoIs are normalised, where
+            the rest is padding; None for all of it. With `image_shape`, points at its edge read half a cell beyond it.
 
     Returns:
         `[B, R, P, P, C]` in the dtype of the feature maps.
@@ -97,9 +104,12 @@ def pyramid_roi_align(
     rois = ops.where(ops.isfinite(rois), rois, ops.zeros_like(rois))
     levels = roi_levels(rois, image_area, len(feature_maps))
     points = pool_size * samples
-    if share is not None:
+    if image_shape is not None:
+        rois = _on_cells(rois, levels, image_shape, feature_maps, points, share)
+        feature_maps = [_bordered(_bordered(each, 1), 2) for each in feature_maps]
+    elif share is not None:
         rois = _in_whole_maps(rois, levels, share, feature_maps)
-    if samples > 1:
+    if image_shape is None and samples > 1:
         # Points lie in the middle of equal parts of the RoI, not on its edges.
         top_left, bottom_right = rois[..., :2], rois[..., 2:]
         margin = (bottom_right - top_left) / (2 * points)
@@ -120,6 +130,26 @@ def _in_whole_maps(rois, levels, share, feature_maps):
     factors = (share[:, None] * sides[None] - 1) / ops.maximum(sides - 1, 1)
     own = ops.take_along_axis(factors, levels[:, :, None], axis=1)
     return rois * ops.concatenate([own, own], axis=-1)
+
+
+def _bordered(features, axis):
+    """Repeats the outermost cells along an axis: points up to half a cell beyond their centres read them."""
+    last = ops.shape(features)[axis] - 1
+    first, final = (ops.take(features, [index], axis=axis) for index in (0, last))
+    return ops.concatenate([first, features, final], axis=axis)
+
+
+def _on_cells(rois, levels, image_shape, feature_maps, points, share):
+    """Normalises the first and last of `points` in each RoI, in its map with one more cell on every side."""
+    image = ops.cast(ops.stack(image_shape), "float32")
+    extent = image if share is None else (image * share)[:, None]
+    sides = ops.stack([ops.cast(ops.stack(ops.shape(each)[1:3]), "float32") for each in feature_maps])
+    sides = ops.take(sides, levels, axis=0)
+    # From pixels' centres to their edges: normalised boxes end with the centre of their last pixel.
+    start, end = rois[..., :2] * (extent - 1), rois[..., 2:] * (extent - 1) + 1
+    margin = (end - start) / (2 * points)
+    centres = [edge * sides / image - 0.5 for edge in (start + margin, end - margin)]
+    return ops.concatenate([(centre + 1) / (sides + 1) for centre in centres], axis=-1)
 
 
 def _pool_tensorflow(feature_maps, rois, levels, pool_size):

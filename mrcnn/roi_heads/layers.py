@@ -61,12 +61,14 @@ class PyramidROIAlign(keras.layers.Layer):
     Args:
         pool_size: Side of the pooled features in cells.
         samples: Sampling points along each side of a cell, whose mean is taken.
+        aligned: True aligns pixels and cells, wherever a RoI lies; False pools at the lineage's coordinates.
     """
 
-    def __init__(self, pool_size: int, samples: int = 1, **kwargs):
+    def __init__(self, pool_size: int, samples: int = 1, aligned: bool = False, **kwargs):
         super().__init__(autocast=False, **kwargs)
         self.pool_size = pool_size
         self.samples = samples
+        self.aligned = aligned
 
     def call(self, inputs, extent=None):
         rois, image, *features = inputs
@@ -76,7 +78,13 @@ class PyramidROIAlign(keras.layers.Layer):
             area = ops.prod(extent, axis=1, keepdims=True)
             share = extent / ops.cast(ops.stack([height, width]), "float32")
         return pyramid_roi_align(
-            features, ops.stop_gradient(rois), area, self.pool_size, samples=self.samples, share=share
+            features,
+            ops.stop_gradient(rois),
+            area,
+            self.pool_size,
+            samples=self.samples,
+            image_shape=(height, width) if self.aligned else None,
+            share=share,
         )
 
     def compute_output_spec(self, inputs, extent=None):

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from mrcnn import graph
 from mrcnn.config import RUN_FILES
 from mrcnn.detector import Detector
 from mrcnn.graph import build_inference_graph
@@ -167,13 +168,15 @@ def test_images_of_one_size_share_batches_wherever_they_stand(detector, monkeypa
     assert batches == [4, 4, 2]
 
 
-def test_padding_that_shares_graphs_changes_nothing(detector, tiny_config, shapes, monkeypatch):
+@pytest.mark.parametrize("aligned", [False, True])
+def test_padding_that_shares_graphs_changes_nothing(aligned, detector, tiny_config, shapes, monkeypatch):
     config = tiny_config(
         IMAGE_RESIZE_MODE="pad64",
         IMAGE_MIN_DIM=64,
         PRE_NMS_LIMIT=1100,
         POST_NMS_ROIS_INFERENCE=400,
         DETECTION_MAX_INSTANCES=200,
+        ROI_ALIGNED=aligned,
     )
     image = np.pad(shapes().load_image(0), ((0, 0), (0, 230), (0, 0)), mode="reflect")[:, :310]
     graph, found = build_inference_graph(config), []
@@ -224,9 +227,12 @@ def test_other_numbers_of_channels(tiny_config, shapes, tmp_path, eager, channel
     assert found["masks"].shape[:2] == (64, 80)
 
 
-def test_half_precision_builds_and_detects(tiny_config, images, tmp_path, eager):
+def test_half_precision_builds_and_detects_where_the_processor_has_it(
+    tiny_config, images, tmp_path, eager, monkeypatch
+):
     policy = keras.config.dtype_policy().name
-    model = MaskRCNN("inference", tiny_config(PRECISION="mixed_bfloat16"), tmp_path)
+    monkeypatch.setattr(graph, "resolve_precision", {"auto": "mixed_bfloat16"}.__getitem__)
+    model = MaskRCNN("inference", tiny_config(PRECISION="auto"), tmp_path)
     assert keras.config.dtype_policy().name == policy, "the user's policy is left alone"
     assert model.keras_model.get_layer("fpn_p2").compute_dtype == "bfloat16"
     assert all(weight.dtype == "float32" for weight in model.keras_model.weights if "seed" not in weight.path)

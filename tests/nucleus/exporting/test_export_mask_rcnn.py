@@ -25,7 +25,7 @@ from nucleus.models.tiles import FixedTiles
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")
 SIZE = 128
 # Boxes are painted as a whole: the masks of random weights are nearly empty.
-SETTINGS = {"MIN_AREA": 3, "DETECTION_MASK_THRESHOLD": 1e-6, "IMAGE_MIN_DIM": 64}
+SETTINGS = {"MIN_AREA": 3, "DETECTION_MASK_THRESHOLD": 1e-6, "IMAGE_MIN_DIM": 64, "ROI_ALIGNED": True}
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_the_file_has_no_operations_of_other_domains(exported):
 def test_a_saved_model_answers_as_the_file(tiny_files, exported, module_presets, image, tmp_path):
     import tensorflow as tf
 
-    folder = export(tiny_files["mask_rcnn"], tmp_path / "saved", "savedmodel", size=SIZE)
+    folder = export(tiny_files["mask_rcnn"], tmp_path / "saved", "savedmodel", settings=SETTINGS, size=SIZE)
     pixels = image[None, :SIZE, :SIZE].astype(np.float32)
     window = np.float32([[0, 0, SIZE, SIZE]])
     extent = np.float32([[SIZE, SIZE]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 import os
@@ -31,6 +32,7 @@ from nucleus.evaluation.scores import average_precision
 from nucleus.models.base import History, NucleusModel, Prediction
 from nucleus.models.limits import limits_of, warn_of_limits
 from nucleus.models.recipe import Recipe, changed_settings
+from nucleus.models.scale import Scaled, find_factor
 
 if TYPE_CHECKING:
     import keras
@@ -96,6 +98,8 @@ class FusionModel(NucleusModel):
                 )
         if config is None:
             config = FusionConfig() if fusion is None else FusionConfig.of(fusion)
+        if not config.KNOWN_DIAMETERS:
+            config = copy.copy(config).update({"KNOWN_DIAMETERS": self._witnesses.known})
         self.fusion, self.files, self.config = fusion, dict(files or {}), config
         self.folds, self.out_of_fold, self.notes = folds, dict(out_of_fold or {}), dict(notes or {})
         self.cross_validation: CrossValidation | None = None
@@ -231,7 +235,8 @@ class FusionModel(NucleusModel):
         """
         folder = Path(path).resolve().parent
         weights = {name: relative(file, folder) for name, file in self.files.items()}
-        changed = changed_settings(self.config, FusionConfig())
+        own = FusionConfig().update({"KNOWN_DIAMETERS": self._witnesses.known})
+        changed = changed_settings(self.config, own)
         settings = {name: value for name, value in changed.items() if name not in _ELSEWHERE}
         replace(self._fitted(), weights=weights, settings=settings).save(path)
 
@@ -241,11 +246,30 @@ class FusionModel(NucleusModel):
         digest = hashlib.sha256(replace(self._fitted(), weights={}, settings={}).to_json().encode()).hexdigest()
         return {**super().describe(), "members": members, "fusion": f"sha256:{digest}"}
 
+    @property
+    def needs_whole_images(self) -> bool:
+        """True if a member cannot be shown images by regions; see `NucleusModel.needs_whole_images`."""
+        return any(member.needs_whole_images for member in self.members.values())
+
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        """Preprocesses an image, uint8 `[H, W, 3]` RGB, for both members: uint8 `[H, W, 9]`."""
+        return self._witnesses.prepare(image)
+
+    def preparation(self, sample: Callable[[], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+        """Returns the preprocessing of regions for both members; see `NucleusModel.preparation`."""
+        return self._witnesses.preparation(sample)
+
+    def calibrate(self, image: np.ndarray) -> NucleusModel:
+        """Calibrates both members; see `NucleusModel.calibrate`."""
+        calibrated = copy.copy(self)
+        calibrated._witnesses = self._witnesses.calibrate(image)
+        return calibrated
+
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         fusion, predictions = self._fitted(), []
         for index, image in enumerate(images):
             with limits_of([index]):
-                predictions.append(self._witnesses.predict(image, fusion.fuse))
+                predictions.append(fusion.fuse(self._witnesses.testify(image)))
         return predictions
 
     def _example(self, dataset: NucleusDataset, index: int) -> tuple[FusionExample, dict[str, float]]:
@@ -255,13 +279,21 @@ class FusionModel(NucleusModel):
         witnesses = Witnesses(*self.out_of_fold[info["id"]]) if self.out_of_fold else self._witnesses
         try:
             with warn_of_limits(info["path"]):
-                evidence = witnesses.observe(image)
+                evidence = witnesses.testify(self._to_scale(witnesses, witnesses.prepare(image)))
         except ValueError as error:
             raise ValueError(f"{info['path']}: {error}") from error
         shown = cv2.resize(truth, evidence.shape[::-1], interpolation=cv2.INTER_NEAREST)
         alone = {OBJECTS: evidence.objects_alone(), PIXELS: evidence.nuclei}
         scores = {name: average_precision(shown, found.labels) for name, found in alone.items()}
         return FusionExample.of(info["id"], info["modality"], evidence, shown), scores
+
+    def _to_scale(self, witnesses: Witnesses, shown: np.ndarray) -> np.ndarray:
+        """Brings an image to the scale that the settings say, or that the member that rates pixels knows."""
+        config, factor = self.config, self.config.SCALE
+        if not factor and config.KNOWN_DIAMETERS:
+            pixels = np.ascontiguousarray(shown[..., 3:6])
+            factor, _ = find_factor(witnesses.pixels, pixels, config.KNOWN_DIAMETERS)
+        return Scaled(witnesses.pixels, factor)._show(shown) if factor not in (0, 1) else shown
 
     def _fitted(self) -> Fusion:
         """Returns the fitted fusion with the rules of the settings."""
