@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from nucleus.ensemble.config import ChoiceConfig
-from nucleus.ensemble.fusion.fused import Fusion
 from trainkit.presets import Preset
 from trainkit.settings import SettingsError
 
@@ -18,25 +17,12 @@ class FusionConfig(ChoiceConfig):
     """Settings of a fusion. Its members have their own preprocessing, tiles and test-time augmentation."""
 
     model_kind = "fusion"
+    member_settings = ("OBJECTS", "PIXELS")
 
     # The model that finds objects and the one that rates pixels, names or files as `nucleus.load_model` takes them. The
     # file of a fusion names its own.
     OBJECTS = "mask_rcnn"
     PIXELS = "unet"
-
-    @classmethod
-    def of(cls, fusion: Fusion) -> FusionConfig:
-        """Returns the settings with which a fitted fusion was saved.
-
-        Args:
-            fusion: The fitted fusion.
-
-        Raises:
-            SettingsError: The settings of its file cannot be used.
-        """
-        rules = fusion.ensemble.rules
-        kept = {"NMS_THRESHOLD": rules.nms_threshold, "LEAST_VISIBLE": rules.least_visible}
-        return cls().update({"FEATURES": ",".join(fusion.ensemble.groups), **kept, **fusion.settings})
 
     def validate(self) -> None:
         """Checks the settings; see `Settings.validate`.
