@@ -24,21 +24,15 @@ from nucleus.quiet import import_keras
 from trainkit.files import require_writable
 
 
-def image_source(
-    args: argparse.Namespace,
-    memory_limit: int | None = None,
-    planes: Planes = NO_CHOICE,
-    pixel_size: float | None = None,
-) -> ImageSource:
+def image_source(args: argparse.Namespace, planes: Planes = NO_CHOICE, pixel_size: float | None = None) -> ImageSource:
     """Returns the data set of --dataset, --layout and --classes.
 
     Args:
         args: The parsed options of `options.add_dataset`.
-        memory_limit: Largest number of bytes of decoded images in memory; None for the default.
         planes: Choice of channel, plane and frame in files that hold several.
         pixel_size: Side of a pixel in µm, for measurements; None for what each file says.
     """
-    return ImageSource(args.dataset, args.layout, args.classes, memory_limit, planes, pixel_size)
+    return ImageSource(args.dataset, args.layout, args.classes, planes=planes, pixel_size=pixel_size)
 
 
 def chosen_planes(args: argparse.Namespace, config: ModelConfig | None = None) -> Planes:

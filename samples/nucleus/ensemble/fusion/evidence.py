@@ -8,7 +8,7 @@ import numpy as np
 
 from nucleus.ensemble.fusion.objects import Evidence
 from nucleus.models.base import NucleusModel, Prediction, Wrapper
-from nucleus.models.limits import UnknownSize, report_limit, watch_limits
+from nucleus.models.limits import report_limit, unknown_size, watch_limits
 from nucleus.models.pixelwise import PixelwiseModel, mean_probabilities
 from nucleus.models.scale import AutoScale, FixedScale, Scaled, at_factor, find_factor
 from nucleus.models.tiles import Tiles
@@ -111,9 +111,9 @@ class Witnesses:
         first = (None, None) if evidence is None else (evidence.objects_alone(), evidence.nuclei)
         objects, _ = _find_factor(self.objects, self._factors[0], shown[..., :3], first[0])
         pixels, diameter = _find_factor(self.pixels, self._factors[1], shown[..., 3:6], first[1])
-        known = self.pixels.config.KNOWN_DIAMETERS
-        if diameter and not known[0] <= diameter * pixels <= known[2]:
-            report_limit(UnknownSize(diameter, pixels, (known[0], known[2])))
+        unknown = unknown_size(self.pixels.config.KNOWN_DIAMETERS, diameter, pixels)
+        if unknown is not None:
+            report_limit(unknown)
         as_it_is = objects == pixels == 1 and not reached
         return evidence if as_it_is else None, objects, pixels, diameter
 
