@@ -210,6 +210,9 @@ class Config(Settings):
     # Sampling points along each side of a cell that RoIAlign pools: 1 as in the lineage; 2 for the mean of four points,
     # as in He et al. 2017, section 3.
     POOL_SAMPLES = 1
+    # True: RoIs are pooled, and their masks learned, where their pixels are (`aligned=True` of Detectron2, Wu et al.
+    # 2019). False: the lineage's coordinates, up to a cell of the feature maps off, for weights trained with them.
+    ROI_ALIGNED = False
     # Channels of a 3x3 convolution before the box head's two fully connected layers; 0 for none.
     BOX_HEAD_CHANNELS = 0
     # Channels of a 3x3 convolution between the mask head's transposed convolution and its masks; 0 for none.

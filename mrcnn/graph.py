@@ -88,11 +88,11 @@ def build_training_graph(config: Any) -> TrainingModel:
             config.MASK_SHAPE,
             config.USE_MINI_MASK,
             seed=config.SEED,
+            aligned=config.ROI_ALIGNED,
             name="proposal_targets",
         )
-        rois, class_ids, deltas, masks = targets(
-            [proposals, inputs["input_gt_class_ids"], gt_boxes, inputs["input_gt_masks"]]
-        )
+        truth = [inputs["input_gt_class_ids"], gt_boxes, inputs["input_gt_masks"]]
+        rois, class_ids, deltas, masks = targets([proposals, *truth, *([image] if config.ROI_ALIGNED else [])])
         logits, probabilities, predicted_deltas = build_box_head(rois, image, pyramid, config)
         # Only the first slots can hold positives, and only positives have masks to learn.
         positive = FirstRois(targets.positive_count, name="positive_rois")(rois)

@@ -58,11 +58,16 @@ def pyramid_roi_align(
     pool_size: int,
     kernel: str | None = None,
     samples: int = 1,
+    image_shape: tuple[Any, Any] | None = None,
 ) -> Any:
     """Pools every RoI from the pyramid level that fits its size (He et al. 2017, section 3, RoIAlign).
 
     A cell is sampled at one point as in the lineage, whose outermost points lie on the RoI's edges, or the mean of
     several regularly placed points inside it is taken, as in the paper.
+
+    The lineage lays the centres of an image's first and last pixels on those of a map's first and last cells, so that
+    equal nuclei at the top and at the bottom are read from places up to a cell apart. With `image_shape` a map's cell
+    covers as many pixels as its stride wherever it lies, and every point is the middle of its part of the RoI.
 
     Args:
         feature_maps: P2, P3, … each `[B, H, W, C]`.
@@ -71,6 +76,8 @@ def pyramid_roi_align(
         pool_size: Side P of the pooled features in cells.
         kernel: "tensorflow" or "ops"; by default the faster one of the backend.
         samples: Sampling points along each side of a cell: 1 as in the lineage; 2 for the four of the paper.
+        image_shape: (height, width) in pixels in which RoIs are normalised, to align pixels and cells; None for the
+            lineage's coordinates.
 
     Returns:
         `[B, R, P, P, C]` in the dtype of the feature maps.
@@ -79,7 +86,10 @@ def pyramid_roi_align(
     rois = ops.where(ops.isfinite(rois), rois, ops.zeros_like(rois))
     levels = roi_levels(rois, image_area, len(feature_maps))
     points = pool_size * samples
-    if samples > 1:
+    if image_shape is not None:
+        rois = _on_cells(rois, levels, image_shape, feature_maps, points)
+        feature_maps = [_bordered(_bordered(each, 1), 2) for each in feature_maps]
+    elif samples > 1:
         # Points lie in the middle of equal parts of the RoI, not on its edges.
         top_left, bottom_right = rois[..., :2], rois[..., 2:]
         margin = (bottom_right - top_left) / (2 * points)
@@ -92,6 +102,25 @@ def pyramid_roi_align(
     batch, count = ops.shape(rois)[:2]
     cells = (batch, count, pool_size, samples, pool_size, samples, pooled.shape[-1])
     return ops.mean(ops.reshape(pooled, cells), axis=(3, 5))
+
+
+def _bordered(features, axis):
+    """Repeats the outermost cells along an axis: points up to half a cell beyond their centres read them."""
+    last = ops.shape(features)[axis] - 1
+    first, final = (ops.take(features, [index], axis=axis) for index in (0, last))
+    return ops.concatenate([first, features, final], axis=axis)
+
+
+def _on_cells(rois, levels, image_shape, feature_maps, points):
+    """Normalises the first and last of `points` in each RoI, in its map with one more cell on every side."""
+    image = ops.cast(ops.stack(image_shape), "float32")
+    sides = ops.stack([ops.cast(ops.stack(ops.shape(each)[1:3]), "float32") for each in feature_maps])
+    sides = ops.take(sides, levels, axis=0)
+    # From pixels' centres to their edges: normalised boxes end with the centre of their last pixel.
+    start, end = rois[..., :2] * (image - 1), rois[..., 2:] * (image - 1) + 1
+    margin = (end - start) / (2 * points)
+    centres = [edge * sides / image - 0.5 for edge in (start + margin, end - margin)]
+    return ops.concatenate([(centre + 1) / (sides + 1) for centre in centres], axis=-1)
 
 
 def _pool_tensorflow(feature_maps, rois, levels, pool_size):

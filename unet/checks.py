@@ -18,6 +18,7 @@ from unet.targets import CHANNELS
 ACTIVATIONS = ("relu", "elu", "selu")
 INITIALIZERS = ("glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal")
 PADDINGS = ("zeros", "symmetric")
+LOGITS_SIZES = (1, 3)
 SCHEDULES = ("step", "cosine")
 IMAGE_MODES = ("crop", "resize")
 INFERENCE_MODES = ("full", "resize")
@@ -33,6 +34,7 @@ def check_choices(config: Any) -> None:
         ("ACTIVATION", ACTIVATIONS),
         ("KERNEL_INITIALIZER", INITIALIZERS),
         ("PADDING", PADDINGS),
+        ("LOGITS_SIZE", LOGITS_SIZES),
         ("TARGETS", tuple(CHANNELS)),
         ("LOSS", LOSSES),
         ("OPTIMIZER", OPTIMIZERS),

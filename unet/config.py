@@ -51,6 +51,9 @@ class UNetConfig(Settings):
     # and 256, 128, 96, 64, 32 behind the other encoders. For "fcn8s" the filters of its two fully convolutional
     # layers, 4096 each by default.
     DECODER_FILTERS = None
+    # Side in cells of the kernel of the last convolution, which gives the channels, one of unet.checks.LOGITS_SIZES;
+    # not for "fcn8s".
+    LOGITS_SIZE = 1
     # Filters of one convolution of the image at full resolution, beside the last level of the decoder, for encoders
     # that begin by halving the image (not "plain"); 0 for none. It sharpens outlines and costs memory.
     IMAGE_SKIP_FILTERS = 0

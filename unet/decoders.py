@@ -13,7 +13,7 @@ from keras import layers
 
 from unet.config import UNetConfig
 from unet.encoders import Skip
-from unet.layers import convolution, double_convolution, up_convolution
+from unet.layers import convolution, double_convolution, padded, up_convolution
 
 
 def plain_decoder(skips: list[Skip], config: UNetConfig) -> Any:
@@ -124,4 +124,5 @@ def _step_up(skips: list[Skip], config: UNetConfig, block: Callable[..., Any]) -
 
 
 def _logits(x: Any, config: UNetConfig) -> Any:
-    return layers.Conv2D(len(config.channels), 1, name="logits")(x)
+    x, padding = padded(x, config.LOGITS_SIZE, config, "logits")
+    return layers.Conv2D(len(config.channels), config.LOGITS_SIZE, padding=padding, name="logits")(x)

@@ -108,15 +108,30 @@ def convolution(x: Any, filters: int, size: int, config: UNetConfig, name: str, 
     Returns:
         `[B, H / stride, W / stride, filters]`.
     """
-    padding = "same"
-    if config.PADDING == "symmetric" and size > 1:
-        x, padding = SymmetricPadding(size // 2, name=f"{name}_pad")(x), "valid"
+    x, padding = padded(x, size, config, name)
     options = {"padding": padding, "strides": stride, "kernel_initializer": config.KERNEL_INITIALIZER, "name": name}
     if not config.BATCH_NORM:
         return layers.Conv2D(filters, size, activation=config.ACTIVATION, **options)(x)
     x = layers.Conv2D(filters, size, use_bias=False, **options)(x)
     x = BatchNorm(name=f"{name}_bn")(x)
     return layers.Activation(config.ACTIVATION, name=f"{name}_act")(x)
+
+
+def padded(x: Any, size: int, config: UNetConfig, name: str) -> tuple[Any, str]:
+    """Adds the padding of a convolution that Keras does not do itself.
+
+    Args:
+        x: Features `[B, H, W, C]`.
+        size: Side of the kernel in cells, odd.
+        config: Configuration with PADDING.
+        name: Prefix of the layer's name.
+
+    Returns:
+        (features, the convolution's argument `padding`).
+    """
+    if config.PADDING == "symmetric" and size > 1:
+        return SymmetricPadding(size // 2, name=f"{name}_pad")(x), "valid"
+    return x, "same"
 
 
 def double_convolution(x: Any, filters: int, stride: int, config: UNetConfig, name: str) -> Any:

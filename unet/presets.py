@@ -58,10 +58,11 @@ def _small() -> Preset:
 def _original(**changes: Any) -> Preset:
     """U-Net of sections 5.2 and 5.3 of Lehmann, Agarwal and Lund: that of Ronneberger et al. 2015, zero-padded.
 
-    Their final convolution is 1 x 1, as in figure 1 of Ronneberger et al., which gives 31,031,745 weights. They train
-    twice with batches of six: SGD at 0.1 with an L2 of 1e-5 for 900 epochs, then Adam at 1e-5 with an L2 of 1e-3 for
-    50 epochs from those weights. An epoch is the 85 training images. Momentum is not mentioned, so there is none; He
-    initialisation is Ronneberger's (section 3). Whole images are resized, in prediction too: to a square, whatever
+    Their last convolution is 3 x 3, which gives 31,032,257 weights; the ReLU that they have between it and the sigmoid
+    is left out, since no pixel would be below 0.5, their threshold. They train twice with batches of six: SGD at 0.1
+    with an L2 of 1e-5 for 900 epochs, then Adam at 1e-5 with an L2 of 1e-3 for 50 epochs from those weights. An epoch
+    is the 85 training images. Momentum is not mentioned, so there is none; He initialisation is Ronneberger's (section
+    3). Whole images are resized, in prediction too: to a square, whatever
     their shape, so images that should keep their aspect ratio are to be padded first, as `nucleus convert --fit=512`
     does. Their L2 is PyTorch's weight decay, which adds it times a weight to the weight's gradient: half of it is the
     factor of the sum of squares. PyTorch applies it to biases too, here it is for kernels alone.
@@ -74,6 +75,7 @@ def _original(**changes: Any) -> Preset:
             "ENCODER": "plain",
             "ENCODER_FILTERS": (64, 128, 256, 512, 1024),
             "DECODER": "plain",
+            "LOGITS_SIZE": 3,
             "ACTIVATION": "relu",
             "BATCH_NORM": False,
             "KERNEL_INITIALIZER": "he_normal",

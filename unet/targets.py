@@ -15,6 +15,8 @@ import numpy as np
 from scipy import ndimage
 from skimage import measure
 
+from unet.distance import distance_to_background
+
 # Kind of targets -> its channels, in order. A new channel needs a function in `_CHANNEL_MAKERS`.
 CHANNELS: dict[str, tuple[str, ...]] = {
     "mask": ("mask",),
@@ -268,7 +270,7 @@ def _borderless(labels: np.ndarray, width: int) -> np.ndarray:
 def _core(labels: np.ndarray) -> np.ndarray:
     inside = (labels > 0) & (cv2.erode(labels, disk(1)) == cv2.dilate(labels, disk(1)))
     # A pixel on the outline has its centre half a pixel inside.
-    depth = cv2.distanceTransform(inside.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) + np.float32(0.5)
+    depth = distance_to_background(inside) + np.float32(0.5)
     deepest = np.zeros(int(labels.max()) + 1, np.float32)
     np.maximum.at(deepest, labels.ravel(), depth.ravel())
     cores = (labels > 0) & (depth > np.float32(_CORE_DEPTH) * deepest[labels])
@@ -320,7 +322,7 @@ def _two_nearest_distances(labels: np.ndarray, reach: int) -> tuple[np.ndarray, 
         elsewhere = outlines[window] != number
         if elsewhere.all():
             continue  # A nucleus that fills the image has no border in it.
-        distance = cv2.distanceTransform(elsewhere.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        distance = distance_to_background(elsewhere)
         np.minimum(second[window], np.maximum(nearest[window], distance), out=second[window])
         np.minimum(nearest[window], distance, out=nearest[window])
     return nearest, second

@@ -17,13 +17,14 @@ def build_box_head(rois: Any, image: Any, pyramid: list[Any], config: Any) -> tu
         rois: float32 `[B, R, 4]`, normalised.
         image: `[B, H, W, C]`, the network's input, whose size decides the pyramid level of each RoI.
         pyramid: [P2, P3, P4, P5], each `[B, h, w, channels]`.
-        config: Uses POOL_SIZE, POOL_SAMPLES, BOX_HEAD_CHANNELS, FPN_CLASSIF_FC_LAYERS_SIZE, TRAIN_BN and NUM_CLASSES.
+        config: Uses POOL_SIZE, POOL_SAMPLES, ROI_ALIGNED, BOX_HEAD_CHANNELS, FPN_CLASSIF_FC_LAYERS_SIZE, TRAIN_BN and
+            NUM_CLASSES.
 
     Returns:
         Class logits `[B, R, K]`, class probabilities `[B, R, K]`, deltas `[B, R, K, 4]`, float32.
     """
     width, train_bn, classes = config.FPN_CLASSIF_FC_LAYERS_SIZE, config.TRAIN_BN, config.NUM_CLASSES
-    align = PyramidROIAlign(config.POOL_SIZE, config.POOL_SAMPLES, name="roi_align_classifier")
+    align = PyramidROIAlign(config.POOL_SIZE, config.POOL_SAMPLES, config.ROI_ALIGNED, name="roi_align_classifier")
     x = FoldRois(name="roi_fold_classifier")(align([rois, image, *pyramid]))
     if config.BOX_HEAD_CHANNELS:
         x = layers.Conv2D(config.BOX_HEAD_CHANNELS, 3, padding="same", name="mrcnn_class_conv0")(x)
@@ -49,13 +50,15 @@ class MaskHead:
     The object holds its layers, so that one set of weights serves several graphs.
 
     Args:
-        config: Uses MASK_POOL_SIZE, POOL_SAMPLES, MASK_CHANNELS, MASK_END_CHANNELS, MASK_ACTIVATION, TRAIN_BN and
-            NUM_CLASSES.
+        config: Uses MASK_POOL_SIZE, POOL_SAMPLES, ROI_ALIGNED, MASK_CHANNELS, MASK_END_CHANNELS, MASK_ACTIVATION,
+            TRAIN_BN and NUM_CLASSES.
     """
 
     def __init__(self, config: Any):
         channels = config.MASK_CHANNELS
-        self.align = PyramidROIAlign(config.MASK_POOL_SIZE, config.POOL_SAMPLES, name="roi_align_mask")
+        self.align = PyramidROIAlign(
+            config.MASK_POOL_SIZE, config.POOL_SAMPLES, config.ROI_ALIGNED, name="roi_align_mask"
+        )
         self.fold = FoldRois(name="roi_fold_mask")
         self.stack = []
         for index in range(1, 5):

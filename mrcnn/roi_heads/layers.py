@@ -60,18 +60,25 @@ class PyramidROIAlign(keras.layers.Layer):
     Args:
         pool_size: Side of the pooled features in cells.
         samples: Sampling points along each side of a cell, whose mean is taken.
+        aligned: True aligns pixels and cells, wherever a RoI lies; False pools at the lineage's coordinates.
     """
 
-    def __init__(self, pool_size: int, samples: int = 1, **kwargs):
+    def __init__(self, pool_size: int, samples: int = 1, aligned: bool = False, **kwargs):
         super().__init__(autocast=False, **kwargs)
         self.pool_size = pool_size
         self.samples = samples
+        self.aligned = aligned
 
     def call(self, inputs):
         rois, image, *features = inputs
         height, width = ops.shape(image)[1:3]
         return pyramid_roi_align(
-            features, ops.stop_gradient(rois), height * width, self.pool_size, samples=self.samples
+            features,
+            ops.stop_gradient(rois),
+            height * width,
+            self.pool_size,
+            samples=self.samples,
+            image_shape=(height, width) if self.aligned else None,
         )
 
     def compute_output_spec(self, inputs):

@@ -19,9 +19,9 @@ class DetectionTargets(Float32Layer):
     """Samples the RoIs that train the heads, with their targets (He et al. 2017, section 3.1).
 
     Inputs: proposals `[B, N, 4]`; ground truth, padded with zeros: class ids int32 `[B, G]` (negative for crowds),
-    boxes `[B, G, 4]`, masks `[B, h, w, G]`. Outputs, with T = `count` and P = int(T · positive_ratio): RoIs
-    `[B, T, 4]`, class ids int32 `[B, T]` (0 background, -1 an unused slot), deltas `[B, T, 4]` and masks
-    `[B, P, *mask_shape]` for the first P slots, the only ones that hold positives.
+    boxes `[B, G, 4]`, masks `[B, h, w, G]`; with `aligned` the image `[B, H, W, C]`, for its size. Outputs, with T =
+    `count` and P = int(T · positive_ratio): RoIs `[B, T, 4]`, class ids int32 `[B, T]` (0 background, -1 an unused
+    slot), deltas `[B, T, 4]` and masks `[B, P, *mask_shape]` for the first P slots, the only ones that hold positives.
 
     A proposal is positive from IoU 0.5 with a ground-truth box on. Negatives keep the ratio to the positives that
     were found; an image without positives gives T - P of them, so that empty images teach the background.
@@ -33,9 +33,12 @@ class DetectionTargets(Float32Layer):
         mask_shape: (height, width) of the target masks in pixels.
         mini_masks: True if the input masks are crops of their boxes, False if they have the image's size.
         seed: Seed of the random sample.
+        aligned: True samples masks in the middle of each target pixel's part of the RoI, where masks are painted; False
+            from the centre of the RoI's first pixel to that of its last, as the lineage does, whose masks come out
+            smaller by a 28th.
     """
 
-    def __init__(self, count, positive_ratio, deviation, mask_shape, mini_masks, seed=0, **kwargs):
+    def __init__(self, count, positive_ratio, deviation, mask_shape, mini_masks, seed=0, aligned=False, **kwargs):
         super().__init__(**kwargs)
         self.count = count
         self.positive_ratio = positive_ratio
@@ -44,10 +47,11 @@ class DetectionTargets(Float32Layer):
         self.mask_shape = tuple(int(side) for side in mask_shape)
         self.mini_masks = mini_masks
         self.seed = seed
+        self.aligned = aligned
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, inputs):
-        proposals, class_ids, boxes, masks = inputs
+        proposals, class_ids, boxes, masks, *image = inputs
         proposals = ops.stop_gradient(proposals)
         missing = self.count - proposals.shape[1]
         if missing > 0:
@@ -71,7 +75,8 @@ class DetectionTargets(Float32Layer):
         safe_rois = ops.where(is_used[:, :, None], rois, whole)
         safe_boxes = ops.where(is_used[:, :, None], matched_boxes, whole)
         deltas = box_ops.encode(safe_rois, safe_boxes) / ops.convert_to_tensor(self.deviation, "float32")
-        target_masks = self._crop_masks(masks, match, safe_rois, safe_boxes)
+        side = ops.shape(image[0])[1:3] if self.aligned else None
+        target_masks = self._crop_masks(masks, match, safe_rois, safe_boxes, side)
         target_masks = target_masks * ops.cast(is_used, "float32")[:, :, None, None]
 
         zero = ops.zeros_like(negative)
@@ -101,20 +106,37 @@ class DetectionTargets(Float32Layer):
         tickets, indices = top_k(lottery, count)
         return ops.cast(indices, "int32"), tickets >= 0
 
-    def _crop_masks(self, masks, match, rois, boxes):
+    def _crop_masks(self, masks, match, rois, boxes, image_shape):
         """Cuts the matched masks to their RoIs and resizes them: `[B, P, *mask_shape]` of zeros and ones."""
         _, height, width, instances = masks.shape
         stack = ops.reshape(ops.transpose(masks, (0, 3, 1, 2)), (-1, height, width))
         image = ops.arange(ops.shape(match)[0], dtype="int32")[:, None] * instances
         flat_match = ops.reshape(image + ops.cast(match, "int32"), (-1,))
         chosen = ops.cast(ops.take(stack, flat_match, axis=0), "float32")[..., None]
-        if self.mini_masks:
+        if self.aligned:
+            chosen = ops.pad(chosen, ((0, 0), (1, 1), (1, 1), (0, 0)))
+            rois = self._target_pixels(rois, boxes, image_shape, (height, width))
+        elif self.mini_masks:
             y1, x1, y2, x2 = box_ops.split(boxes)
             scale = ops.stack([y2 - y1, x2 - x1, y2 - y1, x2 - x1], axis=-1)
             rois = (rois - ops.stack([y1, x1, y1, x1], axis=-1)) / scale
         rois = ops.reshape(rois, (-1, 4))
         crops = crop_and_resize(chosen, rois, ops.arange(ops.shape(rois)[0], dtype="int32"), self.mask_shape)
         return ops.round(ops.reshape(crops, (-1, self.positive_count, *self.mask_shape)))
+
+    def _target_pixels(self, rois, boxes, image_shape, mask_side):
+        """Normalises the middles of the first and last target pixels in masks with one more pixel on every side."""
+        image = ops.cast(ops.stack(image_shape), "float32")
+
+        def edges(boxes):
+            return boxes[..., :2] * (image - 1), boxes[..., 2:] * (image - 1) + 1
+
+        start, end = edges(rois)
+        margin = (end - start) / (2 * ops.convert_to_tensor(self.mask_shape, "float32"))
+        low, high = edges(boxes) if self.mini_masks else (ops.zeros_like(start), ops.zeros_like(start) + image)
+        side = ops.convert_to_tensor(mask_side, "float32")
+        middles = [(edge - low) / (high - low) * side - 0.5 for edge in (start + margin, end - margin)]
+        return ops.concatenate([(middle + 1) / (side + 1) for middle in middles], axis=-1)
 
     def compute_output_spec(self, inputs):
         batch = inputs[0].shape[0]
@@ -126,7 +148,7 @@ class DetectionTargets(Float32Layer):
         )
 
     def get_config(self):
-        settings = ("count", "positive_ratio", "deviation", "mask_shape", "mini_masks", "seed")
+        settings = ("count", "positive_ratio", "deviation", "mask_shape", "mini_masks", "seed", "aligned")
         return {**super().get_config(), **{name: getattr(self, name) for name in settings}}
 
 

@@ -174,3 +174,37 @@ def test_both_kernels_have_the_same_gradient(only_tensorflow):
     for ours, theirs in zip(*gradients, strict=True):
         assert np.abs(theirs).max() > 0.1
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("samples", [1, 2])
+def test_aligned_rois_read_the_places_that_they_cover(compiled, kernel, samples):
+    """Maps that hold the pixel coordinates of their cells' middles: a pooled cell is the middle of its part."""
+    height, width, pool = 192, 128, 4
+    maps = []
+    for stride in (4, 8):
+        y, x = np.meshgrid(*((np.arange(side // stride) + 0.5) * stride for side in (height, width)), indexing="ij")
+        maps.append(np.stack([y, x], axis=-1)[None].astype(np.float32))
+    # Pixels y1, x1, y2, x2, of which the last are not included; at the corners, in the middle, small and large.
+    pixels = np.array([[8, 8, 40, 40], [150, 90, 180, 122], [61, 31, 74, 52], [20, 10, 180, 122], [0, 0, 192, 128]])
+    rois = (pixels - [0, 0, 1, 1]) / np.array([height - 1, width - 1] * 2)
+    align = compiled(
+        lambda fine, coarse, rois: roi_align.pyramid_roi_align(
+            [fine, coarse], rois, height * width, pool, kernel, samples, image_shape=(height, width)
+        )
+    )
+    inputs = (*maps, rois[None].astype(np.float32))
+    pooled = ops.convert_to_numpy(align(*map(ops.convert_to_tensor, inputs)))[0]
+    parts = (np.arange(pool) + 0.5) / pool
+    for (y1, x1, y2, x2), cells in zip(pixels, pooled, strict=True):
+        expected = np.meshgrid(y1 + parts * (y2 - y1), x1 + parts * (x2 - x1), indexing="ij")
+        np.testing.assert_allclose(cells, np.stack(expected, axis=-1), atol=1e-3)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_aligned_rois_at_the_edge_read_the_outermost_cells(compiled, kernel):
+    features = np.arange(1.0, 65).reshape(1, 8, 8, 1).astype(np.float32)
+    roi = np.array([[[0, 0, 1 / 31, 1 / 31]]], np.float32)  # two pixels of 32
+    align = compiled(lambda *inputs: roi_align.pyramid_roi_align([inputs[0]], inputs[1], 1024, 2, kernel, 1, (32, 32)))
+    pooled = align(*map(ops.convert_to_tensor, (features, roi)))
+    np.testing.assert_allclose(ops.convert_to_numpy(pooled).ravel(), features[0, 0, 0, 0], atol=1e-5)

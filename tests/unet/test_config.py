@@ -171,6 +171,7 @@ def test_the_old_name_of_from_preset_still_makes_a_configuration():
     [
         ({"ENCODER": "plain", "DECODER": "plain", "IMAGE_SKIP_FILTERS": 8}, "IMAGE_SKIP_FILTERS .* 0 with"),
         ({"IMAGE_SKIP_FILTERS": -1}, "IMAGE_SKIP_FILTERS must be at least 0"),
+        ({"LOGITS_SIZE": 5}, "LOGITS_SIZE must be one of"),
         ({"CROP_SCALES": (2.0, 0.5)}, "CROP_SCALES needs two numbers above 0, the least first"),
         ({"CROP_SCALES": (0.0, 1.0)}, "CROP_SCALES needs two numbers above 0"),
         ({"CROP_SCALES": (1.0,)}, "CROP_SCALES needs 2 numbers"),

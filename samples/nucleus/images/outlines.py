@@ -5,10 +5,10 @@ from __future__ import annotations
 import colorsys
 import math
 
-import cv2
 import numpy as np
 
 from nucleus.images.labels import areas, differing_sides
+from unet.distance import distance_to_background
 
 # Difference of hue between consecutive labels, the golden section, so that they differ strongly.
 _GOLDEN_SECTION = 0.618034
@@ -58,7 +58,7 @@ def draw_outlines(
     border = differing_sides(labels).any(axis=0)
     if width > 1 and border.any():
         # The way from a pixel to the border of another nucleus leads over the border of its own.
-        border = cv2.distanceTransform((~border).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) < width
+        border = distance_to_background(~border) < width
     drawn = image.copy()
     drawn[border & (labels == 0)] //= 3
     inner = border & (labels > 0)

@@ -132,19 +132,20 @@ def _glas() -> Preset:
     gradient: half of it is the factor of the sum of squares.
     The other values began as those of PyTorch's tutorial on Mask R-CNN (its reference 18): anchors, proposals, RoIs,
     the four points a cell of RoIAlign and detections are torchvision's defaults, as are the layers up to C2 that stay
-    frozen. An epoch is the 85 training images. The confidence of 0.5 is ours, and so is the side of 1024, near to
-    torchvision's 800 to 1333. The RPN has 512 channels and three anchors a cell, which the public COCO weights are of:
-    section 6.2 says 256, and nine by default, but also that the RPN is pretrained.
+    frozen. An epoch is the 85 training images. Like torchvision, the preset scales the short side of an image to 800
+    pixels (section 3 leaves sizes to the framework): the longest image of the challenge, 775 x 522, then fits into the
+    square of 1216. The confidence of 0.5 is ours. The RPN has 512 channels and three anchors a cell, which the public
+    COCO weights are of: section 6.2 says 256, and nine by default, but also that the RPN is pretrained.
     """
     return Preset(
-        summary="ResNet-50, 1024 x 1024, anchors 32 to 512, for glands",
+        summary="ResNet-50, 1216 x 1216, anchors 32 to 512, for glands",
         source=_LEHMANN_SOURCE,
         settings={
             "BACKBONE": "resnet50",
             "AUGMENTATION": "flips-crops",
             "IMAGE_RESIZE_MODE": "square",
             "IMAGE_MIN_DIM": 800,
-            "IMAGE_MAX_DIM": 1024,
+            "IMAGE_MAX_DIM": 1216,
             "IMAGE_MIN_SCALE": 0,
             "IMAGES_PER_GPU": 2,
             "STEPS_PER_EPOCH": 43,
@@ -209,6 +210,7 @@ def _efficientnet_lite0() -> Preset:
         settings={
             **_LIGHT,
             "BACKBONE": "efficientnet-lite0",
+            "ROI_ALIGNED": True,
             "OPTIMIZER": "AdamW",
             "WEIGHT_DECAY": 0.01,
             "STRETCH": True,

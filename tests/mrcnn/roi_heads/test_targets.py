@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mrcnn.masks import minimize_mask, unmold_mask
 from mrcnn.roi_heads import targets
 
 pytestmark = pytest.mark.backend
@@ -160,3 +161,22 @@ def test_the_choice_depends_on_the_seed_alone(choose):
 )
 def test_settings_survive_saving(layer, check_settings):
     check_settings(layer)
+
+
+@pytest.mark.parametrize("mini", [False, True])
+def test_aligned_masks_keep_their_size_when_they_are_painted(run_layer, mini):
+    """A disc of 41 pixels in an image of 64: learned as 28 x 28 pixels and painted, it is the same disc."""
+    y, x = np.mgrid[:64, :64]
+    disc = (y - 30) ** 2 + (x - 25) ** 2 <= 20.4**2
+    box, roi = np.array([10, 5, 51, 46]), np.array([7, 4, 53, 48])
+    mask = minimize_mask(box[None], disc[..., None], (56, 56)) if mini else disc[..., None]
+    normalised = [(each - [0, 0, 1, 1])[None, None] / 63 for each in (roi, box)]
+    image = np.zeros((1, 64, 64, 3))
+
+    def painted(aligned):
+        layer = targets.DetectionTargets(2, 0.5, DEVIATION, (28, 28), mini, aligned=aligned)
+        inputs = [normalised[0], np.ones((1, 1), np.int32), normalised[1], mask[None], *([image] if aligned else [])]
+        return unmold_mask(run_layer(layer, *inputs)[3][0, 0], roi, (64, 64))
+
+    assert (painted(True) & disc).sum() / (painted(True) | disc).sum() > 0.97
+    assert painted(True).sum() > 0.97 * disc.sum() > painted(False).sum(), "the lineage's come out smaller"

@@ -10,6 +10,7 @@ import numpy as np
 from nucleus.images.labels import drop_small
 from nucleus.models.classical.grey import smooth
 from trainkit.settings import Settings
+from unet.distance import distance_to_background
 from unet.postprocess import fill_holes, grow_markers, grow_watershed, label_components
 
 _SQUARE = np.ones((3, 3), np.uint8)
@@ -34,8 +35,7 @@ def separate(mask: np.ndarray, config: Settings) -> np.ndarray:
 
 def distance_inside(mask: np.ndarray) -> np.ndarray:
     """Computes each pixel's distance to the background in pixels, float32 `[H, W]`; the image's edge is none."""
-    padded = cv2.copyMakeBorder(mask.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_REPLICATE)
-    return cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    return distance_to_background(np.pad(mask, 1, mode="edge"))[1:-1, 1:-1]
 
 
 def split_at_necks(mask: np.ndarray, distance: np.ndarray, neck: float) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from mrcnn.resizing import resize_image
 from nucleus.evaluation.scores.ranking import PUBLISHED
 from nucleus.experiments.publications import EXPERIMENTS, SHIPPED_FILES, find_experiment
 from nucleus.experiments.publications.describe import describe, list_experiments
@@ -49,6 +50,8 @@ def test_every_experiment_has_its_configurations_and_a_description(name):
         ("zhang-final", ("mAP", ""), 0.401),
         ("zhang-anchors512", ("mAP", ""), None),
         ("andrade-xception-inceptionse", ("mAP", ""), 0.420),
+        ("andrade-xception-inceptionse", ("IoU", ""), None),
+        ("andrade-loss-soft-dice", ("IoU", ""), None),
         ("vuola-unet-hc-pretrained-resnet50-fpn", ("Dice", ""), 0.658),
         ("vuola-mask-rcnn-gentle-resnet101", ("precision", "histology"), 0.698),
         ("vuola-ensemble", ("mAP", "fluorescence"), 0.570),
@@ -143,6 +146,22 @@ def test_the_heads_of_zhang_wei_and_yue_are_those_of_table_2():
     assert (config.MASK_CHANNELS, config.MASK_END_CHANNELS, config.MASK_ACTIVATION) == (256, 80, "softmax")
     assert config.RPN_INSIDE_ANCHORS and not config.COCO_HEADS
     assert (config.POST_NMS_ROIS_TRAINING, config.POST_NMS_ROIS_INFERENCE, config.MAX_GT_INSTANCES) == (2000, 1000, 100)
+
+
+def test_the_u_net_for_glas_ends_in_a_3_x_3_convolution():
+    experiment = EXPERIMENTS["lehmann-unet"]
+    assert [experiment.training_config(training).LOGITS_SIZE for training in experiment.trainings] == [3, 3]
+    assert experiment.inference_config().LOGITS_SIZE == 3, "section 5.2"
+
+
+@pytest.mark.parametrize("width_and_height", [(574, 433), (589, 453), (775, 522), (567, 430), (578, 433), (581, 442)])
+def test_images_of_glas_are_scaled_as_torchvision_scales_them(width_and_height):
+    config = EXPERIMENTS["lehmann-mask-rcnn"].inference_config()
+    image = np.zeros((*width_and_height[::-1], 1), np.uint8)
+    scale = resize_image(
+        image, config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM, config.IMAGE_MIN_SCALE, config.IMAGE_RESIZE_MODE
+    )[2]
+    assert scale == min(800 / min(width_and_height), 1333 / max(width_and_height))
 
 
 def test_roi_align_takes_four_points_a_cell_where_the_text_says_so():
