@@ -119,7 +119,7 @@ class CombinedModel(NucleusModel):
         """
         folder = Path(path).resolve().parent
         weights = {name: relative(file, folder) for name, file in self.files.items()}
-        changed = changed_settings(self.config, self.config_class())
+        changed = changed_settings(self.config, self._default_config())
         elsewhere = (*self.config_class.member_settings, *_ELSEWHERE)
         settings = {name: value for name, value in changed.items() if name not in elsewhere}
         replace(self._fitted(), weights=weights, settings=settings).save(path)
@@ -132,6 +132,10 @@ class CombinedModel(NucleusModel):
         }
         digest = replace(self._fitted(), **self._irrelevant).digest()
         return {**super().describe(), "members": members, self.kind: digest}
+
+    def _default_config(self) -> ChoiceConfig:
+        """Returns the settings that the file does not hold."""
+        return self.config_class()
 
     @abstractmethod
     def _fitted(self) -> FittedFile:

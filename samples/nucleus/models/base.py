@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from nucleus.datasets.dataset import NucleusDataset
     from trainkit.search import TuningReport
 
+# Message about a model whose images cannot be preprocessed by regions.
+NEEDS_WHOLE_IMAGES = "CLAHE equalises the whole image, which is read by tiles here: switch it off (CLAHE=False)"
+
 
 class _Nuclei(NamedTuple):
     labels: np.ndarray
@@ -250,6 +253,31 @@ class NucleusModel(ABC):
         """Preprocesses an image, uint8 `[H, W, 3]` RGB, as the settings say: contrast equalisation, or nothing."""
         return preprocess(image, self.config) if isinstance(self.config, PredictionSettings) else image
 
+    @property
+    def needs_whole_images(self) -> bool:
+        """True if images cannot be preprocessed by regions: CLAHE equalises a whole image."""
+        return isinstance(self.config, PredictionSettings) and self.config.CLAHE
+
+    def preparation(self, sample: Callable[[], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+        """Returns the preprocessing of the regions of an image that is not read whole.
+
+        Args:
+            sample: Function that returns a subsample of the image, uint8 `[H, W, 3]` RGB, which decides what a whole
+                image decides.
+
+        Returns:
+            Function from a region, uint8 `[h, w, 3]` RGB, to what `prepare` would make of it.
+
+        Raises:
+            ValueError: Images cannot be preprocessed by regions.
+        """
+        if self.needs_whole_images:
+            raise ValueError(NEEDS_WHOLE_IMAGES)
+        if not isinstance(self.config, PredictionSettings) or not self.config.STRETCH:
+            return lambda region: region
+        levels = Stretch(*self.config.STRETCH_QUANTILES).levels(sample())
+        return lambda region: levels[region]
+
     def calibrate(self, image: np.ndarray) -> NucleusModel:
         """Returns the model for the tiles of an image, with image-wide values (such as a threshold) taken from it.
 
@@ -335,6 +363,15 @@ class Wrapper(NucleusModel):
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """Preprocesses an image once, before the wrapper changes it; see `NucleusModel.prepare`."""
         return self.model.prepare(image)
+
+    @property
+    def needs_whole_images(self) -> bool:
+        """True if images cannot be preprocessed by regions; see `NucleusModel.needs_whole_images`."""
+        return self.model.needs_whole_images
+
+    def preparation(self, sample: Callable[[], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+        """Returns the wrapped model's preprocessing of regions; see `NucleusModel.preparation`."""
+        return self.model.preparation(sample)
 
     def observe(self, images: Sequence[np.ndarray]) -> list[list[Any]]:
         """Returns the evidence of the wrapped model; see `NucleusModel.observe`."""

@@ -10,23 +10,21 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from nucleus.images.lazy import LazyImage
-from nucleus.images.stretch import Stretch
 from nucleus.images.tissue import is_glass
 from nucleus.images.writing import write_label_bands
-from nucleus.models.base import NucleusModel
-from nucleus.models.levels import Fit, Prepare, fit_level
+from nucleus.models.base import NEEDS_WHOLE_IMAGES, NucleusModel
+from nucleus.models.levels import Fit, fit_level
 from nucleus.models.limits import UnknownSize, report_limit, unknown_size, warn_of_limits, watch_limits
 from nucleus.models.parts import Nucleus, Part, Region
 from nucleus.models.scale import AutoScale, FixedScale, at_factor
 from nucleus.models.seams import Seams, divide_rows, find_parts, paint, settle
-from nucleus.models.settings import PredictionSettings
 from nucleus.models.tile_store import Seen, TileStore
 from nucleus.models.tiles import Tiles
 
@@ -122,8 +120,7 @@ def predict_large(
         shutil.rmtree(folder, ignore_errors=True)
     store = TileStore(folder, _plan(model, image, skip_glass, identity))
     with warn_of_limits(str(image.path)):
-        prepare = partial(_preparation, model.config)
-        fit = Fit(**store.remember("fit", lambda: asdict(fit_level(model, image, prepare))))
+        fit = Fit(**store.remember("fit", lambda: asdict(fit_level(model, image))))
         if fit.warning:
             _log.warning("%s: %s", image.path, fit.warning)
         unknown = unknown_size(model.config.KNOWN_DIAMETERS, fit.diameter, fit.factor)
@@ -157,7 +154,7 @@ def find_scale(model: NucleusModel, image: LazyImage) -> tuple[float, UnknownSiz
     """
     model = model.at_pixel_size(image.pixel_size)
     _require_tiles(model)
-    fit = fit_level(model, image.at_level(image.level), partial(_preparation, model.config))
+    fit = fit_level(model, image.at_level(image.level))
     return fit.factor, unknown_size(model.config.KNOWN_DIAMETERS, fit.diameter, fit.factor)
 
 
@@ -250,9 +247,9 @@ class TileLooking:
         return regions, parts
 
     @cached_property
-    def _ready(self) -> tuple[Prepare, NucleusModel]:
+    def _ready(self) -> tuple[Callable[[np.ndarray], np.ndarray], NucleusModel]:
         """The preprocessing of regions, and the model with what the whole image decides."""
-        prepare = _preparation(self._tiled.config, self._image)
+        prepare = self._tiled.preparation(self._image.sample)
         if len(self.tiles) == 1:
             return prepare, self._tiled.model
         return prepare, self._tiled.model.calibrate(prepare(self._image.sample()))
@@ -337,14 +334,8 @@ def _require_tiles(model: NucleusModel) -> None:
         raise ValueError(
             f"Expected a model in tiles, as load_model returns it with TILE_SIZE. Received: {type(model).__name__}"
         )
-    if model.config.CLAHE:
-        raise ValueError("CLAHE equalises the whole image, which is read by tiles here: switch it off (CLAHE=False)")
-
-
-def _preparation(config: PredictionSettings, image: LazyImage) -> Prepare:
-    """Returns the preprocessing of tiles, with what depends on the whole image taken from its subsample."""
-    levels = Stretch(*config.STRETCH_QUANTILES).levels(image.sample()) if config.STRETCH else None
-    return lambda pixels: pixels if levels is None else levels[pixels]
+    if model.needs_whole_images:
+        raise ValueError(NEEDS_WHOLE_IMAGES)
 
 
 def _plan(model: NucleusModel, image: LazyImage, skip_glass: bool, identity: str | None) -> dict[str, object]:

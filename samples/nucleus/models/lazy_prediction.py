@@ -31,7 +31,7 @@ from nucleus.models.parts import Nucleus, Part, Region
 from nucleus.models.portable import PortableModel
 from nucleus.models.scale import AutoScale, FixedScale
 from nucleus.models.seams import paint
-from nucleus.models.settings import PredictionSettings
+from nucleus.models.settings import SizeSettings
 from nucleus.models.tiles import Tiles
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ def _predict(model: NucleusModel, portable: PortableModel, source: _Opener) -> P
 def _is_whole(model: NucleusModel, shape: tuple[int, int]) -> bool:
     """Returns True for an image that is one task."""
     config = model.config
-    if not isinstance(config, PredictionSettings) or not config.TILE_SIZE or config.CLAHE:
+    if not isinstance(config, SizeSettings) or not config.TILE_SIZE or model.needs_whole_images:
         return True
     tiled = model.scaled if isinstance(model, FixedScale) else model
     if isinstance(tiled, AutoScale):

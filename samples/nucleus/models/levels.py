@@ -15,10 +15,7 @@ level otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-
-import numpy as np
 
 from nucleus.images.lazy import LazyImage, choose_level
 from nucleus.models.base import NucleusModel
@@ -28,9 +25,6 @@ from nucleus.models.scale import AutoScale, FixedScale, find_factor
 _USUAL = 8.0
 # Number of regions with nuclei that are enough.
 _ENOUGH = 3
-
-# Preprocessing of the regions of an image at a level.
-Prepare = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -63,16 +57,15 @@ class Fit:
         return f"{level}, shown to the model at {self.factor:.3g} times its size: {self.reason}"
 
 
-def fit_level(model: NucleusModel, image: LazyImage, prepare: Callable[[LazyImage], Prepare]) -> Fit:
+def fit_level(model: NucleusModel, image: LazyImage) -> Fit:
     """Finds the level and the factor at which a model is shown an image; see the module's docstring.
 
     Args:
         model: A model as `nucleus.load_model` returns it.
         image: The image.
-        prepare: Function from the image at a level to the preprocessing of its regions.
     """
     if isinstance(model, AutoScale):
-        return _estimate(model, image, prepare)
+        return _estimate(model, image)
     if isinstance(model, FixedScale):
         level = image.level if image.chosen else choose_level(image.levels, 1 / model.factor)
         finer = image.at_level(level).downsampling / image.downsampling
@@ -86,11 +79,11 @@ def fit_level(model: NucleusModel, image: LazyImage, prepare: Callable[[LazyImag
     return Fit(image.level, 1.0, None, "the model does not say which nuclei it knows", warning)
 
 
-def _estimate(model: AutoScale, image: LazyImage, prepare: Callable[[LazyImage], Prepare]) -> Fit:
+def _estimate(model: AutoScale, image: LazyImage) -> Fit:
     level = first = _first_level(image, model.config.KNOWN_DIAMETERS[1])
     while True:
         looked = image.at_level(level)
-        factor, diameter, regions = _look(model, looked, prepare(looked))
+        factor, diameter, regions = _look(model, looked)
         if diameter is None and level > 0 and not image.chosen:
             # Nuclei may be far smaller than assumed.
             level = 0
@@ -118,10 +111,10 @@ def _first_level(image: LazyImage, typical: float) -> int:
     return choose_level(image.levels, _USUAL / typical / image.pixel_size)
 
 
-def _look(model: AutoScale, image: LazyImage, prepare: Prepare) -> tuple[float, float | None, int]:
+def _look(model: AutoScale, image: LazyImage) -> tuple[float, float | None, int]:
     """Returns the factor, the diameter of the nuclei and the number of regions it was looked for in."""
     found: list[tuple[float, float]] = []
-    looked = 0
+    looked, prepare = 0, model.preparation(image.sample)
     for region in image.tissue():
         factor, diameter = find_factor(model.model, prepare(region), model.config.KNOWN_DIAMETERS)
         looked += 1

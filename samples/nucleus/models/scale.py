@@ -28,7 +28,7 @@ import numpy as np
 from nucleus.images.labels import bounding_boxes, paint
 from nucleus.models.base import NucleusModel, Prediction, Wrapper
 from nucleus.models.limits import Limit, UnknownSize, limits_of, report_limit, watch_limits
-from nucleus.models.settings import PredictionSettings
+from nucleus.models.settings import SizeSettings
 from nucleus.models.tiles import Tiles
 from nucleus.models.tta import with_views
 from nucleus.models.views import View, resize
@@ -216,7 +216,7 @@ def with_scale(model: NucleusModel) -> NucleusModel:
         ValueError: DIAMETER or DIAMETER_UM is set, but the model does not say which nuclei it knows.
     """
     config, augmented = model.config, with_views(model)
-    if not isinstance(config, PredictionSettings):
+    if not isinstance(config, SizeSettings):
         return augmented
     if config.SCALE:
         return FixedScale(augmented, config.SCALE)

@@ -106,8 +106,12 @@ class ScaleSettings(Settings):
             raise SettingsError(f"KNOWN_DIAMETERS needs three rising numbers above 0, or none. Received: {known!r}")
 
 
-class PredictionSettings(ViewSettings, TileSettings, ScaleSettings):
-    """Preprocessing of every image, its views and its tiles; in every configuration."""
+class SizeSettings(TileSettings, ScaleSettings):
+    """Tiles and scale: how images of any size are shown to a model."""
+
+
+class PredictionSettings(ViewSettings, SizeSettings):
+    """Preprocessing of every image, its views, tiles and scale; in every configuration of a model that looks itself."""
 
     # Contrast limited adaptive histogram equalisation of the luminance, in training and in inference alike. Off
     # by default because weights belong to images prepared as in their training.

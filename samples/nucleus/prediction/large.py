@@ -24,7 +24,7 @@ from nucleus.models.large import LargePrediction, predict_large
 from nucleus.models.parts import Nucleus
 from nucleus.models.portable import PortableModel
 from nucleus.models.seams import paint
-from nucleus.models.settings import PredictionSettings, ViewSettings
+from nucleus.models.settings import SizeSettings, ViewSettings
 from nucleus.prediction.cluster import Cluster
 from nucleus.prediction.manifest import DetectionRun, identify
 from nucleus.prediction.results import Results
@@ -58,7 +58,7 @@ def split_large(dataset: NucleusDataset, config: ViewSettings) -> tuple[NucleusD
 def _is_large(dataset: NucleusDataset, index: int, config: ViewSettings) -> bool:
     path = Path(dataset.image_info[index]["path"])
     # These are decoded whole anyway.
-    if not isinstance(config, PredictionSettings) or not config.LAZY_SIZE or not config.TILE_SIZE:
+    if not isinstance(config, SizeSettings) or not config.LAZY_SIZE or not config.TILE_SIZE:
         return False
     if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp"):
         return False

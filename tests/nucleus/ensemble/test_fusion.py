@@ -5,6 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from scipy.optimize import minimize
 
 from nucleus import cli
@@ -20,7 +21,10 @@ from nucleus.ensemble.fusion.model import FusionModel
 from nucleus.evaluation.evaluation import evaluate
 from nucleus.evaluation.scores.overlaps import overlaps
 from nucleus.images.labels import bounding_boxes
+from nucleus.images.lazy import open_lazy
+from nucleus.images.reading import read_labels
 from nucleus.images.writing import write_labels
+from nucleus.models.large import predict_large
 from nucleus.models.loading import load_model
 from nucleus.models.pixelwise import PixelwiseModel
 from nucleus.models.registry import make_config
@@ -164,15 +168,23 @@ def test_another_member_than_that_of_the_fit_is_noticed(members, fitted, caplog)
     assert "fusion's pixels is another one" in caplog.text
 
 
-def test_tiles_and_scale_change_no_nucleus(scenes, members, fitted, fake_model):
+def test_tiles_and_scale_change_no_nucleus(scenes, fitted, fake_model, tmp_path):
     model, _ = fitted
     image = scenes[0].load_image(2)
     whole = model.predict(image)[0].labels
     finder = fake_model(lambda image: find_squares(label_pairs(image)))
     settings = {"TILE_SIZE": 80, "TILE_OVERLAP": 40}
-    tiled = FusionModel(finder, with_scale(RatingModel(**settings)), model.fusion, config=model.config)
-    assert overlaps(whole, tiled.predict(image)[0].labels).best_iou.min() > 0.9
-    half = FusionModel(finder, with_scale(RatingModel(SCALE=0.5)), model.fusion, config=model.config)
+
+    def fusion(**settings):
+        config = make_config("inference", settings=settings, model="fusion")
+        return with_scale(FusionModel(finder, RatingModel(), model.fusion, config=config))
+
+    assert overlaps(whole, fusion(**settings).predict(image)[0].labels).best_iou.min() > 0.9
+    tifffile.imwrite(tmp_path / "image.tif", image, tile=(64, 64), photometric="rgb")
+    with open_lazy(tmp_path / "image.tif") as large:
+        predict_large(fusion(**settings), large, tmp_path / "labels.tif", progress=False)
+    assert overlaps(whole, read_labels(tmp_path / "labels.tif")).best_iou.min() > 0.9, "read by regions"
+    half = fusion(SCALE=0.5)
     found = half.predict(cv2.resize(image, (240, 240), interpolation=cv2.INTER_NEAREST))[0]
     assert found.scale == 0.5 and found.labels.shape == (240, 240)
     assert overlaps(np.kron(whole, np.ones((2, 2), np.int32)), found.labels).best_iou.min() > 0.8
@@ -200,7 +212,7 @@ def label_pairs(image):
         ({"PIXELS": "classical", "OBJECTS": "classical"}, "pixels needs a model that rates pixels"),
         ({"FOLDS": 2}, "FOLDS must be at least 3"),
         ({"THRESHOLD": 2.0}, "THRESHOLD must be from 0 to 1"),
-        ({"TILE_SIZE": 512}, "TILE_SIZE is a setting of a fusion's members"),
+        ({"STRETCH": True}, "STRETCH is a setting of a fusion's members"),
     ],
 )
 def test_settings_of_a_fusion_that_cannot_be_used_are_named(settings, message):

@@ -287,14 +287,14 @@ def knowing(**settings):
 def test_the_level_that_fits_what_the_user_says_is_read(slide, settings, pixel_size, factor):
     with open_lazy(slide(pixel_size)) as image:
         model = knowing(**settings).at_pixel_size(image.pixel_size)
-        fit = fit_level(model, image, lambda at: lambda pixels: pixels)
+        fit = fit_level(model, image)
     assert (fit.level, fit.factor) == (2 if factor == 1 else 1, pytest.approx(factor))
 
 
 @pytest.mark.parametrize("pixel_size", [None, 0.1, 2.0])
 def test_the_level_is_estimated_from_nuclei_whatever_the_size_of_a_pixel(slide, pixel_size):
     with open_lazy(slide(pixel_size)) as image:
-        fit = fit_level(knowing(KNOWN_DIAMETERS=KNOWN), image, lambda at: lambda pixels: pixels)
+        fit = fit_level(knowing(KNOWN_DIAMETERS=KNOWN), image)
     assert fit.level == 2 and 0.75 < fit.factor <= 1 and 24 < fit.diameter < 29
     assert "estimated from nuclei" in fit.reason
 
@@ -302,7 +302,7 @@ def test_the_level_is_estimated_from_nuclei_whatever_the_size_of_a_pixel(slide, 
 def test_a_level_without_a_scale_is_said(slide, monkeypatch, caplog):
     path = slide(None)
     with open_lazy(path, level=1) as image:
-        fit = fit_level(knowing(), image, None)
+        fit = fit_level(knowing(), image)
     assert (fit.level, fit.warning) == (1, "")
     monkeypatch.setattr(TileLooking, "look", lambda self, number: ([self.tiles[number]], []))
     for _ in range(2):
@@ -316,7 +316,7 @@ def test_a_level_without_a_scale_is_said(slide, monkeypatch, caplog):
 def test_an_image_without_nuclei_is_said_to_have_no_scale(tmp_path):
     tifffile.imwrite(tmp_path / "empty.tif", np.zeros((500, 600), np.uint8), tile=(256, 256))
     with open_lazy(tmp_path / "empty.tif") as image:
-        fit = fit_level(knowing(KNOWN_DIAMETERS=KNOWN), image, lambda at: lambda pixels: pixels)
+        fit = fit_level(knowing(KNOWN_DIAMETERS=KNOWN), image)
     assert (fit.level, fit.factor, fit.diameter) == (0, 1, None)
     assert "no nuclei were found in 1 region" in fit.warning
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nucleus.ensemble.config import ChoiceConfig
+from nucleus.models.settings import SizeSettings
 from trainkit.presets import Preset
 from trainkit.settings import SettingsError
 
@@ -13,8 +14,8 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-class FusionConfig(ChoiceConfig):
-    """Settings of a fusion. Its members have their own preprocessing, tiles and test-time augmentation."""
+class FusionConfig(ChoiceConfig, SizeSettings):
+    """Settings of a fusion, whose members see the same tiles at the same scale, each preprocessed in its own way."""
 
     model_kind = "fusion"
     member_settings = ("OBJECTS", "PIXELS")
@@ -23,6 +24,9 @@ class FusionConfig(ChoiceConfig):
     # file of a fusion names its own.
     OBJECTS = "mask_rcnn"
     PIXELS = "unet"
+
+    # Empty: those of the model that rates pixels.
+    KNOWN_DIAMETERS = ()
 
     def validate(self) -> None:
         """Checks the settings; see `Settings.validate`.

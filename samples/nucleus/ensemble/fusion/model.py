@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +29,7 @@ from nucleus.ensemble.sources import find_source, loadable
 from nucleus.evaluation.scores import average_precision
 from nucleus.models.base import History, NucleusModel, Prediction
 from nucleus.models.limits import limits_of, warn_of_limits
+from nucleus.models.scale import Scaled, find_factor
 
 _log = logging.getLogger(__name__)
 
@@ -87,6 +89,8 @@ class FusionModel(CombinedModel):
                 )
         super().__init__(fusion, files, config, folds, notes)
         self.fusion, self.out_of_fold = fusion, dict(out_of_fold or {})
+        if not self.config.KNOWN_DIAMETERS:
+            self.config = self.config.changed({"KNOWN_DIAMETERS": self._witnesses.known})
 
     @classmethod
     def begin(cls, config: FusionConfig, load_member: LoadMember) -> FusionModel:
@@ -169,11 +173,33 @@ class FusionModel(CombinedModel):
         self.fusion = replace(fusion, about={**means, **noted})
         return replace(history, logs=logs)
 
+    def _default_config(self) -> FusionConfig:
+        return FusionConfig().update({"KNOWN_DIAMETERS": self._witnesses.known})
+
+    @property
+    def needs_whole_images(self) -> bool:
+        """True if a member cannot be shown images by regions; see `NucleusModel.needs_whole_images`."""
+        return any(member.needs_whole_images for member in self.members.values())
+
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        """Preprocesses an image, uint8 `[H, W, 3]` RGB, for both members: uint8 `[H, W, 9]`."""
+        return self._witnesses.prepare(image)
+
+    def preparation(self, sample: Callable[[], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+        """Returns the preprocessing of regions for both members; see `NucleusModel.preparation`."""
+        return self._witnesses.preparation(sample)
+
+    def calibrate(self, image: np.ndarray) -> NucleusModel:
+        """Calibrates both members; see `NucleusModel.calibrate`."""
+        calibrated = copy.copy(self)
+        calibrated._witnesses = self._witnesses.calibrate(image)
+        return calibrated
+
     def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         fusion, predictions = self._fitted(), []
         for index, image in enumerate(images):
             with limits_of([index]):
-                predictions.append(self._witnesses.predict(image, fusion.fuse))
+                predictions.append(fusion.fuse(self._witnesses.testify(image)))
         return predictions
 
     def _example(self, dataset: NucleusDataset, index: int) -> tuple[FusionExample, dict[str, float]]:
@@ -183,13 +209,21 @@ class FusionModel(CombinedModel):
         witnesses = Witnesses(*self.out_of_fold[info["id"]]) if self.out_of_fold else self._witnesses
         try:
             with warn_of_limits(info["path"]):
-                evidence = witnesses.observe(image)
+                evidence = witnesses.testify(self._to_scale(witnesses, witnesses.prepare(image)))
         except ValueError as error:
             raise ValueError(f"{info['path']}: {error}") from error
         shown = cv2.resize(truth, evidence.shape[::-1], interpolation=cv2.INTER_NEAREST)
         alone = {OBJECTS: evidence.objects_alone(), PIXELS: evidence.nuclei}
         scores = {name: average_precision(shown, found.labels) for name, found in alone.items()}
         return FusionExample.of(info["id"], info["modality"], evidence, shown), scores
+
+    def _to_scale(self, witnesses: Witnesses, shown: np.ndarray) -> np.ndarray:
+        """Brings an image to the scale that the settings say, or that the member that rates pixels knows."""
+        config, factor = self.config, self.config.SCALE
+        if not factor and config.KNOWN_DIAMETERS:
+            pixels = np.ascontiguousarray(shown[..., 3:6])
+            factor, _ = find_factor(witnesses.pixels, pixels, config.KNOWN_DIAMETERS)
+        return Scaled(witnesses.pixels, factor)._show(shown) if factor not in (0, 1) else shown
 
     def _fitted(self) -> Fusion:
         """Returns the fitted fusion with the rules of the settings."""
