@@ -18,8 +18,8 @@ from trainkit.runs import RunFiles
 from trainkit.settings import Settings, SettingsError, parse_stages
 
 RESIZE_MODES = ("none", "square", "pad64", "crop")
-# Dtype policies of Keras that a Mask R-CNN can train and detect with.
-POLICIES = ("float32", "mixed_bfloat16")
+# Arithmetic that a Mask R-CNN can train and detect with; see trainkit.precision.
+PRECISIONS = ("float32", "mixed_bfloat16", "auto")
 REDUCTIONS = ("mean", "sum")
 MASK_ACTIVATIONS = ("sigmoid", "softmax")
 
@@ -199,7 +199,8 @@ class Config(Settings):
     # ---- Additions to the lineage --------------------------------------------------------------------------
     # Probability from which a mask pixel belongs to the instance.
     DETECTION_MASK_THRESHOLD = 0.5
-    # "float32", or "mixed_bfloat16": bfloat16 arithmetic with float32 weights.
+    # "float32"; "mixed_bfloat16", bfloat16 arithmetic with float32 weights; or "auto": the latter on TensorFlow where
+    # the processor has instructions for it.
     PRECISION = "float32"
     # Channels of the RPN's shared convolution and of the mask head's convolutions.
     RPN_CHANNELS = 512
@@ -267,7 +268,7 @@ class Config(Settings):
             ConfigError: A value is out of its range; the message names the attribute.
         """
         self.require_choice("IMAGE_RESIZE_MODE", RESIZE_MODES)
-        self.require_choice("PRECISION", POLICIES)
+        self.require_choice("PRECISION", PRECISIONS)
         self.require_choice("OPTIMIZER", OPTIMIZERS)
         self.require_choice("WEIGHT_DECAY_REDUCTION", REDUCTIONS)
         self.require_choice("MASK_ACTIVATION", MASK_ACTIVATIONS)

@@ -20,6 +20,7 @@ from mrcnn.rpn.sampling import build_sampled_rpn
 from mrcnn.training_model import TrainingModel
 from trainkit.compiled import precision_scope
 from trainkit.legacy_model import LegacyModel
+from trainkit.precision import resolve_precision
 
 
 @dataclass
@@ -68,7 +69,7 @@ def build_training_graph(config: Any) -> TrainingModel:
     anchors = normalized_anchors(config, shape)
     inputs = _training_inputs(shape, len(anchors), config)
     image = inputs["input_image"]
-    with precision_scope(config.PRECISION):
+    with precision_scope(resolve_precision(config.PRECISION)):
         pyramid, rpn = _build_trunk(image, config)
         rpn_logits, rpn_probabilities, rpn_deltas = run_rpn(rpn, pyramid)
         labels, sampled_logits, sampled_deltas = build_sampled_rpn(rpn, inputs["input_rpn_match"], pyramid, config)
@@ -148,7 +149,7 @@ def build_inference_graph(config: Any) -> InferenceGraph:
     image = keras.Input(_image_shape(config), name="input_image")
     meta = keras.Input((config.IMAGE_META_SIZE,), name="input_image_meta")
     anchors = keras.Input((None, 4), name="input_anchors")
-    with precision_scope(config.PRECISION):
+    with precision_scope(resolve_precision(config.PRECISION)):
         pyramid, rpn = _build_trunk(image, config)
         _, rpn_probabilities, rpn_deltas = run_rpn(rpn, pyramid)
         pyramid = pyramid[:4]

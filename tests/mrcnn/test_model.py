@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from mrcnn import graph
 from mrcnn.config import RUN_FILES
 from mrcnn.image_meta import compose_image_meta, mold_image
 from mrcnn.model import MaskRCNN
@@ -197,9 +198,12 @@ def test_other_numbers_of_channels(tiny_config, shapes, tmp_path, eager, channel
     assert found["masks"].shape[:2] == (64, 80)
 
 
-def test_half_precision_builds_and_detects(tiny_config, images, tmp_path, eager):
+def test_half_precision_builds_and_detects_where_the_processor_has_it(
+    tiny_config, images, tmp_path, eager, monkeypatch
+):
     policy = keras.config.dtype_policy().name
-    model = MaskRCNN("inference", tiny_config(PRECISION="mixed_bfloat16"), tmp_path)
+    monkeypatch.setattr(graph, "resolve_precision", {"auto": "mixed_bfloat16"}.__getitem__)
+    model = MaskRCNN("inference", tiny_config(PRECISION="auto"), tmp_path)
     assert keras.config.dtype_policy().name == policy, "the user's policy is left alone"
     assert model.keras_model.get_layer("fpn_p2").compute_dtype == "bfloat16"
     assert all(weight.dtype == "float32" for weight in model.keras_model.weights if "seed" not in weight.path)

@@ -211,6 +211,7 @@ def _efficientnet_lite0() -> Preset:
             **_LIGHT,
             "BACKBONE": "efficientnet-lite0",
             "ROI_ALIGNED": True,
+            "PRECISION": "auto",
             "OPTIMIZER": "AdamW",
             "WEIGHT_DECAY": 0.01,
             "STRETCH": True,
