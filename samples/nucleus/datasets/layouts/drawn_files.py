@@ -77,8 +77,8 @@ def _paint(read_areas: _ReadAreas, path: Path, shape: tuple[int, int], image: ob
     return paint_in_order(shape, areas, image)
 
 
-def _read_seg(path: Path, shape: tuple[int, int], _: object) -> np.ndarray:
-    return require_shape(read_seg_masks(path), path, shape)
+def _read_seg(path: Path, shape: tuple[int, int], image: object) -> np.ndarray:
+    return require_shape(read_seg_masks(path), path, shape, image)
 
 
 _ROI_ENDINGS = ("", "_rois", "_roi", "_roiset", "-roiset")
@@ -137,4 +137,4 @@ def read_any_labels(path: Path, shape: tuple[int, int], image: object) -> np.nda
     kind = drawn_kind(path)
     if kind is not None:
         return kind.read(path, shape, image)
-    return require_shape(read_labels(path), path, shape)
+    return require_shape(read_labels(path), path, shape, image)
