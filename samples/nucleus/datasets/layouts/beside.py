@@ -14,11 +14,11 @@ from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
-from nucleus.datasets.layouts import sets
 from nucleus.datasets.layouts.base import DatasetError, Layout
 from nucleus.datasets.layouts.drawn_files import KINDS, DrawnFile, DrawnKind
 from nucleus.datasets.layouts.label_files import split_by_products
 from nucleus.datasets.layouts.sets import IMAGE_FOLDER, by_name
+from nucleus.datasets.layouts.sets import make_layout as make_layout_of_sets
 from nucleus.images.reading import list_folders, list_images
 
 
@@ -33,7 +33,7 @@ def make_layout(kind: str, summary: str) -> Layout:
     names = ", ".join(f"a{ending}{suffix}" for suffix in drawn.suffixes for ending in drawn.endings)
     expected = f"image files, and one of {names} for an image a, beside it or in a folder"
     find, truth = partial(_find, drawn), partial(DrawnFile, kind=kind)
-    return sets.make_layout(kind, summary, partial(_is_set, drawn), find, truth, expected)
+    return make_layout_of_sets(kind, summary, partial(_is_set, drawn), find, truth, expected)
 
 
 def _is_set(kind: DrawnKind, folder: Path) -> bool:
