@@ -95,6 +95,7 @@ def generate_pyramid_anchors(
     feature_shapes: Sequence[Sequence[int]],
     feature_strides: Sequence[int],
     anchor_stride: int,
+    image_shape: tuple[int, int] | None = None,
 ) -> np.ndarray:
     """Generates the anchors of all pyramid levels, one scale per level (Lin et al. 2017, section 4.1).
 
@@ -104,26 +105,14 @@ def generate_pyramid_anchors(
         feature_shapes: (height, width) of each level in cells.
         feature_strides: Pixels between neighbouring cells of each level.
         anchor_stride: Cells between neighbouring anchors; 1 puts anchors at every cell.
+        image_shape: (height, width) of the image by which to normalise them; None for pixels.
 
     Returns:
-        float64 `[anchors, 4]` in pixels, level by level.
+        `[anchors, 4]`, level by level: float64 in pixels, or float32 normalised.
     """
-    return _pyramid(None, np.float64, scales, ratios, feature_shapes, feature_strides, anchor_stride)
-
-
-def _pyramid(
-    image_shape: tuple[int, int] | None,
-    dtype: type,
-    scales: Sequence[float],
-    ratios: Sequence[float],
-    feature_shapes: Sequence[Sequence[int]],
-    feature_strides: Sequence[int],
-    anchor_stride: int,
-) -> np.ndarray:
-    """Generates the anchors of all pyramid levels in a dtype, in pixels or normalised by an image's shape."""
     levels = list(zip(scales, feature_shapes, feature_strides, strict=True))
     counts = [_count(scale, ratios, shape, anchor_stride) for scale, shape, _ in levels]
-    anchors = np.empty((sum(counts), 4), dtype)
+    anchors = np.empty((sum(counts), 4), np.float64 if image_shape is None else np.float32)
     start = 0
     for count, (scale, shape, stride) in zip(counts, levels, strict=True):
         _fill(anchors[start : start + count], scale, ratios, shape, stride, anchor_stride, image_shape)
@@ -220,6 +209,6 @@ def _nested_tuple(values: Sequence | np.ndarray) -> tuple:
 @lru_cache(maxsize=_KEPT_SHAPES)
 def _cached_anchors(shape: tuple[int, int] | None, *key: tuple) -> np.ndarray:
     """Returns the anchors in pixels, or normalised by an image's (height, width)."""
-    anchors = _pyramid(shape, np.float64 if shape is None else np.float32, *key)
+    anchors = generate_pyramid_anchors(*key, image_shape=shape)
     anchors.flags.writeable = False
     return anchors

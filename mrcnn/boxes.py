@@ -147,9 +147,7 @@ def normalize(boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         >>> normalize(np.array([[0, 0, 101, 201], [50, 0, 101, 101]]), (101, 201)).tolist()
         [[0.0, 0.0, 1.0, 1.0], [0.5, 0.0, 1.0, 0.5]]
     """
-    height, width = shape
-    scale = np.array([height - 1, width - 1, height - 1, width - 1])
-    shift = np.array([0, 0, 1, 1])
+    scale, shift = _pixel_scale(shape)
     return np.divide(np.asarray(boxes) - shift, scale).astype(np.float32)
 
 
@@ -163,7 +161,11 @@ def denormalize(boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     Returns:
         int32 `[..., 4]` in pixels, rounded.
     """
-    height, width = shape
-    scale = np.array([height - 1, width - 1, height - 1, width - 1])
-    shift = np.array([0, 0, 1, 1])
+    scale, shift = _pixel_scale(shape)
     return np.around(np.multiply(boxes, scale) + shift).astype(np.int32)
+
+
+def _pixel_scale(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the factor and the summand that turn normalised boxes into pixels."""
+    height, width = shape
+    return np.array([height - 1, width - 1, height - 1, width - 1]), np.array([0, 0, 1, 1])

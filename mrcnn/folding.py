@@ -19,4 +19,4 @@ def fold_batch_norm(model: keras.Model, training: bool) -> keras.Model:
     def uses_stored(norm: keras.layers.BatchNormalization) -> bool:
         return isinstance(norm, BatchNorm) and not norm.uses_batch(training)
 
-    return folding.fold_batch_norm(model, uses_stored, BatchNorm.scale_and_shift)
+    return folding.fold_batch_norm(model, uses_stored)

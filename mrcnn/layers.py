@@ -7,6 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from trainkit.folding import stored_vectors
+
 
 def gather_rows(rows: Any, indices: Any) -> Any:
     """Gathers rows of each image.
@@ -47,17 +49,12 @@ class BatchNorm(keras.layers.BatchNormalization):
         if self.uses_batch(bool(training)) and self.trainable:
             return super().call(inputs, training=True, mask=mask)
         # One multiplication and one addition in the compute dtype, the vectors in float32.
-        scale, shift = self.scale_and_shift()
+        scale, shift = stored_vectors(self)
         return inputs * ops.cast(scale, inputs.dtype) + ops.cast(shift, inputs.dtype)
 
     def uses_batch(self, training: bool) -> bool:
         """Returns True if a trainable layer uses the batch's statistics, given the model's training flag."""
         return training if self.train_bn is None else self.train_bn
-
-    def scale_and_shift(self) -> tuple[Any, Any]:
-        """Computes factor and summand of every channel from the stored statistics, each float32 `[C]`."""
-        scale = self.gamma * ops.rsqrt(self.moving_variance + self.epsilon)
-        return scale, self.beta - self.moving_mean * scale
 
     def get_config(self):
         return {**super().get_config(), "train_bn": self.train_bn}

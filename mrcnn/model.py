@@ -315,11 +315,9 @@ class MaskRCNN(Introspection, Trainee):
             TrainingDivergedError: The loss became infinite or NaN.
         """
 
-        def train_stage(stage: Stage) -> keras.callbacks.History:
-            return self._train_stage(stage, train_dataset, val_dataset, augmentation, custom_callbacks)
-
         self._require("training")
-        return run_stages(self, lay_out_stages(self.config.STAGES, self.config.LEARNING_RATE, epochs), train_stage)
+        stages = lay_out_stages(self.config.STAGES, self.config.LEARNING_RATE, epochs)
+        return run_stages(self, stages, self._train_stage, train_dataset, val_dataset, augmentation, custom_callbacks)
 
     @property
     def _layer_sets(self) -> dict[str, str]:

@@ -20,18 +20,17 @@ def compiled_optimizer(model: keras.Model) -> keras.Optimizer | None:
 
 
 @contextmanager
-def averaged_weights(model: keras.Model, optimizer: keras.Optimizer | None = None) -> Iterator[list[np.ndarray]]:
+def averaged_weights(model: keras.Model) -> Iterator[list[np.ndarray]]:
     """Replaces a model's trainable weights by their averages inside a block, and restores them at the end.
 
     Args:
         model: The model, up to date (see `trainkit.checkpoint.synchronise`).
-        optimizer: Optimizer that keeps the averages; by default the one that the model is compiled with, if any.
 
     Yields:
         The weights themselves, in the order of `model.trainable_variables`; empty, and the model untouched, where the
         optimizer keeps no averages or has not made a step yet.
     """
-    optimizer = optimizer or compiled_optimizer(model)
+    optimizer = compiled_optimizer(model)
     if optimizer is None or not optimizer.use_ema or not int(keras.ops.convert_to_numpy(optimizer.iterations)):
         yield []
         return

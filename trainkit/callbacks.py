@@ -45,24 +45,16 @@ class EpochCheckpoint(keras.callbacks.Callback):
             `logs/run/mask_rcnn_{epoch:04d}.h5`.
         seed: Seed of the run, kept in the checkpoint.
         stage: Description of the training stage, kept in the checkpoint; anything that JSON can hold.
-        keep_state_only_in_last: True to reduce the checkpoints of earlier epochs to their weights.
 
     Raises:
         ValueError: The file name has no field for the epoch.
     """
 
-    def __init__(
-        self,
-        path_template: str | os.PathLike,
-        seed: int,
-        stage: dict[str, Any],
-        keep_state_only_in_last: bool = True,
-    ):
+    def __init__(self, path_template: str | os.PathLike, seed: int, stage: dict[str, Any]):
         super().__init__()
         self._template = Path(path_template)
         self._seed = seed
         self._stage = stage
-        self._keep_state_only_in_last = keep_state_only_in_last
         # The epochs from this one on may have checkpoints with their state.
         self._first_whole = 1
         if self.path(1) == self.path(2):
@@ -76,8 +68,6 @@ class EpochCheckpoint(keras.callbacks.Callback):
         finished = epoch + 1
         remove_leftovers(self._template.parent, re.sub(r"\{.*?\}", "*", glob.escape(self._template.name)))
         save_checkpoint(self.path(finished), self.model, epoch=finished, seed=self._seed, stage=self._stage)
-        if not self._keep_state_only_in_last:
-            return
         for earlier in range(self._first_whole, finished):
             if self.path(earlier).exists():
                 self._strip(self.path(earlier))
@@ -156,12 +146,11 @@ class PeriodicEvaluation(keras.callbacks.Callback):
         evaluate: Function without arguments that returns the results by name; the model holds the epoch's weights.
         every: Number of epochs between evaluations, 1 or more.
         best_path: Weights file for the best epoch; the best value is kept beside it with the suffix `.json`.
-        monitor: Name of the result that decides.
-        mode: "max" if higher is better, "min" if lower is better.
+        monitor: Name of the result that decides; higher is better.
         first: Epoch of the first evaluation, counted from 1; by default `every`.
 
     Raises:
-        ValueError: `every` or `first` is below 1, or `mode` is unknown.
+        ValueError: `every` or `first` is below 1.
     """
 
     def __init__(
@@ -170,21 +159,19 @@ class PeriodicEvaluation(keras.callbacks.Callback):
         every: int,
         best_path: str | os.PathLike,
         monitor: str = "mAP",
-        mode: str = "max",
         first: int | None = None,
     ):
         super().__init__()
         first = every if first is None else first
         if every < 1 or first < 1:
             raise ValueError(f"every and first must be at least 1 epoch. Received: every={every}, first={first}")
-        if mode not in ("max", "min"):
-            raise ValueError(f'mode must be "max" or "min". Received: mode={mode!r}')
         self._evaluate = evaluate
         self._every, self._first = every, first
         self._best_path = Path(best_path)
         self._record_path = self._best_path.with_suffix(".json")
         self._monitor = monitor
-        self._mode = mode
+        # What a record of the best epoch was compared by.
+        self._compared = {"monitor": monitor, "mode": "max"}
 
     def on_train_begin(self, logs=None):
         for path in (self._best_path, self._record_path):
@@ -208,7 +195,7 @@ class PeriodicEvaluation(keras.callbacks.Callback):
         value = results[self._monitor]
         if self._is_better(value):
             save_weights(self.model, self._best_path)
-            record = {"monitor": self._monitor, "mode": self._mode, "value": value, "epoch": finished}
+            record = {**self._compared, "value": value, "epoch": finished}
             write_text(self._record_path, json.dumps(record, indent=1) + "\n")
 
     def _is_better(self, value: float) -> bool:
@@ -216,9 +203,7 @@ class PeriodicEvaluation(keras.callbacks.Callback):
         if math.isnan(value):
             return False
         best = self._best()
-        if best is None:
-            return True
-        return value > best if self._mode == "max" else value < best
+        return best is None or value > best
 
     def _best(self) -> float | None:
         """Returns the best value so far, or None if none was recorded for this monitor or its weights are gone.
@@ -231,7 +216,7 @@ class PeriodicEvaluation(keras.callbacks.Callback):
         what = "not a record of the best epoch"
         record = read_json(self._record_path, what)
         with reading(self._record_path, what):
-            if (record["monitor"], record["mode"]) != (self._monitor, self._mode):
+            if {name: record[name] for name in self._compared} != self._compared:
                 return None
             value = record["value"]
             if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):

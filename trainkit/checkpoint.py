@@ -61,7 +61,6 @@ def save_checkpoint(
     epoch: int,
     seed: int,
     stage: dict[str, Any],
-    optimizer: keras.Optimizer | None = None,
 ) -> None:
     """Writes a model's weights and the state of its training into one file, atomically.
 
@@ -71,7 +70,6 @@ def save_checkpoint(
         epoch: Number of finished epochs.
         seed: Seed of the run.
         stage: Description of the training stage; anything that JSON can hold.
-        optimizer: Optimizer in use; by default the one that the model is compiled with, if any.
 
     Raises:
         WeightsFileError: The layout cannot hold the model (see `save_weights`).
@@ -79,9 +77,9 @@ def save_checkpoint(
         OSError: The file cannot be written.
     """
     synchronise(model)
-    optimizer = optimizer or compiled_optimizer(model)
+    optimizer = compiled_optimizer(model)
     described = json.dumps(stage, sort_keys=True)
-    with averaged_weights(model, optimizer) as weights, open_for_writing(path) as file:
+    with averaged_weights(model) as weights, open_for_writing(path) as file:
         write_weights(file, model)
         group = file.create_group(_GROUP)
         group.attrs.update({"version": _VERSION, "epoch": epoch, "seed": seed, "stage": described})

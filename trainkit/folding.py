@@ -18,8 +18,6 @@ from keras import ops
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Conv2DTranspose)
 # Scaling a kernel with more weights (those of a ResNet's stage 5) takes longer than scaling the small maps it makes.
 LARGEST_KERNEL = 2**20
-# Function from a batch norm to its factor and summand of every channel, each float32 `[C]`.
-Vectors = Callable[[keras.layers.Layer], tuple[Any, Any]]
 
 
 class FoldedConvolution(keras.layers.Layer):
@@ -30,18 +28,16 @@ class FoldedConvolution(keras.layers.Layer):
     Args:
         conv: Built convolution without activation, plain, depthwise or transposed.
         norm: Built batch norm.
-        vectors: Function to the factors and summands of `norm`.
     """
 
-    def __init__(self, conv: keras.layers.Layer, norm: keras.layers.Layer, vectors: Vectors):
+    def __init__(self, conv: keras.layers.Layer, norm: keras.layers.Layer):
         super().__init__(name=f"{conv.name}_folded", dtype="float32", autocast=False)
         self.conv = conv
         self.norm = norm
-        self._vectors = vectors
 
     def call(self, inputs):
         dtype = self.conv.compute_dtype
-        scale, shift = self._vectors(self.norm)
+        scale, shift = stored_vectors(self.norm)
         kernel = self.conv.kernel * _along_kernel(self.conv, scale)
         outputs = _convolve(self.conv, ops.cast(inputs, dtype), ops.cast(kernel, dtype))
         bias = self.conv.bias * scale + shift if self.conv.use_bias else shift
@@ -64,7 +60,6 @@ def stored_vectors(norm: keras.layers.BatchNormalization) -> tuple[Any, Any]:
 def fold_batch_norm(
     model: keras.Model,
     uses_stored: Callable[[keras.layers.BatchNormalization], bool] = lambda norm: True,
-    vectors: Vectors = stored_vectors,
 ) -> keras.Model:
     """Returns a model with the same weights and results, with batch norm folded where that is faster.
 
@@ -72,7 +67,6 @@ def fold_batch_norm(
         model: Functional model; it stays as it is.
         uses_stored: Function from a batch norm to True if it uses its stored statistics in the way that the returned
             model will be called; by default all do, as in inference.
-        vectors: Function from such a batch norm to its factors and summands.
     """
 
     def call(layer, *args, **kwargs):
@@ -80,7 +74,7 @@ def fold_batch_norm(
             history = args[0]._keras_history
             if _is_foldable(history.operation, layer):
                 node = history.operation._inbound_nodes[history.node_index]
-                return FoldedConvolution(history.operation, layer, vectors)(node.input_tensors[0])
+                return FoldedConvolution(history.operation, layer)(node.input_tensors[0])
         return layer(*args, **kwargs)
 
     return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import difflib
 import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -56,6 +57,10 @@ class Settings:
             for name in sorted(dir(self))
             if name.isupper() and not name.startswith("_") and not inspect.ismethod(getattr(self, name))
         }
+
+    def changed(self, settings: Mapping[str, Any]) -> Settings:
+        """Returns a copy with some settings changed; see `update`."""
+        return copy.copy(self).update(settings)
 
     def display(self) -> None:
         """Prints every setting."""

@@ -80,7 +80,7 @@ def lay_out_stages(stages: Sequence[Sequence[Any]], learning_rate: float, epochs
 
 
 def run_stages(
-    trainee: Trainee, stages: Sequence[Stage], train_stage: Callable[[Stage], keras.callbacks.History]
+    trainee: Trainee, stages: Sequence[Stage], train_stage: Callable[..., keras.callbacks.History], *given: Any
 ) -> dict[str, list[float]]:
     """Trains every stage that the trainee has not passed yet; a warning says if none is left.
 
@@ -89,7 +89,8 @@ def run_stages(
     Args:
         trainee: Model in training; its `epoch` counts the epochs that are finished.
         stages: Stages in order.
-        train_stage: Trains one stage to its end and returns Keras's record of it.
+        train_stage: Function of a stage and `given` that trains it to its end and returns Keras's record of it.
+        given: Further arguments of `train_stage`.
 
     Returns:
         Logs by name, one value for each epoch of this call.
@@ -104,7 +105,7 @@ def run_stages(
         for stage in stages:
             if stage.until <= trainee.epoch:
                 continue
-            for name, values in train_stage(stage).history.items():
+            for name, values in train_stage(stage, *given).history.items():
                 logs.setdefault(name, []).extend(values)
     return logs
 

@@ -90,22 +90,19 @@ def test_evaluation_runs_every_few_epochs_and_after_the_last(tmp_path):
     assert history.history["val_mAP"] == [0.2, 0.4, 0.6]
 
 
-@pytest.mark.parametrize(
-    ("mode", "values", "best_epoch"),
-    [("max", [0.1, 0.5, 0.3], 2), ("min", [0.1, 0.05, 0.3], 2), ("max", [math.nan, 0.1, math.nan], 2)],
-)
-def test_the_best_epochs_weights_are_kept(tmp_path, mode, values, best_epoch):
+@pytest.mark.parametrize(("values", "best_epoch"), [([0.1, 0.5, 0.3], 2), ([math.nan, 0.1, math.nan], 2)])
+def test_the_best_epochs_weights_are_kept(tmp_path, values, best_epoch):
     seen = []
 
     class Record(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             seen.append(float(np.array(self.model.get_weights()[0])[0, 0]))
 
-    fit([evaluation(tmp_path / "best.h5", values, mode=mode), Record()], epochs=3)
+    fit([evaluation(tmp_path / "best.h5", values), Record()], epochs=3)
     assert float(read_layers(tmp_path / "best.h5")["dense"]["kernel"][0, 0]) == seen[best_epoch - 1]
     assert json.loads((tmp_path / "best.json").read_text()) == {
         "monitor": "mAP",
-        "mode": mode,
+        "mode": "max",
         "value": values[best_epoch - 1],
         "epoch": best_epoch,
     }
@@ -151,7 +148,7 @@ def test_evaluations_may_begin_at_an_epoch_of_their_own(tmp_path):
     assert [row["epoch"] for row in rows(tmp_path / "log.csv") if row["val_mAP"]] == ["5", "15", "25", "27"]
 
 
-@pytest.mark.parametrize("options", [{"every": 0}, {"every": 1, "mode": "most"}, {"every": 1, "first": 0}])
+@pytest.mark.parametrize("options", [{"every": 0}, {"every": 1, "first": 0}])
 def test_senseless_settings_are_refused(tmp_path, options):
     with pytest.raises(ValueError, match="Received"):
         PeriodicEvaluation(dict, best_path=tmp_path / "best.h5", **options)

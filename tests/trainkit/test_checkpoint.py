@@ -73,7 +73,7 @@ def test_the_comparison_above_notices_a_state_that_is_not_restored(whole, tmp_pa
     checkpoint = whole[1] / "tiny_0004.h5"
 
     def restore_all_but_one(model, optimizer, state):
-        save_checkpoint(tmp_path / "fresh.h5", model, epoch=3, seed=0, stage={}, optimizer=optimizer)
+        save_checkpoint(tmp_path / "fresh.h5", model, epoch=3, seed=0, stage={})
         fresh = read_training_state(tmp_path / "fresh.h5")
         partial = dataclasses.replace(state, **{forgotten: getattr(fresh, forgotten)})
         restore_training_state(model, optimizer, partial)

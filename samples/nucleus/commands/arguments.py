@@ -14,7 +14,7 @@ from nucleus.datasets.division import select_images
 from nucleus.datasets.source import ImageSource
 from nucleus.ensemble.ensemble_model import EnsembleModel
 from nucleus.ensemble.fusion.model import FusionModel
-from nucleus.images.decoding import NO_CHOICE, Planes
+from nucleus.images.decoding import Planes
 from nucleus.images.decoding.base import set_pixel_limit
 from nucleus.models.loading import ChosenModel, resolve
 from nucleus.models.registry import NETWORKS, ModelConfig, detection_config
@@ -25,20 +25,17 @@ from trainkit.files import require_writable
 
 
 def image_source(
-    args: argparse.Namespace,
-    memory_limit: int | None = None,
-    planes: Planes = NO_CHOICE,
-    pixel_size: float | None = None,
+    args: argparse.Namespace, config: ModelConfig | None = None, pixel_size: float | None = None
 ) -> ImageSource:
-    """Returns the data set of --dataset, --layout and --classes.
+    """Returns the data set of --dataset, --layout and --classes, of which the chosen planes are read.
 
     Args:
         args: The parsed options of `options.add_dataset`.
-        memory_limit: Largest number of bytes of decoded images in memory; None for the default.
-        planes: Choice of channel, plane and frame in files that hold several.
+        config: Configuration of the model that is run or trained; see `chosen_planes`.
         pixel_size: Side of a pixel in µm, for measurements; None for what each file says.
     """
-    return ImageSource(args.dataset, args.layout, args.classes, memory_limit, planes, pixel_size)
+    planes = chosen_planes(args, config)
+    return ImageSource(args.dataset, args.layout, args.classes, planes=planes, pixel_size=pixel_size)
 
 
 def chosen_planes(args: argparse.Namespace, config: ModelConfig | None = None) -> Planes:
@@ -134,15 +131,14 @@ def wanted_images(
     See `nucleus.datasets.division.select_images`.
 
     Args:
-        args: The parsed options of `options.add_dataset`, `options.add_planes` and `options.add_division`.
+        args: The parsed options of `options.add_dataset` and `options.add_division`.
         weights: Weights file of the model to run; None where it has none.
         config: Configuration of that model, with the seed of a division into folds and the channel that is read.
         pixel_size: Side of a pixel in µm, for measurements; None for what each file says.
         **options: Further options of `select_images`.
     """
     chosen = {"subset": args.subset, "fold": args.fold, "folds": args.folds}
-    source = image_source(args, planes=chosen_planes(args, config), pixel_size=pixel_size)
-    return select_images(source, weights, seed=config.SEED, **chosen, **options)
+    return select_images(image_source(args, config, pixel_size), weights, seed=config.SEED, **chosen, **options)
 
 
 def output_folder(args: argparse.Namespace, command: str) -> Path:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nucleus.commands import options, values
-from nucleus.commands.arguments import channel_setting, chosen_planes, image_source, output_folder
+from nucleus.commands.arguments import channel_setting, image_source, output_folder
 from nucleus.commands.parsing import UsageError
 from nucleus.datasets.division import DEFAULT_FOLDS
 from nucleus.models.registry import MODELS
@@ -31,7 +31,6 @@ def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options of `nucleus compare`."""
     command.epilog = _EPILOG
     options.add_dataset(command)
-    options.add_planes(command)
     command.add_argument(
         "--subset", default="train+val", help="images with masks to divide into folds (default: %(default)s)"
     )
@@ -92,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     from nucleus.experiments.comparison.data import compare_on
 
     table = compare_on(
-        image_source(args, planes=chosen_planes(args)),
+        image_source(args),
         members,
         output,
         subset=args.subset,

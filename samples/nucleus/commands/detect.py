@@ -19,7 +19,6 @@ SUMMARY = "find nuclei, write label images, overlays and tables"
 def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options."""
     options.add_dataset(command)
-    options.add_planes(command)
     options.add_pixel_size(command)
     options.add_configuration(command)
     options.add_scale(command)

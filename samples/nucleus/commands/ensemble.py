@@ -98,7 +98,6 @@ def _add_predict(predict: argparse.ArgumentParser) -> None:
 
 def _add_images(command: argparse.ArgumentParser) -> None:
     options.add_dataset(command)
-    options.add_planes(command)
     options.add_pixel_size(command)
 
 
@@ -139,7 +138,7 @@ def _fit(args: argparse.Namespace) -> int:
     given |= {"LEAST_VISIBLE": args.least_visible, "SEED": args.seed, "THREADS": args.threads}
     asked = {name: value for name, value in given.items() if value is not None}
     config = make_config("inference", settings=asked, model="ensemble")
-    source = image_source(args, planes=chosen_planes(args), pixel_size=args.pixel_size)
+    source = image_source(args, pixel_size=args.pixel_size)
     dataset = source.load(args.subset)
     print(f"Fitting to {source.describe(args.subset, dataset.num_images)}")
     members.require_unseen([info["id"] for info in dataset.image_info])
@@ -177,7 +176,7 @@ def _predict(args: argparse.Namespace) -> int:
     if args.images:
         dataset, failures = collect_images(args.images, chosen_planes(args), args.pixel_size, args.recursive)
     else:
-        source = image_source(args, planes=chosen_planes(args), pixel_size=args.pixel_size)
+        source = image_source(args, pixel_size=args.pixel_size)
         dataset = source.load(args.subset, require_masks=False, failures=failures)
         print(f"Taking {source.describe(args.subset, dataset.num_images)}")
     if dataset.num_images == 0:

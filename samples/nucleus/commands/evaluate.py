@@ -21,7 +21,6 @@ SUMMARY = "score models on images with masks, and compare them"
 def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options."""
     options.add_dataset(command)
-    options.add_planes(command)
     options.add_configuration(command)
     options.add_scale(command)
     options.add_division(

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from nucleus.commands import options, values
-from nucleus.commands.arguments import chosen_planes, image_source, output_folder
+from nucleus.commands.arguments import image_source, output_folder
 from nucleus.datasets.division import DEFAULT_FOLDS, POOL
 
 SUMMARY = "train the shipped model further on your own images, and score it before and after"
@@ -27,7 +27,6 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="your images and their labels, such as images/a.tif with labels/a.tif, or any other layout",
     )
     options.add_reading(command)
-    options.add_planes(command)
     command.add_argument(
         "--weights",
         type=values.trained,
@@ -63,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from nucleus.training.finetuning import finetune
 
     tuned = finetune(
-        image_source(args, planes=chosen_planes(args)),
+        image_source(args),
         args.weights,
         output_folder(args, "finetune"),
         subset=args.subset,

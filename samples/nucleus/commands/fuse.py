@@ -7,7 +7,7 @@ import itertools
 from pathlib import Path
 
 from nucleus.commands import options
-from nucleus.commands.arguments import chosen_planes, image_source
+from nucleus.commands.arguments import image_source
 
 SUMMARY = "learn to give a Mask R-CNN's objects the edges of a U-Net, as one model"
 
@@ -15,7 +15,6 @@ SUMMARY = "learn to give a Mask R-CNN's objects the edges of a U-Net, as one mod
 def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options."""
     options.add_dataset(command)
-    options.add_planes(command)
     options.add_pixel_size(command)
     command.add_argument(
         "--subset", default="val", help="images with masks to fit it to, which no model was trained on (default: val)"
@@ -58,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         existing_file(path)
     members = {"OBJECTS": args.objects, "PIXELS": args.pixels}
     config = make_config("inference", settings={**dict(args.settings), **members}, model=FusionModel.kind)
-    source = image_source(args, planes=chosen_planes(args), pixel_size=args.pixel_size)
+    source = image_source(args, pixel_size=args.pixel_size)
     dataset = source.load(args.subset)
     images = source.describe(args.subset, dataset.num_images)
     print(f"Fitting to {images}")

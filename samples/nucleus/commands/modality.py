@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from nucleus.commands import options, values
-from nucleus.commands.arguments import chosen_planes, image_source
+from nucleus.commands.arguments import image_source
 from nucleus.datasets.layouts.base import UNKNOWN_MODALITY
 from nucleus.datasets.layouts.tables import CLASSES_FILE, write_modalities
 
@@ -17,7 +17,6 @@ SUMMARY = "group images by their looks and write classes.csv, for data sets with
 def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options."""
     options.add_dataset(command)
-    options.add_planes(command)
     command.add_argument("--subset", default="all", help="images to group (default: %(default)s)")
     command.add_argument(
         "--clusters", type=values.positive, default=3, metavar="K", help="number of groups (default: %(default)s)"
@@ -39,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     output = args.output or (args.dataset if args.dataset.is_dir() else args.dataset.parent) / CLASSES_FILE
     if output.exists():
         raise ValueError(f"{output}: already exists; name another file (--output)")
-    dataset = image_source(args, planes=chosen_planes(args)).load(args.subset, require_masks=False)
+    dataset = image_source(args).load(args.subset, require_masks=False)
     estimated = estimate_modalities(dataset, args.clusters, args.seed)
     write_modalities(output, estimated)
     for name, count in Counter(estimated.values()).most_common():

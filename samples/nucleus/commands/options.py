@@ -98,7 +98,7 @@ def add_source(command: argparse.ArgumentParser, default: Path | None, summary: 
 
 
 def add_reading(command: argparse.ArgumentParser) -> None:
-    """Adds the options that say how a data set is laid out, and of which modality its images are."""
+    """Adds the options that say how a data set is laid out, of which modality its images are, and what is read."""
     command.add_argument(
         "--layout",
         choices=LAYOUTS,
@@ -112,6 +112,7 @@ def add_reading(command: argparse.ArgumentParser) -> None:
         help="CSV file with the modality of every image (ImageId,modality), as `nucleus modality` writes it, for folds "
         "and scores by modality (default: what the data set says, or classes.csv in it)",
     )
+    add_planes(command)
 
 
 def add_division(command: argparse.ArgumentParser, subset: str, fold: str) -> None:

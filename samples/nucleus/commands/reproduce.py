@@ -77,7 +77,6 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def _add_images(command: argparse.ArgumentParser) -> None:
     """Adds the options that choose images to train on, to hold out and to score on."""
-    options.add_planes(command)
     options.add_source(command, None, "data set to train on (default: datasets/nucleus, for GlaS datasets/glas)")
     command.add_argument(
         "--test",

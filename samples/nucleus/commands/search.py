@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nucleus.commands import options, values
-from nucleus.commands.arguments import chosen_planes, image_source, output_folder, recorded_settings
+from nucleus.commands.arguments import image_source, output_folder, recorded_settings
 from nucleus.models.registry import NETWORKS
 from nucleus.quiet import import_keras
 
@@ -15,7 +15,6 @@ SUMMARY = "search for settings by short trainings: at random, then in the most p
 def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options of `nucleus search`."""
     options.add_dataset(command)
-    options.add_planes(command)
     options.add_configuration(command, tuple(NETWORKS))
     options.add_repeated(
         command,
@@ -76,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
     output = output_folder(args, "search")
     result = search_trainings(
-        image_source(args, planes=chosen_planes(args)),
+        image_source(args),
         args.space,
         output,
         weights=args.weights,

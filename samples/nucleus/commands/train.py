@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nucleus.commands import options, values
-from nucleus.commands.arguments import chosen_planes, image_source, recorded_settings
+from nucleus.commands.arguments import image_source, recorded_settings
 from nucleus.datasets.division import DEFAULT_FOLDS
 from nucleus.models.registry import NETWORKS
 
@@ -15,7 +15,6 @@ SUMMARY = "train a model, or resume a training"
 def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options."""
     options.add_dataset(command)
-    options.add_planes(command)
     options.add_configuration(command, tuple(NETWORKS))
     command.add_argument(
         "--weights",
@@ -53,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from nucleus.training.train import train
 
     model = train(
-        image_source(args, planes=chosen_planes(args)),
+        image_source(args),
         args.weights,
         model=args.model,
         preset=args.preset,

@@ -15,7 +15,6 @@ SUMMARY = "search the post-processing settings of a U-Net, or the settings of a 
 def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options."""
     options.add_dataset(command)
-    options.add_planes(command)
     options.add_configuration(command)
     options.add_scale(command)
     options.add_division(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from functools import partial
 from pathlib import Path
 
 from nucleus.images.decoding import ALL
@@ -50,18 +51,14 @@ def formats(text: str) -> tuple[str, ...]:
     return names
 
 
-def positive(text: str) -> int:
-    """Reads a whole number above 0."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, received {text!r}")
+def whole(least: int, text: str) -> int:
+    """Reads a whole number from `least` on."""
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"expected a whole number from {least} on, received {text!r}")
     return int(text)
 
 
-def number(text: str) -> int:
-    """Reads a whole number of 0 or more."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, received {text!r}")
-    return int(text)
+positive, number = partial(whole, 1), partial(whole, 0)
 
 
 def number_or_all(text: str) -> int | str:
@@ -80,14 +77,19 @@ def length(text: str) -> float:
     return value
 
 
-def detection_iou(text: str) -> float:
-    """Reads an IoU threshold from 0.5 to 1, above which no two predictions can match one nucleus."""
-    return _number_between(0.5, text)
+def number_between(least: float, text: str) -> float:
+    """Reads a number from `least` to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not least <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from {least} to 1, received {text!r}")
+    return value
 
 
-def part(text: str) -> float:
-    """Reads a number from 0 to 1."""
-    return _number_between(0, text)
+# An IoU threshold above which no two predictions can match one nucleus, and a share.
+detection_iou, part = partial(number_between, 0.5), partial(number_between, 0)
 
 
 def folds(text: str) -> int | Path:
@@ -107,13 +109,3 @@ def learning(text: str) -> str:
     if text in MODELS and text not in NETWORKS:
         raise argparse.ArgumentTypeError(f"{text} has no weights to train, as {' and '.join(NETWORKS)} have")
     return text
-
-
-def _number_between(least: float, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not least <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number from {least} to 1, received {text!r}")
-    return value

@@ -357,13 +357,12 @@ class NucleusDataset(Dataset):
         """Returns the image's id in its data set, or the name of its file without suffix."""
         return self.image_info[image_id]["id"]
 
-    def cache_labels(self, workers: int = 2, progress: bool = True) -> None:
+    def cache_labels(self, progress: bool = True) -> None:
         """Caches all label images on disk, so that the first epoch runs as fast as the others.
 
         Label images that are cached before an error stay cached.
 
         Args:
-            workers: Number of threads that read masks.
             progress: True to show a progress bar.
 
         Raises:
@@ -371,7 +370,7 @@ class NucleusDataset(Dataset):
             nucleus.images.reading.ImageFileError: A file cannot be read.
         """
         with_masks = [i for i, info in enumerate(self.image_info) if info.get("truth")]
-        with ThreadPoolExecutor(workers) as pool:
+        with ThreadPoolExecutor(2) as pool:
             done = pool.map(self._stored_labels, with_masks)
             bar = tqdm(done, "label images", len(with_masks), disable=not progress, unit="image")
             collections.deque(bar, maxlen=0)

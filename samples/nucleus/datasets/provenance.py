@@ -35,7 +35,7 @@ def differences(noted: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]
         A phrase for each value, nested names joined by dots, such as "settings.SEED was 0, is now 3"; empty if the two
         are equal.
     """
-    before, now = dict(_values(_as_json(noted))), dict(_values(_as_json(given)))
+    before, now = dict(_values(as_json(noted))), dict(_values(as_json(given)))
     return [
         f"{name} {_told(before, name, 'was', 'was not given')}, {_told(now, name, 'is now', 'is not given now')}"
         for name in {**before, **now}
@@ -120,7 +120,8 @@ def check_note(path: Path, what: str, given: Mapping[str, Any]) -> None:
         require_same(path, what, noted, given)
 
 
-def _as_json(facts: Mapping[str, Any]) -> Any:
+def as_json(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns facts as they are read again from JSON."""
     return json.loads(json.dumps(facts))
 
 

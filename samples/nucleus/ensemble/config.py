@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from nucleus.ensemble.features import GROUPS, feature_names
-from nucleus.ensemble.fitted import Ensemble, Rules
+from nucleus.ensemble.fitted import FittedFile, Rules
 from nucleus.ensemble.selection import LEAST_VISIBLE, NMS_THRESHOLD
 from nucleus.models.settings import PredictionSettings, ViewSettings
 from trainkit.presets import Preset
@@ -27,6 +27,9 @@ PRESETS: dict[str, Preset] = {
 class ChoiceConfig(ViewSettings):
     """Settings of a model that chooses among masks: how the trees are fitted, and which masks are kept."""
 
+    # Names of the settings that name the members.
+    member_settings: ClassVar[tuple[str, ...]]
+
     _OPTIONAL = ("THRESHOLD",)
     _TYPES = {"THRESHOLD": float}
 
@@ -47,6 +50,20 @@ class ChoiceConfig(ViewSettings):
     NMS_THRESHOLD = NMS_THRESHOLD
     # Minimum share of a nucleus that better ones leave uncovered; 0 keeps any rest.
     LEAST_VISIBLE = LEAST_VISIBLE
+
+    @classmethod
+    def of(cls, fitted: FittedFile) -> ChoiceConfig:
+        """Returns the settings with which a fitted model was saved.
+
+        Args:
+            fitted: The fitted model.
+
+        Raises:
+            SettingsError: The settings of its file cannot be used.
+        """
+        rules = fitted.choice.rules
+        kept = {"NMS_THRESHOLD": rules.nms_threshold, "LEAST_VISIBLE": rules.least_visible}
+        return cls().update({"FEATURES": ",".join(fitted.choice.groups), **kept, **fitted.settings})
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -93,23 +110,11 @@ class EnsembleConfig(ChoiceConfig):
     """Settings of an ensemble. Its members have their own preprocessing, tiles and test-time augmentation."""
 
     model_kind = "ensemble"
+    member_settings = ("MEMBERS",)
 
     # Members of a new ensemble, separated by commas: names or files, as `nucleus.load_model` takes them. The file of an
     # ensemble names its own.
     MEMBERS = "mask_rcnn,unet"
-
-    @classmethod
-    def of(cls, ensemble: Ensemble) -> EnsembleConfig:
-        """Returns the settings with which a fitted ensemble was saved.
-
-        Args:
-            ensemble: The fitted ensemble.
-
-        Raises:
-            SettingsError: The settings of its file cannot be used.
-        """
-        rules = {"NMS_THRESHOLD": ensemble.rules.nms_threshold, "LEAST_VISIBLE": ensemble.rules.least_visible}
-        return cls().update({"FEATURES": ",".join(ensemble.groups), **rules, **ensemble.settings})
 
     def validate(self) -> None:
         """Checks the settings; see `Settings.validate`.

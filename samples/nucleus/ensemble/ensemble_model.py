@@ -2,43 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 
-from nucleus.datasets.folds import Folds, divide_images
+from nucleus.datasets.dataset import NucleusDataset
+from nucleus.datasets.folds import Folds
 from nucleus.ensemble.boosting import import_lightgbm
+from nucleus.ensemble.combined import CombinedModel, LoadMember
 from nucleus.ensemble.config import PRESETS, EnsembleConfig, split
 from nucleus.ensemble.examples import Finder, make_examples
 from nucleus.ensemble.fingerprints import exchanged, fingerprints
 from nucleus.ensemble.fitted import FINGERPRINTS, Combination, Ensemble, check_members, read_ensemble
 from nucleus.ensemble.fitting import FitSettings, fit_ensemble
-from nucleus.ensemble.sources import absolute, find_source, loadable, relative
+from nucleus.ensemble.sources import find_source, loadable
 from nucleus.ensemble.validation import CrossValidation
 from nucleus.models.base import History, NucleusModel, Prediction
 from nucleus.models.limits import limits_of
-from nucleus.models.recipe import Recipe, changed_settings
 from nucleus.prediction.folders import PredictionFolder
 from nucleus.prediction.predictions import ModelPredictions
 
-if TYPE_CHECKING:
-    import keras
-
-    from nucleus.datasets.dataset import NucleusDataset
-
 _log = logging.getLogger(__name__)
 
-# Settings that the file of an ensemble has elsewhere.
-_ELSEWHERE = ("MEMBERS", "FEATURES", "NMS_THRESHOLD", "LEAST_VISIBLE")
 
-
-class EnsembleModel(NucleusModel):
+class EnsembleModel(CombinedModel):
     """An ensemble that runs its members and keeps, of overlapping nuclei, those with the highest predicted IoU.
 
     Args:
@@ -65,6 +57,9 @@ class EnsembleModel(NucleusModel):
     summary = "trees that choose among the nuclei of other models"
     presets = PRESETS
     default_preset = "all-features"
+    config_class = EnsembleConfig
+    # The same ensemble, whether its file names the members' weights or not.
+    _irrelevant = {"weights": {}}
 
     config: EnsembleConfig
 
@@ -86,22 +81,12 @@ class EnsembleModel(NucleusModel):
                     "Give that model, or fit the ensemble again",
                     name,
                 )
-        if config is None:
-            config = EnsembleConfig() if ensemble is None else EnsembleConfig.of(ensemble)
-        self.members, self.ensemble, self.files = dict(members), ensemble, dict(files or {})
-        self.config, self.folds, self.notes = config, folds, dict(notes or {})
-        self.cross_validation: CrossValidation | None = None
+        super().__init__(ensemble, files, config, folds, notes)
+        self.members, self.ensemble = dict(members), ensemble
         self.elsewhere: Callable[[NucleusDataset], Mapping[str, Finder]] | None = None
 
     @classmethod
-    def make_config(
-        cls, mode: Literal["training", "inference"], preset: str, settings: Mapping[str, Any]
-    ) -> EnsembleConfig:
-        """Returns a configuration, the same in both modes; see `nucleus.models.registry.make_config`."""
-        return EnsembleConfig().update({**PRESETS[preset].settings, **settings})
-
-    @classmethod
-    def begin(cls, config: EnsembleConfig, load_member: Callable[[str | Path], NucleusModel]) -> EnsembleModel:
+    def begin(cls, config: EnsembleConfig, load_member: LoadMember) -> EnsembleModel:
         """Returns an ensemble of the configuration's MEMBERS, to be fitted.
 
         Args:
@@ -122,10 +107,7 @@ class EnsembleModel(NucleusModel):
 
     @classmethod
     def load(
-        cls,
-        path: str | os.PathLike,
-        load_member: Callable[[str | Path], NucleusModel],
-        config: EnsembleConfig | None = None,
+        cls, path: str | os.PathLike, load_member: LoadMember, config: EnsembleConfig | None = None
     ) -> EnsembleModel:
         """Returns the ensemble of a file that names its members.
 
@@ -139,59 +121,37 @@ class EnsembleModel(NucleusModel):
                 loaded.
         """
         ensemble = read_ensemble(path)
-        if config is not None and config.MEMBERS != EnsembleConfig.MEMBERS:
-            raise ValueError(f"{path}: has members of its own. Received: MEMBERS={config.MEMBERS}")
-        if not ensemble.weights:
-            raise ValueError(
-                f"{path}: names no weights of its members ({', '.join(ensemble.members)}): give their models, "
-                "EnsembleModel(members, read_ensemble(path)), or use `nucleus ensemble predict --member`"
-            )
-        folder = Path(path).parent
-        files = {name: absolute(source, folder) for name, source in ensemble.weights.items()}
-        return cls({name: load_member(loadable(file)) for name, file in files.items()}, ensemble, files, config)
+        way = (
+            f" ({', '.join(ensemble.members)}): give their models, EnsembleModel(members, read_ensemble(path)), or use "
+            "`nucleus ensemble predict --member`"
+        )
+        members, files = cls._load_members(path, ensemble, config, load_member, way)
+        return cls(members, ensemble, files, config)
 
     @classmethod
-    def read_recipe(cls, path: str | os.PathLike) -> Recipe:
-        """Returns the recipe of an ensemble's file: its settings, without its members and trees.
+    def read(cls, path: str | os.PathLike) -> Ensemble:
+        """Reads a fitted ensemble; see `nucleus.ensemble.fitted.read_ensemble`."""
+        return read_ensemble(path)
 
-        Args:
-            path: File that `save` wrote.
-
-        Raises:
-            ValueError: The file is damaged.
-        """
-        config = EnsembleConfig.of(read_ensemble(path))
-        return Recipe(cls.default_preset, changed_settings(config, EnsembleConfig()), cls.kind)
-
-    def fit(
-        self,
-        train: NucleusDataset,
-        val: NucleusDataset | None,
-        *,
-        epochs: int | None = None,
-        callbacks: Sequence[keras.callbacks.Callback] = (),
-    ) -> History:
+    def _learn(self, train: NucleusDataset) -> History:
         """Learns to predict the quality of the members' nuclei, on images that no member was trained on.
 
         The scores out of fold, of the ensemble and its members, are then in `cross_validation.report`.
 
         Args:
             train: Prepared data set with masks, without preprocessing.
-            val: Not used: scores are cross-validated over the folds of `train`.
-            epochs: Not used: the number of trees is fixed.
-            callbacks: Not used.
 
         Returns:
             A step for every fold: its number of `images`, the `threshold` chosen on the other folds, and the `mAP` of
             an ensemble fitted to these.
 
         Raises:
+            DatasetError: The data set has no image or preprocesses them.
             NothingToLearnError: The members found nothing in the images of a fold.
             ValueError: LightGBM is missing, or a prediction does not fit its image.
         """
         import_lightgbm()
-        settings = FitSettings.from_config(self.config)
-        folds = self.folds or divide_images(train.image_info, self.config.FOLDS, self.config.SEED)
+        settings, folds = FitSettings.from_config(self.config), self._divide(train)
         finders = {name: self._finder(name) for name in self.members}
         if self.elsewhere is not None:
             finders |= self.elsewhere(train)
@@ -203,22 +163,6 @@ class EnsembleModel(NucleusModel):
         self.ensemble, self.cross_validation = replace(fitted.ensemble, about=about), validation
         return validation.history()
 
-    def save(self, path: str | os.PathLike) -> None:
-        """Writes the ensemble as JSON, with the files of its members relative to it where they are known.
-
-        Args:
-            path: File to write, ending in `.json`.
-
-        Raises:
-            ValueError: Nothing has been fitted.
-            OSError: The file cannot be written.
-        """
-        ensemble, folder = self._fitted(), Path(path).resolve().parent
-        weights = {name: relative(file, folder) for name, file in self.files.items()}
-        changed = changed_settings(self.config, EnsembleConfig())
-        settings = {name: value for name, value in changed.items() if name not in _ELSEWHERE}
-        replace(ensemble, weights=weights, settings=settings).save(path)
-
     def combine(self, image: np.ndarray, image_id: str | None = None) -> Combination:
         """Finds nuclei, with the member that each is from.
 
@@ -229,7 +173,8 @@ class EnsembleModel(NucleusModel):
         Raises:
             ValueError: Nothing has been fitted, or a member that is a folder lacks the image.
         """
-        ensemble, folders = self._fitted(), [name for name in self.members if self._is_folder(name)]
+        ensemble = self._fitted()
+        folders = [name for name, member in self.members.items() if isinstance(member, PredictionFolder)]
         if folders and image_id is None:
             raise ValueError(
                 f"{', '.join(folders)}: predictions in folders belong to images of a data set. Give combine() the "
@@ -245,16 +190,6 @@ class EnsembleModel(NucleusModel):
             predictions.append(Prediction(found.labels, found.scores))
         return predictions
 
-    def describe(self) -> dict[str, Any]:
-        """Adds the members and the fitted trees and rules; see `NucleusModel.describe`."""
-        members = {name: _described(member) for name, member in self.members.items()}
-        # The same ensemble, whether its file names the members' weights or not.
-        digest = hashlib.sha256(replace(self._fitted(), weights={}).to_json().encode()).hexdigest()
-        return {**super().describe(), "members": members, "ensemble": f"sha256:{digest}"}
-
-    def _is_folder(self, name: str) -> bool:
-        return isinstance(self.members[name], PredictionFolder)
-
     def _finder(self, name: str) -> Finder:
         member = self.members[name]
         return member.find if isinstance(member, PredictionFolder) else ModelPredictions(member, name).find
@@ -264,8 +199,3 @@ class EnsembleModel(NucleusModel):
         if self.ensemble is None:
             raise ValueError("The ensemble is not fitted yet: call fit(train, None).")
         return replace(self.ensemble, rules=self.config.rules(self.ensemble.rules.threshold))
-
-
-def _described(member: NucleusModel | PredictionFolder) -> dict[str, Any]:
-    """Describes a member, or names the folder that its predictions are in."""
-    return {"folder": member.source} if isinstance(member, PredictionFolder) else member.describe()

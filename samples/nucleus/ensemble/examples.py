@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from tqdm import tqdm
 
-from nucleus.datasets.dataset import DatasetError, NucleusDataset
+from nucleus.datasets.dataset import NucleusDataset
 from nucleus.ensemble.candidates import Candidates, gather, true_iou
-from nucleus.ensemble.features import GROUPS, describe_masks, feature_names
+from nucleus.ensemble.features import GROUPS, feature_table
 from nucleus.models.base import Prediction
 from nucleus.models.limits import warn_of_limits
 
@@ -38,12 +38,39 @@ class Example:
     iou: np.ndarray
     truth: np.ndarray
 
+    @classmethod
+    def of(
+        cls,
+        id: str,
+        modality: str,
+        predictions: Mapping[str, Prediction],
+        image: np.ndarray,
+        truth: np.ndarray,
+        groups: Iterable[str],
+    ) -> Example:
+        """Returns the example of an image.
+
+        Args:
+            id: Name of the image in the data set.
+            modality: Imaging modality of the image.
+            predictions: Nuclei that each member finds.
+            image: uint8 `[H, W, 3]` RGB.
+            truth: Integer `[H, W]`, the label image of the ground truth.
+            groups: Groups of features.
+
+        Raises:
+            ValueError: A prediction does not fit the image.
+        """
+        candidates = gather(predictions)
+        features, iou = feature_table(candidates, image, groups), true_iou(candidates, truth)
+        labels = truth.astype(np.min_scalar_type(int(truth.max(initial=0))))
+        return cls(id, modality, candidates, features, iou, labels)
+
 
 def make_examples(
     dataset: NucleusDataset,
     members: Mapping[str, Finder],
     groups: Sequence[str] = tuple(GROUPS),
-    progress: bool = True,
 ) -> list[Example]:
     """Collects the members' predictions for every image of a data set.
 
@@ -54,39 +81,21 @@ def make_examples(
         dataset: Prepared, with masks and without preprocessing.
         members: By name, what finds the nuclei of an image.
         groups: Groups of features.
-        progress: True to show a progress bar.
 
     Returns:
         One example an image.
 
     Raises:
-        DatasetError: The data set has no image or preprocesses them.
         ValueError: A prediction does not fit its image; the message names it.
     """
-    if dataset.preprocessing is not None:
-        raise DatasetError("Members preprocess images themselves: fit on a dataset without preprocessing.")
-    if len(dataset.image_ids) == 0:
-        raise DatasetError("There is no image to fit an ensemble to.")
-    names = feature_names(groups, list(members))
     examples = []
-    for index in tqdm(dataset.image_ids, desc="members", unit="image", disable=not progress):
+    for index in tqdm(dataset.image_ids, desc="members", unit="image"):
         info = dataset.image_info[index]
         image, (truth, _) = dataset.load_image(index), dataset.load_labels(index)
         try:
             with warn_of_limits(info["path"]):
-                candidates = gather({name: find(info["id"], image) for name, find in members.items()})
-            columns = describe_masks(candidates, image)
-            iou = true_iou(candidates, truth)
+                found = {name: find(info["id"], image) for name, find in members.items()}
+            examples.append(Example.of(info["id"], info["modality"], found, image, truth, groups))
         except ValueError as error:
             raise ValueError(f"{info['path']}: {error}") from error
-        examples.append(
-            Example(
-                id=info["id"],
-                modality=info["modality"],
-                candidates=candidates,
-                features=np.stack([columns[name] for name in names], axis=1),
-                iou=iou,
-                truth=truth.astype(np.min_scalar_type(int(truth.max(initial=0)))),
-            )
-        )
     return examples

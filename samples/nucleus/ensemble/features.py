@@ -106,6 +106,21 @@ def describe_masks(candidates: Candidates, image: np.ndarray) -> dict[str, np.nd
     return {name: np.asarray(column, np.float64) for name, column in table.items()}
 
 
+def feature_table(candidates: Candidates, image: np.ndarray, groups: Iterable[str]) -> np.ndarray:
+    """Computes the features of every mask that belong to some groups.
+
+    Args:
+        candidates: The N masks of all members.
+        image: uint8 `[H, W, 3]` RGB.
+        groups: Names of the groups.
+
+    Returns:
+        float64 `[N, F]`, in the order of `feature_names`.
+    """
+    columns = describe_masks(candidates, image)
+    return np.stack([columns[name] for name in feature_names(groups, candidates.members)], axis=1)
+
+
 def _shape(labels: np.ndarray) -> dict[str, np.ndarray]:
     if not labels.any():
         return {name: np.zeros(0) for name in GROUPS["shape"]}

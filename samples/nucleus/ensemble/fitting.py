@@ -77,7 +77,6 @@ def fit_ensemble(
     examples: Sequence[Example],
     folds: Sequence[Sequence[str]],
     settings: FitSettings | None = None,
-    progress: bool = True,
 ) -> Fitted:
     """Fits an ensemble to all images, and one to the other folds of each fold for cross-validation.
 
@@ -88,7 +87,6 @@ def fit_ensemble(
         examples: Images with known nuclei, from `make_examples`.
         folds: Image ids of each fold, at least three folds, or two with a given threshold. Other ids are ignored.
         settings: Settings of fitting; by default `FitSettings()`.
-        progress: True to show a progress bar.
 
     Returns:
         The `Fitted`.
@@ -104,7 +102,7 @@ def fit_ensemble(
         raise ValueError(f"Expected three folds, or two with a given threshold. Received: {count}")
     # Fits without each fold, without each pair of folds, and to all folds.
     steps = 1 + count + (math.comb(count, 2) if settings.choose_threshold else 0)
-    with tqdm(total=steps, desc="fit", unit="fit", disable=not progress) as bar:
+    with tqdm(total=steps, desc="fit", unit="fit") as bar:
         grower = _Grower(examples, fold_of, settings, bar)
         quality = [grower.predict(index, {fold}) for index, fold in enumerate(fold_of)]
         rules, rules_of_folds = settings.rules, [settings.rules] * count

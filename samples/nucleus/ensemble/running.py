@@ -36,7 +36,6 @@ class EnsemblePredictions(ModelPredictions):
     Args:
         model: The fitted ensemble.
         out_of_fold: True for the images of its fit, each by an ensemble that has not seen the image's fold.
-        name: Name of the model in tables and pictures.
 
     Attributes:
         model: The ensemble.
@@ -46,11 +45,11 @@ class EnsemblePredictions(ModelPredictions):
         ValueError: The ensemble was not fitted in this process, so nothing out of fold is known.
     """
 
-    def __init__(self, model: EnsembleModel, out_of_fold: bool = False, name: str = EnsembleModel.kind) -> None:
-        super().__init__(model, name)
+    def __init__(self, model: EnsembleModel, out_of_fold: bool = False) -> None:
+        super().__init__(model, EnsembleModel.kind)
         self.model = model
         self.picks: dict[str, Sequence[str]] = {}
-        self._ensemble, self._validation = model, model.cross_validation if out_of_fold else None
+        self._validation = model.cross_validation if out_of_fold else None
         if out_of_fold and self._validation is None:
             raise ValueError("Predictions out of fold are known after fit() alone.")
 
@@ -64,10 +63,8 @@ class EnsemblePredictions(ModelPredictions):
         Raises:
             ValueError: A member that is a folder lacks the image, or the image was not among those of the fit.
         """
-        if self._validation is None:
-            found = self._ensemble.combine(image, image_id)
-        else:
-            found = self._validation.combine(image_id)
+        validation = self._validation
+        found = self.model.combine(image, image_id) if validation is None else validation.combine(image_id)
         self.picks[image_id] = found.picked
         return Prediction(found.labels, found.scores)
 
@@ -99,7 +96,7 @@ class EnsemblePredictions(ModelPredictions):
     def shares(self) -> pd.DataFrame:
         """Returns the number and the share of each member's nuclei so far; see `nucleus.ensemble.report.share`."""
         counts = pd.Series([member for picked in self.picks.values() for member in picked], dtype=object).value_counts()
-        return share({member: int(counts.get(member, 0)) for member in self._ensemble.members})
+        return share({member: int(counts.get(member, 0)) for member in self.model.members})
 
 
 def run_ensemble(
@@ -107,7 +104,6 @@ def run_ensemble(
     dataset: NucleusDataset,
     output: str | os.PathLike | Results,
     formats: Sequence[str] = default_formats(),
-    progress: bool = True,
     cluster: Cluster | None = None,
 ) -> tuple[DetectionRun, pd.DataFrame]:
     """Finds the nuclei in every image of a data set and writes the results.
@@ -118,7 +114,6 @@ def run_ensemble(
         output: Folder of the results of `nucleus.prediction.detection.write_detections`, with predicted IoU
             as scores, and `picks.csv`: ImageId, label and member of each nucleus.
         formats: Names in `nucleus.prediction.writers.WRITERS`.
-        progress: True to show a progress bar.
         cluster: Workers that predict, entered, unless predictions are out of fold; None to predict in this process.
 
     Returns:
@@ -130,7 +125,7 @@ def run_ensemble(
     """
     picks = partial(_Picks, picked=predictions.picks)
     remote = None if cluster is None else predictions.on(cluster)
-    run = write_detections(predictions.find, dataset, output, formats, progress, [picks], remote)
+    run = write_detections(predictions.find, dataset, output, formats, more=[picks], remote=remote)
     return run, predictions.shares()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,6 @@ from nucleus.prediction.cluster import wanted_cluster
 from nucleus.prediction.predictions import ModelPredictions, Predictions
 from nucleus.prediction.remote import remote_model
 from trainkit.files import write_text
-
-_NO_PIXELS = np.zeros((0, 0), np.int32)
 
 
 def evaluate(
@@ -152,7 +150,7 @@ def evaluate_fully(
         scored.append((info, score(pair, threshold)))
         nuclei.append(nucleus_table(pair).assign(ImageId=info["id"], modality=info["modality"]))
         # COCO's score is one of all images together, and neither it nor the lineage's takes pixels.
-        ranked.append((info["modality"], replace(pair, truth=_NO_PIXELS, predicted=_NO_PIXELS), confidences))
+        ranked.append((info["modality"], pair.without_pixels(), confidences))
     groups = scores_by_group((info["modality"], scores) for info, scores in scored)
     summary = {
         name: {**scores.values(), "detection_IoU": threshold, **_ranked(ranked, None if name == "all" else name)}

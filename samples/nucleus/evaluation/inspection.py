@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from nucleus.evaluation.scores import Overlaps, overlaps
+from nucleus.evaluation.scores.matching import require_unique
 from nucleus.images.outlines import draw_outlines
 
 # RGB colours of outlines.
@@ -99,8 +100,7 @@ def scale_image(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 def _divided(pair: Overlaps, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, int]]:
     """Returns label images of found and spurious predictions and of missed nuclei, and their numbers."""
-    if threshold < 0.5:
-        raise ValueError(f"Below an IoU of 0.5 matches are not unique. Received: threshold={threshold}")
+    require_unique(threshold)
     matched = pair.iou > threshold
     found = pair.predicted_ids[pair.predicted_index[matched]]
     seen = pair.truth_ids[pair.truth_index[matched]]

@@ -165,7 +165,6 @@ class NucleusModel(ABC):
         """
         return self
 
-    @abstractmethod
     def fit(
         self,
         train: NucleusDataset,
@@ -175,6 +174,9 @@ class NucleusModel(ABC):
         callbacks: Sequence[keras.callbacks.Callback] = (),
     ) -> History:
         """Fits the model to images with masks.
+
+        Only a network uses more than the images to train on. A classical method tries settings, see `tune`; an ensemble
+        and a fusion learn to choose, and score themselves by cross-validation.
 
         Args:
             train: Prepared data set with masks and without preprocessing, to train on.
@@ -186,8 +188,13 @@ class NucleusModel(ABC):
             The losses and scores of every step.
 
         Raises:
-            ValueError: An image or a setting cannot be used.
+            ValueError: An image or a setting cannot be used, or the model cannot learn.
         """
+        return self._learn(train)
+
+    def _learn(self, train: NucleusDataset) -> History:
+        """Fits a model that is no network; networks override `fit`."""
+        raise ValueError(f"{type(self).__name__} cannot learn.")
 
     def tune(
         self,

@@ -21,11 +21,10 @@ from nucleus.images.tissue import is_glass
 from nucleus.images.writing import write_label_bands
 from nucleus.models.base import NEEDS_WHOLE_IMAGES, NucleusModel
 from nucleus.models.levels import Fit, fit_level
-from nucleus.models.limits import UnknownSize, report_limit, warn_of_limits, watch_limits
+from nucleus.models.limits import UnknownSize, report_limit, unknown_size, warn_of_limits, watch_limits
 from nucleus.models.parts import Nucleus, Part, Region
 from nucleus.models.scale import AutoScale, FixedScale, at_factor
 from nucleus.models.seams import Seams, divide_rows, find_parts, paint, settle
-from nucleus.models.settings import SizeSettings
 from nucleus.models.tile_store import Seen, TileStore
 from nucleus.models.tiles import Tiles
 
@@ -124,7 +123,7 @@ def predict_large(
         fit = Fit(**store.remember("fit", lambda: asdict(fit_level(model, image))))
         if fit.warning:
             _log.warning("%s: %s", image.path, fit.warning)
-        unknown = _unknown_size(model.config, fit)
+        unknown = unknown_size(model.config.KNOWN_DIAMETERS, fit.diameter, fit.factor)
         if unknown is not None:
             report_limit(unknown)
         image = image.at_level(fit.level)
@@ -156,7 +155,7 @@ def find_scale(model: NucleusModel, image: LazyImage) -> tuple[float, UnknownSiz
     model = model.at_pixel_size(image.pixel_size)
     _require_tiles(model)
     fit = fit_level(model, image.at_level(image.level))
-    return fit.factor, _unknown_size(model.config, fit)
+    return fit.factor, unknown_size(model.config.KNOWN_DIAMETERS, fit.diameter, fit.factor)
 
 
 def settle_all(parts: Sequence[Part], regions: Sequence[Region], shape: tuple[int, int], overlap: int) -> list[Nucleus]:
@@ -337,14 +336,6 @@ def _require_tiles(model: NucleusModel) -> None:
         )
     if model.needs_whole_images:
         raise ValueError(NEEDS_WHOLE_IMAGES)
-
-
-def _unknown_size(config: SizeSettings, fit: Fit) -> UnknownSize | None:
-    """Returns the limit to report if a model does not know nuclei of the size at which it is shown them."""
-    known = config.KNOWN_DIAMETERS
-    if not known or not fit.diameter or known[0] <= fit.diameter * fit.factor <= known[2]:
-        return None
-    return UnknownSize(fit.diameter, fit.factor, (known[0], known[2]))
 
 
 def _plan(model: NucleusModel, image: LazyImage, skip_glass: bool, identity: str | None) -> dict[str, object]:

@@ -108,7 +108,7 @@ def predict_arrays(
     return found
 
 
-class _Source(ABC):
+class _Opener(ABC):
     """An image that a task opens when it needs it, once in a process.
 
     Args:
@@ -149,7 +149,7 @@ class _Source(ABC):
         """Returns the nuclei of the image, which the model is shown whole."""
 
 
-class _Computed(_Source):
+class _Computed(_Opener):
     """An array of dask as an image.
 
     Args:
@@ -168,22 +168,22 @@ class _Computed(_Source):
             )
 
     def open(self) -> LazyImage:
-        """Opens the array as an image; see `_Source.open`."""
+        """Opens the array as an image; see `_Opener.open`."""
         return LazyImage(open_array(_InPlace(self._array), self._axes, self._planes), Path(_ARRAY), self._planes)
 
     def blocks(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Returns the array's own blocks; see `_Source.blocks`."""
+        """Returns the array's own blocks; see `_Opener.blocks`."""
         axes = open_array(self._array, self._axes, self._planes).axes
         return tuple(self._array.chunks[axes.index(axis)] for axis in "YX")
 
     def predict(self, model: NucleusModel) -> Prediction:
-        """Predicts as `model.predict` does; see `_Source.predict`."""
+        """Predicts as `model.predict` does; see `_Opener.predict`."""
         pixels = np.asarray(_InPlace(self._array))
         (image,) = as_images([pixels], self._axes, self._planes)
         return _whole(model, image, self.name)
 
 
-class _File(_Source):
+class _File(_Opener):
     """A file as an image, which every process opens by its path.
 
     Args:
@@ -196,16 +196,16 @@ class _File(_Source):
         self._shape = image.shape[:2]
 
     def open(self) -> LazyImage:
-        """Opens the file; see `_Source.open`."""
+        """Opens the file; see `_Opener.open`."""
         return open_lazy(self._path, self._planes, self._level)
 
     def blocks(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Returns blocks of 1024 x 1024 pixels; see `_Source.blocks`."""
+        """Returns blocks of 1024 x 1024 pixels; see `_Opener.blocks`."""
         sides = ([min(_BLOCK, length - start) for start in range(0, length, _BLOCK)] for length in self._shape)
         return tuple(map(tuple, sides))
 
     def predict(self, model: NucleusModel) -> Prediction:
-        """Predicts the whole level; see `_Source.predict`."""
+        """Predicts the whole level; see `_Opener.predict`."""
         image = self.image()
         return _whole(model, image.region(0, image.shape[0], 0, image.shape[1]), self.name)
 
@@ -223,7 +223,7 @@ class _InPlace:
         return np.asarray(self[...], *args, **options)
 
 
-class _Plan(NamedTuple):
+class _Tiling(NamedTuple):
     """Tiles of an image.
 
     Attributes:
@@ -243,7 +243,7 @@ class _Plan(NamedTuple):
 _Seen = tuple[int, list[Region], list[Part], list[Limit | UnknownSize]]
 
 
-def _predict(model: NucleusModel, portable: PortableModel, source: _Source) -> Prediction:
+def _predict(model: NucleusModel, portable: PortableModel, source: _Opener) -> Prediction:
     """Returns the prediction of an image as arrays of dask."""
     import dask.array
 
@@ -291,7 +291,7 @@ def _boxes(heights: Sequence[int], widths: Sequence[int]) -> list[list[Region]]:
     return [[(y1, x1, y2, x2) for x1, x2 in pairwise(columns)] for y1, y2 in pairwise(rows)]
 
 
-def _predict_whole(portable: PortableModel, source: _Source) -> Prediction:
+def _predict_whole(portable: PortableModel, source: _Opener) -> Prediction:
     with _one_at_a_time:
         return source.predict(portable.get())
 
@@ -306,15 +306,15 @@ def _cut(labels: np.ndarray, box: Region) -> np.ndarray:
     return labels[y1:y2, x1:x2]
 
 
-def _plan(portable: PortableModel, source: _Source, skip_glass: bool) -> _Plan:
+def _plan(portable: PortableModel, source: _Opener, skip_glass: bool) -> _Tiling:
     with _one_at_a_time:
         scale, limit = find_scale(portable.get(), source.image())
         looking = source.looking(portable, scale, skip_glass)
-        return _Plan(scale, limit, looking.count, looking.overlap)
+        return _Tiling(scale, limit, looking.count, looking.overlap)
 
 
 def _look(
-    portable: PortableModel, source: _Source, plan: _Plan, skip_glass: bool, first: int, step: int
+    portable: PortableModel, source: _Opener, plan: _Tiling, skip_glass: bool, first: int, step: int
 ) -> list[_Seen]:
     """Returns the nuclei of every `step`-th tile from the tile `first` on."""
     seen = []
@@ -324,7 +324,7 @@ def _look(
     return seen
 
 
-def _settle(plan: _Plan, seen: Sequence[Sequence[_Seen]], shape: tuple[int, int], name: str) -> list[Nucleus]:
+def _settle(plan: _Tiling, seen: Sequence[Sequence[_Seen]], shape: tuple[int, int], name: str) -> list[Nucleus]:
     tiles = sorted((tile for some in seen for tile in some), key=itemgetter(0))
     limits = [limit for *_, reached in tiles for limit in reached]
     log_limits(limits if plan.limit is None else [plan.limit, *limits], [name])

@@ -68,6 +68,19 @@ class UnknownSize(NamedTuple):
         )
 
 
+def unknown_size(known: Sequence[float], diameter: float | None, factor: float) -> UnknownSize | None:
+    """Returns nuclei of a size that a model did not learn; None where the size is among those or not known.
+
+    Args:
+        known: Least, typical and largest diameter in pixels that the model knows; empty if that is unknown.
+        diameter: Diameter of the nuclei in pixels of the image.
+        factor: Factor of height and width at which the model is shown the image.
+    """
+    if not len(known) or not diameter or known[0] <= diameter * factor <= known[2]:
+        return None
+    return UnknownSize(diameter, factor, (known[0], known[2]))
+
+
 _reached: ContextVar[list[Limit | UnknownSize] | None] = ContextVar("reached", default=None)
 
 

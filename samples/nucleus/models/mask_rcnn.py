@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +19,6 @@ from nucleus.models.settings import ApplicationSettings, inference_settings
 if TYPE_CHECKING:
     from mrcnn.model import MaskRCNN
     from mrcnn.results import Instances
-    from nucleus.datasets.dataset import NucleusDataset
 
 # Numbers of DSB2018 training images and of validation images among them in matterport's nucleus sample.
 _IMAGES, _VALIDATION_IMAGES = 657, 25
@@ -217,18 +216,13 @@ class MaskRCNNModel(InstanceModel, NetworkModel):
 
         return MaskRCNN(mode, config, str(self.model_dir))
 
-    def _train(
-        self, train: NucleusDataset, val: NucleusDataset, epochs: int | None, callbacks: Sequence[Any]
-    ) -> dict[str, list[float]]:
-        from nucleus.augmentation.augmenters import make_augmentation
-
+    def _trainer(self) -> Callable[..., dict[str, list[float]]]:
         if self.network.mode != "training":
             self._detector, trainer = self.network, self._build("training", self.training_config)
             trainer.copy_weights_from(self.network)
             trainer.continue_run_of(self.network)
             self.network = trainer
-        augmentation = make_augmentation(self.training_config.AUGMENTATION)
-        return self.network.train_stages(train, val, epochs, augmentation, callbacks)
+        return self.network.train_stages
 
     def detector(self) -> MaskRCNN:
         """Returns the detection network with the current weights."""

@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import os
 from abc import abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
@@ -58,6 +58,7 @@ class NetworkModel(NucleusModel):
             `nucleus.models.weights.shipped_weights`.
         pretrained: Published weights that training can begin with.
         from_scratch: Settings that a training from random weights needs.
+        mirrors: True to fill areas beyond an image's edge with mirror images in augmentation.
         config: Configuration of the detection.
         recipe: Recipe of the model; None for a model made from a configuration alone, which cannot be trained.
         model_dir: Folder in which every training run gets its own.
@@ -72,6 +73,7 @@ class NetworkModel(NucleusModel):
     shipped: ClassVar[str]
     pretrained: ClassVar[tuple[str, ...]]
     from_scratch: ClassVar[Mapping[str, Any]]
+    mirrors: ClassVar[bool] = False
 
     config: ApplicationSettings
     network: Trainee
@@ -293,6 +295,8 @@ class NetworkModel(NucleusModel):
             ValueError: An image or a setting cannot be used, or there is no validation set.
             TrainingDivergedError: The loss became infinite or NaN.
         """
+        from nucleus.augmentation.augmenters import make_augmentation
+
         config = self.training_config
         if val is None:
             raise ValueError("A network needs images to validate on. Received: val=None")
@@ -301,10 +305,12 @@ class NetworkModel(NucleusModel):
             return preprocess(image, config)
 
         preprocessing = prepare if config.CLAHE or config.STRETCH else None
-        learning = train.for_training(preprocessing, Mixing.of(config))
+        learning, watched = train.for_training(preprocessing, Mixing.of(config)), val.for_training(preprocessing)
+        augmentation = make_augmentation(config.AUGMENTATION, mirror=self.mirrors)
+        train_stages = self._trainer()
         try:
-            flagged = [_learning_flag(self), *callbacks]
-            return History("epoch", self._train(learning, val.for_training(preprocessing), epochs, flagged))
+            logs = train_stages(learning, watched, epochs, augmentation, [_learning_flag(self), *callbacks])
+            return History("epoch", logs)
         finally:
             # Callbacks may change the weights at the end, such as to those of the best epoch.
             self._learned = True
@@ -335,10 +341,13 @@ class NetworkModel(NucleusModel):
         """Builds the detection network and loads its weights."""
 
     @abstractmethod
-    def _train(
-        self, train: NucleusDataset, val: NucleusDataset, epochs: int | None, callbacks: Sequence[Any]
-    ) -> dict[str, list[float]]:
-        """Trains on preprocessed images; see `fit`."""
+    def _trainer(self) -> Callable[..., dict[str, list[float]]]:
+        """Makes the network ready to learn.
+
+        Returns:
+            Method of the network that trains through the stages of its configuration. Its arguments are the data sets
+            to learn from and to validate on, the total of epochs, an augmenter and callbacks.
+        """
 
 
 PUBLISHED_WEIGHTS = ("coco", "imagenet")

@@ -109,3 +109,14 @@ def window(box: Sequence[int], around: Sequence[int]) -> tuple[slice, slice]:
     """
     y, x = around[:2]
     return slice(box[0] - y, box[2] - y), slice(box[1] - x, box[3] - x)
+
+
+def meet(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Returns which boxes overlap others, bool `[...]`.
+
+    Args:
+        boxes: int `[..., 4]`.
+        others: int `[..., 4]`.
+    """
+    before = boxes[..., :2] < others[..., 2:]
+    return (before & (others[..., :2] < boxes[..., 2:])).all(axis=-1)

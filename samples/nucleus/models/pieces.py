@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from nucleus.models.parts import Part, Region, intersection, window
+from nucleus.models.parts import Part, Region, intersection, meet, window
 
 # IoU above which two pieces, in what both tiles see, are one nucleus.
 _SAME = 0.5
@@ -133,14 +133,3 @@ def _expand(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns, for 0..counts[k] - 1 of every k one after the other, k and the number."""
     owner = np.repeat(np.arange(len(counts)), counts)
     return owner, np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-
-
-def meet(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Returns which boxes overlap others, bool `[...]`.
-
-    Args:
-        boxes: int `[..., 4]`.
-        others: int `[..., 4]`.
-    """
-    before = boxes[..., :2] < others[..., 2:]
-    return (before & (others[..., :2] < boxes[..., 2:])).all(axis=-1)

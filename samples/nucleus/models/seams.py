@@ -35,8 +35,8 @@ import numpy as np
 
 from nucleus.images.labels import bounding_boxes
 from nucleus.models.base import Prediction
-from nucleus.models.parts import Nucleus, Part, Region, box_clearances, intersection, pack, unpack, window
-from nucleus.models.pieces import fuse, group_pieces, meet, overlapping
+from nucleus.models.parts import Nucleus, Part, Region, box_clearances, intersection, meet, pack, unpack, window
+from nucleus.models.pieces import fuse, group_pieces, overlapping
 
 
 class _Candidate(NamedTuple):

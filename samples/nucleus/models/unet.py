@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +14,6 @@ from unet.config import RUN_FILES, UNetConfig
 from unet.presets import PRESETS
 
 if TYPE_CHECKING:
-    from nucleus.datasets.dataset import NucleusDataset
     from unet.model import UNet
 
 # Stages of fine-tuning. With the stored statistics of batch normalisation, 50 steps of four windows took nucleus_light
@@ -44,6 +43,8 @@ class UNetModel(PixelwiseModel, NetworkModel):
     pretrained = ("imagenet",)
     # The encoder of random weights has random ones too.
     from_scratch = {"ENCODER_WEIGHTS": None}
+    # A U-Net takes every connected region as a nucleus, so areas beyond the edge may be mirror images.
+    mirrors = True
 
     config: NucleusUNetConfig
     network: UNet
@@ -171,12 +172,6 @@ class UNetModel(PixelwiseModel, NetworkModel):
         network.load_weights(str(weights))
         return network
 
-    def _train(
-        self, train: NucleusDataset, val: NucleusDataset, epochs: int | None, callbacks: Sequence[Any]
-    ) -> dict[str, list[float]]:
-        from nucleus.augmentation.augmenters import make_augmentation
-
+    def _trainer(self) -> Callable[..., dict[str, list[float]]]:
         self.network.config = self.training_config
-        # A U-Net takes every connected region as a nucleus, so areas beyond the edge may be mirror images.
-        augmentation = make_augmentation(self.training_config.AUGMENTATION, mirror=True)
-        return self.network.train(train, val, epochs, augmentation, callbacks)
+        return self.network.train

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nucleus.models.parts import meet, window
+
 # IoU above which two masks are one instance. At most one of several disjoint masks exceeds it with another mask.
 MATCHING_IOU = 0.5
 # Share of the smaller of two instances in their overlap above which they are rivals for the same pixels.
@@ -99,7 +101,7 @@ class _Merged:
         union = np.concatenate([np.minimum(self.box[:2], other.box[:2]), np.maximum(self.box[2:], other.box[2:])])
         total = np.zeros(union[2:] - union[:2])
         for part in (self, other):
-            total[_window(part.box, union)] += part.total
+            total[window(part.box, union)] += part.total
         self.box, self.total = union, total
         self.scores += other.scores
         self.views += other.views
@@ -108,7 +110,7 @@ class _Merged:
     def shared_with(self, other: _Merged) -> int:
         """Counts the pixels in both instances."""
         common = np.concatenate([np.maximum(self.box[:2], other.box[:2]), np.minimum(self.box[2:], other.box[2:])])
-        mine, theirs = (part.mask[_window(common, part.box)] for part in (self, other))
+        mine, theirs = (part.mask[window(common, part.box)] for part in (self, other))
         return int(np.count_nonzero(mine & theirs))
 
 
@@ -117,7 +119,7 @@ def _add_view(merged: list[_Merged], seen: Sequence[_Merged]) -> None:
     pairs = []
     boxes = _boxes(merged)
     for number, instance in enumerate(seen):
-        for index in _overlapping(instance.box, boxes):
+        for index in np.flatnonzero(meet(instance.box, boxes)).tolist():
             shared = instance.shared_with(merged[index])
             iou = shared / (instance.area + merged[index].area - shared)
             if iou > MATCHING_IOU:
@@ -140,7 +142,7 @@ def _without_rivals(merged: Sequence[_Merged]) -> list[_Merged]:
     boxes = _boxes(merged)
     kept: list[int] = []
     for number, instance in enumerate(merged):
-        better = (merged[kept[index]] for index in _overlapping(instance.box, boxes[kept]))
+        better = (merged[kept[index]] for index in np.flatnonzero(meet(instance.box, boxes[kept])))
         if instance.area and not any(_is_rival(instance, other) for other in better):
             kept.append(number)
     return [merged[number] for number in kept]
@@ -157,20 +159,8 @@ def _boxes(instances: Sequence[_Merged]) -> np.ndarray:
     return np.array([instance.box for instance in instances], np.int64).reshape(-1, 4)
 
 
-def _overlapping(box: np.ndarray, boxes: np.ndarray) -> list[int]:
-    """Returns the indices of the boxes `[N, 4]` that share pixels with `box`."""
-    y1, x1, y2, x2 = boxes.T
-    return np.flatnonzero((y1 < box[2]) & (x1 < box[3]) & (y2 > box[0]) & (x2 > box[1])).tolist()
-
-
 def _trim(box: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Crops a mask that is not empty, and its box, to its pixels."""
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     first, last = np.array([rows[0], columns[0]]), np.array([rows[-1], columns[-1]]) + 1
     return np.concatenate([box[:2] + first, box[:2] + last]), mask[first[0] : last[0], first[1] : last[1]]
-
-
-def _window(box: np.ndarray, around: np.ndarray) -> tuple[slice, slice]:
-    """Returns the slices of a box inside a box around it."""
-    (y1, x1), (y2, x2) = (corner - around[:2] for corner in (box[:2], box[2:]))
-    return slice(y1, y2), slice(x1, x2)

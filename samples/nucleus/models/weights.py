@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from nucleus.ensemble.ensemble_model import EnsembleModel
-from nucleus.ensemble.fitted import is_ensemble
-from nucleus.ensemble.fusion.fused import is_fusion
+from nucleus.ensemble.fitted import Ensemble, file_format
+from nucleus.ensemble.fusion.fused import Fusion
 from nucleus.ensemble.fusion.model import FusionModel
 from nucleus.models.network import PUBLISHED_WEIGHTS, RANDOM
 from nucleus.models.onnx import read_recipe_note
@@ -59,10 +59,9 @@ def read_recipe(path: str | os.PathLike) -> Recipe:
     """
     if Path(path).suffix == ONNX_SUFFIX:
         return _checked_recipe(path, read_recipe_note(path), "no recipe of an exported model")
-    if is_ensemble(path):
-        return EnsembleModel.read_recipe(path)
-    if is_fusion(path):
-        return FusionModel.read_recipe(path)
+    combined = {Ensemble.format: EnsembleModel, Fusion.format: FusionModel}.get(file_format(path))
+    if combined is not None:
+        return combined.read_recipe(path)
     what = "no recipe of a training run"
     return _checked_recipe(path, read_json(path, what), what)
 

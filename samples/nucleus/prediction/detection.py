@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 import os
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext, suppress
-from functools import partial
-from operator import attrgetter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from nucleus.datasets.dataset import DatasetError, NucleusDataset
+from nucleus.datasets.provenance import as_json
 from nucleus.images.decoding import NO_CHOICE, Planes
 from nucleus.models.base import NucleusModel, Prediction
 from nucleus.models.loading import resolve
 from nucleus.models.settings import PredictionSettings
-from nucleus.models.tiles import tile_progress
-from nucleus.prediction.chunks import (
-    Item,
-    Predict,
-    is_large,
-    predict_singly,
-    predict_together,
-    read_ahead,
-    read_chunks,
-)
+from nucleus.prediction.chunks import Item, Predict, predict_singly, predict_together
 from nucleus.prediction.cluster import Cluster, wanted_cluster
 from nucleus.prediction.inputs import collect_images, default_folder
 from nucleus.prediction.large import detect_large, split_large
-from nucleus.prediction.manifest import DetectionRun, as_json, program
-from nucleus.prediction.remote import Remote, delivery_writers, remote_model
+from nucleus.prediction.manifest import DetectionRun
+from nucleus.prediction.remote import Remote, remote_model
 from nucleus.prediction.results import Results
-from nucleus.prediction.writers import Record, Writer, default_formats, open_writers
-from nucleus.prediction.writers.base import OF_ONE_FILE
+from nucleus.prediction.run_writer import RunWriter, entered
+from nucleus.prediction.writers import Record, Writer, default_formats
 from nucleus.prediction.writers.labels import TiffLabels, ZarrLabels
 
 
@@ -171,8 +156,8 @@ def detect(
     _require_unprocessed(dataset)
     remote, facts = remote_model(cluster, model), {"model": model.describe()}
     suffix = ZarrLabels.suffix if "zarr" in formats else TiffLabels.suffix
-    with _entered(output) as results:
-        run = _Run(results, dataset, formats, progress, facts, remote=remote)
+    with entered(output) as results:
+        run = RunWriter(results, dataset, formats, progress, facts, remote=remote)
         detect_large(model, large, results, run.done, run.writers, as_json(facts), suffix, progress, cluster)
         return run.write(predict_together(model, small.pixel_size_of), make_record, small, "detect")
 
@@ -211,9 +196,8 @@ def write_detections(
         OSError: A result cannot be written.
     """
     _require_unprocessed(dataset)
-    with _entered(output) as results:
-        run = _Run(results, dataset, formats, progress, more=more, remote=remote)
-        return run.write(predict_singly(find), make_record, dataset, "detect")
+    predict = predict_singly(find)
+    return write_records(predict, make_record, dataset, output, formats, "detect", progress, remote, more)
 
 
 def write_records(
@@ -225,6 +209,7 @@ def write_records(
     title: str,
     progress: bool = True,
     remote: Remote | None = None,
+    more: Sequence[Callable[[Path], Writer]] = (),
 ) -> DetectionRun:
     """Makes a record of every image of a data set and writes it in every format.
 
@@ -238,6 +223,7 @@ def write_records(
         title: Title of the progress bar.
         progress: Shows a progress bar of the images.
         remote: Prediction in other processes, instead of `predict`; they call `make`, too.
+        more: Writers besides those of `formats`, made with the folder that they write into.
 
     Returns:
         Summary of the run.
@@ -246,13 +232,9 @@ def write_records(
         ValueError: There is no such format, or the folder holds results of another run.
         OSError: A result cannot be written.
     """
-    with _entered(output) as results:
-        return _Run(results, dataset, formats, progress, remote=remote).write(predict, make, dataset, title)
-
-
-def _entered(output: str | os.PathLike | Results) -> AbstractContextManager[Results]:
-    """Returns the context of a folder of results, which is entered already where it is `Results`."""
-    return nullcontext(output) if isinstance(output, Results) else Results(output)
+    with entered(output) as results:
+        run = RunWriter(results, dataset, formats, progress, more=more, remote=remote)
+        return run.write(predict, make, dataset, title)
 
 
 def _require_unprocessed(dataset: NucleusDataset) -> None:
@@ -270,151 +252,3 @@ def make_record(dataset: NucleusDataset, item: Item) -> Record:
     found, raw = item.prediction, dataset.load_raw(item.index)
     place = dataset.image_info[item.index]["place"]
     return Record(item.id, item.file, item.image, found.labels, found.scores, raw, place, found.scale, found.diameter)
-
-
-class _Run:
-    """A run in progress: predictions are made in the calling thread, records and files in another.
-
-    Args:
-        results: Folder of the results, entered.
-        dataset: Prepared data set of all images.
-        formats: Names in `nucleus.prediction.writers.WRITERS`.
-        progress: Shows progress bars.
-        facts: Causes of the results besides program, images, choice of planes and formats, such as the model.
-        more: Writers besides those of `formats`, made with the folder that they write into.
-        remote: Prediction in other processes, which make the files of single images too; None for this process.
-    """
-
-    def __init__(
-        self,
-        results: Results,
-        dataset: NucleusDataset,
-        formats: Sequence[str],
-        progress: bool,
-        facts: Mapping[str, Any] | None = None,
-        more: Sequence[Callable[[Path], Writer]] = (),
-        remote: Remote | None = None,
-    ) -> None:
-        self.done = DetectionRun(results.folder)
-        self._results, self._formats, self._progress, self._remote = results, formats, progress, remote
-        open_all = open_writers if remote is None else delivery_writers
-        self.writers = [*open_all(results.staging, formats), *(writer(results.staging) for writer in more)]
-        reading = {**vars(dataset.planes), "pixel_size": dataset.pixel_size}
-        known = {"program": program(), **(facts or {}), "reading": reading, "formats": list(formats)}
-        results.start(known, dataset.image_info)
-        # A second Ctrl-C may end the wait for the thread that writes: it must do nothing more then.
-        self._lock, self._ended = threading.Lock(), False
-
-    def write(
-        self, predict: Predict, make: Callable[[NucleusDataset, Item], Record], dataset: NucleusDataset, title: str
-    ) -> DetectionRun:
-        """Predicts and writes all images of a data set; see `write_records`."""
-        items = self._items(dataset)
-        if self._remote is None:
-            return self._write_all(
-                read_ahead(read_chunks(items, dataset.load_image)), predict, partial(make, dataset), dataset, title
-            )
-        # The workers have predicted all images of the chunks that they give back.
-        chunks = self._remote.chunks(items, dataset, make, self._formats)
-        return self._write_all(chunks, lambda chunk: None, attrgetter("made"), dataset, title)
-
-    def _write_all(
-        self,
-        chunks: Iterator[list[Item]],
-        predict: Predict,
-        make: Callable[[Item], Record],
-        dataset: NucleusDataset,
-        title: str,
-    ) -> DetectionRun:
-        start = time.perf_counter()
-        bar = tqdm(total=dataset.num_images, desc=title, unit="image", disable=not self._progress)
-        try:
-            with bar, ThreadPoolExecutor(1, "write") as pool, tile_progress(self._progress):
-                written: Future[None] | None = None
-                for chunk in chunks:
-                    try:
-                        predict(chunk)
-                    except BaseException:
-                        # Those of its images that are predicted need not be predicted again.
-                        chunk[:] = [item for item in chunk if item.prediction is not None]
-                        pool.submit(self._write, chunk, make, bar)
-                        raise
-                    if written is not None:
-                        written.result()
-                    written = pool.submit(self._write, chunk, make, bar)
-                    if is_large(chunk):
-                        written.result()
-                if written is not None:
-                    written.result()
-        except BaseException:
-            # An error in writing the tables is not what ended the run.
-            with suppress(OSError, ValueError):
-                self._finish(complete=False)
-            raise
-        self._finish(complete=True)
-        self.done.seconds = time.perf_counter() - start
-        return self.done
-
-    def _items(self, dataset: NucleusDataset) -> Iterator[Item]:
-        for index in map(int, dataset.image_ids):
-            info = dataset.image_info[index]
-            prediction = self._results.prediction(info["id"])
-            yield Item(index, info["id"], info["path"], prediction=prediction, done=prediction is not None)
-
-    def _write(self, chunk: list[Item], make: Callable[[Item], Record], bar: tqdm) -> None:
-        """Writes the images of a chunk, and lets go of each when it is written."""
-        while chunk:
-            item = chunk.pop(0)
-            with self._lock:
-                if self._ended:
-                    return
-                if item.error is None:
-                    self._record(item, make)
-                if item.error is not None:
-                    message = self._results.named(item.explain())
-                    self._results.fail(item.id, message)
-                    self.done.failures.append(message)
-            bar.update()
-
-    def _record(self, item: Item, make: Callable[[Item], Record]) -> None:
-        """Writes one image's files and takes its rows; sets the item's error where one of its own prevents that."""
-        taken: list[Writer] = []
-        try:
-            record = make(item)
-            # Measured before any writer has the image.
-            nuclei = len(record.nuclei)
-            about = {} if item.done else {**record.identity, "nuclei": nuclei}
-        except Exception as error:
-            item.error = error
-            return
-        try:
-            for writer in self.writers:
-                taken.append(writer)
-                writer.add(record)
-        except Exception as error:
-            if isinstance(error, OSError) and error.errno not in OF_ONE_FILE:
-                raise self._named(error) from error
-            item.error = error
-            for writer in taken:
-                writer.drop(record)
-            return
-        self._results.commit(item.id, item.prediction, about)
-        self.done.images += 1
-        self.done.nuclei += nuclei
-        self.done.resumed += item.done
-
-    def _finish(self, complete: bool) -> None:
-        with self._lock:
-            self._ended = True
-            try:
-                for writer in self.writers:
-                    writer.close()
-            except OSError as error:
-                raise self._named(error) from error
-            self._results.finish(complete)
-
-    def _named(self, error: OSError) -> OSError:
-        """Returns an error of a staged file as one of the file that was meant."""
-        if error.errno is None:
-            return OSError(self._results.named(str(error)))
-        return OSError(error.errno, error.strerror, self._results.named(str(error.filename or self._results.folder)))

@@ -7,7 +7,6 @@ it, so that an interrupted run can be resumed.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import os
 import zipfile
@@ -21,7 +20,7 @@ import numpy as np
 
 from nucleus.datasets.provenance import MANIFEST_FILE, ProvenanceError, read_note, write_note
 from nucleus.models.base import Prediction
-from nucleus.version import __version__
+from nucleus.version import __version__, package_version
 from trainkit.files import atomic_path, file_digest
 
 _FORMAT = 1
@@ -157,23 +156,7 @@ def program() -> dict[str, str]:
 
     A network's description has Keras and its backend, see `nucleus.models.network.NetworkModel.describe`.
     """
-    return {"nucleus": __version__, **{package: _version(package) for package in _PACKAGES}}
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
-
-
-def as_json(facts: dict[str, Any]) -> dict[str, Any]:
-    """Returns facts as a JSON file gives them back: tuples as lists.
-
-    Args:
-        facts: JSON-compatible values.
-    """
-    return json.loads(json.dumps(facts))
+    return {"nucleus": __version__, **{package: package_version(package) or "unknown" for package in _PACKAGES}}
 
 
 def is_inside(file: Any) -> bool:
@@ -281,3 +264,24 @@ def content_digest(path: Path) -> str:
     files = sorted(file for file in path.rglob("*") if file.is_file())
     lines = "".join(f"{file.relative_to(path).as_posix()} {file_digest(file, 'sha256')}\n" for file in files)
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def require_unchanged(file: Path, about: Mapping[str, Any], folder: Path) -> None:
+    """Raises ProvenanceError unless an image is the one that a run has finished.
+
+    Args:
+        file: The image.
+        about: Result of `identify` for the image of the run.
+        folder: Folder of the run's results, for the error.
+    """
+    try:
+        status = file.stat()
+        same = (about["size"], about["modified"]) == (status.st_size, status.st_mtime_ns)
+        same = same or about["sha256"] == content_digest(file)
+    except (OSError, KeyError) as error:
+        raise ProvenanceError(f"{file}: was in the run of {folder}, and cannot be compared ({error})") from error
+    if not same:
+        raise ProvenanceError(
+            f"{file}: has changed since the run of {folder}. Begin anew with --overwrite, or choose another output "
+            "folder."
+        )

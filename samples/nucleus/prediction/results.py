@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from nucleus.datasets.provenance import MANIFEST_FILE, ProvenanceError, require_same
+from nucleus.datasets.provenance import MANIFEST_FILE, ProvenanceError, as_json, require_same
 from nucleus.models.base import Prediction
 from nucleus.prediction.manifest import (
     CLEARING,
@@ -30,10 +30,9 @@ from nucleus.prediction.manifest import (
     WAITING,
     Manifest,
     Stored,
-    as_json,
-    content_digest,
     read_manifest,
     read_stored,
+    require_unchanged,
     write_stored,
 )
 from trainkit.files import remove_leftovers, require_writable
@@ -157,7 +156,12 @@ class Results:
         require_same(self.folder / MANIFEST_FILE, "settings", self._old.facts, self._manifest.facts)
         for image_id, stored in known.items():
             if stored is not None:
-                self._require_unchanged(image_id, stored.about)
+                if image_id not in self._manifest.images:
+                    raise ProvenanceError(
+                        f"{self.folder}: its run has finished the image {image_id} ({stored.about.get('file')}), which "
+                        "is not given now. Give all of the run's images, or choose another output folder."
+                    )
+                require_unchanged(Path(self._manifest.images[image_id]["file"]), stored.about, self.folder)
                 self._note_done(image_id, stored.about, stored.files)
                 self._missing.add(image_id)
 
@@ -370,28 +374,6 @@ class Results:
             "files": list(files),
         }
         self._own.update(files)
-
-    def _require_unchanged(self, image_id: str, about: Mapping[str, Any]) -> None:
-        image = self._manifest.images.get(image_id)
-        if image is None:
-            raise ProvenanceError(
-                f"{self.folder}: its run has finished the image {image_id} ({about.get('file')}), which is not given "
-                "now. Give all of the run's images, or choose another output folder."
-            )
-        file = Path(image["file"])
-        try:
-            status = file.stat()
-            same = (about["size"], about["modified"]) == (status.st_size, status.st_mtime_ns)
-            same = same or about["sha256"] == content_digest(file)
-        except (OSError, KeyError) as error:
-            raise ProvenanceError(
-                f"{file}: was in the run of {self.folder}, and cannot be compared ({error})"
-            ) from error
-        if not same:
-            raise ProvenanceError(
-                f"{file}: has changed since the run of {self.folder}. Begin anew with --overwrite, or choose another "
-                "output folder."
-            )
 
     def _write(self, force: bool = True) -> None:
         """Writes the manifest; where that is not forced, only once its writing takes a small share of the time."""

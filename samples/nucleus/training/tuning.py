@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from nucleus.models.registry import ModelConfig
@@ -22,7 +21,7 @@ def parse_values(config: ModelConfig, name: str, text: str) -> tuple[Any, ...]:
     values = split_values(text)
     if not all(values):
         raise ValueError(f"{name} needs values separated by commas. Received: {text!r}")
-    return tuple(getattr(copy.copy(config).update({name: value}), name) for value in values)
+    return tuple(getattr(config.changed({name: value}), name) for value in values)
 
 
 def split_values(text: str) -> list[str]:

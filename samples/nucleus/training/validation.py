@@ -45,7 +45,6 @@ def validation_callbacks(model: NetworkModel, val: NucleusDataset) -> list[keras
             every=config.EVALUATE_EVERY,
             best_path=model.best_path,
             monitor="mAP",
-            mode="max",
             first=config.EVALUATE_FROM or None,
         )
     ]

@@ -129,7 +129,7 @@ def test_a_member_of_another_size_is_named_and_nothing_is_written(project, membe
     data = [f"--dataset={project / 'data'}", "--subset=all", "--member", f"cut={tmp_path / 'cut'}"]
     assert main(["ensemble", "fit", *data, *members, f"--output={tmp_path / 'e.json'}"]) == 1
     error = capsys.readouterr().err
-    assert "0.png: has (9, 9) pixels, its image (96, 96)" in error
+    assert "0.png: the label image has shape (9, 9), its image 0 has (96, 96)" in error
     assert not (tmp_path / "e.json").exists()
 
 

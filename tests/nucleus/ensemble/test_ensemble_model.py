@@ -13,6 +13,7 @@ import pytest
 from nucleus import cli
 from nucleus.datasets.dataset import NucleusDataset
 from nucleus.datasets.folds import Folds
+from nucleus.datasets.provenance import as_json
 from nucleus.ensemble import boosting, fitting
 from nucleus.ensemble.ensemble_model import EnsembleModel
 from nucleus.ensemble.fingerprints import exchanged, fingerprints
@@ -27,7 +28,7 @@ from nucleus.models.tta import TestTimeAugmentation
 from nucleus.models.unet import UNetModel
 from nucleus.models.views import View
 from nucleus.prediction.folders import PredictionFolder
-from nucleus.prediction.manifest import Manifest, as_json
+from nucleus.prediction.manifest import Manifest
 
 
 @pytest.fixture(scope="module")

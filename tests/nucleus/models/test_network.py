@@ -77,7 +77,7 @@ def test_training_a_runs_checkpoint_on_is_a_run_of_its_own(tiny_weights, kind, d
 
 def test_what_is_learned_is_preprocessed_as_what_is_predicted(tiny_weights, dataset):
     model, taken = load_model(tiny_weights["unet"]).model, []
-    model._train = lambda train, val, *_: taken.extend([train.load_image(0), val.load_image(0)]) or {}
+    model._trainer = lambda: lambda train, val, *_: taken.extend([train.load_image(0), val.load_image(0)]) or {}
     model.fit(dataset, dataset)
     for image in taken:
         np.testing.assert_array_equal(image, Clahe()(dataset.load_image(0)))

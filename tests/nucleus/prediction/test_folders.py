@@ -145,7 +145,7 @@ def test_missing_folders_and_label_images_of_another_size_are_named(dataset, fol
     predictions = PredictionFolder(folder)
     with pytest.raises(DatasetError, match=r"labels: no label image NA\.png"):
         predictions.require(dataset)
-    with pytest.raises(DatasetError, match=r"a\.png: has \(12, 16\) pixels, its image \(3, 3\)"):
+    with pytest.raises(DatasetError, match=r"a\.png: the label image has shape \(12, 16\), its image a has \(3, 3\)"):
         predictions.find("a", np.zeros((3, 3, 3), np.uint8))
 
 

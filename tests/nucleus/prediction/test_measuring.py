@@ -80,7 +80,7 @@ def test_images_without_labels_and_labels_of_another_size_are_named(tmp_path, fi
     write_labels(tmp_path / "corrected" / "b.tif", labels[1:])
     assert measure(tmp_path, "corrected", "--channel=1") == 1
     errors = capsys.readouterr().err
-    assert "b.tif: has (255, 320) pixels, its image" in errors and "no label image c.png" in errors
+    assert "b.tif: the label image has shape (255, 320), its image" in errors and "no label image c.png" in errors
     assert pd.read_csv(tmp_path / "out" / "images.csv")["ImageId"].tolist() == ["a"]
     assert measure(tmp_path, "corrected/a_cp_masks.png", "--channel=1", f"--output={tmp_path / 'other'}") == 1
     assert "is one label image for 3 images" in capsys.readouterr().err

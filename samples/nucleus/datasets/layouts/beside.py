@@ -10,17 +10,16 @@ name. What programs write beside images (a_cp_masks.png, a_flows.tif, ...) is ig
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
-from nucleus.datasets.layouts.base import UNKNOWN_MODALITY, DatasetError, Layout, Part, Report, Sample
+from nucleus.datasets.layouts.base import DatasetError, Layout
 from nucleus.datasets.layouts.drawn_files import KINDS, DrawnFile, DrawnKind
 from nucleus.datasets.layouts.label_files import split_by_products
-from nucleus.datasets.layouts.tables import CLASSES_FILE, read_modalities
+from nucleus.datasets.layouts.sets import IMAGE_FOLDER, by_name
+from nucleus.datasets.layouts.sets import make_layout as make_layout_of_sets
 from nucleus.images.reading import list_folders, list_images
-
-IMAGE_FOLDER = "images"
 
 
 def make_layout(kind: str, summary: str) -> Layout:
@@ -30,16 +29,11 @@ def make_layout(kind: str, summary: str) -> Layout:
         kind: Key of `KINDS`.
         summary: Files of the kind in a few words.
     """
-    return Layout(kind, summary, lambda root: bool(_sets(KINDS[kind], root)), partial(_parts, KINDS[kind]))
-
-
-def _sets(kind: DrawnKind, root: Path) -> list[Path]:
-    """Returns the folders that hold a set: the root itself, or else those in it."""
-    if not root.is_dir():
-        return []
-    if _is_set(kind, root):
-        return [root]
-    return [path for path in list_folders(root) if _is_set(kind, path)]
+    drawn = KINDS[kind]
+    names = ", ".join(f"a{ending}{suffix}" for suffix in drawn.suffixes for ending in drawn.endings)
+    expected = f"image files, and one of {names} for an image a, beside it or in a folder"
+    find, truth = partial(_find, drawn), partial(DrawnFile, kind=kind)
+    return make_layout_of_sets(kind, summary, partial(_is_set, drawn), find, truth, expected)
 
 
 def _is_set(kind: DrawnKind, folder: Path) -> bool:
@@ -74,40 +68,15 @@ def _drawn(kind: DrawnKind, folder: Path, images: Collection[str]) -> dict[str, 
     return named
 
 
-def _parts(kind: DrawnKind, root: Path) -> Mapping[str, Part]:
-    sets = _sets(kind, root)
-    if not sets:
-        names = ", ".join(f"a{ending}{suffix}" for suffix in kind.suffixes for ending in kind.endings)
-        raise DatasetError(f"{root}: expected image files, and one of {names} for an image a, beside it or in a folder")
-    return {"all" if folder == root else folder.name: partial(_read, kind, root, folder) for folder in sets}
-
-
-def _read(kind: DrawnKind, root: Path, folder: Path, report: Report) -> list[Sample]:
-    images: dict[str, Path] = {}
-    for path in _images(folder):
-        first = images.setdefault(path.stem, path)
-        if first is not path:
-            raise DatasetError(f"{path}: goes by the name {path.stem!r} as {first.name} does")
-    drawn: dict[str, Path] = {}
+def _find(kind: DrawnKind, folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Returns the image files and the drawn files of a set, both by the name of the image."""
+    images, drawn = by_name(_images(folder)), {}
     for where in _drawn_folders(folder):
         for name, path in _drawn(kind, where, images).items():
             if name in drawn:
                 raise DatasetError(f"{path}: belongs to the image {name!r} as {drawn[name]} does; keep one")
             drawn[name] = path
-    for name, path in drawn.items():
-        if name not in images:
-            report(DatasetError(f"{path}: there is no image {name} for this file"))
-    modalities = read_modalities(root / CLASSES_FILE) | read_modalities(folder / CLASSES_FILE)
-    return [
-        Sample(
-            name,
-            image,
-            DrawnFile(drawn[name], kind.name) if name in drawn else None,
-            kind.name if folder == root else folder.name,
-            modalities.get(name, UNKNOWN_MODALITY),
-        )
-        for name, image in images.items()
-    ]
+    return images, drawn
 
 
 LAYOUTS = (

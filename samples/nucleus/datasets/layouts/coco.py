@@ -20,12 +20,12 @@ import logging
 from collections import defaultdict
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from nucleus.datasets.layouts.base import UNKNOWN_MODALITY, DatasetError, Layout, Part, Report, Sample
 from nucleus.datasets.layouts.coco_segmentation import segmentation_pixels
-from nucleus.datasets.layouts.painting import ListedInstances
+from nucleus.datasets.layouts.painting import ListedInstances, named_image
 from nucleus.images.reading import list_folders
 from trainkit.reading import read_json, reading
 
@@ -99,7 +99,7 @@ def _read(root: Path, path: Path, part: str, report: Report) -> list[Sample]:
     for number, image in images.items():
         try:
             with reading(f"{path}, image {number}", error=DatasetError):
-                file, name = _image_file(path, image, folders)
+                file, name = named_image(f"{path}, image {number}", "file_name", image.get("file_name"), folders)
                 truth = None if annotations is None else _instances(path, image, of_image[number])
                 modality = _modality(path, image)
         except DatasetError as error:
@@ -157,20 +157,6 @@ def _drawn(path: Path, annotations: Mapping[Any, dict]) -> Mapping[Any, dict]:
 
 def _is_short(polygon: Any) -> bool:
     return isinstance(polygon, list) and len(polygon) < _FEWEST_NUMBERS and len(polygon) % 2 == 0
-
-
-def _image_file(path: Path, image: Mapping[str, Any], folders: list[Path]) -> tuple[Path, PurePosixPath]:
-    """Returns the path of an image's file, and its file_name with slashes."""
-    given = image.get("file_name")
-    names = [PurePosixPath(given), PurePosixPath(given.replace("\\", "/"))] if isinstance(given, str) and given else []
-    if not names or any(name.is_absolute() or ".." in name.parts for name in names):
-        raise DatasetError(f"{path}, image {image['id']}: expected a relative file_name; found {given!r}")
-    for name in names:
-        for folder in folders:
-            if (folder / name).is_file():
-                return folder / name, name
-    looked = ", ".join(map(str, dict.fromkeys(folders)))
-    raise DatasetError(f"{path}, image {image['id']}: there is no {given} in {looked}")
 
 
 def _modality(path: Path, image: Mapping[str, Any]) -> str:

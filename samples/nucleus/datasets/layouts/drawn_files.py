@@ -13,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nucleus.datasets.layouts.base import DatasetError
-from nucleus.datasets.layouts.label_files import LABEL_ENDINGS, close_gaps
+from nucleus.datasets.layouts.label_files import LABEL_ENDINGS, close_gaps, require_shape
 from nucleus.datasets.layouts.labelme_shapes import is_labelme, read_shapes
 from nucleus.datasets.layouts.painting import paint_in_order
 from nucleus.images.geojson import read_features
@@ -78,12 +77,8 @@ def _paint(read_areas: _ReadAreas, path: Path, shape: tuple[int, int], image: ob
     return paint_in_order(shape, areas, image)
 
 
-def _read_seg(path: Path, shape: tuple[int, int], _: object) -> np.ndarray:
-    """Reads a `_seg.npy`, which holds a label image with numbers of its own."""
-    labels = read_seg_masks(path)
-    if labels.shape != shape:
-        raise DatasetError(f"{path}: has {labels.shape} pixels, its image {shape}")
-    return labels
+def _read_seg(path: Path, shape: tuple[int, int], image: object) -> np.ndarray:
+    return require_shape(read_seg_masks(path), path, shape, image)
 
 
 _ROI_ENDINGS = ("", "_rois", "_roi", "_roiset", "-roiset")
@@ -142,7 +137,4 @@ def read_any_labels(path: Path, shape: tuple[int, int], image: object) -> np.nda
     kind = drawn_kind(path)
     if kind is not None:
         return kind.read(path, shape, image)
-    labels = read_labels(path)
-    if labels.shape != shape:
-        raise DatasetError(f"{path}: has {labels.shape} pixels, its image {shape}")
-    return labels
+    return require_shape(read_labels(path), path, shape, image)

@@ -41,10 +41,7 @@ class LabelFile:
 
     def read(self, image: Path) -> np.ndarray:
         """Reads the label image; see `Truth.read`."""
-        labels, shape = read_labels(self.path), read_shape(image)
-        if labels.shape != shape:
-            raise DatasetError(f"{self.path}: the label image has shape {labels.shape}, its image {image} has {shape}")
-        return close_gaps(labels)
+        return close_gaps(require_shape(read_labels(self.path), self.path, read_shape(image), image))
 
 
 class BinaryMaskWatch:
@@ -75,6 +72,23 @@ class BinaryMaskWatch:
                 path,
                 regions,
             )
+
+
+def require_shape(labels: np.ndarray, path: Path, shape: tuple[int, ...], image: object) -> np.ndarray:
+    """Returns the labels of a file.
+
+    Args:
+        labels: The labels.
+        path: The file, for the error.
+        shape: (height, width) of the image.
+        image: The image, for the error.
+
+    Raises:
+        DatasetError: The labels have another size.
+    """
+    if labels.shape != shape:
+        raise DatasetError(f"{path}: the label image has shape {labels.shape}, its image {image} has {shape}")
+    return labels
 
 
 def without_label_ending(stem: str) -> str:

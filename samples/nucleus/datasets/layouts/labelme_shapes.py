@@ -16,6 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from nucleus.datasets.layouts.painting import is_coordinate
 from nucleus.images.decoding import ImageFileError
 from nucleus.images.polygons import fill, fill_ellipse
 from trainkit.reading import read_json
@@ -94,11 +95,7 @@ def _points(points: Any) -> np.ndarray:
 
 
 def _is_point(point: Any) -> bool:
-    return (
-        isinstance(point, list)
-        and len(point) == 2
-        and all(isinstance(number, int | float) and abs(number) < 2**53 for number in point)
-    )
+    return isinstance(point, list) and len(point) == 2 and all(map(is_coordinate, point))
 
 
 def _mask_pixels(encoded: Any, top: int, left: int, shape: tuple[int, int]) -> np.ndarray:

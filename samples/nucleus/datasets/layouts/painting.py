@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -85,6 +85,37 @@ def paint_in_order(shape: tuple[int, int], instances: Iterable[tuple[object, np.
     if contested:
         _log.warning("%s: masks overlap in %d pixels; the first keeps them", image, contested)
     return labels.reshape(shape)
+
+
+def named_image(source: str, key: str, given: Any, folders: Iterable[Path]) -> tuple[Path, PurePosixPath]:
+    """Finds the image that an annotation file names.
+
+    Args:
+        source: Place of the name, for errors.
+        key: What the place calls the name, for errors.
+        given: The name, relative to one of the folders; backslashes may stand for slashes.
+        folders: Folders to look in, in order.
+
+    Returns:
+        The image file, and its relative name.
+
+    Raises:
+        DatasetError: The name is no relative one, or there is no such file.
+    """
+    names = [PurePosixPath(given), PurePosixPath(given.replace("\\", "/"))] if isinstance(given, str) and given else []
+    if not names or any(name.is_absolute() or ".." in name.parts for name in names):
+        raise DatasetError(f"{source}: expected a relative {key}; found {given!r}")
+    folders = list(dict.fromkeys(folders))
+    for name in names:
+        for folder in folders:
+            if (folder / name).is_file():
+                return folder / name, name
+    raise DatasetError(f"{source}: there is no {given} in {', '.join(map(str, folders))}")
+
+
+def is_coordinate(value: Any) -> bool:
+    """Returns True for a number that is a coordinate: finite, and exact in float64."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**53
 
 
 def run_pixels(starts: np.ndarray, lengths: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

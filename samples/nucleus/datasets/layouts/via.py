@@ -15,13 +15,13 @@ import json
 import logging
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nucleus.datasets.layouts.base import UNKNOWN_MODALITY, DatasetError, Layout, Part, Report, Sample
-from nucleus.datasets.layouts.painting import ListedInstances
+from nucleus.datasets.layouts.painting import ListedInstances, is_coordinate, named_image
 from nucleus.datasets.layouts.tables import CLASSES_FILE, read_header, read_modalities, read_table
 from nucleus.images.polygons import fill, fill_ellipse
 from nucleus.images.reading import list_folders
@@ -87,11 +87,11 @@ def _read(path: Path, part: str, report: Report) -> list[Sample]:
             empty.append(file)
             continue
         try:
-            image = _image_file(path, file)
+            image, relative = named_image(str(path), "filename", file, (path.parent, path.parent / IMAGE_FOLDER))
         except DatasetError as error:
             report(error)
             continue
-        name = "_".join(PurePosixPath(file).with_suffix("").parts)
+        name = "_".join(relative.with_suffix("").parts)
         truth = ListedInstances(path, tuple(areas), None, region_pixels)
         samples.append(Sample(name, image, truth, part, modalities.get(name, UNKNOWN_MODALITY)))
     if empty:
@@ -99,16 +99,6 @@ def _read(path: Path, part: str, report: Report) -> list[Sample]:
     if others:
         _log.warning("%s: %d points and lines are no nuclei and are left out", path, others)
     return samples
-
-
-def _image_file(path: Path, file: str) -> Path:
-    name = PurePosixPath(file.replace("\\", "/"))
-    if not file or name.is_absolute() or ".." in name.parts:
-        raise DatasetError(f"{path}: expected a relative filename; found {file!r}")
-    for folder in (path.parent, path.parent / IMAGE_FOLDER):
-        if (folder / name).is_file():
-            return folder / name
-    raise DatasetError(f"{path}: there is no {file} in {path.parent} or {path.parent / IMAGE_FOLDER}")
 
 
 _Regions = dict[str, list[tuple[str, Mapping[str, Any]]]]
@@ -192,14 +182,14 @@ def region_pixels(attributes: Mapping[str, Any], shape: tuple[int, int]) -> np.n
 
 def _number(attributes: Mapping[str, Any], key: str) -> float:
     value = attributes.get(key)
-    if not isinstance(value, int | float) or not abs(value) < 2**53:
+    if not is_coordinate(value):
         raise ValueError(f"expected a number {key!r}; found {str(value)[:40]!r}")
     return float(value)
 
 
 def _numbers(attributes: Mapping[str, Any], key: str) -> np.ndarray:
     values = attributes.get(key)
-    if not isinstance(values, list) or not all(isinstance(v, int | float) and abs(v) < 2**53 for v in values):
+    if not isinstance(values, list) or not all(map(is_coordinate, values)):
         raise ValueError(f"expected a list of numbers {key!r}; found {str(values)[:40]!r}")
     return np.array(values, np.float64)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from nucleus.ensemble.config import ChoiceConfig
-from nucleus.ensemble.fusion.fused import Fusion
 from nucleus.models.settings import SizeSettings
 from trainkit.presets import Preset
 from trainkit.settings import SettingsError
@@ -19,6 +18,7 @@ class FusionConfig(ChoiceConfig, SizeSettings):
     """Settings of a fusion, whose members see the same tiles at the same scale, each preprocessed in its own way."""
 
     model_kind = "fusion"
+    member_settings = ("OBJECTS", "PIXELS")
 
     # The model that finds objects and the one that rates pixels, names or files as `nucleus.load_model` takes them. The
     # file of a fusion names its own.
@@ -27,20 +27,6 @@ class FusionConfig(ChoiceConfig, SizeSettings):
 
     # Empty: those of the model that rates pixels.
     KNOWN_DIAMETERS = ()
-
-    @classmethod
-    def of(cls, fusion: Fusion) -> FusionConfig:
-        """Returns the settings with which a fitted fusion was saved.
-
-        Args:
-            fusion: The fitted fusion.
-
-        Raises:
-            SettingsError: The settings of its file cannot be used.
-        """
-        rules = fusion.ensemble.rules
-        kept = {"NMS_THRESHOLD": rules.nms_threshold, "LEAST_VISIBLE": rules.least_visible}
-        return cls().update({"FEATURES": ",".join(fusion.ensemble.groups), **kept, **fusion.settings})
 
     def validate(self) -> None:
         """Checks the settings; see `Settings.validate`.

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nucleus.ensemble import fitting
-from nucleus.ensemble.candidates import gather, true_iou
 from nucleus.ensemble.examples import Example
-from nucleus.ensemble.features import describe_masks, feature_names
 from nucleus.ensemble.fitting import FitSettings, NothingToLearnError
 from nucleus.ensemble.fusion.fused import Fusion, Shaped, object_features, propose, shape_objects
 from nucleus.ensemble.fusion.logistic import Logistic, fit_logistic
@@ -60,7 +58,7 @@ class FusionExample:
 
 
 def fit(
-    examples: Sequence[FusionExample], folds: Sequence[Sequence[str]], settings: FitSettings, progress: bool = True
+    examples: Sequence[FusionExample], folds: Sequence[Sequence[str]], settings: FitSettings
 ) -> tuple[Fusion, CrossValidation]:
     """Fits a fusion to all images, and cross-validates its choice of objects.
 
@@ -72,7 +70,6 @@ def fit(
         examples: Images with known nuclei.
         folds: Image ids of each fold, three at least, or two with a given threshold. Other ids are ignored.
         settings: Settings of fitting the trees; the seed chooses pixels, too.
-        progress: True to show a progress bar.
 
     Returns:
         The fusion, and what it finds in every image out of fold.
@@ -94,7 +91,7 @@ def fit(
     objects = fit_logistic(object_features(channels), features, np.concatenate(targets))
     pairs = zip(examples, shaped, strict=True)
     candidates = [_candidates(example, each, objects, settings.groups) for example, each in pairs]
-    fitted = fitting.fit_ensemble(candidates, folds, settings, progress)
+    fitted = fitting.fit_ensemble(candidates, folds, settings)
     return Fusion(channels, pixels, objects, fitted.ensemble), CrossValidation(candidates, fitted)
 
 
@@ -159,13 +156,5 @@ def _are_nuclei(example: FusionExample, shaped: Shaped) -> np.ndarray:
 
 def _candidates(example: FusionExample, shaped: Shaped, objects: Logistic, groups: Sequence[str]) -> Example:
     """Returns the fused objects of an image as an example of the ensemble that chooses among them."""
-    candidates = gather(propose(shaped, objects, example.truth.shape))
-    columns = describe_masks(candidates, example.image)
-    return Example(
-        id=example.id,
-        modality=example.modality,
-        candidates=candidates,
-        features=np.stack([columns[name] for name in feature_names(groups, KINDS)], axis=1),
-        iou=true_iou(candidates, example.truth),
-        truth=example.truth,
-    )
+    found = propose(shaped, objects, example.truth.shape)
+    return Example.of(example.id, example.modality, found, example.image, example.truth, groups)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 from scipy import ndimage
 
-from nucleus.ensemble.fitted import FINGERPRINTS, Ensemble, has_format, parse_ensemble
+from nucleus.ensemble.fitted import Ensemble, FittedFile, parse_ensemble, read_fitted
 from nucleus.ensemble.fusion.logistic import Logistic
 from nucleus.ensemble.fusion.objects import (
     KINDS,
@@ -26,14 +25,8 @@ from nucleus.ensemble.fusion.objects import (
 )
 from nucleus.images.labels import relabel_sequential
 from nucleus.models.base import Prediction
-from trainkit.files import write_text
-from trainkit.reading import read_json, reading
 from unet.postprocess import fill_holes
 
-_FORMAT = "nucleus fusion"
-# To be incremented when the file format or the meaning of a feature changes.
-_VERSION = 1
-_DAMAGED = "not a fusion's file"
 # Logarithm of the odds below which, on either side, a pixel is uncertain.
 _UNCERTAIN = 1.0
 
@@ -67,7 +60,7 @@ def object_features(channels: Sequence[str]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Fusion:
+class Fusion(FittedFile):
     """Fitted fusion of a model that finds objects with one that rates pixels.
 
     Attributes:
@@ -75,18 +68,20 @@ class Fusion:
         pixels: By kind of object, the probability that a pixel near an object belongs to it.
         objects: Probability that an object is a nucleus: its mask has an IoU above 0.5 with one.
         ensemble: Choice among the fused objects, whose members are the kinds of objects.
-        about: Notes on the fit and its scores, JSON-compatible.
-        weights: Source of each member, "objects" and "pixels"; see `nucleus.ensemble.sources`.
-        settings: Settings that differ from the defaults and that the other attributes do not hold.
+        about, weights, settings: Attributes of `FittedFile`; the members are "objects" and "pixels".
     """
+
+    format: ClassVar[str] = "nucleus fusion"
 
     channels: tuple[str, ...]
     pixels: Mapping[str, Logistic]
     objects: Logistic
     ensemble: Ensemble
-    about: Mapping[str, Any] = field(default_factory=dict)
-    weights: Mapping[str, str] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def choice(self) -> Ensemble:
+        """Choice among the fused objects."""
+        return self.ensemble
 
     def fuse(self, evidence: Evidence) -> Prediction:
         """Makes one label image of what two models say of an image.
@@ -109,31 +104,16 @@ class Fusion:
         found = self.ensemble.combine(evidence.image, propose(shaped, self.objects, evidence.shape))
         return Prediction(found.labels, found.scores)
 
-    def to_json(self) -> str:
-        """Returns the content of the fusion's file."""
-        content = {
-            "format": _FORMAT,
-            "version": _VERSION,
+    def content(self) -> dict[str, Any]:
+        """Returns the content of the fusion's file as JSON can hold it."""
+        return {
+            **self._head(),
             "channels": list(self.channels),
-            "about": dict(self.about),
-            **({"weights": dict(self.weights)} if self.weights else {}),
-            **({"settings": dict(self.settings)} if self.settings else {}),
+            **self._notes(),
             "pixels": {kind: model.to_json() for kind, model in self.pixels.items()},
             "objects": self.objects.to_json(),
             "ensemble": self.ensemble.content(),
         }
-        return json.dumps(content)
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Writes the fusion as JSON.
-
-        Args:
-            path: File to write.
-
-        Raises:
-            OSError: The file cannot be written.
-        """
-        write_text(path, self.to_json() + "\n")
 
 
 def shape_objects(objects: Sequence[FusedObject], pixels: Mapping[str, Logistic], channels: Sequence[str]) -> Shaped:
@@ -177,18 +157,6 @@ def propose(shaped: Shaped, objects: Logistic, shape: tuple[int, int]) -> dict[s
     return found
 
 
-def is_fusion(path: str | os.PathLike) -> bool:
-    """Returns whether a JSON file is that of a fusion, judged by its format entry.
-
-    Args:
-        path: The JSON file.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
-    return has_format(path, _FORMAT)
-
-
 def read_fusion(path: str | os.PathLike) -> Fusion:
     """Reads a fusion from a file that `Fusion.save` wrote.
 
@@ -199,39 +167,24 @@ def read_fusion(path: str | os.PathLike) -> Fusion:
         ValueError: The file cannot be read, holds no fusion, is damaged, or needs features that this version does not
             compute.
     """
-    content = read_json(path, _DAMAGED)
-    with reading(path, _DAMAGED):
-        return _parse(content)
+    return read_fitted(path, "not a fusion's file", _parse)
 
 
 def _parse(content: Mapping[str, Any]) -> Fusion:
-    if content.get("format") != _FORMAT:
-        raise ValueError(f'its "format" is not "{_FORMAT}"')
-    if content["version"] != _VERSION:
-        raise ValueError(f"version {content['version']!r}; this program reads {_VERSION}")
+    notes = Fusion._parse_notes(content, "pixels", "ensemble")
+    Fusion._check_sources(notes["weights"], (OBJECTS, PIXELS))
     channels = content["channels"]
     if not isinstance(channels, list) or not channels or not all(isinstance(name, str) for name in channels):
         raise ValueError('"channels" must be a list of names')
-    notes = {name: content.get(name, {}) for name in ("about", "weights", "settings", "pixels", "ensemble")}
-    if not all(isinstance(each, dict) for each in notes.values()):
-        raise ValueError(f"{', '.join(notes)} must be objects")
-    weights = notes["weights"]
-    valid = all(isinstance(source, str) and source for source in weights.values())
-    if weights and (set(weights) != {OBJECTS, PIXELS} or not valid):
-        raise ValueError(f'"weights" must name a source for "{OBJECTS}" and "{PIXELS}"')
-    if not isinstance(notes["about"].get(FINGERPRINTS, {}), dict):
-        raise ValueError(f'"{FINGERPRINTS}" of "about" must be an object')
-    ensemble = parse_ensemble(notes["ensemble"])
+    ensemble = parse_ensemble(content["ensemble"])
     if ensemble.members != KINDS:
         raise ValueError(f"its ensemble must choose among {', '.join(KINDS)}")
     return Fusion(
         tuple(channels),
-        {kind: Logistic.from_json(notes["pixels"][kind], pixel_features(channels, kind)) for kind in KINDS},
+        {kind: Logistic.from_json(content["pixels"][kind], pixel_features(channels, kind)) for kind in KINDS},
         Logistic.from_json(content["objects"], object_features(channels)),
         ensemble,
-        notes["about"],
-        weights,
-        notes["settings"],
+        **notes,
     )
 
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from nucleus.datasets.dataset import DatasetError
-from nucleus.datasets.folds import Folds, divide_images
+from nucleus.datasets.dataset import NucleusDataset
+from nucleus.datasets.folds import Folds
 from nucleus.ensemble.boosting import import_lightgbm
+from nucleus.ensemble.combined import CombinedModel, LoadMember
 from nucleus.ensemble.fingerprints import exchanged, fingerprints
 from nucleus.ensemble.fitted import FINGERPRINTS
 from nucleus.ensemble.fitting import FitSettings
@@ -26,26 +25,16 @@ from nucleus.ensemble.fusion.evidence import Witnesses
 from nucleus.ensemble.fusion.fitting import FusionExample, fit
 from nucleus.ensemble.fusion.fused import Fusion, read_fusion
 from nucleus.ensemble.fusion.objects import OBJECTS, PIXELS
-from nucleus.ensemble.sources import absolute, find_source, loadable, relative
-from nucleus.ensemble.validation import CrossValidation
+from nucleus.ensemble.sources import find_source, loadable
 from nucleus.evaluation.scores import average_precision
 from nucleus.models.base import History, NucleusModel, Prediction
 from nucleus.models.limits import limits_of, warn_of_limits
-from nucleus.models.recipe import Recipe, changed_settings
 from nucleus.models.scale import Scaled, find_factor
-
-if TYPE_CHECKING:
-    import keras
-
-    from nucleus.datasets.dataset import NucleusDataset
 
 _log = logging.getLogger(__name__)
 
-# Settings that the file of a fusion has elsewhere.
-_ELSEWHERE = ("OBJECTS", "PIXELS", "FEATURES", "NMS_THRESHOLD", "LEAST_VISIBLE")
 
-
-class FusionModel(NucleusModel):
+class FusionModel(CombinedModel):
     """A fusion that runs its two members and lets their objects compete for every pixel.
 
     Args:
@@ -73,6 +62,8 @@ class FusionModel(NucleusModel):
     summary = "objects of a Mask R-CNN with the edges of a U-Net, and trees that choose among them"
     presets = PRESETS
     default_preset = "objects-and-pixels"
+    config_class = FusionConfig
+    _irrelevant = {"weights": {}, "settings": {}}
 
     config: FusionConfig
 
@@ -90,29 +81,19 @@ class FusionModel(NucleusModel):
         self.members = {OBJECTS: objects, PIXELS: pixels}
         self._witnesses = Witnesses(objects, pixels)
         if fusion is not None:
-            for name in exchanged(fusion.about.get(FINGERPRINTS, {}), self.members):
+            for name in exchanged(fusion.fingerprints, self.members):
                 _log.warning(
                     "The model of the fusion's %s is another one than the fusion was fitted to, so its probabilities "
                     "do not hold. Give that model, or fit the fusion again",
                     name,
                 )
-        if config is None:
-            config = FusionConfig() if fusion is None else FusionConfig.of(fusion)
-        if not config.KNOWN_DIAMETERS:
-            config = copy.copy(config).update({"KNOWN_DIAMETERS": self._witnesses.known})
-        self.fusion, self.files, self.config = fusion, dict(files or {}), config
-        self.folds, self.out_of_fold, self.notes = folds, dict(out_of_fold or {}), dict(notes or {})
-        self.cross_validation: CrossValidation | None = None
+        super().__init__(fusion, files, config, folds, notes)
+        self.fusion, self.out_of_fold = fusion, dict(out_of_fold or {})
+        if not self.config.KNOWN_DIAMETERS:
+            self.config = self.config.changed({"KNOWN_DIAMETERS": self._witnesses.known})
 
     @classmethod
-    def make_config(
-        cls, mode: Literal["training", "inference"], preset: str, settings: Mapping[str, Any]
-    ) -> FusionConfig:
-        """Returns a configuration, the same in both modes; see `nucleus.models.registry.make_config`."""
-        return FusionConfig().update({**PRESETS[preset].settings, **settings})
-
-    @classmethod
-    def begin(cls, config: FusionConfig, load_member: Callable[[str | Path], NucleusModel]) -> FusionModel:
+    def begin(cls, config: FusionConfig, load_member: LoadMember) -> FusionModel:
         """Returns a fusion of the configuration's OBJECTS and PIXELS, to be fitted.
 
         Args:
@@ -129,7 +110,7 @@ class FusionModel(NucleusModel):
     def load(
         cls,
         path: str | os.PathLike,
-        load_member: Callable[[str | Path], NucleusModel],
+        load_member: LoadMember,
         config: FusionConfig | None = None,
     ) -> FusionModel:
         """Returns the fusion of a file that names its members.
@@ -144,17 +125,8 @@ class FusionModel(NucleusModel):
                 cannot be loaded or has other channels.
         """
         fusion = read_fusion(path)
-        if config is not None and (config.OBJECTS, config.PIXELS) != (FusionConfig.OBJECTS, FusionConfig.PIXELS):
-            raise ValueError(
-                f"{path}: has members of its own. Received: OBJECTS={config.OBJECTS}, PIXELS={config.PIXELS}"
-            )
-        if not fusion.weights:
-            raise ValueError(
-                f"{path}: names no weights of its members: FusionModel(objects, pixels, read_fusion(path))"
-            )
-        folder = Path(path).resolve().parent
-        files = {name: absolute(source, folder) for name, source in fusion.weights.items()}
-        members = {name: load_member(loadable(file)) for name, file in files.items()}
+        way = ": FusionModel(objects, pixels, read_fusion(path))"
+        members, files = cls._load_members(path, fusion, config, load_member, way)
         model = cls(**members, fusion=fusion, files=files, config=config)
         if model._witnesses.channels != fusion.channels:
             raise ValueError(
@@ -164,35 +136,17 @@ class FusionModel(NucleusModel):
         return model
 
     @classmethod
-    def read_recipe(cls, path: str | os.PathLike) -> Recipe:
-        """Returns the recipe of a fusion's file: its settings, without its members and weights.
+    def read(cls, path: str | os.PathLike) -> Fusion:
+        """Reads a fitted fusion; see `nucleus.ensemble.fusion.fused.read_fusion`."""
+        return read_fusion(path)
 
-        Args:
-            path: File that `save` wrote.
-
-        Raises:
-            ValueError: The file is damaged.
-        """
-        config = FusionConfig.of(read_fusion(path))
-        return Recipe(cls.default_preset, changed_settings(config, FusionConfig()), cls.kind)
-
-    def fit(
-        self,
-        train: NucleusDataset,
-        val: NucleusDataset | None,
-        *,
-        epochs: int | None = None,
-        callbacks: Sequence[keras.callbacks.Callback] = (),
-    ) -> History:
+    def _learn(self, train: NucleusDataset) -> History:
         """Learns the probabilities of pixels and objects and the choice, on images that no member was trained on.
 
         About 3 MB an image are held in memory. The scores out of fold are then in `cross_validation.report`.
 
         Args:
             train: Prepared data set with masks, without preprocessing.
-            val: Not used: scores are cross-validated over the folds of `train`.
-            epochs: Not used: the number of trees is fixed.
-            callbacks: Not used.
 
         Returns:
             A step for every fold: its number of `images`, the `threshold` chosen on the other folds, and the `mAP` of
@@ -204,11 +158,7 @@ class FusionModel(NucleusModel):
             ValueError: LightGBM is missing, or the models of folds differ in their channels.
         """
         import_lightgbm()
-        if train.preprocessing is not None:
-            raise DatasetError("Members preprocess images themselves: fit on a dataset without preprocessing.")
-        if len(train.image_ids) == 0:
-            raise DatasetError("There is no image to fit a fusion to.")
-        folds = self.folds or divide_images(train.image_info, self.config.FOLDS, self.config.SEED)
+        folds = self._divide(train)
         examples, alone = [], []
         for index in tqdm(train.image_ids, desc="members", unit="image"):
             example, scores = self._example(train, index)
@@ -223,28 +173,8 @@ class FusionModel(NucleusModel):
         self.fusion = replace(fusion, about={**means, **noted})
         return replace(history, logs=logs)
 
-    def save(self, path: str | os.PathLike) -> None:
-        """Writes the fusion as JSON, with the files of its members relative to it where they are known.
-
-        Args:
-            path: File to write, ending in `.json`.
-
-        Raises:
-            ValueError: Nothing has been fitted.
-            OSError: The file cannot be written.
-        """
-        folder = Path(path).resolve().parent
-        weights = {name: relative(file, folder) for name, file in self.files.items()}
-        own = FusionConfig().update({"KNOWN_DIAMETERS": self._witnesses.known})
-        changed = changed_settings(self.config, own)
-        settings = {name: value for name, value in changed.items() if name not in _ELSEWHERE}
-        replace(self._fitted(), weights=weights, settings=settings).save(path)
-
-    def describe(self) -> dict[str, Any]:
-        """Adds the members and the fitted regressions, trees and rules; see `NucleusModel.describe`."""
-        members = {name: member.describe() for name, member in self.members.items()}
-        digest = hashlib.sha256(replace(self._fitted(), weights={}, settings={}).to_json().encode()).hexdigest()
-        return {**super().describe(), "members": members, "fusion": f"sha256:{digest}"}
+    def _default_config(self) -> FusionConfig:
+        return FusionConfig().update({"KNOWN_DIAMETERS": self._witnesses.known})
 
     @property
     def needs_whole_images(self) -> bool:
@@ -305,11 +235,5 @@ class FusionModel(NucleusModel):
 
 def _by_fold(scores: Sequence[Mapping[str, float]], fold_of: Sequence[int]) -> dict[str, list[float]]:
     """Returns the mean score of each member in every fold."""
-    numbers = np.array(fold_of)
-    return {
-        name: [
-            float(np.mean([one[name] for one, fold in zip(scores, fold_of, strict=True) if fold == number]))
-            for number in range(numbers.max() + 1)
-        ]
-        for name in (OBJECTS, PIXELS)
-    }
+    sizes = np.bincount(fold_of)
+    return {name: (np.bincount(fold_of, [one[name] for one in scores]) / sizes).tolist() for name in (OBJECTS, PIXELS)}

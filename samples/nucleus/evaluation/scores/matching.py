@@ -70,6 +70,12 @@ class Matches(Sums):
         return (self._predicted + self._true == 0).astype(np.float64)
 
 
+def require_unique(threshold: float) -> None:
+    """Raises ValueError unless an IoU threshold is from 0.5, above which matches are unique, to 1."""
+    if not 0.5 <= threshold <= 1:
+        raise ValueError(f"Below an IoU of 0.5 matches are not unique. Received: threshold={threshold}")
+
+
 def count_matches(pair: Overlaps, thresholds: float | Sequence[float] | np.ndarray = THRESHOLDS) -> Matches:
     """Counts matched and unmatched instances at each IoU threshold.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nucleus.evaluation.scores.matching import DETECTION_IOU
+from nucleus.evaluation.scores.matching import DETECTION_IOU, require_unique
 from nucleus.evaluation.scores.overlaps import Overlaps
 from nucleus.evaluation.scores.sums import Sums
 
@@ -95,8 +95,7 @@ def count_divisions(pair: Overlaps, threshold: float = DETECTION_IOU) -> Divisio
     Raises:
         ValueError: The threshold is not in 0.5..1.
     """
-    if not 0.5 <= threshold <= 1:
-        raise ValueError(f"Below an IoU of 0.5 matches are not unique. Received: threshold={threshold}")
+    require_unique(threshold)
     matched = pair.iou > threshold
     pieces = 2 * pair.intersections > pair.predicted_areas[pair.predicted_index]
     parts = 2 * pair.intersections > pair.truth_areas[pair.truth_index]

@@ -12,6 +12,7 @@ import numpy as np
 
 # Bins up to which a dense histogram of label pairs is faster than sorting the pixels (32 MB of counts).
 _DENSE_BINS = 1 << 22
+_NO_PIXELS = np.zeros((0, 0), np.int32)
 _HIGHEST = np.iinfo(np.int64).max
 
 
@@ -53,6 +54,10 @@ class Overlaps:
         best = np.zeros(len(self.truth_ids))
         np.maximum.at(best, self.truth_index, self.iou)
         return best
+
+    def without_pixels(self) -> Overlaps:
+        """Returns the same overlaps without the label images, of which many are then held in little memory."""
+        return replace(self, truth=_NO_PIXELS, predicted=_NO_PIXELS)
 
     @property
     def partner_of_truth(self) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,6 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from nucleus.evaluation.scores.overlaps import Overlaps
-
-_NO_PIXELS = np.zeros((0, 0), np.int32)
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def coco_scores(images: Iterable[tuple[Overlaps, np.ndarray]], max_detections: i
     pairs, ranked = [], []
     for pair, scores in images:
         ranked.append(_checked(pair, scores))
-        pairs.append(replace(pair, truth=_NO_PIXELS, predicted=_NO_PIXELS))
+        pairs.append(pair.without_pixels())
     if not pairs:
         raise ValueError("There is no image to score.")
     true = sum(len(pair.truth_ids) for pair in pairs)

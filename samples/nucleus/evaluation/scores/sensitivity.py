@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.ndimage import binary_dilation, generate_binary_structure
 from scipy.ndimage import label as connected_components
 
-from nucleus.evaluation.scores.matching import DETECTION_IOU
+from nucleus.evaluation.scores.matching import DETECTION_IOU, require_unique
 from nucleus.evaluation.scores.overlaps import Overlaps, instance_indices, overlaps
 
 PROPERTIES = ("area", "eccentricity", "cluster_size")
@@ -58,8 +58,7 @@ def recall_by(nuclei: pd.DataFrame, column: str, bins: int = 5, threshold: float
     Raises:
         ValueError: The threshold is not in 0.5..1, or `bins` is below 1.
     """
-    if not 0.5 <= threshold <= 1:
-        raise ValueError(f"Below an IoU of 0.5 matches are not unique. Received: threshold={threshold}")
+    require_unique(threshold)
     if bins < 1:
         raise ValueError(f"Expected at least one group. Received: bins={bins}")
     values = nuclei[column].to_numpy()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleus.datasets.provenance import differences, read_note, write_note
+from nucleus.version import package_version
 
 RECORD_FILE = "step.json"
 _PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python", "lightgbm")
@@ -97,15 +97,11 @@ def environment() -> dict[str, Any]:
     """Returns the environment that results may depend on: backend, versions, processor, cores and system."""
     import keras
 
-    versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+    installed = {package: package_version(package) for package in _PACKAGES}
+    known = {package: version for package, version in installed.items() if version is not None}
     return {
         "backend": keras.backend.backend(),
-        "versions": versions,
+        "versions": {"python": platform.python_version(), **known},
         "machine": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
     }

@@ -144,10 +144,7 @@ def _keep_lines(inside: np.ndarray) -> np.ndarray:
 
 def _close_lines(inside: np.ndarray) -> np.ndarray:
     """IS: pixels that are in the middle of no segment outside the mask; `_keep_lines` of the outside."""
-    result = cv2.dilate(inside, _SEGMENTS[0])
-    for segment in _SEGMENTS[1:]:
-        cv2.min(result, cv2.dilate(inside, segment), result)
-    return result
+    return 1 - _keep_lines(1 - inside)
 
 
 def _two_means(levels: np.ndarray, inside: np.ndarray, window: int) -> tuple[np.ndarray | float, np.ndarray | float]:

@@ -20,8 +20,6 @@ from nucleus.models.recipe import Recipe, changed_settings
 from trainkit.settings import SettingsError
 
 if TYPE_CHECKING:
-    import keras
-
     from nucleus.datasets.dataset import NucleusDataset
     from trainkit.search import TuningReport
 
@@ -72,21 +70,8 @@ class ClassicalModel(NucleusModel):
             raise SettingsError("classical has no weights to train; it detects as it is.")
         return ClassicalConfig().update({**PRESETS[preset].settings, **settings})
 
-    def fit(
-        self,
-        train: NucleusDataset,
-        val: NucleusDataset | None,
-        *,
-        epochs: int | None = None,
-        callbacks: Sequence[keras.callbacks.Callback] = (),
-    ) -> History:
+    def _learn(self, train: NucleusDataset) -> History:
         """Tunes the main settings on images whose nuclei are known, and keeps the best ones; see `tune`.
-
-        Args:
-            train: Prepared data set with masks, without preprocessing.
-            val: Not used: there is no learning to watch.
-            epochs: Not used: settings are tuned one after the other until none helps.
-            callbacks: Not used.
 
         Returns:
             A step for every trial, the best first: the settings tried and their `mAP`.

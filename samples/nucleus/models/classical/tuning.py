@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -60,7 +59,7 @@ def search_classical(
     with tqdm(desc="tune", unit="image", disable=not progress) as bar:
 
         def score(settings: dict[str, Any]) -> list[float]:
-            model = with_scale(make_model(_changed(config, settings)))
+            model = with_scale(make_model(config.changed(settings)))
             scores = []
             for image, truth in images:
                 scores.append(float(average_precision(truth, model.predict(image)[0].labels)))
@@ -72,11 +71,7 @@ def search_classical(
 
 def _checked(config: ClassicalConfig, name: str, choices: Iterable[Any]) -> tuple[Any, ...]:
     # Values are checked before the search, which takes long.
-    values = tuple(getattr(_changed(config, {name: choice}), name) for choice in choices)
+    values = tuple(getattr(config.changed({name: choice}), name) for choice in choices)
     if not values:
         raise SettingsError(f"{name} has no values to try.")
     return values
-
-
-def _changed(config: ClassicalConfig, settings: Mapping[str, Any]) -> ClassicalConfig:
-    return copy.copy(config).update(settings)

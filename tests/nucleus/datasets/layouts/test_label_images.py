@@ -54,7 +54,7 @@ def test_folders_of_sets_are_subsets(tmp_path):
 def test_images_and_label_images_belong_together(tmp_path):
     write_image(tmp_path / "images/a.png")
     write_labels(tmp_path / "labels/b.png")
-    with pytest.raises(DatasetError, match=r"b\.png: there is no image b for this label image"):
+    with pytest.raises(DatasetError, match=r"b\.png: there is no image b for this file"):
         load(tmp_path)
     write_image(tmp_path / "images/b.png", shape=(5, 5))
     with pytest.raises(DatasetError, match=r"a\.png: it has no mask file and no label image"):

@@ -5,59 +5,26 @@ from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import ndimage
 
 from nucleus import cli
-from nucleus.datasets.dataset import VAL_IMAGE_IDS, DatasetError, shipped_data
+from nucleus.datasets.dataset import VAL_IMAGE_IDS, shipped_data
 from nucleus.datasets.folds import find_folds
-from nucleus.datasets.layouts.tables import write_modalities
 from nucleus.ensemble.config import PRESETS
-from nucleus.evaluation.scores import overlaps, score
 from nucleus.evaluation.scores.ranking import PUBLISHED
 from nucleus.experiments.publications import find_experiment, runner
-from nucleus.experiments.publications.experiment import Figure
-from nucleus.experiments.publications.images import Images, spread
 from nucleus.experiments.publications.quick import quick
 from nucleus.experiments.publications.runner import Options, reproduce
-from nucleus.experiments.publications.scoring import CrossEntropy, sum_scores
 from nucleus.experiments.publications.table import CSV_FILE
-from nucleus.experiments.publications.test_sets import require_named
 from nucleus.images.labels import drop_small
-from nucleus.models.limits import Limit, report_limit
 from nucleus.models.unet import UNetModel
-from nucleus.prediction.predictions import ModelPredictions
 
 
 def run(*arguments):
     return cli.main(["reproduce", *map(str, arguments)])
-
-
-@pytest.fixture
-def glas(tmp_path):
-    """A folder in the layout of GlaS: every image has a bright square, which is its gland."""
-    root = tmp_path / "glas"
-    root.mkdir()
-    for name in ("train_1", "train_2", "testA_1", "testA_2", "testB_1"):
-        image, labels = np.zeros((40, 60, 3), np.uint8), np.zeros((40, 60), np.uint8)
-        image[10:30, 10:30], labels[10:30, 10:30] = 200, 1
-        if name == "testB_1":
-            labels[32:38, 40:50] = 2
-        cv2.imwrite(str(root / f"{name}.bmp"), image)
-        cv2.imwrite(str(root / f"{name}_anno.bmp"), labels)
-    return root
-
-
-@pytest.fixture
-def bright(monkeypatch, threshold_model, tmp_path):
-    """Weights of a model that takes what is bright for a nucleus."""
-    monkeypatch.setattr(runner, "load_model", lambda *_: threshold_model)
-    weights = tmp_path / "bright.h5"
-    weights.touch()
-    return weights
 
 
 def test_given_weights_are_scored_on_both_parts_of_glas(glas, bright, tmp_path, capsys):
@@ -103,133 +70,6 @@ def test_an_experiment_of_a_users_file_gets_a_row_in_the_table(glas, bright, tmp
     (row,) = pd.read_csv(tmp_path / "out" / CSV_FILE).to_dict("records")
     assert (row["experiment"], row["metric"], row["published"]) == ("mine", "object_F1", 0.25)
     assert row["measured"] == 1 and row["citation"] == "A. B. 2024. table 1"
-
-
-@pytest.fixture
-def no_training(monkeypatch):
-    """Fails a test in which a training is begun."""
-    monkeypatch.setattr(runner, "train_or_resume", lambda *_: pytest.fail("a training was begun"))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "causes"),
-    [
-        (("mlp-unet-128", "--quick", "--test={tmp}/gone"), ("{tmp}/gone: there is no such", "This is the test set")),
-        (("vuola-ensemble", "--quick", "--test={tmp}/gone"), ("{tmp}/gone: there is no such", "This is the test set")),
-        (("mlp-unet-128", "--quick", "--test={glas}", "--test-subset=testC"), ("no subset 'testC'", "--test-subset")),
-        (
-            ("mlp-unet-128", "--quick", "--test={glas}", "--test-layout=coco"),
-            ("expected a JSON file", "--test-layout"),
-        ),
-        (("mlp-unet-128", "--quick", "--test-subset=testC"), ("--test-subset", "--test=PATH")),
-        (("lehmann-unet", "--dataset={glas}", "--test={shipped}"), ("{shipped}: there is no subset 'testA'", "testB")),
-        (("lehmann-unet", "--dataset={glas}"), ("{glas}: there is no subset 'testB'", "warwick.ac.uk")),
-    ],
-)
-def test_missing_test_images_are_named_before_anything_is_trained(
-    no_training, glas, tmp_path, capsys, arguments, causes
-):
-    for path in glas.glob("testB*"):
-        path.unlink()
-    names = {"tmp": tmp_path, "glas": glas, "shipped": shipped_data()}
-    assert run(*(part.format(**names) for part in arguments), "--output", tmp_path / "out") == 1
-    message = capsys.readouterr().err
-    assert all(cause.format(**names) in message for cause in causes), message
-    assert ("warwick" in message) == ("warwick.ac.uk" in causes), "where training images are is another matter"
-    assert not (tmp_path / "out").exists()
-
-
-def test_masks_of_a_test_set_are_read_before_anything_is_trained(no_training, add_sample, rectangle, tmp_path, capsys):
-    add_sample("a", [rectangle(1, 1, 5, 5, shape=(5, 5))])
-    assert run("mlp-unet-128", "--quick", "--test", tmp_path, "--output", tmp_path / "out") == 1
-    assert "the mask has shape (5, 5)" in capsys.readouterr().err
-
-
-def test_a_given_file_names_the_modalities_of_a_test_set(add_sample, rectangle, bright, tmp_path, caplog, capsys):
-    for name in "ab":
-        add_sample(name, [rectangle(1, 1, 5, 5)], folder="test/stage1_test")
-    classes = tmp_path / "mine.csv"
-    figures = (Figure("mAP", 0.5), Figure("mAP", 0.5, "fluorescence"))
-    experiment = replace(find_experiment("vuola-unet-gentle-plain"), figures=figures)
-    options = Options(tmp_path / "out", tmp_path / "gone", test=tmp_path / "test", weights=bright)
-    assert [row.images for row in reproduce(experiment, options)] == [2, 0]
-    assert "figures of fluorescence stay empty, as the modality of 2 of the 2 images" in caplog.text
-    caplog.clear()
-    write_modalities(classes, {"b": "fluorescence"})
-    assert [row.images for row in reproduce(experiment, replace(options, classes=classes))] == [2, 1]
-    assert "figures of fluorescence" not in caplog.text
-    assert "does not name 1 of 2 images" in caplog.text
-    write_modalities(classes, {"c": "fluorescence"})
-    with pytest.raises(DatasetError, match=r"mine\.csv: names none of the images"):
-        reproduce(experiment, replace(options, classes=classes))
-
-
-def test_a_given_file_may_name_the_modalities_of_one_of_two_data_sets(add_sample, rectangle, tmp_path):
-    classes = tmp_path / "mine.csv"
-    for name in "ab":
-        add_sample(name, [rectangle(1, 1, 5, 5)], folder=f"{name}/stage1_train")
-    source = find_experiment("mlp-unet-128").source
-    both = [(Images(source, tmp_path / name, classes=classes), "all") for name in "ab"]
-    for name, other in ("ab", "ba"):
-        write_modalities(classes, {name: "phase"})
-        require_named(classes, both)
-        told = {info["id"]: info["modality"] for images, subset in both for info in images.load(subset).image_info}
-        assert told == {name: "phase", other: "unknown"}
-
-
-def test_scores_by_modality_are_those_of_its_images(threshold_model):
-    source = replace(find_experiment("mlp-unet-128").source, limit=3)
-    dataset = Images(source, shipped_data()).load("val")
-    assert len({info["modality"] for info in dataset.image_info}) == 3
-    chosen = [index for index in dataset.image_ids if dataset.image_info[index]["modality"] == "fluorescence"]
-    found = sum_scores(ModelPredictions(threshold_model), dataset, runner.modality_parts)
-    pairs = [
-        overlaps(dataset.load_labels(i)[0], threshold_model.predict(dataset.load_image(i))[0].labels) for i in chosen
-    ]
-    assert found["fluorescence"][0].values() == sum(map(score, pairs)).values()
-    assert found["histology"][0].values()["images"] == 2 and found[""][0].values()["images"] == 3
-
-
-def find_nothing(image):
-    return np.zeros(image.shape[:2], np.int32), np.zeros(0, np.float32)
-
-
-def test_cross_entropy_is_the_mean_over_images(fake_model):
-    class FakeProbabilities(fake_model):
-        """Gives every pixel one probability."""
-
-        def observe(self, images):
-            return [[np.full((*image.shape[:2], 1), 0.25, np.float32)] for image in images]
-
-    dataset = Images(find_experiment("mlp-unet-128").source, shipped_data()).load("val")
-    unet = FakeProbabilities(find_nothing)
-    found = sum_scores(ModelPredictions(unet), dataset, lambda _: [""], unet)[""][1]
-    shares = [np.mean(dataset.load_labels(index)[0] > 0) for index in dataset.image_ids]
-    expected = np.mean([-share * np.log(0.25) - (1 - share) * np.log(0.75) for share in shares])
-    assert isinstance(found, CrossEntropy) and found.mean == pytest.approx(expected)
-
-
-def test_a_limit_that_is_reached_while_scoring_is_warned_of_with_the_images_name(fake_model, caplog):
-    """The score counts as missed what the model had no room for: the reader must learn of it, and of which image."""
-
-    def find(image):
-        report_limit(Limit("DETECTION_MAX_INSTANCES", 7, image.shape[:2]))
-        return find_nothing(image)
-
-    dataset = Images(replace(find_experiment("mlp-unet-128").source, limit=1), shipped_data()).load("val")
-    sum_scores(ModelPredictions(fake_model(find)), dataset, lambda _: [""])
-    (message,) = caplog.messages
-    assert message.startswith(f"{dataset.image_info[0]['path']}: DETECTION_MAX_INSTANCES=7")
-
-
-def test_few_images_are_of_many_modalities(tmp_path):
-    infos = []
-    for number, modality in enumerate("aaabbc"):
-        path = tmp_path / f"{number}"
-        path.write_bytes(b"x" * (10 - number))
-        infos.append({"id": str(number), "path": str(path), "modality": modality})
-    assert [info["id"] for info in spread(infos, 3)] == ["2", "4", "5"]
-    assert [info["id"] for info in spread(infos, 4)] == ["2", "3", "4", "5"]
 
 
 def test_a_tiny_u_net_in_two_trainings_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
@@ -288,34 +128,6 @@ def test_a_training_on_other_images_is_not_taken_for_one_on_these(tmp_path, monk
     assert run(*arguments, "--dataset", other) == 1
     assert "images.json: made with other images" in capsys.readouterr().err
     assert len(pd.read_csv(tmp_path / "out" / CSV_FILE)) == len(table)
-
-
-def test_a_fold_that_is_named_twice_is_held_out_once(tmp_path):
-    images = Images(quick(find_experiment("vuola-unet-gentle-plain")).source, shipped_data())
-    assert [division.name for division in images.divisions(tmp_path, (2, 1, 2))] == ["fold2", "fold1"]
-
-
-def test_kept_folds_are_those_of_the_same_images(tmp_path, add_sample, rectangle):
-    for name in "abcd":
-        add_sample(name, [rectangle(1, 1, 5, 5)])
-    images = Images(find_experiment("vuola-unet-gentle-plain").source, tmp_path)
-    assert len(list(images.divisions(tmp_path / "out"))) == len(list(images.divisions(tmp_path / "out"))) == 4
-    add_sample("e", [rectangle(1, 1, 5, 5)])
-    with pytest.raises(DatasetError, match=r"folds\.json.*other images"):
-        list(images.divisions(tmp_path / "out"))
-
-
-def test_folds_go_by_the_modalities_of_a_given_file(tmp_path, add_sample, rectangle, caplog):
-    for name in "abcdefgh":
-        add_sample(name, [rectangle(1, 1, 5, 5)])
-    write_modalities(tmp_path / "mine.csv", {name: "one" if name in "abcd" else "other" for name in "abcdefgh"})
-    source = find_experiment("vuola-unet-gentle-plain").source
-    divisions = list(Images(source, tmp_path, classes=tmp_path / "mine.csv").divisions(tmp_path / "stratified"))
-    held_out = [division.val[1] for division in divisions]
-    assert [len(ids & set("abcd")) for ids in held_out] == [len(ids - set("abcd")) for ids in held_out] == [1] * 4
-    assert not caplog.text
-    assert len(list(Images(source, tmp_path).divisions(tmp_path / "random"))) == 4
-    assert "of 8 of 8 images is not known" in caplog.text and "nucleus modality" in caplog.text
 
 
 def find_brighter(image):
@@ -395,7 +207,7 @@ def test_the_ensemble_is_scored_on_a_test_set_by_the_networks_of_all_folds(untra
 
 def test_an_ensemble_of_members_that_find_nothing_is_reported(untrained, tmp_path, capsys):
     pytest.importorskip("lightgbm", exc_type=OSError)
-    untrained(find_nothing)
+    untrained(lambda image: (np.zeros(image.shape[:2], np.int32), np.zeros(0, np.float32)))
     assert run("vuola-ensemble", "--quick", "--output", tmp_path / "quick") == 0
     table = pd.read_csv(tmp_path / "quick" / CSV_FILE)
     assert table["measured"].isna().all() and (table["images"] == 0).all()
@@ -419,11 +231,11 @@ def test_images_are_mixed_in_training_alone(tmp_path, monkeypatch):
     class Stop(Exception):
         pass
 
-    def look(model, train, val, epochs, callbacks):
+    def look(train, val, *_):
         assert train.mixing.colour_transfer == 0.5 and val.mixing is None
         raise Stop
 
-    monkeypatch.setattr(UNetModel, "_train", look)
+    monkeypatch.setattr(UNetModel, "_trainer", lambda _: look)
     with pytest.raises(Stop):
         reproduce(quick(find_experiment("vuola-unet-gentle-plain")), Options(tmp_path))
 
@@ -437,7 +249,6 @@ def quick_scores(name, output):
     return measured[~measured.index.duplicated(keep="last")]
 
 
-# Every family: what each reaches is 0.1 to 0.2 above its floor. Hundreds of steps are worth compiling, one is not.
 @pytest.mark.parametrize(("name", "least"), [("mlp-unet-128", 0.4), ("zhang-final", 0.6)])
 def test_a_quick_run_finds_nuclei(name, least, tmp_path, capsys):
     assert quick_scores(name, tmp_path)["mAP"] > least
