@@ -56,7 +56,7 @@ def train_mask_rcnn(devices, folder):
     model = MaskRCNN("training", config, folder)
     save_weights(model, folder, "mask_rcnn_start")
     data = Shapes(objects=(1, 6, 3, 0))
-    model.logs = model.train(data, data, 0.3, epochs=1, layers="all").history
+    model.logs = model.train(data, data, 0.05, epochs=1, layers="all").history
     return model
 
 
