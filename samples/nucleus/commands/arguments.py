@@ -17,9 +17,9 @@ from nucleus.ensemble.fusion.model import FusionModel
 from nucleus.images.decoding import Planes
 from nucleus.images.decoding.base import set_pixel_limit
 from nucleus.models.loading import ChosenModel, resolve
-from nucleus.models.registry import NETWORKS, ModelConfig, detection_config
+from nucleus.models.registry import NETWORKS, SHIPPED_MODEL, ModelConfig, detection_config
 from nucleus.models.settings import PredictionSettings
-from nucleus.models.weights import WITHOUT_KERAS, WeightsNotFoundError, choose_recipe
+from nucleus.models.weights import SHIPPED, WITHOUT_KERAS, WeightsNotFoundError, choose_recipe
 from nucleus.quiet import import_keras
 from trainkit.files import require_writable
 
@@ -86,7 +86,7 @@ def reading_config(args: argparse.Namespace) -> ModelConfig:
     return detection_config(choose_recipe(None, args.model, args.preset), dict(args.settings))
 
 
-def wanted_model(args: argparse.Namespace, fastest: bool = False) -> ChosenModel:
+def wanted_model(args: argparse.Namespace, fastest: bool = False, network: bool = False) -> ChosenModel:
     """Returns the model of --weights, --model, --preset and --set, as `nucleus.load_model` takes them.
 
     Keras is imported where the model needs it.
@@ -95,14 +95,15 @@ def wanted_model(args: argparse.Namespace, fastest: bool = False) -> ChosenModel
         args: The parsed options of `options.add_configuration` and `options.add_trained`.
         fastest: True to take the exported file beside the weights where it gives results sooner, see
             `ChosenModel.fastest`.
+        network: True to take the shipped U-Net where no model is named, in place of the shipped default.
 
     Raises:
         WeightsNotFoundError: An ensemble or a fusion is asked for, and no file of a fitted one.
         ValueError: See `nucleus.load_model`.
     """
-    chosen = resolve(
-        args.weights, model=args.model, preset=args.preset, settings=dict(args.settings), model_dir=args.logs
-    )
+    unnamed = args.weights in (None, SHIPPED) and args.model is None and args.preset is None
+    kind = SHIPPED_MODEL if network and unnamed else args.model
+    chosen = resolve(args.weights, model=kind, preset=args.preset, settings=dict(args.settings), model_dir=args.logs)
     if chosen.kind == FusionModel.kind and chosen.path is None:
         raise WeightsNotFoundError(
             "A fusion is a file: name the shipped one, --weights=nucleus_fusion, or one that you fitted, "

@@ -25,7 +25,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Makes a small file of trained weights; see `nucleus pack --help`."""
-    chosen = wanted_model(args)
+    chosen = wanted_model(args, network=True)
     if chosen.recipe is None or chosen.path.suffix in WITHOUT_KERAS:
         raise ValueError(f"{chosen.path}: pack takes the weights of a network, an .h5 file.")
     from nucleus.training.packing import pack

@@ -45,7 +45,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Searches the settings of a U-Net's post-processing or of a classical method; see `nucleus tune --help`."""
     output = output_folder(args, "tune")
-    chosen = wanted_model(args)
+    chosen = wanted_model(args, network=True)
     config = chosen.config
     import pandas as pd
 

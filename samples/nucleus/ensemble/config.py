@@ -83,7 +83,8 @@ class ChoiceConfig(ViewSettings):
         if name in PredictionSettings().to_dict() and name not in self.to_dict():
             kind, article = self.model_kind, "an" if self.model_kind[0] in "aeiou" else "a"
             raise SettingsError(
-                f"{name} is a setting of {article} {kind}'s members, not of the {kind}: set it in theirs."
+                f"{name} is a setting of {article} {kind}'s members, not of the {kind}: set it in theirs, or run one "
+                "of them alone (such as the shipped U-Net, --model=unet)."
             )
         return super()._convert(name, value)
 

@@ -17,8 +17,10 @@ from nucleus.models.loading import resolve
 from nucleus.models.mask_rcnn import MaskRCNNModel
 from nucleus.models.onnx import WEIGHTS_NOTE, note_recipe
 from nucleus.models.recipe import RECIPE_FILE, Recipe, changed_settings
+from nucleus.models.registry import SHIPPED_MODEL
 from nucleus.models.settings import inference_settings
 from nucleus.models.unet import UNetModel
+from nucleus.models.weights import SHIPPED
 from trainkit.files import file_digest
 
 
@@ -41,7 +43,7 @@ def export(
 
     Args:
         model: A U-Net or Mask R-CNN, with whatever wraps it, or what `load_model` takes: a weights file, the name of a
-            shipped one, a run's folder, or None for the shipped default.
+            shipped one, a run's folder, or None for the shipped U-Net.
         path: File ending in `.onnx` or `.zip`, or new folder of a SavedModel.
         format: "onnx": an ONNX file. "savedmodel": a folder of TensorFlow's, its recipe in `assets.extra`.
             "bioimageio": a package of the BioImage Model Zoo, which holds the ONNX file, a description with the recipe
@@ -63,6 +65,9 @@ def export(
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}. Received: {format!r}")
     if not isinstance(model, NucleusModel):
+        if model in (None, SHIPPED) and preset is None:
+            # The shipped default is no network: its U-Net is exported.
+            kind = kind or SHIPPED_MODEL
         chosen = resolve(model, model=kind, preset=preset, settings=settings)
         source, model, weights = model, chosen.load(), chosen.path
     elif preset or settings:

@@ -29,6 +29,7 @@ from nucleus.models.weights import (
     find_recipe,
     last_weights,
     read_recipe,
+    shipped_default,
     shipped_weights,
 )
 from nucleus.quiet import import_keras
@@ -167,7 +168,7 @@ def resolve(
     """Decides which model a source and options mean; `load_model` and the commands build what this returns.
 
     Without a source, it is the shipped weights of the kind that model, preset or config asks for, a classical method,
-    or an ensemble or a fusion that is to be fitted.
+    or an ensemble or a fusion that is to be fitted; without any of these the shipped default, a fitted fusion.
 
     Args:
         source: Name, file or folder; see `load_model`, also for the other arguments.
@@ -231,7 +232,7 @@ def _find_file(
 ) -> Path:
     """Returns the file that a source means, which may be the name of shipped weights, "last" or a run's folder."""
     if name is None or name == SHIPPED:
-        return shipped_weights(asked)
+        return shipped_weights(asked) if asked else shipped_default()
     if name in NETWORKS:
         return shipped_weights(name)
     if name == LAST:

@@ -111,7 +111,7 @@ def choose_recipe(found: Recipe | None, model: str | None = None, preset: str | 
 
 
 def shipped_weights(model: str | None = None) -> Path:
-    """Returns the trained weights that come with the project, in the checkout or in the installed package.
+    """Returns the trained weights of a network that come with the project, in the checkout or in the installed package.
 
     Args:
         model: Name in `nucleus.models.registry.NETWORKS`, for the weights of that kind that are its `shipped`; by
@@ -129,12 +129,24 @@ def shipped_weights(model: str | None = None) -> Path:
     return path
 
 
+def shipped_default() -> Path:
+    """Returns the file of the shipped model that finds nuclei where no model is named: a fusion.
+
+    Raises:
+        WeightsNotFoundError: The file is missing.
+    """
+    path = _shipped_folder() / FusionModel.shipped
+    if not path.is_file():
+        raise WeightsNotFoundError(f"{path}: the shipped model is missing. Name yours: --weights=PATH.")
+    return path
+
+
 def existing_file(path: str | os.PathLike, model: str | None = None) -> Path:
     """Returns the path of a weights file, making sure that it exists.
 
     Args:
-        path: The weights file; "shipped" for the shipped weights that are the default; or the name of a shipped file
-            without its suffix, such as "nucleus_small".
+        path: The weights file; "shipped" for the shipped weights of a network; or the name of a shipped file without
+            its suffix, such as "nucleus_small".
         model: Name in `nucleus.models.registry.NETWORKS` of the kind whose shipped weights "shipped" means; None for
             the default kind.
 

@@ -24,7 +24,7 @@ from nucleus.models.base import NucleusModel
 from nucleus.models.loading import load_model, resolve
 from nucleus.models.network import NetworkModel
 from nucleus.models.recipe import Recipe
-from nucleus.models.registry import NETWORKS, last_checkpoint, make_config
+from nucleus.models.registry import NETWORKS, SHIPPED_MODEL, last_checkpoint, make_config
 from nucleus.models.scale import median_diameter, with_scale
 from nucleus.models.weights import SHIPPED, WITHOUT_KERAS, is_shipped
 from nucleus.prediction.predictions import KeptPredictions, ModelPredictions
@@ -98,8 +98,8 @@ def finetune(
     Args:
         dataset: Path of the images and their labels, in any layout that is detected; or an `ImageSource`, to choose the
             layout, modalities or channels.
-        weights: Weights to begin with: "shipped", a weights file with its recipe, or the folder of a training run; see
-            `nucleus.load_model`.
+        weights: Weights to begin with: "shipped" for those of the shipped U-Net, a weights file with its recipe, or the
+            folder of a training run; see `nucleus.load_model`.
         output: Folder of the weights file (named after the data set), the report, the scores and the training run.
         subset: Images to divide into those to train on and those to hold out; see `nucleus.datasets.layouts.subsets`.
         folds: Number of folds, of which the first is held out, or a `folds.json`; by default four, or one for each
@@ -151,7 +151,8 @@ def finetune(
 
 def _beginning(weights: str | os.PathLike) -> tuple[Path, Recipe]:
     """Returns the weights file that a training begins with, and its recipe."""
-    chosen = resolve(weights)
+    # The shipped default is no network that could be trained: its U-Net is.
+    chosen = resolve(weights, model=SHIPPED_MODEL if weights == SHIPPED else None)
     if chosen.kind not in NETWORKS or chosen.recipe is None or chosen.path.suffix in WITHOUT_KERAS:
         raise ValueError(f"{weights}: cannot be fine-tuned; give the weights of a network (.h5) with their recipe.")
     return chosen.path, chosen.recipe

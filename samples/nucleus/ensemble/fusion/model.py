@@ -62,6 +62,8 @@ class FusionModel(CombinedModel):
     summary = "objects of a Mask R-CNN with the edges of a U-Net, and trees that choose among them"
     presets = PRESETS
     default_preset = "objects-and-pixels"
+    # Name of the fitted fusion that comes with the project; see `nucleus.models.weights.shipped_default`.
+    shipped = "nucleus_fusion.json"
     config_class = FusionConfig
     _irrelevant = {"weights": {}, "settings": {}}
 

@@ -18,7 +18,7 @@ from nucleus.models.mask_rcnn_presets import PRESETS
 from nucleus.models.recipe import changed_settings
 from nucleus.models.registry import make_config
 from nucleus.models.unet import NucleusUNetConfig, UNetModel
-from nucleus.models.weights import existing_file, find_recipe, shipped_weights
+from nucleus.models.weights import existing_file, find_recipe
 
 # Images of each subset; folds, and images that are divided into them.
 _IMAGES, _FOLDS = 1, 2
@@ -166,7 +166,7 @@ def _quick_mask_rcnn(training: Training, config: Any) -> Training:
         **{name: value for name, value in differing.items() if name not in _OF_MASK_RCNN},
     }
     settings = {**own, **_QUICK_MASK_RCNN, "STAGES": _own_rates(config)}
-    return Training(_SMALL, settings, start=shipped_weights("mask_rcnn"))
+    return Training(_SMALL, settings, start=existing_file("nucleus_small"))
 
 
 def _own_rates(config: Any) -> tuple[tuple[Any, ...], ...]:
