@@ -28,6 +28,8 @@ DOCUMENTS = {
     "weights/nucleus_small.md": "results/nucleus_small.md",
     "weights/nucleus_unet.md": "results/nucleus_unet.md",
     "weights/nucleus_light.md": "results/nucleus_light.md",
+    "weights/nucleus_fusion.md": "results/nucleus_fusion.md",
+    "weights/nucleus_mask_rcnn.md": "results/nucleus_mask_rcnn.md",
     "weights/efficientnet_lite0_imagenet.md": "results/efficientnet_lite0_imagenet.md",
     "benchmarks/README.md": "benchmarks.md",
 }

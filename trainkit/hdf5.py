@@ -73,12 +73,13 @@ def save_weights(
     Args:
         model: Model whose layers are built.
         path: File to write.
-        dtype: Floating-point type to store, such as "float16"; by default that of each variable.
+        dtype: Floating-point type to store, such as "float16"; by default that of each variable, as for an array with
+            values beyond its range.
         compress: True to store the arrays with gzip.
 
     Raises:
-        WeightsFileError: Two layers in one nested model share a name, the model itself (not one of its layers) owns
-            variables, or a value is too large for `dtype`.
+        WeightsFileError: Two layers in one nested model share a name, or the model itself (not one of its layers) owns
+            variables.
         OSError: The file cannot be written.
     """
     with open_for_writing(path) as file:
@@ -91,7 +92,8 @@ def write_weights(file: h5py.File, model: keras.Model, *, dtype: str | None = No
     Args:
         file: Open, empty file.
         model: Model whose layers are built.
-        dtype: Floating-point type to store, such as "float16"; by default that of each variable.
+        dtype: Floating-point type to store, such as "float16"; by default that of each variable, as for an array with
+            values beyond its range.
         compress: True to store the arrays with gzip.
 
     Raises:
@@ -112,11 +114,12 @@ def repack_weights(
     Args:
         source: Checkpoint or weights file in the legacy layout.
         target: File to write.
-        dtype: Floating-point type to store; None keeps that of each array.
+        dtype: Floating-point type to store; None keeps that of each array, as does an array with values beyond its
+            range.
         compress: True to store the arrays with gzip.
 
     Raises:
-        WeightsFileError: The file cannot be read or has another layout, or a value is too large for `dtype`.
+        WeightsFileError: The file cannot be read or has another layout.
         OSError: The target cannot be written.
     """
     with open_for_reading(source) as file:
@@ -127,7 +130,7 @@ def repack_weights(
             (
                 layer,
                 [
-                    (name, _stored(read_numbers(file[layer][name]), dtype, name))
+                    (name, _stored(read_numbers(file[layer][name]), dtype))
                     for name in read_names(file[layer], "weight_names")
                 ],
             )
@@ -302,21 +305,24 @@ def _named_arrays(layer: keras.Layer, dtype: str | None) -> list[tuple[str, np.n
             weight_name = f"{part.name}/{name}:0"
             if weight_name in arrays:
                 raise WeightsFileError(f"two layers inside {layer.name} are named {part.name}")
-            arrays[weight_name] = _stored(keras.ops.convert_to_numpy(variable), dtype, weight_name)
+            arrays[weight_name] = _stored(keras.ops.convert_to_numpy(variable), dtype)
     return list(arrays.items())
 
 
-def _stored(array: np.ndarray, dtype: str | None, name: str) -> np.ndarray:
-    """Converts an array to the type in which it is stored; HDF5 has no bfloat16, which becomes float32."""
+def _stored(array: np.ndarray, dtype: str | None) -> np.ndarray:
+    """Converts an array to the type in which it is stored; HDF5 has no bfloat16, which becomes float32.
+
+    An array with values beyond the range of that type keeps its own.
+    """
     if array.dtype.name == "bfloat16":
         array = array.astype(np.float32)
     if dtype is None or not np.issubdtype(array.dtype, np.floating):
         return array
     with np.errstate(over="ignore"):
         converted = array.astype(dtype)
-    if np.isfinite(array).all() and not np.isfinite(converted).all():
-        raise WeightsFileError(f"{name} has values too large for {dtype} (up to {np.abs(array).max():g})")
-    return converted
+    # Variances, of which there are few, may be beyond the range of half precision.
+    too_large = np.isfinite(array).all() and not np.isfinite(converted).all()
+    return array if too_large else converted
 
 
 def _match(model_layers: list[_ModelLayer], file_layers: list[FileLayer]) -> list[FileLayer | None]:

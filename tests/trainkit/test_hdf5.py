@@ -287,12 +287,18 @@ def test_float16_and_gzip_halve_the_file_and_load_into_float32(tmp_path):
         np.testing.assert_array_equal(found, value.astype(np.float16).astype(np.float32))
 
 
-def test_float16_refuses_what_it_cannot_hold(tmp_path):
-    model = build_model()
-    model.get_layer("bn_conv1").moving_variance.assign(np.full(4, 1e6, np.float32))
-    with pytest.raises(WeightsFileError, match="bn_conv1/moving_variance:0 has values too large for float16"):
-        save_weights(model, tmp_path / "a.h5", dtype="float16")
-    assert list(tmp_path.iterdir()) == []
+def test_what_float16_cannot_hold_keeps_its_type_when_weights_are_packed(tmp_path):
+    model, other = build_model(), build_model(seed=1)
+    variance = np.array([1e6, 1, 2, 3], np.float32)
+    model.get_layer("bn_conv1").moving_variance.assign(variance)
+    save_weights(model, tmp_path / "a.h5")
+    repack_weights(tmp_path / "a.h5", tmp_path / "packed.h5")
+    save_weights(model, tmp_path / "b.h5", dtype="float16")
+    for name in ("packed.h5", "b.h5"):
+        with h5py.File(tmp_path / name) as file:
+            assert file["conv1"]["conv1/kernel:0"].dtype == np.float16
+        load_weights(other, tmp_path / name, by_name=False)
+        np.testing.assert_array_equal(other.get_layer("bn_conv1").moving_variance, variance)
 
 
 def test_a_list_of_names_too_long_for_one_attribute(tmp_path):

@@ -135,7 +135,7 @@ class MaskRCNNModel(InstanceModel, NetworkModel):
     presets = PRESETS
     default_preset = "lineage"
     run_files = RUN_FILES
-    shipped = "nucleus_small.h5"
+    shipped = "nucleus_mask_rcnn.h5"
     pretrained = ("coco", "imagenet")
     # Batch normalisation of random weights learns too.
     from_scratch = {"TRAIN_BN": None}

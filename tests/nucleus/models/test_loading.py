@@ -19,7 +19,7 @@ from nucleus.models.registry import make_config
 from nucleus.models.tiles import Tiles
 from nucleus.models.tta import TestTimeAugmentation
 from nucleus.models.unet import UNetModel
-from nucleus.models.weights import WeightsNotFoundError, shipped_weights
+from nucleus.models.weights import WeightsNotFoundError, shipped_default, shipped_weights
 from trainkit.hdf5 import WeightsFileError
 
 IMAGE = np.random.default_rng(2).integers(0, 256, (40, 56, 3), np.uint8)
@@ -50,8 +50,8 @@ def shipped(tiny_weights, tmp_path, monkeypatch):
     monkeypatch.setattr(weights_module, "_shipped_folder", lambda: tmp_path)
 
 
-@pytest.mark.parametrize(("source", "kind"), [(None, "unet"), ("mask_rcnn", "mask_rcnn"), ("unet", "unet")])
-def test_nothing_and_the_name_of_a_network_mean_what_is_shipped(tiny_weights, shipped, source, kind):
+@pytest.mark.parametrize(("source", "kind"), [("mask_rcnn", "mask_rcnn"), ("unet", "unet")])
+def test_the_name_of_a_network_means_what_is_shipped(tiny_weights, shipped, source, kind):
     model = load_model(source)
     assert type(bare(model)) is KINDS[kind] and bare(model).recipe == Recipe("tiny", {"CLAHE": True, "SEED": 3}, kind)
     assert model.config.CLAHE and same_weights(model, load_model(tiny_weights[kind]))
@@ -123,11 +123,11 @@ def test_commands_and_python_take_and_refuse_the_same_sources(tiny_weights, run_
     bare(load_model(tiny_weights["unet"])).network.save(whole)
     ClassicalModel(settings={"MIN_AREA": 7}).save(classical)
     for source, options, expected in (
-        (None, {}, shipped_weights()),
-        (None, {"preset": "small"}, shipped_weights("mask_rcnn")),
+        (None, {}, shipped_default()),
+        (None, {"model": "unet"}, shipped_weights("unet")),
         (None, {"model": "classical"}, None),
         ("mask_rcnn", {}, shipped_weights("mask_rcnn")),
-        ("nucleus_small", {}, shipped_weights("mask_rcnn")),
+        ("nucleus_light", {}, shipped_weights("unet")),
         ("classical/otsu", {}, None),
         (tiny_weights["unet"], {"settings": {"MIN_AREA": 3}}, tiny_weights["unet"]),
         (run_folder, {}, run_folder / "unet_nucleus_best.h5"),

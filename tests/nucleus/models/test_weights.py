@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from nucleus.commands.ensemble import _member
+from nucleus.ensemble.fusion.fused import read_fusion
 from nucleus.experiments.comparison.members import Member
 from nucleus.models import weights
 from nucleus.models.base import plain_settings
@@ -32,8 +33,8 @@ def test_shipped_weights_are_those_of_the_kind(kind):
 
 
 def test_there_are_two_defaults_each_named_once():
-    """The shipped network where weights are looked for, and the lineage's where nothing says what is meant."""
-    assert weights.shipped_weights() == weights.shipped_weights(SHIPPED_MODEL) == resolve().path
+    """The shipped network where weights are trained on, and the lineage's where nothing says what is meant."""
+    assert weights.shipped_weights() == weights.shipped_weights(SHIPPED_MODEL)
     lineage = Recipe(MODELS[LINEAGE_MODEL].default_preset, model=LINEAGE_MODEL)
     assert Recipe() == choose_recipe(None) == lineage
     asked = make_config("training", lineage.preset, model=lineage.model)
@@ -41,8 +42,11 @@ def test_there_are_two_defaults_each_named_once():
 
 
 def test_the_default_model_computes_in_float32_so_that_it_finds_the_same_nuclei_on_every_processor():
-    recipe = find_recipe(weights.shipped_weights())
-    assert make_config("inference", recipe.preset, recipe.settings, recipe.model).PRECISION == "float32"
+    chosen = resolve()
+    assert (chosen.kind, chosen.path) == ("fusion", weights.shipped_default())
+    members = [resolve(name.removeprefix("model:")) for name in read_fusion(chosen.path).weights.values()]
+    assert sorted(member.kind for member in members) == ["mask_rcnn", "unet"]
+    assert {member.config.PRECISION for member in members} == {"float32"}
 
 
 def test_missing_shipped_weights_are_named_whatever_else_is_there(tmp_path, monkeypatch):
@@ -143,6 +147,6 @@ def test_shipped_without_a_kind_is_the_default_also_for_members_of_an_ensemble(t
     assert weights.existing_file("shipped") == default == weights.existing_file("shipped", "classical")
     assert weights.starting_weights("shipped", tmp_path) == default
     assert _member("a=shipped") == ("a", default) and _member("a=results/a") == ("a", Path("results/a"))
-    assert _member("a=nucleus_small") == ("a", weights.shipped_weights("mask_rcnn"))
+    assert _member("a=nucleus_light") == ("a", weights.shipped_weights("unet"))
     (tmp_path / "own.h5").touch()
     assert not weights.is_shipped(tmp_path / "own.h5")
