@@ -52,7 +52,11 @@ def encoder():
 
 @pytest.mark.parametrize("mean_pixel", [None, (123.7, 116.8, 103.9), (0.0,)], ids=["preset", "lineage", "grey"])
 def test_the_backbone_sees_what_the_encoder_of_the_unet_sees(encoder, tmp_path, mean_pixel):
-    settings = {"IMAGE_MIN_SCALE": 0, **({} if mean_pixel is None else {"MEAN_PIXEL": mean_pixel})}
+    settings = {
+        "IMAGE_MIN_SCALE": 0,
+        "PRECISION": "float32",
+        **({} if mean_pixel is None else {"MEAN_PIXEL": mean_pixel}),
+    }
     model = MaskRCNN("inference", make_config("inference", "efficientnet-lite0", settings), tmp_path)
     model.load_weights(model.get_imagenet_weights(), by_name=True)
     image = read_image(image_path(IMAGES[2]))

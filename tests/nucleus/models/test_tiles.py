@@ -405,7 +405,8 @@ def test_a_mosaic_has_the_nuclei_of_its_fields(shipped, kind):
     model = shipped[kind]
     fields = [field("da5f"), field("da5f")[::-1, ::-1]]
     # Between the fields lies a gap of background, or nuclei that two fields cut would be one.
-    mosaic = np.concatenate([np.pad(each, ((0, 24), (0, 8), (0, 0)), constant_values=14) for each in fields], axis=1)
+    fields = [np.pad(each, ((0, 24), (0, 8), (0, 0)), constant_values=14) for each in fields]
+    mosaic = np.concatenate(fields, axis=1)
     expected = sum(len(prediction.scores) for prediction in model.predict(fields))
     found = len(Tiles(model, 560, 128).predict(mosaic)[0].scores)
     assert expected > 200 and abs(found - expected) <= 0.02 * expected
