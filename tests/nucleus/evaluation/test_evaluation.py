@@ -97,7 +97,7 @@ def test_predictions_that_cannot_be_scored_are_named(dataset, tmp_path):
     with pytest.raises(DatasetError, match=r"labels: no label image b\.png"):
         score()
     write_labels(folder / "b.png", np.zeros((12, 16), int))
-    with pytest.raises(DatasetError, match=r"a\.png: has \(3, 3\) pixels"):
+    with pytest.raises(DatasetError, match=r"a\.png: the label image has shape \(3, 3\)"):
         score()
     cv2.imwrite(str(folder / "a.png"), (np.arange(576) % 256).reshape(12, 16, 3).astype(np.uint8))
     with pytest.raises(ImageFileError, match=r"a\.png: no label image"):
