@@ -249,26 +249,22 @@ def quick_scores(name, output):
     return measured[~measured.index.duplicated(keep="last")]
 
 
-@pytest.mark.parametrize(("name", "least"), [("mlp-unet-128", 0.4), ("zhang-final", 0.6)])
-def test_a_quick_run_finds_nuclei(name, least, tmp_path, capsys):
-    assert quick_scores(name, tmp_path)["mAP"] > least
-    assert f"{name} on " in capsys.readouterr().out
+def test_a_quick_mask_rcnn_finds_nuclei(tmp_path, capsys):
+    assert quick_scores("zhang-final", tmp_path)["mAP"] > 0.6
+    assert "zhang-final on " in capsys.readouterr().out
+
+
+def test_a_quick_run_finds_nuclei_unless_its_post_processing_is_broken(tmp_path, monkeypatch, capsys):
+    assert quick_scores("mlp-unet-128", tmp_path)["mAP"] > 0.4
+    assert "mlp-unet-128 on " in capsys.readouterr().out
+    monkeypatch.setattr("unet.postprocess.label_components", lambda mask: (np.zeros(mask.shape, np.int32), 0))
+    # The training in the folder is finished, and its weights are scored again.
+    assert quick_scores("mlp-unet-128", tmp_path)["mAP"] < 0.1
 
 
 def test_a_quick_mask_rcnn_finds_nuclei_of_both_parts_of_glas(tmp_path, eager):
     scores = quick_scores("lehmann-mask-rcnn", tmp_path)
     assert scores["object_F1"] > 0.8 and scores["object_Dice"] > 0.75 and scores.drop("BCE").notna().all()
-
-
-def test_a_quick_run_finds_nuclei_unless_its_post_processing_is_broken(tmp_path, monkeypatch, capsys, eager):
-    def nothing(*_, **__):
-        return np.zeros((256, 256), np.int32), 0
-
-    assert quick_scores("andrade-xception", tmp_path)["mAP"] > 0.5
-    assert "andrade-xception on " in capsys.readouterr().out
-    monkeypatch.setattr("unet.postprocess.grow_markers", nothing)
-    # The training in the folder is finished, and its weights are scored again.
-    assert quick_scores("andrade-xception", tmp_path)["mAP"] < 0.1
 
 
 def test_lists_and_descriptions_are_printed(capsys):
