@@ -150,5 +150,5 @@ class OnnxMaskRCNN:
         values = (padded, np.float32([window]), np.float32([(height, width)]))
         feeds = dict(zip(INPUTS, values, strict=True))
         detections, masks = self._session.run(list(OUTPUTS), feeds)
-        threshold = self.config.DETECTION_MASK_THRESHOLD
-        return unmold_detections(detections[0], masks[0], image.shape, resized.shape, window, threshold)
+        threshold, aligned = self.config.DETECTION_MASK_THRESHOLD, self.config.ROI_ALIGNED
+        return unmold_detections(detections[0], masks[0], image.shape, resized.shape, window, threshold, aligned)

@@ -24,6 +24,7 @@ from nucleus.models.views import make_views
 from nucleus.prediction.detection import detect
 from nucleus.prediction.inputs import collect_images
 from trainkit.settings import SettingsError
+from trainkit.shapes import MANY
 
 SIDE, OVERLAP = 48, 16
 
@@ -105,6 +106,18 @@ def test_tiles_cover_an_image_of_any_length_and_overlap_enough(side, overlap):
         assert tiles[0][3] - 7 <= side
         for (_, left, _, right), (_, following, _, end) in pairwise(tiles):
             assert left < following <= right - overlap and right < end
+
+
+@pytest.mark.parametrize("pad", [lambda length: -length % 64 // 2, lambda length: (MANY.side(length, 32) - length) // 2])
+def test_a_networks_cells_lie_on_the_same_pixels_in_tiles_and_in_the_whole(pad):
+    """Networks pad both sides by half of what is missing, and their cells are 32 pixels of the image wide."""
+    aligned = 0
+    for length in range(1449, 4200, 7):
+        tiles = divide((0, 0, 5, length), 1024, 128)
+        assert len(tiles) == -(-(length - 128) // (1024 - 128)), "no more tiles than otherwise"
+        cells = {(left - pad(right - left)) % 32 for _, left, _, right in tiles}
+        aligned += cells == {-pad(length) % 32}
+    assert aligned > 0.75 * len(range(1449, 4200, 7))
 
 
 def test_an_image_up_to_twice_a_tile_is_shown_whole(fake_model):
