@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from nucleus.models.base import NucleusModel, Prediction, Wrapper
+from nucleus.models.base import NucleusModel, Prediction
 from nucleus.models.limits import limits_of, report_limit, watch_limits
 from nucleus.models.parts import Part, Region
 from nucleus.models.seams import find_parts, merge
+from nucleus.models.wrapper import Wrapper
 
 # Where it takes no more tiles, steps from tile to tile are multiples of this, and a tile's side leaves the same rest as
 # the image's: a network, which pads both alike, then lays the cells of its feature maps on the same pixels in every
