@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from mrcnn.results import Instances
 
 
-# Proposals that a nucleus takes, as the lineage's settings have it: 2,000 for 400 nuclei. With 1,000, 245 nuclei of 247 were
-# found in one image, and 255 of 268 in another.
+# Proposals that a nucleus takes, as the lineage's settings have it: 2,000 for 400 nuclei. With 1,000, 245 nuclei of 247
+# were found in one image, and 255 of 268 in another.
 _PROPOSALS_EACH = 5
 
 

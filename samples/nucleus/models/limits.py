@@ -42,7 +42,8 @@ class Limit(NamedTuple):
         if self.setting == PROPOSALS:
             reached = f"proposals were looked at {where}, few for the nuclei that were found"
         return (
-            f"{self.setting}={self.value} {reached}. There may be more: raise {self.setting}, or let TILE_SIZE divide the image."
+            f"{self.setting}={self.value} {reached}. There may be more: raise {self.setting}, or let TILE_SIZE divide "
+            "the image."
         )
 
 
