@@ -94,9 +94,8 @@ def export(
         write_package(network, recipe, path)
     elif format == "onnx":
         notes = note_recipe(recipe)
-        if not graph_only:
-            notes[FINGERPRINT_NOTE] = network.describe()["weights"]
-            notes |= {} if weights is None else {WEIGHTS_NOTE: file_digest(weights, "sha256")}
+        notes |= {} if weights is None else {WEIGHTS_NOTE: file_digest(weights, "sha256")}
+        notes |= {} if graph_only else {FINGERPRINT_NOTE: network.describe()["weights"]}
         _export_onnx(network, path, notes, tags)
         _copy_folds(source, path)
     else:

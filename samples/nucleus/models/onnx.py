@@ -219,11 +219,12 @@ def exported_beside(weights: Path | None, config: Settings) -> Path | None:
 def _unfit(path: Path, weights: Path) -> str:
     """Returns why an exported file does not belong to the weights beside it; "" where it does."""
     notes = read_metadata(path)
+    if notes.get(WEIGHTS_NOTE) == file_digest(weights, "sha256"):
+        return ""
     with reading(path, "no exported model", OnnxFileError):
         layout = WeightsLayout.from_notes(notes)
     if layout is None:
-        same = notes.get(WEIGHTS_NOTE) == file_digest(weights, "sha256")
-        return "" if same else f"it was exported from other weights than those in {weights.name}"
+        return f"it was exported from other weights than those in {weights.name}"
     try:
         layout.check(weights)
     except WeightsFileError as error:
