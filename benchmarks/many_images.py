@@ -6,7 +6,7 @@ model chunks of images, and reads and writes others meanwhile. Both run once bef
 all threads for all images. `same_files` is true if both wrote the same label images and tables.
 
     python benchmarks/many_images.py
-    python benchmarks/many_images.py --model nucleus_small --images 48 --size 512
+    python benchmarks/many_images.py --model nucleus_mask_rcnn --images 48 --size 512
 """
 
 from __future__ import annotations

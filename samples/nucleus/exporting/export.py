@@ -13,7 +13,7 @@ from typing import Any
 from nucleus.datasets.folds import find_folds, folds_beside
 from nucleus.exporting.bioimage import write_package
 from nucleus.exporting.formats import FORMATS
-from nucleus.models.base import NucleusModel, Wrapper
+from nucleus.models.base import NucleusModel
 from nucleus.models.loading import ChosenModel, resolve
 from nucleus.models.mask_rcnn import MaskRCNNModel
 from nucleus.models.onnx import WEIGHTS_NOTE, note_recipe
@@ -22,6 +22,7 @@ from nucleus.models.registry import NETWORKS, SHIPPED_MODEL
 from nucleus.models.settings import inference_settings
 from nucleus.models.unet import UNetModel
 from nucleus.models.weights import SHIPPED
+from nucleus.models.wrapper import Wrapper
 from trainkit.files import file_digest
 from trainkit.onnx_files import FINGERPRINT_NOTE
 from trainkit.onnx_weights import WEIGHTS_SUFFIX

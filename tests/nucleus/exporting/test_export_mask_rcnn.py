@@ -20,9 +20,10 @@ from nucleus.cli import main
 from nucleus.evaluation.scores import average_precision
 from nucleus.images.reading import read_labels
 from nucleus.images.writing import write_rgb
-from nucleus.models.base import NucleusModel, Wrapper
+from nucleus.models.base import NucleusModel
 from nucleus.models.mask_rcnn_presets import PRESETS
 from nucleus.models.onnx import OnnxInstanceModel
+from nucleus.models.wrapper import Wrapper
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")
 # Boxes are painted as a whole: the masks of random weights are nearly empty.

@@ -9,9 +9,9 @@ import pytest
 from nucleus import load_model, read_image, shipped_data
 from nucleus.evaluation.scores import average_precision
 from nucleus.images.reading import read_labels
-from nucleus.models.base import Wrapper
 from nucleus.models.loading import resolve
 from nucleus.models.onnx import ExportedModel
+from nucleus.models.wrapper import Wrapper
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SHIPPED = ("nucleus_mask_rcnn", "nucleus_light")
