@@ -102,7 +102,8 @@ def test_a_saved_model_answers_as_the_file(tiny_files, exported, module_presets,
     pixels = image[None, :128, :192].astype(np.float32)
     anchors = normalized_anchors(model.config, pixels.shape[1:])[None]
     values = [pixels, np.float32([[0, 0, 128, 192]]), anchors]
-    detections, masks = tf.saved_model.load(folder).serve(values)
+    loaded = tf.saved_model.load(folder)
+    detections, masks = loaded.serve(values)
     expected = model.network._session.run(dict(zip(INPUTS, values, strict=True)))
     np.testing.assert_allclose(detections.numpy(), expected[0], atol=1e-4)
     np.testing.assert_allclose(masks.numpy(), expected[1], atol=1e-3)
