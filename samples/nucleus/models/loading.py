@@ -69,7 +69,9 @@ def load_model(
         model_dir: Parent folder of the training runs; nothing is written before training.
 
     Returns:
-        The model, with the test-time augmentation and the tiles that its settings ask for.
+        The model, with the test-time augmentation and the tiles that its settings ask for. A network is one in Keras,
+        which can learn, unless the file is an `.onnx`; the members of an ensemble or a fusion, which only predict, are
+        the exported networks beside their weights where there are some, see `nucleus.models.onnx.exported_beside`.
 
     Raises:
         ValueError: There is no such model or file, a weights file has no recipe and neither model, preset nor config
