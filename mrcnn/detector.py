@@ -113,9 +113,9 @@ class Detector:
                 ],
                 axis=1,
             )
-        threshold = self.config.DETECTION_MASK_THRESHOLD
+        threshold, aligned = self.config.DETECTION_MASK_THRESHOLD, self.config.ROI_ALIGNED
         return [
-            unmold_detections(detections[i], masks[i], shapes[i], extents[i], windows[i], threshold)
+            unmold_detections(detections[i], masks[i], shapes[i], extents[i], windows[i], threshold, aligned)
             for i in range(len(molded))
         ]
 

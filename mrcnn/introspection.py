@@ -117,7 +117,13 @@ class Introspection:
             (boxes int32 `[N, 4]` in pixels, class ids int32 `[N]`, scores float32 `[N]`, masks bool `[H, W, N]`).
         """
         found = unmold_detections(
-            detections, mrcnn_mask, original_image_shape, image_shape, window, self.config.DETECTION_MASK_THRESHOLD
+            detections,
+            mrcnn_mask,
+            original_image_shape,
+            image_shape,
+            window,
+            self.config.DETECTION_MASK_THRESHOLD,
+            self.config.ROI_ALIGNED,
         )
         return found.boxes, found.class_ids, found.scores, found.masks()
 

@@ -109,5 +109,5 @@ class OnnxMaskRCNN:
         anchors = normalized_anchors(self.config, resized.shape)
         values = (resized[None].astype(np.float32), np.float32([window]), anchors[None])
         detections, masks = self._session.run(dict(zip(INPUTS, values, strict=True)))
-        threshold = self.config.DETECTION_MASK_THRESHOLD
-        return unmold_detections(detections[0], masks[0], image.shape, resized.shape, window, threshold)
+        threshold, aligned = self.config.DETECTION_MASK_THRESHOLD, self.config.ROI_ALIGNED
+        return unmold_detections(detections[0], masks[0], image.shape, resized.shape, window, threshold, aligned)

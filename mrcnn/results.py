@@ -60,8 +60,13 @@ def unmold_detections(
     molded_shape: tuple[int, ...],
     window: np.ndarray,
     mask_threshold: float = 0.5,
+    aligned: bool = False,
 ) -> Instances:
     """Maps one image's detections back to the coordinates of the original image.
+
+    The lineage lays the centres of the first and the last pixel of the network's input on those of the original. Of an
+    enlarged image that moves the edges of boxes by up to half a pixel, by as much as the network's input is long, so
+    that equal objects get other boxes elsewhere. With `aligned` every edge stays where it is in the picture.
 
     Args:
         detections: float `[D, 6]`: normalised box, class id, score; rows of zeros at the end, if any. D is
@@ -71,6 +76,7 @@ def unmold_detections(
         molded_shape: (height, width, …) of the network's input.
         window: (y1, x1, y2, x2) of the image inside the network's input, in pixels; the rest is padding.
         mask_threshold: Probability from which a pixel belongs to an object.
+        aligned: True for a network with ROI_ALIGNED; False for the lineage's coordinates.
 
     Returns:
         The detections; those whose box has no area are dropped.
@@ -78,10 +84,8 @@ def unmold_detections(
     count = detection_count(detections)
     class_ids = detections[:count, 4].astype(np.int32)
     masks = mask_probabilities[np.arange(count), :, :, class_ids]
-    top, left, bottom, right = box_ops.normalize(np.asarray(window), molded_shape[:2])
-    shift = np.array([top, left, top, left])
-    scale = np.array([bottom - top, right - left, bottom - top, right - left])
-    boxes = box_ops.denormalize((detections[:count, :4] - shift) / scale, original_shape[:2])
+    unmold = _unmold_edges if aligned else _unmold_centres
+    boxes = unmold(detections[:count, :4], original_shape[:2], molded_shape[:2], np.asarray(window))
     solid = box_ops.area(boxes) > 0
     return Instances(
         boxes[solid],
@@ -98,3 +102,23 @@ def detection_count(detections: np.ndarray) -> int:
     """Counts the rows of detections `[D, 6]` before the padding."""
     empty = np.flatnonzero(detections[:, 4] == 0)
     return int(empty[0]) if len(empty) else len(detections)
+
+
+def _unmold_centres(
+    boxes: np.ndarray, original: tuple[int, int], molded: tuple[int, int], window: np.ndarray
+) -> np.ndarray:
+    """Returns normalised boxes in pixels of the original, int32 `[D, 4]`, by the centres of the outermost pixels."""
+    top, left, bottom, right = box_ops.normalize(window, molded)
+    shift = np.array([top, left, top, left])
+    scale = np.array([bottom - top, right - left, bottom - top, right - left])
+    return box_ops.denormalize((boxes - shift) / scale, original)
+
+
+def _unmold_edges(
+    boxes: np.ndarray, original: tuple[int, int], molded: tuple[int, int], window: np.ndarray
+) -> np.ndarray:
+    """Returns normalised boxes in pixels of the original, int32 `[D, 4]`, by the edges of the outermost pixels."""
+    extent = np.tile(np.asarray(molded, np.float64), 2) - 1
+    edges = boxes * extent + [0, 0, 1, 1] - np.tile(window[:2], 2)
+    factor = np.asarray(original, np.float64) / (window[2:] - window[:2])
+    return np.around(edges * np.tile(factor, 2)).astype(np.int32)

@@ -72,6 +72,20 @@ def test_unmolding_undoes_resizing_and_padding():
     assert [array.dtype for array in (found.boxes, found.class_ids, found.scores)] == [np.int32, np.int32, np.float32]
 
 
+def test_an_aligned_network_puts_boxes_where_they_are_wherever_that_is():
+    """In the lineage's coordinates edges move by half a pixel, by as much as the network's input is long."""
+    boxes = np.array([[y, x, y + 21, x + 33] for y in range(0, 440, 97) for x in range(0, 640, 101)])
+    off = 0.0
+    for shape, window in (((960, 1344), (0, 0, 920, 1344)), ((1024, 1408), (52, 32, 972, 1376))):
+        molded = boxes * 2 + np.tile(window[:2], 2)
+        normalized = (molded - [0, 0, 1, 1]) / (np.tile(shape, 2) - 1)
+        rows = detections(*[[*box, 1, 0.9] for box in normalized])
+        arguments = (np.zeros((len(rows), 28, 28, 2)), (460, 672, 3), (*shape, 3), np.array(window))
+        np.testing.assert_array_equal(unmold_detections(rows, *arguments, aligned=True).boxes, boxes)
+        off = max(off, np.abs(unmold_detections(rows, *arguments).boxes - boxes).max())
+    assert off == 1
+
+
 def test_objects_without_a_pixel_are_dropped():
     rows = [0.2, 0.2, 0.6, 0.6, 1, 0.9], [0.5, 0.5, 0.497, 0.5, 1, 0.8], [0.1, 0.1, 0.3, 0.3, 2, 0.7]
     window = np.array([0, 0, 128, 128])

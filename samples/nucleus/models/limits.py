@@ -16,12 +16,16 @@ from typing import NamedTuple
 logger = logging.getLogger(__name__)
 
 
+# Setting that limits not the nuclei, but the places at which a network looks for them.
+PROPOSALS = "POST_NMS_ROIS_INFERENCE"
+
+
 class Limit(NamedTuple):
     """Limit of a model's predictions.
 
     Attributes:
         setting: Name of the setting.
-        value: Number of nuclei that it allows.
+        value: Number of nuclei, or of proposals, that it allows.
         shape: (height, width) in pixels of the image, or the part of it, whose nuclei reached the limit.
         index: Position of the image among those of the call.
     """
@@ -33,9 +37,13 @@ class Limit(NamedTuple):
 
     def __str__(self) -> str:
         height, width = self.shape
+        where = f"in {width} x {height} pixels"
+        reached = f"nuclei were found {where}, which is the limit"
+        if self.setting == PROPOSALS:
+            reached = f"proposals were looked at {where}, few for the nuclei that were found"
         return (
-            f"{self.setting}={self.value} nuclei were found in {width} x {height} pixels, which is the limit. There "
-            f"may be more: raise {self.setting}, or let TILE_SIZE divide the image."
+            f"{self.setting}={self.value} {reached}. There may be more: raise {self.setting}, or let TILE_SIZE divide "
+            "the image."
         )
 
 

@@ -23,9 +23,13 @@ from nucleus.models.parts import Part, Region
 from nucleus.models.seams import find_parts, merge
 from nucleus.models.wrapper import Wrapper
 
-# Steps from tile to tile are multiples of this where tiles are large enough, so that the cells of a network's feature
-# maps lie on the same pixels in every tile: half of 64, since the shipped Mask R-CNN enlarges images twice.
-_ALIGNMENT = 32
+# Where it takes no more tiles, steps from tile to tile are multiples of this, and a tile's side leaves the same rest as
+# the image's: a network, which pads both alike, then lays the cells of its feature maps on the same pixels in every
+# tile and in the whole image. 64 is twice the stride of U-Nets, whose padding is half on either side, and that of Mask
+# R-CNN.
+_CELLS = 64
+# Elsewhere steps are multiples of this if they can be, so that cells lie alike in all tiles but the last.
+_STEPS = 32
 
 _show_progress: ContextVar[bool] = ContextVar("show_progress", default=False)
 
@@ -171,14 +175,31 @@ def divide(region: Region, side: int, overlap: int) -> list[Region]:
 
 def _divide_axis(first: int, last: int, side: int, overlap: int) -> list[tuple[int, int]]:
     """Divides pixels `first` to `last` (exclusive) along an axis; returns the (start, stop) of each part."""
-    covered = last - first - overlap
-    if last - first <= side:
+    length = last - first
+    if length <= side:
         return [(first, last)]
-    step = _ceil(covered, _ceil(covered, side - overlap))
-    aligned = _ALIGNMENT * _ceil(step, _ALIGNMENT)
+    fewest = _ceil(length - overlap, side - overlap)
+    size, step = _on_cells(length, side, overlap, fewest) or _of_steps(length, side, overlap, fewest)
+    starts = [min(first + index * step, last - size) for index in range(_ceil(length - size, step) + 1)]
+    return [(start, start + size) for start in starts]
+
+
+def _on_cells(length: int, side: int, overlap: int, count: int) -> tuple[int, int] | None:
+    """Returns the least side, and the step, of `count` tiles that lie on the cells of the whole; None if none do."""
+    least = overlap + _CELLS
+    for size in range(least + (length - least) % _CELLS, side + 1, _CELLS):
+        step = (size - overlap) // _CELLS * _CELLS
+        if step * (count - 1) >= length - size:
+            return size, step
+    return None
+
+
+def _of_steps(length: int, side: int, overlap: int, count: int) -> tuple[int, int]:
+    """Returns side and step of at most `count` tiles that overlap by just as many pixels as they must."""
+    step = _ceil(length - overlap, count)
+    aligned = _STEPS * _ceil(step, _STEPS)
     step = aligned if aligned + overlap <= side else step
-    starts = [min(first + index * step, last - step - overlap) for index in range(_ceil(covered, step))]
-    return [(start, start + step + overlap) for start in starts]
+    return step + overlap, step
 
 
 def _ceil(number: int, divisor: int) -> int:

@@ -104,3 +104,9 @@ def test_a_damaged_file_and_labels_are_named(path, bioio):
         read_image(path)
     with pytest.raises(ImageFileError, match="holds images, no labels"):
         read_labels(path)
+
+
+def test_channels_of_colours_each_are_listed(bioio, path):
+    bioio.__init__ = lambda self, path: vars(self).update(order="CYXS", array=np.zeros((2, 20, 30, 3), np.uint8))
+    with pytest.raises(ImageFileError, match=r"2 channels of colours each \(1 DAPI, 2 GFP\): save the one"):
+        read_image(path, scene=1)

@@ -18,12 +18,13 @@ from nucleus.models.loading import load_model
 from nucleus.models.registry import make_config
 from nucleus.models.scale import with_scale
 from nucleus.models.settings import PredictionSettings
-from nucleus.models.tiles import Tiles, divide
+from nucleus.models.tiles import FixedTiles, Tiles, divide
 from nucleus.models.tta import TestTimeAugmentation
 from nucleus.models.views import make_views
 from nucleus.prediction.detection import detect
 from nucleus.prediction.inputs import collect_images
 from trainkit.settings import SettingsError
+from trainkit.shapes import MANY
 
 SIDE, OVERLAP = 48, 16
 
@@ -105,6 +106,18 @@ def test_tiles_cover_an_image_of_any_length_and_overlap_enough(side, overlap):
         assert tiles[0][3] - 7 <= side
         for (_, left, _, right), (_, following, _, end) in pairwise(tiles):
             assert left < following <= right - overlap and right < end
+
+
+@pytest.mark.parametrize("pad", [lambda side: -side % 64 // 2, lambda side: (MANY.side(side, 32) - side) // 2])
+def test_a_networks_cells_lie_on_the_same_pixels_in_tiles_and_in_the_whole(pad):
+    """Networks pad both sides by half of what is missing, and their cells are 32 pixels of the image wide."""
+    aligned = 0
+    for length in range(1449, 4200, 7):
+        tiles = divide((0, 0, 5, length), 1024, 128)
+        assert len(tiles) == -(-(length - 128) // (1024 - 128)), "no more tiles than otherwise"
+        cells = {(left - pad(right - left)) % 32 for _, left, _, right in tiles}
+        aligned += cells == {-pad(length) % 32}
+    assert aligned > 0.75 * len(range(1449, 4200, 7))
 
 
 def test_an_image_up_to_twice_a_tile_is_shown_whole(fake_model):
@@ -368,26 +381,16 @@ def test_classical_methods_find_in_tiles_what_they_find_in_the_whole(name, side)
 @pytest.fixture(scope="module")
 def shipped():
     """The shipped models without tiles, by their kind."""
-    return {kind: load_model(kind, settings={"TILE_SIZE": 0}) for kind in ("mask_rcnn", "unet", "classical")}
+    return {kind: load_model(kind, settings={"TILE_SIZE": 0}) for kind in ("mask_rcnn", "unet", "shipped", "classical")}
 
 
-def test_mask_rcnn_finds_in_tiles_the_nuclei_that_it_finds_in_the_whole(shipped):
-    """The same nuclei, though not with the same pixels: where a box's features are pooled depends, in matterport's
-    coordinates, on how far down and across the input it lies, by up to three quarters of a feature map's cell."""
-    image = field("da5f")[:512, :672]
-    model = shipped["mask_rcnn"]
-    whole, tiled = model.predict(image)[0].labels, Tiles(model, 384, 160).predict(image)[0].labels
-    assert whole.max() == tiled.max() > 100
-    assert overlaps(whole, tiled).best_iou.min() > 0.75
-    assert average_precision(whole, tiled) > 0.92
-
-
-def test_a_unet_finds_in_tiles_what_it_finds_in_the_whole(shipped):
-    """With sides that the network need not pad, or its feature maps' cells lie on other pixels in the whole image."""
-    image = field("da5f")[:512, :640]
-    model = shipped["unet"]
-    whole, tiled = model.predict(image)[0].labels, Tiles(model, 320, 128).predict(image)[0].labels
-    assert whole.max() > 100 and average_precision(whole, tiled) > 0.97
+@pytest.mark.parametrize("kind", ["mask_rcnn", "unet", "shipped"])
+def test_networks_find_in_tiles_what_they_find_in_the_whole(shipped, kind):
+    image, model = field("da5f")[:512, :640], shipped[kind]
+    tiles = FixedTiles(model, 384, 128)
+    assert len(tiles.regions(image.shape[:2])) == 4
+    whole, tiled = model.predict(image)[0].labels, tiles.predict(image)[0].labels
+    assert whole.max() > 100 and average_precision(whole, tiled) > 0.98
 
 
 def test_a_tile_that_mask_rcnn_fills_is_divided(caplog):
@@ -400,7 +403,7 @@ def test_a_tile_that_mask_rcnn_fills_is_divided(caplog):
     assert "DETECTION_MAX_INSTANCES=3 nuclei were found in 128 x 128 pixels" in caplog.text
 
 
-@pytest.mark.parametrize("kind", ["classical", "mask_rcnn"])
+@pytest.mark.parametrize("kind", ["classical", "mask_rcnn", "shipped"])
 def test_a_mosaic_has_the_nuclei_of_its_fields(shipped, kind):
     model = shipped[kind]
     fields = [field("da5f"), field("da5f")[::-1, ::-1]]

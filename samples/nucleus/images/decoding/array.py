@@ -118,4 +118,7 @@ class ArrayImage(OpenImage):
             if not self._source:
                 raise
             cause = f"{type(error).__name__}: {error}"
-            raise ImageFileError(f"the {self._source} is truncated, incomplete or damaged ({cause})") from error
+            raise ImageFileError(
+                f"the {self._source} is truncated, incomplete or damaged, or its reader does not know what it holds "
+                f"({cause})"
+            ) from error

@@ -71,7 +71,11 @@ def _open(bio_image: Any, path: Path, name: str, planes: Planes) -> ArrayImage:
     sizes = dict(zip(kept, data.shape, strict=True))
     if sizes.get("S", 3) not in (3, 4):
         raise ImageFileError(f"holds {sizes['S']} samples a pixel, which are no colours; save the one that is meant")
-    names = None if "S" in kept else [str(name).strip() for name in image.channel_names or ()]
+    names = [str(name).strip() for name in image.channel_names or ()]
+    if "S" in kept and sizes.get("C", 1) > 1:
+        listed = ", ".join(f"{number} {name}" for number, name in enumerate(names, start=1))
+        raise ImageFileError(f"holds {sizes['C']} channels of colours each ({listed}): save the one that is meant")
+    names = None if "S" in kept else names
     return ArrayImage([data], kept, names, pixel_size=_pixel_size(image), source=f"{name} file")
 
 
