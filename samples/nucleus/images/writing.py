@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import tifffile
 
-from trainkit.files import atomic_path
+from trainkit.files import atomic_path, write_bytes
 
 HIGHEST_IN_16_BITS = np.iinfo(np.uint16).max
 # Bytes of samples from which a TIFF is written as BigTIFF.
@@ -197,6 +197,8 @@ def write_rgb(path: str | os.PathLike, image: np.ndarray) -> None:
 
 
 def _write_png(path: str | os.PathLike, pixels: np.ndarray) -> None:
-    with atomic_path(path) as temporary:
-        if not cv2.imwrite(str(temporary), pixels):
-            raise OSError(f"{path}: OpenCV could not write the image.")
+    # Not imwrite, which ends the program where a name is no UTF-8.
+    encoded, data = cv2.imencode(".png", pixels)
+    if not encoded:
+        raise OSError(f"{path}: OpenCV could not write the image.")
+    write_bytes(path, data.data)
