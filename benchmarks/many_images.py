@@ -25,7 +25,7 @@ import math
 import multiprocessing
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,12 @@ def measure(args: argparse.Namespace, sizes: Sequence[tuple[int, int]]) -> dict[
     }
 
 
+def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls a function of a module in a process of its own, and returns its result."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
+
+
 def compare_sizes(args: argparse.Namespace) -> dict[str, Any]:
     """Compares images of many sizes with as many of one size; see the module's text.
 
@@ -140,9 +146,8 @@ def compare_sizes(args: argparse.Namespace) -> dict[str, Any]:
     """
     many = different_sizes(args.images, *args.sides, args.seed)
     side = round(math.sqrt(sum(height * width for height, width in many) / len(many)))
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        one_size = pool.apply(measure, (args, [(side, side)] * args.images))
-        many_sizes = pool.apply(measure, (args, many))
+    one_size = in_new_process(measure, args, [(side, side)] * args.images)
+    many_sizes = in_new_process(measure, args, many)
     precision = {each.pop("precision") for each in (one_size, many_sizes)}
 
     def ratio(figure: str) -> float:
