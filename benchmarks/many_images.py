@@ -14,7 +14,7 @@ threads, which says more where other programs run. `peak_memory_mb` is the large
 is seen enlarged, which takes the memory of the enlarged image.
 
     python benchmarks/many_images.py
-    python benchmarks/many_images.py --model nucleus_small --images 48 --size 512
+    python benchmarks/many_images.py --model nucleus_mask_rcnn --images 48 --size 512
     python benchmarks/many_images.py --images 300 --sides 96 320
 """
 

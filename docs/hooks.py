@@ -25,7 +25,6 @@ DOCUMENTS = {
     "CHANGELOG.md": "changelog.md",
     "samples/nucleus/RESULTS.md": "results/trainings.md",
     "samples/nucleus/data/README.md": "results/shipped-images.md",
-    "weights/nucleus_small.md": "results/nucleus_small.md",
     "weights/nucleus_unet.md": "results/nucleus_unet.md",
     "weights/nucleus_light.md": "results/nucleus_light.md",
     "weights/nucleus_fusion.md": "results/nucleus_fusion.md",

@@ -178,7 +178,7 @@ def test_what_cannot_be_tuned_is_named(shipped, finished, tmp_path, capsys, argu
 
 
 def test_a_mask_rcnn_has_no_thresholds_to_tune(shipped, tmp_path, capsys):
-    weights = Path(__file__).parents[2] / "weights" / "nucleus_small.h5"
+    weights = Path(__file__).parents[2] / "weights" / "nucleus_mask_rcnn.h5"
     assert run(shipped, "tune", "--subset=other", "--weights", weights, "--output", tmp_path / "none") == 1
     assert "mask_rcnn has no thresholds to tune" in capsys.readouterr().err
 

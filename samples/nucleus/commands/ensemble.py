@@ -206,7 +206,7 @@ def _add_members(command: argparse.ArgumentParser) -> None:
         _member,
         "NAME=PATH",
         "a model and what it found: the folder that detect wrote, a folder of label images, the weights file "
-        "of a model to run, or shipped or the name of shipped weights, such as nucleus_small. "
+        "of a model to run, or shipped or the name of shipped weights, such as nucleus_mask_rcnn. "
         "Repeat for more models, and with the same NAME for more folders of one model, such as those of its folds",
         dest="members",
         required=True,

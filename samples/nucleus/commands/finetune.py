@@ -13,7 +13,7 @@ SUMMARY = "train the shipped model further on your own images, and score it befo
 _EPILOG = """\
 examples:
   nucleus finetune my_set/
-  nucleus finetune my_set/ --weights=nucleus_small --output=results/mine
+  nucleus finetune my_set/ --weights=nucleus_mask_rcnn --output=results/mine
   nucleus detect new_images/ --weights=results/mine/my_set.h5"""
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from nucleus.datasets.folds import find_folds, folds_beside
 from nucleus.exporting.bioimage import write_package
 from nucleus.exporting.formats import DEFAULT_SIZE, FORMATS
-from nucleus.models.base import NucleusModel, Wrapper
+from nucleus.models.base import NucleusModel
 from nucleus.models.loading import resolve
 from nucleus.models.mask_rcnn import MaskRCNNModel
 from nucleus.models.onnx import WEIGHTS_NOTE, note_recipe
@@ -21,6 +21,7 @@ from nucleus.models.registry import SHIPPED_MODEL
 from nucleus.models.settings import inference_settings
 from nucleus.models.unet import UNetModel
 from nucleus.models.weights import SHIPPED
+from nucleus.models.wrapper import Wrapper
 from trainkit.files import file_digest
 
 

@@ -54,7 +54,7 @@ def load_model(
 
     Args:
         source: None or "shipped" for the shipped default; a name: "mask_rcnn" or "unet" for the shipped weights of that
-            kind, the name of a shipped file such as "nucleus_small", "last" for the last checkpoint in `model_dir`, or
+            kind, the name of a shipped file such as "nucleus_light", "last" for the last checkpoint in `model_dir`, or
             "classical", "ensemble" or "fusion", with or without "/PRESET" behind it (the latter two are then to be
             fitted); a file (`.h5` with its recipe beside it, `.keras` of a U-Net, `.onnx` of an exported network,
             `.json` of a classical model, an ensemble or a fusion); or the folder of a training run, whose best weights

@@ -25,7 +25,7 @@ class Recipe:
     """Kind, preset and settings of a model.
 
     A training run writes `recipe.json` into its folder. Weights that stand alone have it beside them under their own
-    name (`nucleus_small.h5`, `nucleus_small.recipe.json`), so a weights file is enough to build its network.
+    name (`nucleus_mask_rcnn.h5`, `nucleus_mask_rcnn.recipe.json`), so a weights file is enough to build its network.
 
     Attributes:
         preset: Name in the presets of the kind.

@@ -26,12 +26,13 @@ import cv2
 import numpy as np
 
 from nucleus.images.labels import bounding_boxes, paint
-from nucleus.models.base import NucleusModel, Prediction, Wrapper
+from nucleus.models.base import NucleusModel, Prediction
 from nucleus.models.limits import Limit, UnknownSize, limits_of, report_limit, watch_limits
 from nucleus.models.settings import SizeSettings
 from nucleus.models.tiles import Tiles
 from nucleus.models.tta import with_views
 from nucleus.models.views import View, resize
+from nucleus.models.wrapper import Wrapper
 
 # Factors beyond which an image is neither reduced nor enlarged.
 LEAST_FACTOR, LARGEST_FACTOR = 1 / 16, 5.0

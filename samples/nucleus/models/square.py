@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from mrcnn.resizing import resize_image
-from nucleus.models.base import NucleusModel, Prediction, Wrapper
+from nucleus.models.base import NucleusModel, Prediction
+from nucleus.models.wrapper import Wrapper
 from unet.resize import resize_probabilities
 
 

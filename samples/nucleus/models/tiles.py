@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from nucleus.models.base import NucleusModel, Prediction, Wrapper
+from nucleus.models.base import NucleusModel, Prediction
 from nucleus.models.limits import limits_of, report_limit, watch_limits
 from nucleus.models.parts import Part, Region
 from nucleus.models.seams import find_parts, merge
+from nucleus.models.wrapper import Wrapper
 
 # Steps from tile to tile are multiples of this where tiles are large enough, so that the cells of a network's feature
 # maps lie on the same pixels in every tile: half of 64, since the shipped Mask R-CNN enlarges images twice.

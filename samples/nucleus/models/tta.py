@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from nucleus.models.base import NucleusModel, Prediction, Wrapper
+from nucleus.models.base import NucleusModel, Prediction
 from nucleus.models.limits import limits_of
 from nucleus.models.views import View, make_views
+from nucleus.models.wrapper import Wrapper
 
 # Most images, and pixels in them, whose evidence is in memory at a time.
 _MOST_IMAGES, _MOST_PIXELS = 8, 2**20

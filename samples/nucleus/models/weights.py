@@ -146,7 +146,7 @@ def existing_file(path: str | os.PathLike, model: str | None = None) -> Path:
 
     Args:
         path: The weights file; "shipped" for the shipped weights of a network; or the name of a shipped file without
-            its suffix, such as "nucleus_small".
+            its suffix, such as "nucleus_mask_rcnn".
         model: Name in `nucleus.models.registry.NETWORKS` of the kind whose shipped weights "shipped" means; None for
             the default kind.
 

@@ -20,12 +20,13 @@ from nucleus.cli import main
 from nucleus.datasets.folds import Folds, find_folds, folds_beside
 from nucleus.evaluation.scores import average_precision
 from nucleus.images.reading import read_labels
-from nucleus.models.base import NucleusModel, Wrapper
+from nucleus.models.base import NucleusModel
 from nucleus.models.loading import resolve
 from nucleus.models.onnx import RECIPE_NOTE, OnnxModel
 from nucleus.models.recipe import Recipe
 from nucleus.models.registry import NETWORKS
 from nucleus.models.weights import find_recipe
+from nucleus.models.wrapper import Wrapper
 from trainkit.onnx_files import read_metadata
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")

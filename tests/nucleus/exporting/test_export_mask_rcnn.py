@@ -17,10 +17,11 @@ from nucleus.cli import main
 from nucleus.evaluation.scores import average_precision
 from nucleus.images.reading import read_labels
 from nucleus.images.writing import write_rgb
-from nucleus.models.base import NucleusModel, Wrapper
+from nucleus.models.base import NucleusModel
 from nucleus.models.mask_rcnn_presets import PRESETS
 from nucleus.models.onnx import OnnxInstanceModel
 from nucleus.models.tiles import FixedTiles
+from nucleus.models.wrapper import Wrapper
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")
 SIZE = 128

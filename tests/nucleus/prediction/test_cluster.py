@@ -14,9 +14,9 @@ import tifffile
 
 import nucleus
 from nucleus import cli
-from nucleus.models.base import Wrapper
 from nucleus.models.classical.model import ClassicalModel
 from nucleus.models.portable import PortableModel, forget_models
+from nucleus.models.wrapper import Wrapper
 from nucleus.prediction import cluster as cluster_module
 from nucleus.prediction.cluster import Cluster, ClusterError
 from nucleus.prediction.detection import detect_images

@@ -14,8 +14,8 @@ import pytest
 
 import nucleus
 from nucleus.datasets.provenance import ProvenanceError
-from nucleus.models.base import Wrapper
 from nucleus.models.classical.model import ClassicalModel
+from nucleus.models.wrapper import Wrapper
 from nucleus.prediction.folders import PredictionFolder
 from nucleus.prediction.manifest import COMPLETE, INTERRUPTED, RUNNING, read_manifest
 from nucleus.prediction.results import Results

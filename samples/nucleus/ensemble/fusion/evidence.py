@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from nucleus.ensemble.fusion.objects import Evidence
-from nucleus.models.base import NucleusModel, Wrapper
+from nucleus.models.base import NucleusModel
 from nucleus.models.pixelwise import PixelwiseModel, mean_probabilities
 from nucleus.models.scale import AutoScale, FixedScale, Scaled
 from nucleus.models.settings import SizeSettings
 from nucleus.models.tiles import Tiles
 from nucleus.models.voting import Found, merge_views
+from nucleus.models.wrapper import Wrapper
 
 # Typical diameters that two models know differ by less than this factor: both are shown an image at one scale.
 _ALIKE = 1.2

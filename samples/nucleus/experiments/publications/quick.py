@@ -59,9 +59,10 @@ _STEPS, _STEPS_OF_FCN = 150, 450
 _RATES = {"Adam": 0.005, "AdamW": 0.005, "SGD": 0.1}
 
 # The shipped Mask R-CNN stands in for all. These settings are its own: the network, and the pixels that it expects.
-_SMALL = "small"
+_SHIPPED_MASK_RCNN = "nucleus_mask_rcnn"
 _OF_MASK_RCNN = (
     "BACKBONE",
+    "ROI_ALIGNED",
     "TOP_DOWN_PYRAMID_SIZE",
     "RPN_CHANNELS",
     "RPN_ANCHOR_SCALES",
@@ -72,6 +73,7 @@ _OF_MASK_RCNN = (
     "MASK_ACTIVATION",
     "TRAIN_BN",
     "MEAN_PIXEL",
+    "STRETCH",
     "CLAHE",
 )
 _QUICK_MASK_RCNN = {
@@ -159,14 +161,15 @@ def _shipped_unet(config: NucleusUNetConfig) -> tuple[Path, NucleusUNetConfig] |
 
 
 def _quick_mask_rcnn(training: Training, config: Any) -> Training:
-    shipped = PRESETS[_SMALL]
-    differing = changed_settings(config, make_config("training", _SMALL, model="mask_rcnn"))
+    path = existing_file(_SHIPPED_MASK_RCNN)
+    preset = find_recipe(path).preset
+    differing = changed_settings(config, make_config("training", preset, model="mask_rcnn"))
     own: Mapping[str, Any] = {
-        **{name: getattr(config, name) for name in shipped.inference},
+        **{name: getattr(config, name) for name in PRESETS[preset].inference},
         **{name: value for name, value in differing.items() if name not in _OF_MASK_RCNN},
     }
     settings = {**own, **_QUICK_MASK_RCNN, "STAGES": _own_rates(config)}
-    return Training(_SMALL, settings, start=existing_file("nucleus_small"))
+    return Training(preset, settings, start=path)
 
 
 def _own_rates(config: Any) -> tuple[tuple[Any, ...], ...]:
