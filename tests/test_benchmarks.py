@@ -174,6 +174,21 @@ def test_many_images_are_done_one_by_one_and_overlapped_alike(run):
     assert report["single"]["cpu_seconds"] > 0 and report["speedup"] > 0
 
 
+def test_images_of_many_sizes_are_compared_with_as_many_of_one_size_and_area(run, monkeypatch):
+    many_images = importlib.import_module("many_images")
+    # Processes that import Keras take ten seconds each.
+    monkeypatch.setattr(many_images, "in_new_process", lambda function, *arguments: function(*arguments))
+    report = run("many_images", ["--model", "classical", "--images", "5", "--sides", "60", "90"])
+    check_environment(report)
+    one, many = report["one_size"], report["many_sizes"]
+    assert (one["sizes"], many["sizes"]) == (1, 5) and abs(one["megapixels"] / many["megapixels"] - 1) < 0.05
+    ratio = many["seconds_per_megapixel"] / one["seconds_per_megapixel"]
+    assert report["times_dearer"] == pytest.approx(ratio, abs=2e-3)
+    assert many["peak_memory_mb"] >= many["memory_left_mb"] > 10
+    with pytest.raises(SystemExit, match="between which there are 5 sizes"):
+        run("many_images", ["--images", "5", "--sides", "9", "10"])
+
+
 FAKE_PEER = """
 import time
 from peer_loop import serve
