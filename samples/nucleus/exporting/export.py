@@ -16,8 +16,8 @@ from nucleus.exporting.formats import FORMATS
 from nucleus.models.base import NucleusModel
 from nucleus.models.loading import ChosenModel, resolve
 from nucleus.models.mask_rcnn import MaskRCNNModel
-from nucleus.models.onnx import WEIGHTS_NOTE, note_recipe
-from nucleus.models.recipe import RECIPE_FILE, Recipe, changed_settings
+from nucleus.models.onnx import EXPORTED, WEIGHTS_NOTE, note_recipe
+from nucleus.models.recipe import RECIPE_FILE, Recipe, changed_settings, plain_values
 from nucleus.models.registry import NETWORKS, SHIPPED_MODEL
 from nucleus.models.settings import inference_settings
 from nucleus.models.unet import UNetModel
@@ -168,11 +168,17 @@ def _bare(model: NucleusModel) -> UNetModel | MaskRCNNModel:
 
 
 def _full_recipe(model: UNetModel | MaskRCNNModel) -> Recipe:
-    """Returns the recipe of the exported network: the settings of its configuration, computing in float32."""
+    """Returns the recipe of the exported network: the settings of its configuration, computing in float32.
+
+    Settings that the network has fixed are all in it, also those of the preset: the preset may change, the file does
+    not.
+    """
     preset = model.default_preset if model.recipe is None else model.recipe.preset
     base = model.make_config("inference", preset, {})
     changed = inference_settings(changed_settings(model.config, base))
-    return Recipe(preset, {**changed, "PRECISION": "float32"}, model.kind)
+    values = plain_values(model.config)
+    fixed = {name: values[name] for name in EXPORTED[model.kind].fixed if not callable(values[name])}
+    return Recipe(preset, {**changed, **fixed, "PRECISION": "float32"}, model.kind)
 
 
 def _copy_folds(source: str | os.PathLike | None, exported: Path) -> None:

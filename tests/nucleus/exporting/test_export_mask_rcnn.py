@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -21,6 +22,7 @@ from nucleus.evaluation.scores import average_precision
 from nucleus.images.reading import read_labels
 from nucleus.images.writing import write_rgb
 from nucleus.models.base import NucleusModel
+from nucleus.models.loading import resolve
 from nucleus.models.mask_rcnn_presets import PRESETS
 from nucleus.models.onnx import OnnxInstanceModel
 from nucleus.models.wrapper import Wrapper
@@ -116,6 +118,21 @@ def test_what_the_exported_network_has_fixed_cannot_be_changed(exported, tiny_fi
         export(tiny_files["mask_rcnn"], tmp_path / "a.zip", "bioimageio")
 
 
+def test_a_preset_that_has_changed_since_does_not_change_what_the_file_says_of_itself(exported, monkeypatch, caplog):
+    """It did: 1,000 proposals of an exported network were taken for the 2,000 of the preset."""
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.setattr("nucleus.models.onnx._GPU_DEVICES", ())
+    weights = exported.with_suffix(".h5")
+    assert resolve(weights, settings=SETTINGS).fastest().path == exported
+    tiny = PRESETS["tiny"]
+    then = load_model(exported).config.POST_NMS_ROIS_INFERENCE
+    changed = {**tiny.settings, "POST_NMS_ROIS_INFERENCE": then + 7}
+    monkeypatch.setitem(PRESETS, "tiny", replace(tiny, settings=changed))
+    assert then + 7 == resolve(weights, settings=SETTINGS).config.POST_NMS_ROIS_INFERENCE
+    assert resolve(weights, settings=SETTINGS).fastest().path == weights
+    assert then == load_model(exported).config.POST_NMS_ROIS_INFERENCE
+
+
 WITHOUT_KERAS = """
     import sys
     from importlib.abc import MetaPathFinder
@@ -127,7 +144,8 @@ WITHOUT_KERAS = """
 
     sys.meta_path.insert(0, Block())
     from nucleus.cli import main
-    from nucleus.models.mask_rcnn_presets import PRESETS
+    from nucleus.models.loading import resolve
+from nucleus.models.mask_rcnn_presets import PRESETS
     from trainkit.presets import Preset
 
     PRESETS["tiny"] = Preset("", "", %r)
