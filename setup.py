@@ -44,7 +44,7 @@ requirements = read_requirements()
 ensemble = ["lightgbm>=4.5"]
 # Writing workbooks, and reading and writing ROIs of ImageJ.
 exchange = ["openpyxl>=3.1", "roifile>=2024.1.10"]
-# Detecting with exported networks, and exporting them; releases of tf2onnx before 1.17 need an older protobuf.
+# Saving exported networks with other settings, and exporting; releases of tf2onnx before 1.17 need an older protobuf.
 onnx = ["onnxruntime>=1.20", "onnx>=1.17"]
 export = [*onnx, "tf2onnx>=1.17", "pyyaml>=6"]
 # Version 3 has the interface that is used; older versions of Python have none of it.

@@ -45,7 +45,7 @@ from typing import Any
 import cv2
 import numpy as np
 import tifffile
-from common import load_dataset, make_parser, make_report, peak_memory_mb, positive, print_report
+from common import load_dataset, make_parser, make_report, peak_memory_mb, positive, print_report, resident_memory_mb
 
 import nucleus
 from nucleus.datasets.dataset import NucleusDataset
@@ -177,7 +177,7 @@ def measure(args: argparse.Namespace, side: int) -> dict[str, Any]:
     tiled = config.TILE_SIZE and side * side > 2 * config.TILE_SIZE**2
     tiles = divide(whole, config.TILE_SIZE, config.TILE_OVERLAP) if tiled else [whole]
     model.predict(image[:_BLOCK, :_BLOCK])
-    resident = _resident_mb()
+    resident = resident_memory_mb()
     model.predict(image[: tiles[0][2], : tiles[0][3]])
     start, computed = time.perf_counter(), time.process_time()
     (found,) = model.predict(image)
@@ -210,7 +210,7 @@ def measure_file(args: argparse.Namespace, side: int) -> dict[str, Any]:
         written = time.perf_counter() - start
         with nucleus.open_lazy(path) as image:
             model.predict(image.region(0, _BLOCK, 0, _BLOCK))
-            resident = _resident_mb()
+            resident = resident_memory_mb()
             bottom = right = min(model.config.TILE_SIZE, side)
             model.predict(image.region(0, bottom, 0, right))
             start, computed = time.perf_counter(), time.process_time()
@@ -281,15 +281,6 @@ def _digest(path: Path) -> str:
             while chunk := stream.read(2**24):
                 digest.update(chunk)
     return digest.hexdigest()
-
-
-def _resident_mb() -> float:
-    """Returns the resident set of this process; the largest so far where the system does not report it."""
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        return peak_memory_mb()
-    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) / 1024
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

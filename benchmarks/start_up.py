@@ -1,17 +1,16 @@
 """Time of `nucleus detect` from the start of its process to the results of one image, and where it goes.
 
-Prints one JSON object. The command runs in a new process each time, with the weights alone and with the file that was
-exported from them beside them, in turn:
+Prints one JSON object. The command runs in a new process each time, in Keras and by the exported networks that stand
+beside the weights, in turn:
 
 - `keras`, `exported`: medians of the whole process, in seconds and in seconds of all cores;
-- `stages`: seconds of all cores of the parts of one such process each: importing the command line, importing Keras or
-  ONNX Runtime with loading the model, the first and the second prediction of the image, whose difference is what the
-  first one prepares.
+- `stages`: seconds of all cores of the parts of one such process each: importing the command line, importing Keras,
+  loading the model, the first and the second prediction of the image, whose difference is what the first one prepares.
 
 `seconds_per_image` is the median of `exported`, in seconds of the clock.
 
     python benchmarks/start_up.py
-    python benchmarks/start_up.py --weights nucleus_unet --image cells.png
+    python benchmarks/start_up.py --weights nucleus_light --image cells.png
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import shutil
 import statistics
 import subprocess
 import sys
@@ -30,9 +28,7 @@ from pathlib import Path
 
 from common import make_parser, positive, print_report
 
-from nucleus import export, shipped_data
-from nucleus.models.recipe import beside
-from nucleus.models.weights import existing_file
+from nucleus import shipped_data
 
 _STAGES = """
 import json, sys, time
@@ -41,13 +37,13 @@ def mark(name):
     marks.append((name, time.process_time()))
 import nucleus.cli
 mark("command_line")
-from nucleus.models.loading import resolve
-from nucleus.quiet import import_keras
-chosen = resolve(sys.argv[1]).fastest()
-if chosen.path.suffix != ".onnx":
+import os
+if "KERAS_BACKEND" in os.environ:
+    from nucleus.quiet import import_keras
     import_keras(plots=False)
     mark("import_keras")
-model = chosen.load()
+from nucleus.models.loading import resolve
+model = resolve(sys.argv[1]).fastest().load()
 mark("load_model")
 from nucleus import read_image
 image = read_image(sys.argv[2])
@@ -59,10 +55,14 @@ print(json.dumps({name: round(now - then, 3) for (_, then), (name, now) in zip(m
 """
 
 
-def run(arguments: Sequence[str | os.PathLike]) -> tuple[float, float, str]:
+# Backend that is named in the environment, which is how to choose between the two.
+_BACKENDS = {"keras": "tensorflow", "exported": None}
+
+
+def run(arguments: Sequence[str | os.PathLike], backend: str | None) -> tuple[float, float, str]:
     """Returns the seconds, the seconds of all cores, and the output of a Python process of this environment."""
-    # With a backend named there, the exported file would not be taken.
     environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    environment |= {} if backend is None else {"KERAS_BACKEND": backend}
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run([sys.executable, *arguments], env=environment, check=True, capture_output=True, text=True)
@@ -73,26 +73,24 @@ def run(arguments: Sequence[str | os.PathLike]) -> tuple[float, float, str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the benchmark."""
     parser = make_parser(__doc__)
-    parser.add_argument("--weights", default="shipped", help="weights of a U-Net (default: %(default)s)")
-    parser.add_argument("--image", type=Path, default=min(shipped_data().glob("*/*/images/*.png")), help="image file")
+    parser.add_argument(
+        "--weights", default="shipped", help="weights with the exported file beside them (default: %(default)s)"
+    )
+    parser.add_argument("--image", type=Path, default=_small_image(), help="image file (default: a small shipped one)")
     parser.add_argument("--repeats", type=positive, default=3, help="timed processes of each (default: %(default)s)")
     args = parser.parse_args(arguments)
 
-    weights = existing_file(args.weights)
+    runs: dict[str, list[tuple[float, float, str]]] = {name: [] for name in _BACKENDS}
     with tempfile.TemporaryDirectory() as folder:
-        ways: dict[str, Path] = {}
-        for name in ("keras", "exported"):
-            ways[name] = Path(folder, name, weights.name)
-            ways[name].parent.mkdir()
-            shutil.copy(weights, ways[name])
-            shutil.copy(beside(weights), beside(ways[name]))
-        export(ways["exported"], ways["exported"].with_suffix(".onnx"))
-        runs: dict[str, list[tuple[float, float, str]]] = {name: [] for name in ways}
         for number in range(args.repeats):
-            for name, path in ways.items():
+            for name, backend in _BACKENDS.items():
                 output = f"--output={Path(folder, f'{name}{number}')}"
-                runs[name].append(run(["-m", "nucleus", "detect", args.image, f"--weights={path}", output]))
-        stages = {name: json.loads(run(["-c", _STAGES, path, args.image])[2]) for name, path in ways.items()}
+                command = ["-m", "nucleus", "detect", args.image, f"--weights={args.weights}", output]
+                runs[name].append(run(command, backend))
+    stages = {
+        name: json.loads(run(["-c", _STAGES, args.weights, args.image], backend)[2])
+        for name, backend in _BACKENDS.items()
+    }
     results = {
         name: {
             "median_seconds": round(statistics.median(seconds for seconds, *_ in timed), 3),
@@ -107,11 +105,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "seconds_per_image": results["exported"]["median_seconds"],
             **results,
             "stages": stages,
-            "weights": weights.name,
+            "weights": args.weights,
             "image": args.image.name,
             "precision": "float32",
         },
     )
+
+
+def _small_image() -> Path:
+    """Returns the smallest file among the shipped images."""
+    return min(shipped_data().glob("*/*/images/*.png"), key=lambda path: path.stat().st_size)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,10 @@ import skimage.io
 import tifffile
 
 from trainkit.pixels import to_uint8
+from trainkit.reading import reading
+from trainkit.tiff import count_empty_parts
+
+_log = logging.getLogger(__name__)
 
 # Kinds of extra samples in a TIFF that are alpha: associated and unassociated (TIFF 6.0, section 18).
 _ALPHA = (1, 2)
@@ -161,9 +166,16 @@ class Dataset:
             uint8 `[H, W, 3]`.
 
         Raises:
-            ValueError: The file does not hold one image that is grey or RGB, each with or without alpha.
+            ValueError: The file cannot be read, is damaged or incomplete, or does not hold one image that is grey or
+                RGB, each with or without alpha; the message names it.
         """
         path = self.image_info[image_id]["path"]
+        with reading(path):
+            return self._read_image(path)
+
+    def _read_image(self, path: str) -> np.ndarray:
+        if _is_tiff(path):
+            _require_complete(path)
         image = skimage.io.imread(path)
         if image.ndim == 2:
             image = image[..., None]
@@ -172,11 +184,7 @@ class Dataset:
                 f"{path}: expected one image that is grey or RGB, each with or without alpha. Received: shape "
                 f"{image.shape}. Override load_image to choose among other channels or planes."
             )
-        image = image[..., :3] if image.shape[-1] > 2 else image[..., :1].repeat(3, axis=-1)
-        try:
-            return to_uint8(image)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+        return to_uint8(image[..., :3] if image.shape[-1] > 2 else image[..., :1].repeat(3, axis=-1))
 
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """Loads the instances of an image as masks; for subclasses to override.
@@ -209,9 +217,21 @@ def _source_key(info: dict[str, Any]) -> str:
     return f"{info['source']}.{info['id']}"
 
 
+def _is_tiff(path: str | os.PathLike) -> bool:
+    return Path(path).suffix.lower() in (".tif", ".tiff")
+
+
+def _require_complete(path: str | os.PathLike) -> None:
+    """Refuses a TIFF that lacks strips or tiles, and warns of one that states some to be empty."""
+    with tifffile.TiffFile(path) as file:
+        empty, needed, what = count_empty_parts(file.pages.first)
+    if empty:
+        _log.warning("%s: is sparse: %d of its %d %s are stored as empty and read as 0", path, empty, needed, what)
+
+
 def _has_alpha(path: str | os.PathLike) -> bool:
     """Returns whether the last of an image file's 2 or 4 channels is alpha, which only TIFF leaves open."""
-    if Path(path).suffix.lower() not in (".tif", ".tiff"):
+    if not _is_tiff(path):
         return True
     with tifffile.TiffFile(path) as file:
         extra = file.pages.first.extrasamples

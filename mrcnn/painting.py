@@ -17,21 +17,29 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114])
 Color = Any  # Colour of matplotlib: a name, or red, green, blue (and alpha) in 0..1.
 
 
-def displayable(image: np.ndarray) -> np.ndarray:
-    """Returns an image as float32 `[H, W, 3]`, or `[H, W, 4]` with opacity, to draw on; grey becomes RGB.
+def check_displayable(image: np.ndarray) -> np.ndarray:
+    """Returns an image as an array.
 
     Raises:
-        ValueError: The image is neither grey nor RGB nor RGBA.
+        ValueError: The image is neither grey nor RGB nor RGBA, or has no pixels.
     """
     image = np.asarray(image)
-    if image.ndim == 2:
-        image = image[..., None]
-    if image.ndim != 3 or image.shape[2] not in (1, 3, 4):
+    channels = image.shape[2] if image.ndim == 3 else 1
+    if image.ndim not in (2, 3) or channels not in (1, 3, 4) or not image.size:
         raise ValueError(
             f"Expected an image [H, W] or [H, W, C] with 1 (grey), 3 (RGB) or 4 (RGBA) channels; choose among others, "
             f"as image[..., :3]. Received: shape {image.shape}"
         )
-    canvas = image.astype(np.float32)
+    return image
+
+
+def displayable(image: np.ndarray) -> np.ndarray:
+    """Returns an image as float32 `[H, W, 3]`, or `[H, W, 4]` with opacity, to draw on; grey becomes RGB.
+
+    Raises:
+        ValueError: The image is neither grey nor RGB nor RGBA, or has no pixels.
+    """
+    canvas = np.atleast_3d(check_displayable(image)).astype(np.float32)
     return canvas.repeat(3, axis=2) if canvas.shape[2] == 1 else canvas
 
 

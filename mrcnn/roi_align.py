@@ -12,7 +12,6 @@ from contextvars import ContextVar
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from mrcnn import boxes as box_ops
@@ -177,19 +176,19 @@ def _pool_tensorflow(feature_maps, rois, levels, pool_size):
 def _pool_ops(feature_maps, rois, levels, pool_size):
     batch, count = ops.shape(rois)[:2]
     channels = feature_maps[0].shape[-1]
-    heights = np.array([features.shape[1] for features in feature_maps])
-    widths = np.array([features.shape[2] for features in feature_maps])
-    starts = np.concatenate([[0], np.cumsum(heights * widths)])
+    sides = ops.stack([ops.cast(ops.stack(ops.shape(features)[1:3]), "int32") for features in feature_maps])
+    areas = sides[:, 0] * sides[:, 1]
+    starts = ops.cumsum(areas) - areas
     flat = ops.concatenate([ops.reshape(f, [batch, -1, channels]) for f in feature_maps], axis=1)
     flat = ops.reshape(flat, [-1, channels])
     level = ops.reshape(levels, [-1])
-    image_start = ops.arange(batch, dtype="int32") * int(starts[-1])
+    image_start = ops.arange(batch, dtype="int32") * ops.sum(areas)
     image_start = ops.reshape(ops.broadcast_to(image_start[:, None], (batch, count)), [-1])
     crops = _sample(
         flat,
-        image_start + ops.take(ops.convert_to_tensor(starts[:-1].astype("int32")), level),
-        ops.take(ops.convert_to_tensor(heights.astype("int32")), level),
-        ops.take(ops.convert_to_tensor(widths.astype("int32")), level),
+        image_start + ops.take(starts, level),
+        ops.take(sides[:, 0], level),
+        ops.take(sides[:, 1], level),
         ops.reshape(rois, [-1, 4]),
         (pool_size, pool_size),
     )

@@ -19,7 +19,7 @@ from skimage.measure import find_contours
 
 from mrcnn import evaluation
 from mrcnn.masks import extract_bboxes, unmold_mask
-from mrcnn.painting import Color, apply_mask, displayable, draw_box, random_colors
+from mrcnn.painting import Color, apply_mask, check_displayable, displayable, draw_box, random_colors
 from mrcnn.plots import plot_overlaps, plot_precision_recall
 from mrcnn.tables import display_table, display_weight_stats
 
@@ -59,7 +59,11 @@ def display_images(
         cmap: Colour map of images without channels, e.g. "Blues".
         norm: matplotlib normalisation of such images.
         interpolation: matplotlib interpolation.
+
+    Raises:
+        ValueError: An image has other channels, or no pixels.
     """
+    images = [check_displayable(image) for image in images]
     titles = [""] * len(images) if titles is None else titles
     rows = max(1, math.ceil(len(images) / cols))
     plt.figure(figsize=(14, 14 * rows / cols), layout="constrained")
@@ -67,7 +71,7 @@ def display_images(
         plt.subplot(rows, cols, position)
         plt.title(title, fontsize=9)
         plt.axis("off")
-        plt.imshow(np.asarray(image).astype(np.uint8), cmap=cmap, norm=norm, interpolation=interpolation)
+        plt.imshow(image.astype(np.uint8), cmap=cmap, norm=norm, interpolation=interpolation)
     _show()
 
 

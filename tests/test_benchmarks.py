@@ -93,21 +93,18 @@ def test_a_u_net_is_timed_beside_its_floor(run, tmp_path, eager):
     assert report["inference"]["floor"]["fraction"] > 0 and report["loss_is_finite"]
 
 
-def test_start_up_takes_turns_between_weights_with_and_without_the_exported_file(run, monkeypatch):
+def test_start_up_takes_turns_between_keras_and_the_exported_files(run, monkeypatch):
     start_up = importlib.import_module("start_up")
-    monkeypatch.setattr(start_up, "export", lambda weights, path: path.write_bytes(b""))
-    commands = []
+    calls = []
 
-    def finish(arguments):
-        commands.append([str(argument) for argument in arguments])
-        weights = next(Path(text.removeprefix("--weights=")) for text in commands[-1] if text.endswith(".h5"))
-        exported = weights.with_suffix(".onnx").exists()
-        return (2.0, 1.5, "{}") if exported else (8.0, 9.0, "{}")
+    def finish(arguments, backend):
+        calls.append((arguments[:3], backend))
+        return (2.0, 1.5, "{}") if backend is None else (8.0, 9.0, "{}")
 
     monkeypatch.setattr(start_up, "run", finish)
     report = run("start_up", ["--repeats", "2"])
     check_environment(report)
-    assert len(commands) == 6 and commands[0][:3] == ["-m", "nucleus", "detect"]
+    assert len(calls) == 6 and calls[0] == (["-m", "nucleus", "detect"], "tensorflow")
     assert (report["keras"]["cpu_seconds"], report["exported"]["cpu_seconds"]) == (9.0, 1.5)
     assert report["exported"]["runs"] == 2 and report["seconds_per_image"] == 2.0
 
@@ -175,6 +172,21 @@ def test_many_images_are_done_one_by_one_and_overlapped_alike(run):
     check_environment(report)
     assert report["same_files"] and report["images"] == 4
     assert report["single"]["cpu_seconds"] > 0 and report["speedup"] > 0
+
+
+def test_images_of_many_sizes_are_compared_with_as_many_of_one_size_and_area(run, monkeypatch):
+    many_images = importlib.import_module("many_images")
+    # Processes that import Keras take ten seconds each.
+    monkeypatch.setattr(many_images, "in_new_process", lambda function, *arguments: function(*arguments))
+    report = run("many_images", ["--model", "classical", "--images", "5", "--sides", "60", "90"])
+    check_environment(report)
+    one, many = report["one_size"], report["many_sizes"]
+    assert (one["sizes"], many["sizes"]) == (1, 5) and abs(one["megapixels"] / many["megapixels"] - 1) < 0.05
+    ratio = many["seconds_per_megapixel"] / one["seconds_per_megapixel"]
+    assert report["times_dearer"] == pytest.approx(ratio, abs=2e-3)
+    assert many["peak_memory_mb"] >= many["memory_left_mb"] > 10
+    with pytest.raises(SystemExit, match="between which there are 5 sizes"):
+        run("many_images", ["--images", "5", "--sides", "9", "10"])
 
 
 FAKE_PEER = """

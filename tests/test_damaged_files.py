@@ -21,14 +21,18 @@ import pytest
 from nucleus.datasets.folds import Folds, read_folds
 from nucleus.datasets.layouts import read_samples
 from nucleus.datasets.layouts.coco_segmentation import compress_runs
+from nucleus.datasets.layouts.labelme_shapes import read_shapes
 from nucleus.datasets.layouts.tables import read_modalities
 from nucleus.ensemble.fitted import Ensemble, read_ensemble
 from nucleus.ensemble.fusion.fused import Fusion, object_features, read_fusion
 from nucleus.ensemble.fusion.logistic import Logistic
 from nucleus.ensemble.fusion.objects import KINDS, pixel_features
 from nucleus.ensemble.trees import Tree
+from nucleus.images.geojson import nuclei_as_features, read_features
+from nucleus.models.base import Prediction
 from nucleus.models.recipe import Recipe
 from nucleus.models.weights import read_recipe
+from nucleus.prediction.manifest import Stored, read_stored, write_stored
 from trainkit.checkpoint import read_training_state, restore_training_state, save_checkpoint
 from trainkit.hdf5 import load_weights
 from unet.config import make_config
@@ -325,6 +329,46 @@ def test_coco_files(pictures):
     }
     path.write_text(json.dumps(content))
     assert attack(path, damage_json, lambda: read_all_labels(path), seed=8) > _MUTATIONS // 2
+
+
+SQUARE = np.pad(np.ones((4, 5), np.int32), 3)
+POLYGON = {"label": "nucleus", "shape_type": "polygon", "points": [[1, 1], [8, 1], [8, 8]], "group_id": None}
+LABELME = {"version": "5", "shapes": [POLYGON], "imagePath": "a.png", "imageHeight": 10, "imageWidth": 11}
+RECORD = Stored({"sha256": "0", "nuclei": 1}, ["labels/a.png"], Prediction(SQUARE, np.ones(1, np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("content", "read", "seed"),
+    [(nuclei_as_features(SQUARE, {}, "a"), read_features, 10), (LABELME, read_shapes, 11)],
+    ids=["geojson", "labelme"],
+)
+def test_drawn_outlines(tmp_path, content, read, seed):
+    path = tmp_path / "outlines.json"
+    path.write_text(json.dumps(content))
+    assert attack(path, damage_json, lambda: read(path, SQUARE.shape), seed) > _MUTATIONS // 4
+
+
+def damage_record(data: bytes, rng: np.random.Generator) -> bytes:
+    """Damages the bytes of a record of a finished image, or a value of its JSON."""
+    if rng.random() < 0.5:
+        return damage_bytes(data, rng)
+    with np.load(io.BytesIO(data)) as arrays:
+        content = dict(arrays)
+    buffer = io.BytesIO()
+    content["about"] = np.frombuffer(damage_json(content["about"].tobytes(), rng), np.uint8)
+    np.savez(buffer, **content)
+    return buffer.getvalue()
+
+
+def test_records_of_finished_images(tmp_path):
+    path = tmp_path / "a.npz"
+    write_stored(path, RECORD)
+
+    def read():
+        if read_stored(path) is None:
+            raise ValueError(f"{path}: damaged, so the image counts as not finished")
+
+    assert attack(path, damage_record, read, seed=13) > _MUTATIONS // 2
 
 
 def test_tables_of_run_lengths(pictures):

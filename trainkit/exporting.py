@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from trainkit.files import atomic_path
 from trainkit.onnx_files import require_packages
+from trainkit.onnx_weights import LAYOUT_NOTE
+from trainkit.onnx_writing import add_weights, name_tensors, refer_to_weights, set_notes
+from trainkit.tagged_weights import tagged_layout
 
 
 def export_savedmodel(
@@ -39,7 +43,10 @@ def export_savedmodel(
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        _export(make(), inputs, temporary, "tf_saved_model")
+        with warnings.catch_warnings():
+            # Keras looks for a name that NumPy has dropped.
+            warnings.filterwarnings("ignore", category=FutureWarning, message=".*np.object.*")
+            make().export(temporary, format="tf_saved_model", verbose=False, input_signature=[inputs])
         extra = temporary / "assets.extra"
         extra.mkdir()
         for name, text in (notes or {}).items():
@@ -57,9 +64,13 @@ def export_onnx(
     notes: Mapping[str, str] | None = None,
     *,
     outputs: Sequence[str],
-    dimensions: Sequence[str] = (),
+    dimensions: Mapping[str, Sequence[str | None]],
+    tags: Mapping[int, str] | None = None,
 ) -> None:
-    """Writes an ONNX file of a network.
+    """Writes an ONNX file of a network: its graph, and its weights as they are, or the places of the weights.
+
+    What can be computed beforehand, such as kernels that batch norm is folded into, ONNX Runtime computes when it
+    loads the file; so the file takes no more room than the weights.
 
     Args:
         make: Function that builds the network.
@@ -67,7 +78,10 @@ def export_onnx(
         path: File to write, ending in `.onnx`.
         notes: Name -> text for the file's `metadata_props`.
         outputs: Names of the outputs, in the network's order.
-        dimensions: Names of the first dimensions of all inputs and outputs, which are left open; none if all are fixed.
+        dimensions: Name of an input or output -> names of its first dimensions that are left open; None for a fixed
+            one.
+        tags: For a file of the graph alone, beside its weights file: datasets of that file by the value that the
+            network's weights are filled with; see `trainkit.tagged_weights`.
 
     Raises:
         ValueError: The backend is another one than TensorFlow, a package of the extra "export" is missing, the name
@@ -81,38 +95,52 @@ def export_onnx(
     import onnx
 
     with atomic_path(path) as temporary:
-        _export(make(), inputs, temporary, "onnx")
-        exported = onnx.load(temporary)
-        _name_tensors(exported.graph, outputs, dimensions)
-        onnx.helper.set_model_props(exported, dict(notes or {}))
+        network = make()
+        exported, weights = _convert(network, inputs if isinstance(inputs, list) else [inputs])
+        name_tensors(exported.graph, outputs, dimensions)
+        notes = dict(notes or {})
         try:
             onnx.checker.check_model(exported)
         except onnx.checker.ValidationError as error:
             # tf2onnx logs what it cannot convert, and writes the file nevertheless.
             raise ValueError(f"{path}: the network computes something that ONNX lacks: {error}") from error
+        for value in [value for value in exported.graph.input if value.name in weights]:
+            exported.graph.input.remove(value)
+        if tags is None:
+            add_weights(exported.graph, weights)
+        else:
+            layout = tagged_layout(weights, tags)
+            refer_to_weights(exported, layout)
+            notes[LAYOUT_NOTE] = layout.to_note()
+        set_notes(exported, notes)
         onnx.save(exported, temporary)
 
 
-def _export(network: keras.Model, inputs: Any, path: Path, format: str) -> None:
-    """Exports with Keras, without the lines that it and TensorFlow print about tracing."""
+def _convert(network: keras.Model, inputs: Sequence[keras.InputSpec]) -> tuple[Any, dict[str, np.ndarray]]:
+    """Converts a network with its weights as further inputs of the graph; returns it, and the weights by name.
+
+    As constants they would be folded in TensorFlow, into arrays that half precision does not hold.
+    """
+    import tensorflow as tf
+    import tf2onnx
+
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    variables = {f"weight_{index}": variable for index, variable in enumerate(network.weights)}
+    names = [spec.name for spec in inputs]
+    signature = [tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in zip(names, inputs, strict=True)]
+    signature += [tf.TensorSpec(variable.shape, variable.dtype, name) for name, variable in variables.items()]
+
+    @tf.function(input_signature=signature, autograph=False)
+    def compute(*tensors: Any) -> Any:
+        shown, weights = tensors[: len(names)], tensors[len(names) :]
+        with keras.StatelessScope(state_mapping=list(zip(variables.values(), weights, strict=True))):
+            return network(shown[0] if len(shown) == 1 else list(shown), training=False)
+
     with warnings.catch_warnings():
-        # Keras looks for a name that NumPy has dropped.
+        # tf2onnx looks for a name that NumPy has dropped.
         warnings.filterwarnings("ignore", category=FutureWarning, message=".*np.object.*")
-        network.export(path, format=format, verbose=False, input_signature=[inputs])
-
-
-def _name_tensors(graph: Any, outputs: Sequence[str], dimensions: Sequence[str]) -> None:
-    """Gives the open dimensions and the outputs of an exported graph names that say what they are."""
-    for value in (*graph.input, *graph.output):
-        for name, dimension in zip(dimensions, value.type.tensor_type.shape.dim, strict=False):
-            dimension.dim_param = name
-    renamed = dict(zip((value.name for value in graph.output), outputs, strict=True))
-    for value in graph.output:
-        value.name = renamed[value.name]
-    for node in graph.node:
-        for names in (node.input, node.output):
-            names[:] = [renamed.get(name, name) for name in names]
+        exported, _ = tf2onnx.convert.from_function(compute, signature)
+    return exported, {name: keras.ops.convert_to_numpy(variable) for name, variable in variables.items()}
 
 
 def _require_tensorflow() -> None:

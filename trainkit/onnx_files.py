@@ -10,9 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from trainkit.files import atomic_path
+from trainkit.fingerprint import weights_fingerprint
+from trainkit.onnx_metadata import parse_metadata
+from trainkit.onnx_weights import WeightsLayout, weights_beside
 from trainkit.reading import reading
 
+# Name in the metadata of an ONNX file that holds its weights: their fingerprint.
+FINGERPRINT_NOTE = "keras_nucleus_weights_fingerprint"
 SUFFIX = ".onnx"
 _WHAT = "no ONNX file that ONNX Runtime can run"
 
@@ -37,6 +41,52 @@ def require_packages(packages: Collection[str], extra: str, purpose: str) -> Non
         raise OnnxFileError(f'{purpose}: not installed: {", ".join(missing)}. pip install "keras-nucleus[{extra}]"')
 
 
+class OnnxSession:
+    """Network of any inputs and outputs, computed by ONNX Runtime on the CPU.
+
+    The file holds the weights, or the graph alone, which reads them from the weights file of the same name beside it.
+
+    Args:
+        path: ONNX file.
+
+    Attributes:
+        inputs: Name -> shape of each input; an open dimension is a name or None.
+        outputs: Name -> shape of each output, likewise.
+        fingerprint: Fingerprint of the weights, see `trainkit.fingerprint`; "" where the file does not say.
+
+    Raises:
+        OnnxFileError: ONNX Runtime is not installed, or the file is missing or damaged.
+        WeightsFileError: The weights file beside it is missing or damaged, or holds another network.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        require_packages(["onnxruntime"], "onnx", "ONNX files")
+        content, notes = _read(path)
+        weights: dict[str, np.ndarray] = {}
+        with reading(path, _WHAT, OnnxFileError):
+            layout = WeightsLayout.from_notes(notes)
+        if layout is not None:
+            weights = layout.read(weights_beside(path))
+        self.fingerprint = weights_fingerprint(weights.values()) if weights else notes.get(FINGERPRINT_NOTE, "")
+        with reading(path, _WHAT, OnnxFileError):
+            self._session = _open(content, weights)
+        self._tensors = (self._session.get_inputs(), self._session.get_outputs())
+        self.inputs, self.outputs = ({each.name: each.shape for each in tensors} for tensors in self._tensors)
+
+    @property
+    def types(self) -> list[str]:
+        """Types of all inputs and outputs, such as "tensor(float)"."""
+        return [each.type for tensors in self._tensors for each in tensors]
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Computes all outputs.
+
+        Args:
+            feeds: Name -> array of each input.
+        """
+        return self._session.run(list(self.outputs), dict(feeds))
+
+
 class OnnxNetwork:
     """Network of one input and one output, computed by ONNX Runtime on the CPU.
 
@@ -47,51 +97,35 @@ class OnnxNetwork:
 
     Attributes:
         channels: Channels of (input, output).
+        fingerprint: Fingerprint of the weights; see `OnnxSession`.
 
     Raises:
         OnnxFileError: ONNX Runtime is not installed, or the file is missing, damaged, or another kind of network: its
             only input and output must be float32 of four dimensions, the last of which is fixed.
+        WeightsFileError: The weights file beside it cannot be used; see `OnnxSession`.
     """
 
     def __init__(self, path: str | os.PathLike):
-        self._session = _open(path, optimised=True)
+        self._session = OnnxSession(path)
+        shapes = [*self._session.inputs.values(), *self._session.outputs.values()]
         with reading(path, "no network from images to images", OnnxFileError):
-            tensors = (*self._session.get_inputs(), *self._session.get_outputs())
-            found = [(tensor.type, tensor.shape) for tensor in tensors]
+            found = list(zip(self._session.types, shapes, strict=True))
             if len(found) != 2 or any(
                 kind != "tensor(float)" or len(shape) != 4 or not isinstance(shape[-1], int) for kind, shape in found
             ):
                 raise ValueError(f"expected one float32 input and output [B, H, W, C]. Received: {found}")
-        self._input = tensors[0].name
-        self.channels = (tensors[0].shape[-1], tensors[1].shape[-1])
+        (self._input,) = self._session.inputs
+        self.channels = (shapes[0][-1], shapes[1][-1])
+        self.fingerprint = self._session.fingerprint
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Computes the output of float32 `[B, H, W, C]`."""
-        return self._session.run(None, {self._input: images})[0]
-
-
-def open_network(path: str | os.PathLike) -> tuple[Any, dict[str, list], dict[str, list]]:
-    """Opens a network of any inputs and outputs.
-
-    Args:
-        path: ONNX file.
-
-    Returns:
-        The session of ONNX Runtime, and the shapes of inputs and of outputs by name; an open dimension is a name or
-        None.
-
-    Raises:
-        OnnxFileError: ONNX Runtime is not installed, or the file is missing or damaged.
-    """
-    session = _open(path, optimised=True)
-    inputs, outputs = (
-        {tensor.name: tensor.shape for tensor in tensors} for tensors in (session.get_inputs(), session.get_outputs())
-    )
-    return session, inputs, outputs
+        (output,) = self._session.run({self._input: images})
+        return output
 
 
 def read_metadata(path: str | os.PathLike) -> dict[str, str]:
-    """Reads the notes in an ONNX file.
+    """Reads the notes in an ONNX file; needs no ONNX Runtime.
 
     Args:
         path: ONNX file.
@@ -100,37 +134,20 @@ def read_metadata(path: str | os.PathLike) -> dict[str, str]:
         Name -> text of `metadata_props`.
 
     Raises:
-        OnnxFileError: ONNX Runtime is not installed, or the file is missing or damaged.
+        OnnxFileError: The file is missing or damaged.
     """
-    return dict(_open(path, optimised=False).get_modelmeta().custom_metadata_map)
+    return _read(path)[1]
 
 
-def replace_metadata(source: str | os.PathLike, target: str | os.PathLike, notes: Mapping[str, str]) -> None:
-    """Writes an ONNX file again, atomically, with some notes replaced or added.
-
-    Args:
-        source: ONNX file to read.
-        target: ONNX file to write; may be the same.
-        notes: Name -> text for `metadata_props`.
-
-    Raises:
-        OnnxFileError: onnx is not installed, or the file cannot be read.
-        OSError: The file cannot be written.
-    """
-    require_packages(["onnx"], "onnx", "Writing ONNX files")
-    import onnx
-
-    with reading(source, _WHAT, OnnxFileError):
-        model = onnx.load(os.fspath(source), load_external_data=False)
-    kept = {entry.key: entry.value for entry in model.metadata_props}
-    onnx.helper.set_model_props(model, {**kept, **notes})
-    with atomic_path(target) as temporary:
-        temporary.write_bytes(model.SerializeToString())
+def _read(path: str | os.PathLike) -> tuple[bytes, dict[str, str]]:
+    """Returns the content of an ONNX file and the notes in it."""
+    with reading(path, _WHAT, OnnxFileError):
+        content = Path(path).read_bytes()
+        return content, parse_metadata(content)
 
 
-def _open(path: str | os.PathLike, optimised: bool):
+def _open(content: bytes, weights: Mapping[str, np.ndarray]) -> Any:
     """Opens a session. The file's bytes are handed over, so that it cannot refer to other files."""
-    require_packages(["onnxruntime"], "onnx", "ONNX files")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -140,7 +157,7 @@ def _open(path: str | os.PathLike, optimised: bool):
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Bounds its threads as it does those of other libraries, such as for workers that share a machine; 0: all cores.
     options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)
-    if not optimised:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    with reading(path, _WHAT, OnnxFileError):
-        return onnxruntime.InferenceSession(Path(path).read_bytes(), options, providers=["CPUExecutionProvider"])
+    values = [onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array)) for array in weights.values()]
+    if values:
+        options.add_external_initializers(list(weights), values)
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -28,8 +28,7 @@ def check_image(image: Any, channels: int, name: str) -> np.ndarray:
             f"{name}: expected an image [H, W, {channels}] of numbers (IMAGE_CHANNEL_COUNT is {channels}). "
             f"Received: shape {image.shape}, {image.dtype}"
         )
-    if image.dtype.kind == "f" and not np.isfinite(image).all():
-        raise ValueError(f"{name}: expected finite pixels. Received: an image with NaN or infinite values")
+    _require_finite(image, name, "pixels", "an image")
     return image
 
 
@@ -44,15 +43,18 @@ def check_images(images: Sequence[Any], channels: int) -> list[np.ndarray]:
         The images as arrays.
 
     Raises:
-        ValueError: An image has no pixels or the wrong channels; the message has its number from 1 on.
+        ValueError: An image has no pixels, the wrong channels, or values that are no finite numbers; the message has
+            its number from 1 on.
     """
     checked = [np.asarray(image) for image in images]
     for number, image in enumerate(checked, start=1):
-        if image.ndim != 3 or image.shape[2] != channels or image.size == 0:
+        name = f"Image {number} of {len(checked)}"
+        if image.ndim != 3 or image.shape[2] != channels or image.size == 0 or image.dtype.kind not in "buif":
             raise ValueError(
-                f"Image {number} of {len(checked)}: Expected an image [H, W, {channels}] with pixels. "
-                f"Received: shape {image.shape}"
+                f"{name}: Expected an image [H, W, {channels}] with pixels. "
+                f"Received: shape {image.shape}, {image.dtype}"
             )
+        _require_finite(image, name, "pixels", "an image")
     return checked
 
 
@@ -128,7 +130,7 @@ def check_masks(masks: Any, image_shape: Sequence[int], name: str) -> np.ndarray
         The masks as an array.
 
     Raises:
-        ValueError: They have another form, or another size than the image.
+        ValueError: They have another form, another size than the image, or values that are no finite numbers.
     """
     masks = np.asarray(masks)
     if masks.ndim != 3 or masks.dtype.kind not in "buif":
@@ -140,7 +142,14 @@ def check_masks(masks: Any, image_shape: Sequence[int], name: str) -> np.ndarray
             f"{name}: masks and image must have the same height and width. "
             f"Received: masks {masks.shape[:2]}, image {tuple(image_shape[:2])}"
         )
+    # What is not 0 belongs to an instance, so NaN would.
+    _require_finite(masks, name, "masks", "masks")
     return masks
+
+
+def _require_finite(array: np.ndarray, name: str, what: str, received: str) -> None:
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(f"{name}: expected finite {what}. Received: {received} with NaN or infinite values")
 
 
 def check_pair(loaded: Any, name: str) -> tuple[Any, Any]:

@@ -16,7 +16,7 @@ from unet.model import UNet
 # Names of the exported network's input and output.
 INPUT, OUTPUT = "image", "probabilities"
 # Names of the dimensions in an ONNX file; height and width are multiples of the network's stride.
-_DIMENSIONS = ("batch", "height", "width")
+_DIMENSIONS = dict.fromkeys((INPUT, OUTPUT), ("batch", "height", "width"))
 
 
 def inference_network(model: UNet) -> keras.Model:
@@ -48,13 +48,19 @@ def export_savedmodel(model: UNet, folder: str | os.PathLike, notes: Mapping[str
     exporting.export_savedmodel(lambda: inference_network(model), _signature(model), folder, notes)
 
 
-def export_onnx(model: UNet, path: str | os.PathLike, notes: Mapping[str, str] | None = None) -> None:
+def export_onnx(
+    model: UNet,
+    path: str | os.PathLike,
+    notes: Mapping[str, str] | None = None,
+    tags: Mapping[int, str] | None = None,
+) -> None:
     """Writes an ONNX file of the network, with batch, height and width left open.
 
     Args:
         model: The U-Net.
         path: File to write, ending in `.onnx`.
         notes: Name -> text for the file's `metadata_props`.
+        tags: For a file of the graph alone; see `trainkit.exporting.export_onnx`.
 
     Raises:
         ValueError: The backend is another one than TensorFlow, a package of the extra "export" is missing, the name
@@ -62,7 +68,13 @@ def export_onnx(model: UNet, path: str | os.PathLike, notes: Mapping[str, str] |
         OSError: The file cannot be written.
     """
     exporting.export_onnx(
-        lambda: inference_network(model), _signature(model), path, notes, outputs=[OUTPUT], dimensions=_DIMENSIONS
+        lambda: inference_network(model),
+        _signature(model),
+        path,
+        notes,
+        outputs=[OUTPUT],
+        dimensions=_DIMENSIONS,
+        tags=tags,
     )
 
 

@@ -18,6 +18,7 @@ from trainkit.fitting import fit, set_trainable
 from trainkit.folding import fold_batch_norm
 from trainkit.optimizers import make_optimizer
 from trainkit.schedules import stage_cosine
+from trainkit.seeding import seed_weights
 from trainkit.stages import Stage, lay_out_stages, run_stages
 from trainkit.trainee import Trainee
 from unet.architecture import LAYER_REGEX, build_unet, set_weight_decay
@@ -72,7 +73,7 @@ class UNet(Trainee):
         config.validate()
         super().__init__(config, model_dir)
         if keras_model is None:
-            keras.utils.set_random_seed(config.SEED)
+            seed_weights(config.SEED)
             keras_model = build_unet(config)
             encoder_weights = encoder_weights_path(config)
             if encoder_weights is not None:

@@ -36,6 +36,9 @@ class OnnxUNet:
         path: File that `unet.exporting.export_onnx` wrote.
         config: Configuration of the network in it.
 
+    Attributes:
+        fingerprint: Fingerprint of the weights; see `trainkit.onnx_files.OnnxSession`.
+
     Raises:
         OnnxFileError: The file cannot be read or run, or has other channels than the configuration.
     """
@@ -43,6 +46,7 @@ class OnnxUNet:
     def __init__(self, path: str | os.PathLike, config: UNetConfig):
         self.config = config
         self._network = OnnxNetwork(path)
+        self.fingerprint = self._network.fingerprint
         expected = (config.IMAGE_CHANNEL_COUNT, len(config.channels))
         if self._network.channels != expected:
             raise OnnxFileError(

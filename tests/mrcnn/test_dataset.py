@@ -76,6 +76,32 @@ def read(path):
     return dataset.load_image(0)
 
 
+@pytest.mark.parametrize("options", [{"rowsperstrip": 8}, {"tile": (16, 16)}])
+def test_dataset_refuses_a_tiff_that_lacks_strips_or_tiles_instead_of_reading_black(tmp_path, options):
+    path, scene = tmp_path / "part.tif", np.full((32, 48), 200, np.uint8)
+    tifffile.imwrite(path, scene, compression="zlib", **options)
+    assert read(path).min() == 200
+    kind = "Tile" if "tile" in options else "Strip"
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        for tag in (f"{kind}Offsets", f"{kind}ByteCounts"):
+            file.filehandle.seek(file.pages[0].tags[tag].offset + 4)
+            file.filehandle.write((3).to_bytes(4, "little"))
+    with pytest.raises(
+        ValueError, match=rf"part\.tif: the TIFF is .*damaged: it has 3 {kind.lower()}s, its size needs"
+    ):
+        read(path)
+
+
+@pytest.mark.parametrize("name", ["cut.png", "cut.jpg", "cut.tif", "absent.png"])
+def test_dataset_names_a_damaged_file(tmp_path, name):
+    path = tmp_path / name
+    if path.stem == "cut":
+        skimage.io.imsave(path, np.random.default_rng(1).integers(0, 256, (60, 70), np.uint8), check_contrast=False)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match=rf"{path.name}: "):
+        read(path)
+
+
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
 def test_dataset_reads_12_bits_in_a_larger_type_as_bright_as_they_are(tmp_path, dtype):
     scene = np.random.default_rng(1).integers(0, 4096, (30, 40)).astype(dtype)

@@ -12,7 +12,7 @@ import pytest
 import mrcnn
 import trainkit
 import unet
-from mrcnn.exporting import StaticDetector
+from mrcnn.exporting import ExportedDetector
 from mrcnn.extent import _OfExtent
 from mrcnn.layers import Float32Layer
 from mrcnn.model import MaskRCNN
@@ -65,7 +65,7 @@ def training_graph(tiny_config, tmp_path_factory):
 
 
 def test_every_keras_object_of_the_libraries_is_registered():
-    """`TrainingModel` refuses to be saved; folded layers and `StaticDetector` are in no model that a user holds."""
+    """`TrainingModel` refuses to be saved; folded layers and `ExportedDetector` are in no model that a user holds."""
     for package in (mrcnn, unet, trainkit):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
@@ -79,4 +79,4 @@ def test_every_keras_object_of_the_libraries_is_registered():
                 own.add(kind)
     unregistered = {kind for kind in own if keras.saving.get_registered_name(kind) == kind.__name__}
     assert len(own) > 20
-    assert unregistered == {TrainingModel, FoldedConvolution, StaticDetector, Float32Layer, _OfExtent}
+    assert unregistered == {TrainingModel, FoldedConvolution, ExportedDetector, Float32Layer, _OfExtent}

@@ -293,6 +293,10 @@ def test_images_of_other_channels_are_refused_by_their_shape(scene):
     _, boxes, masks, class_ids = scene
     with pytest.raises(ValueError, match=r"1 \(grey\), 3 \(RGB\) or 4 \(RGBA\).*Received: shape \(60, 80, 2\)"):
         visualize.display_instances(np.zeros((60, 80, 2)), boxes, masks, class_ids, NAMES)
+    with pytest.raises(ValueError, match=r"Received: shape \(60, 80, 5\)"):
+        visualize.display_top_masks(np.zeros((60, 80, 5)), masks, class_ids, NAMES)
+    with pytest.raises(ValueError, match=r"Received: shape \(0, 80, 3\)"):
+        visualize.display_images([np.zeros((0, 80, 3))])
     with pytest.raises(ValueError, match=r"Received: shape \(60, 80\)"):
         visualize.apply_mask(np.zeros((60, 80)), masks[..., 0], "red")
 

@@ -5,7 +5,7 @@ import pytest
 
 from trainkit.augmentation import check_augmenter
 from trainkit.imgaug_compat import iaa
-from trainkit.sample_checks import check_class_ids, check_image, check_labels, check_masks, check_pair
+from trainkit.sample_checks import check_class_ids, check_image, check_images, check_labels, check_masks, check_pair
 
 IMAGE = np.zeros((8, 9, 3), np.uint8)
 
@@ -24,6 +24,13 @@ IMAGE = np.zeros((8, 9, 3), np.uint8)
 def test_an_image_of_another_form_is_refused(image, received):
     with pytest.raises(ValueError, match=rf"^one\.png: expected.*{received}"):
         check_image(image, 3, "one.png")
+
+
+@pytest.mark.parametrize("image", [IMAGE.astype(complex), IMAGE.astype(str), np.full(IMAGE.shape, np.inf), IMAGE[:0]])
+def test_an_image_without_numbers_is_refused_before_it_is_predicted(image):
+    assert len(check_images([IMAGE, IMAGE.astype(np.float32), IMAGE > 0], 3)) == 3
+    with pytest.raises(ValueError, match=r"^Image 2 of 2: [Ee]xpected .*Received: "):
+        check_images([IMAGE, image], 3)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +60,7 @@ def test_whole_numbers_of_any_dtype_are_class_ids(class_ids):
     [
         (np.zeros((8, 9), bool), r"one for each instance. Received: shape \(8, 9\)"),
         (np.zeros((2, 8, 9), bool), r"masks \(2, 8\), image \(8, 9\)"),
+        (np.full((8, 9, 1), np.nan), "masks with NaN"),
         (None, "object"),
     ],
 )

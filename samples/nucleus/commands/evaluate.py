@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     runs = not args.predictions or args.weights is not None or args.model is not None
     if not runs and (args.workers or args.scheduler):
         raise ValueError("--workers and --scheduler are for a model that runs. Received: --predictions alone.")
-    chosen = wanted_model(args) if runs else None
+    chosen = wanted_model(args, fastest=True) if runs else None
     if chosen is None:
         dataset, which = wanted_images(args, None, reading_config(args))
     else:

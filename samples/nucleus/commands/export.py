@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from nucleus.commands import options, values
-from nucleus.exporting.formats import DEFAULT_SIZE, FORMATS
+from nucleus.exporting.formats import FORMATS
 from nucleus.models.loading import resolve
 from nucleus.models.registry import NETWORKS
 from nucleus.models.unet import UNetModel
@@ -32,11 +32,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="; ".join(f"{name}: {files}" for name, files in FORMATS.items()) + " (default: %(default)s)",
     )
     command.add_argument(
-        "--size",
-        type=values.positive,
-        default=DEFAULT_SIZE,
-        metavar="PIXELS",
-        help="Mask R-CNN: side of the largest image that is not divided into tiles (default: %(default)s)",
+        "--graph-only",
+        action="store_true",
+        help="onnx: without the weights, to stand beside the weights file (MODEL.onnx beside MODEL.h5) and read it",
     )
     command.add_argument("--output", type=Path, required=True, metavar="PATH", help="the file or new folder to write")
 
@@ -53,5 +51,5 @@ def run(args: argparse.Namespace) -> int:
     from nucleus.exporting.export import export
 
     options_of_model = {"kind": kind, "preset": args.preset, "settings": settings}
-    print(export(chosen.path, args.output, args.format, **options_of_model, size=args.size))
+    print(export(chosen.path, args.output, args.format, **options_of_model, graph_only=args.graph_only))
     return 0

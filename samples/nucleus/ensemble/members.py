@@ -14,7 +14,7 @@ from nucleus.ensemble.config import EnsembleConfig
 from nucleus.ensemble.ensemble_model import EnsembleModel
 from nucleus.ensemble.fitted import Ensemble, check_members
 from nucleus.models.base import NucleusModel
-from nucleus.models.loading import load_model
+from nucleus.models.loading import load_member
 from nucleus.prediction.folders import PredictionFolder
 
 _VIEWS = "TEST_TIME_AUGMENTATION"
@@ -142,4 +142,4 @@ class Members:
     def _member(self, name: str) -> NucleusModel | PredictionFolder:
         if name not in self.run:
             return PredictionFolder(self.paths[name], name)
-        return load_model(self.paths[name][0], settings=self.settings)
+        return load_member(self.paths[name][0], self.settings)

@@ -15,7 +15,7 @@ def find_source(text: str) -> str | Path:
     Args:
         text: A file, or a name that `nucleus.load_model` knows.
     """
-    return Path(text) if Path(text).is_file() else f"{NAMED}{text}"
+    return Path(text) if os.path.isfile(text) else f"{NAMED}{text}"
 
 
 def relative(source: str | os.PathLike, folder: Path) -> str:

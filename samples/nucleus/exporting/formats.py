@@ -8,5 +8,3 @@ FORMATS = {
     "savedmodel": "a folder, TensorFlow's SavedModel",
     "bioimageio": "a file .zip for the BioImage Model Zoo's programs, with the ONNX file in it",
 }
-# Side in pixels of the largest image that an exported Mask R-CNN is shown whole, by default.
-DEFAULT_SIZE = 512

@@ -94,7 +94,8 @@ def read_features(path: str | os.PathLike, shape: tuple[int, int]) -> tuple[list
         name = f"feature {position + 1}"
         geometry = feature.get("nucleusGeometry") or feature.get("geometry")
         if kind in frames or not isinstance(geometry, dict) or geometry.get("type") not in ("Polygon", "MultiPolygon"):
-            others.append(f"{name} ({kind if kind in frames else geometry and geometry.get('type')})")
+            stated = geometry.get("type") if isinstance(geometry, dict) else geometry
+            others.append(f"{name} ({kind if kind in frames else str(stated)[:40]})")
             continue
         try:
             areas.append((name, fill_all(_polygons(geometry), shape)))

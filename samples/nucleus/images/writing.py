@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import tifffile
 
-from trainkit.files import atomic_path
+from trainkit.files import atomic_path, write_bytes
 
 HIGHEST_IN_16_BITS = np.iinfo(np.uint16).max
 # Bytes of samples from which a TIFF is written as BigTIFF.
@@ -165,10 +165,25 @@ def _write_zarr_bands(
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
-    group = zarr.open_group(temporary, mode="w", zarr_format=2)
-    array = group.create_array("0", shape=shape, chunks=(rows, rows), dtype="int32", chunk_key_encoding=_NESTED_CHUNKS)
-    for number, band in enumerate(bands):
-        array[number * rows : number * rows + len(band)] = band
+    try:
+        group = zarr.open_group(temporary, mode="w", zarr_format=2)
+        options = {"dtype": "int32", "chunk_key_encoding": _NESTED_CHUNKS}
+        array = group.create_array("0", shape=shape, chunks=(rows, rows), **options)
+        for number, band in enumerate(bands):
+            array[number * rows : number * rows + len(band)] = band
+        _describe_zarr(group, pixel_size)
+        shutil.rmtree(path, ignore_errors=True)
+        temporary.rename(path)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if error.filename is not None and not str(error.filename).startswith(str(temporary)):
+            raise
+        # It names a chunk in the temporary folder, or nothing.
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _describe_zarr(group: Any, pixel_size: float | None) -> None:
+    """Writes the axes and the size of a pixel into the attributes of a group with one label image."""
     unit = {} if pixel_size is None else {"unit": "micrometer"}
     scale = {"type": "scale", "scale": [1.0 if pixel_size is None else pixel_size] * 2}
     group.attrs["multiscales"] = [
@@ -179,8 +194,6 @@ def _write_zarr_bands(
         }
     ]
     group.attrs["image-label"] = {"version": "0.4"}
-    shutil.rmtree(path, ignore_errors=True)
-    temporary.rename(path)
 
 
 def write_rgb(path: str | os.PathLike, image: np.ndarray) -> None:
@@ -197,6 +210,8 @@ def write_rgb(path: str | os.PathLike, image: np.ndarray) -> None:
 
 
 def _write_png(path: str | os.PathLike, pixels: np.ndarray) -> None:
-    with atomic_path(path) as temporary:
-        if not cv2.imwrite(str(temporary), pixels):
-            raise OSError(f"{path}: OpenCV could not write the image.")
+    # Not imwrite, which ends the program where a name is no UTF-8.
+    encoded, data = cv2.imencode(".png", pixels)
+    if not encoded:
+        raise OSError(f"{path}: OpenCV could not write the image.")
+    write_bytes(path, data.data)

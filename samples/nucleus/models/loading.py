@@ -69,7 +69,9 @@ def load_model(
         model_dir: Parent folder of the training runs; nothing is written before training.
 
     Returns:
-        The model, with the test-time augmentation and the tiles that its settings ask for.
+        The model, with the test-time augmentation and the tiles that its settings ask for. A network is one in Keras,
+        which can learn, unless the file is an `.onnx`; the members of an ensemble or a fusion, which only predict, are
+        the exported networks beside their weights where there are some, see `nucleus.models.onnx.exported_beside`.
 
     Raises:
         ValueError: There is no such model or file, a weights file has no recipe and neither model, preset nor config
@@ -152,8 +154,23 @@ class ChosenModel:
             return ClassicalModel(self.config, preset)
         combined = {model.kind: model for model in (EnsembleModel, FusionModel)}[self.kind]
         if self.path is None:
-            return combined.begin(self.config, load_model)
-        return combined.load(self.path, load_model, self.config)
+            return combined.begin(self.config, load_member)
+        return combined.load(self.path, load_member, self.config)
+
+
+def load_member(source: str | os.PathLike, settings: Mapping[str, Any] | None = None) -> NucleusModel:
+    """Returns a member of an ensemble or a fusion: `load_model`, by the file that finds nuclei sooner.
+
+    Members only predict, so that an exported network does for them; see `ChosenModel.fastest`.
+
+    Args:
+        source: Name, file or folder.
+        settings: Attribute name -> value, on top of the recipe's.
+
+    Raises:
+        ValueError: See `load_model`.
+    """
+    return resolve(source, settings=settings).fastest().load()
 
 
 def resolve(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import os
 from abc import abstractmethod
@@ -11,12 +10,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
-import numpy as np
-
 from nucleus.augmentation.mixing import Mixing
 from nucleus.models.base import History, NucleusModel, preprocess
 from nucleus.models.recipe import Recipe, changed_settings
 from nucleus.models.settings import ApplicationSettings, inference_settings
+from trainkit.fingerprint import weights_fingerprint
 from trainkit.presets import Preset
 from trainkit.runs import RunFiles
 
@@ -181,14 +179,10 @@ class NetworkModel(NucleusModel):
         """Adds a SHA-256 of the weights' values, and the versions of Keras and its backend; see the base class."""
         import keras
 
-        digest = hashlib.sha256()
-        # In their order: names that Keras makes unique by numbers depend on what else a process has built.
-        for variable in self.network.keras_model.weights:
-            values = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
-            digest.update(f"{values.dtype.name} {values.shape} ".encode() + values.tobytes())
+        weights = map(keras.ops.convert_to_numpy, self.network.keras_model.weights)
         backend = keras.backend.backend()
         versions = {"keras": keras.__version__, backend: importlib.import_module(backend).__version__}
-        return {**super().describe(), "weights": f"sha256:{digest.hexdigest()}", "versions": versions}
+        return {**super().describe(), "weights": weights_fingerprint(weights), "versions": versions}
 
     @classmethod
     @abstractmethod

@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,18 +16,19 @@ import numpy as np
 
 from mrcnn.onnx_model import NETWORK_SETTINGS as MASK_RCNN_SETTINGS
 from mrcnn.onnx_model import OnnxMaskRCNN
-from nucleus.models.base import History, NucleusModel, Prediction
+from nucleus.models.base import History, NucleusModel
 from nucleus.models.instances import InstanceModel
-from nucleus.models.limits import limits_of
 from nucleus.models.mask_rcnn import MaskRCNNModel, NucleusConfig
 from nucleus.models.network import NetworkModel
 from nucleus.models.pixelwise import PixelwiseModel
 from nucleus.models.recipe import Recipe, changed_settings
 from nucleus.models.settings import ApplicationSettings, inference_settings
-from nucleus.models.tiles import FixedTiles
 from nucleus.models.unet import NucleusUNetConfig, UNetModel
 from trainkit.files import file_digest
-from trainkit.onnx_files import SUFFIX, OnnxFileError, read_metadata, replace_metadata
+from trainkit.hdf5_files import WeightsFileError
+from trainkit.onnx_files import SUFFIX, OnnxFileError, read_metadata
+from trainkit.onnx_weights import WEIGHTS_SUFFIX, WeightsLayout
+from trainkit.onnx_writing import replace_metadata
 from trainkit.reading import reading
 from trainkit.settings import Settings
 from unet.onnx_model import NETWORK_SETTINGS as UNET_SETTINGS
@@ -44,8 +46,6 @@ _log = logging.getLogger(__name__)
 RECIPE_NOTE, WEIGHTS_NOTE = "keras_nucleus_recipe", "keras_nucleus_weights_sha256"
 # Devices of the drivers of NVIDIA's and AMD's GPUs, on which Keras is faster.
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd")
-# Side in pixels below which tiles are too small to find nuclei in.
-_LEAST_TILE = 32
 
 
 class ExportedModel(NucleusModel):
@@ -56,6 +56,7 @@ class ExportedModel(NucleusModel):
         fixed: Names of the settings that are part of the exported network.
         path: The ONNX file.
         recipe: Recipe of the model, with the settings of its configuration.
+        network: Network in the file.
 
     Args:
         path: File that `nucleus.export` wrote.
@@ -68,6 +69,7 @@ class ExportedModel(NucleusModel):
 
     original: ClassVar[type[NetworkModel]]
     fixed: ClassVar[tuple[str, ...]]
+    network: OnnxUNet | OnnxMaskRCNN
 
     def __init__(self, path: str | os.PathLike, recipe: Recipe, config: ApplicationSettings | None = None):
         kind = self.original.kind
@@ -97,11 +99,16 @@ class ExportedModel(NucleusModel):
         raise ValueError(f"{self.path}: an exported network cannot learn. Train the weights it was exported from.")
 
     def describe(self) -> dict[str, Any]:
-        """Adds the SHA-256 of the file; see `NucleusModel.describe`."""
-        return {**super().describe(), "weights": f"sha256:{file_digest(self.path, 'sha256')}"}
+        """Adds the weights' fingerprint, which they have in Keras too, the SHA-256 of the file, and a version.
+
+        See `NucleusModel.describe`.
+        """
+        digest = f"sha256:{file_digest(self.path, 'sha256')}"
+        weights, versions = self.network.fingerprint or digest, {"onnxruntime": metadata.version("onnxruntime")}
+        return {**super().describe(), "weights": weights, "exported": digest, "versions": versions}
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes the file again, its recipe with the present settings.
+        """Writes the file again, with its weights in it and with the present settings in its recipe.
 
         Args:
             path: File to write, ending in `.onnx`.
@@ -130,12 +137,9 @@ class OnnxModel(ExportedModel, PixelwiseModel):
 
 
 class OnnxInstanceModel(ExportedModel, InstanceModel):
-    """A Mask R-CNN that was exported with its recipe, for images up to a size; larger ones are divided into tiles.
+    """A Mask R-CNN that was exported with its recipe.
 
-    It finds the nuclei that the Mask R-CNN finds from which it was exported, in the same image or tile. The tiles of
-    the size of the network are inside of those that TILE_SIZE asks for, if any; nuclei at their seams are treated
-    alike. Since every tile has as many proposals as a whole image, other nuclei are found in tiles, of which a warning
-    tells. See `ExportedModel` for the arguments.
+    It finds the nuclei that the Mask R-CNN finds from which it was exported. See `ExportedModel` for the arguments.
     """
 
     original = MaskRCNNModel
@@ -145,64 +149,9 @@ class OnnxInstanceModel(ExportedModel, InstanceModel):
     def __init__(self, path: str | os.PathLike, recipe: Recipe, config: NucleusConfig | None = None):
         super().__init__(path, recipe, config)
         self.network = OnnxMaskRCNN(path, self.config)
-        self._warned = False
 
     def _find(self, images: Sequence[np.ndarray]) -> list[Instances]:
         return self.network.detect_instances(images)
-
-    def _predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
-        predictions = []
-        for index, image in enumerate(images):
-            model = self if self._fits(image) else self._tiled(image.shape[:2])
-            with limits_of([index]):
-                predict = super()._predict if model is self else model._predict
-                predictions += predict([image])
-        return predictions
-
-    def observe(self, images: Sequence[np.ndarray]) -> list[list[Any]]:
-        """Returns boxes, mask probabilities and scores; of an image in tiles the masks of the nuclei in its labels."""
-        evidence = []
-        for index, image in enumerate(images):
-            with limits_of([index]):
-                if self._fits(image):
-                    evidence += super().observe([image])
-                else:
-                    evidence += NucleusModel.observe(self, [image])
-        return evidence
-
-    def _fits(self, image: np.ndarray) -> bool:
-        return self.network.fits(image.shape[:2])
-
-    def _tiled(self, shape: tuple[int, int]) -> FixedTiles:
-        """Returns this model in tiles, as large as the network takes, for an image (height, width) that it does not.
-
-        Narrow tiles may be enlarged more than the image, so that smaller ones are needed.
-        """
-        side = int(self.network.side / max(1.0, self.network.enlargement(shape)))
-        while side >= _LEAST_TILE:
-            tiles = FixedTiles(self, side, min(self.config.TILE_OVERLAP, side // 2))
-            shapes = [(bottom - top, right - left) for top, left, bottom, right in tiles.regions(shape)]
-            if all(self.network.fits(each) for each in shapes):
-                self._warn_of_tiles(shape)
-                return tiles
-            side = side * 7 // 8
-        raise OnnxFileError(
-            f"{self.path}: exported for {self.network.side} x {self.network.side} pixels, which is too small for "
-            f"parts of an image of {shape[0]} x {shape[1]} pixels. Export it with a larger --size."
-        )
-
-    def _warn_of_tiles(self, shape: tuple[int, int]) -> None:
-        """Logs, the first time, that the model does not find what the original finds in the whole image."""
-        if not self._warned:
-            _log.warning(
-                "%s: an image of %d x %d pixels is larger than what the network was exported for, and divided into "
-                "tiles. In them the network finds other nuclei, usually more, than the weights in Keras find in the "
-                "whole image. To find the same, export it with --size=%d.",
-                self.path,
-                *shape,
-                self.network.size_for(shape),
-            )
-            self._warned = True
 
 
 # Kind of network in an ONNX file -> model that runs it.
@@ -229,9 +178,7 @@ def load_exported(path: str | os.PathLike, recipe: Recipe, config: ApplicationSe
 
 
 def exported_beside(weights: Path | None, config: Settings) -> Path | None:
-    """Returns the exported U-Net beside a weights file, which does the same work sooner: without importing TensorFlow.
-
-    An exported Mask R-CNN is not returned: it divides images that its weights in Keras are shown whole.
+    """Returns the exported network beside a weights file, which gives the same results sooner: without TensorFlow.
 
     Args:
         weights: Weights file of a network; None for a model without one.
@@ -240,25 +187,58 @@ def exported_beside(weights: Path | None, config: Settings) -> Path | None:
     Returns:
         The file of the same name with the suffix `.onnx`; or None, where there is none that holds the network of
         exactly these weights and this configuration, ONNX Runtime is not installed, KERAS_BACKEND asks for a backend,
-        or there is a GPU.
+        or there is a GPU. A warning is logged for a file that was exported from other weights.
 
     Raises:
         OnnxFileError: The file beside the weights is damaged.
     """
-    if weights is None or weights.suffix != ".h5" or not isinstance(config, NucleusUNetConfig):
+    if weights is None or weights.suffix != WEIGHTS_SUFFIX or config.model_kind not in EXPORTED:
         return None
     path = weights.with_suffix(SUFFIX)
-    if not path.is_file() or importlib.util.find_spec("onnxruntime") is None:
+    if not path.is_file():
+        return None
+    if importlib.util.find_spec("onnxruntime") is None:
+        _log.info("%s: runs in Keras, since onnxruntime is not installed", weights)
         return None
     if "KERAS_BACKEND" in os.environ or any(map(os.path.exists, _GPU_DEVICES)):
         return None
-    notes = read_metadata(path)
-    if notes.get(WEIGHTS_NOTE) != file_digest(weights, "sha256"):
+    reason = _unfit(path, weights)
+    if reason:
+        _log.warning(
+            "%s: is not used: %s. The weights run in Keras. To start sooner, export them again: nucleus export "
+            "--weights=%s --output=%s --graph-only",
+            path,
+            reason,
+            weights,
+            path,
+        )
         return None
-    recipe = Recipe(**read_recipe_note(path))
-    exported = UNetModel.make_config("inference", recipe.preset, inference_settings(recipe.settings))
-    same = all(getattr(exported, name) == getattr(config, name) for name in UNET_SETTINGS)
-    return path if same else None
+    return path if _same_network(path, config) else None
+
+
+def _unfit(path: Path, weights: Path) -> str:
+    """Returns why an exported file does not belong to the weights beside it; "" where it does."""
+    notes = read_metadata(path)
+    if notes.get(WEIGHTS_NOTE) == file_digest(weights, "sha256"):
+        return ""
+    with reading(path, "no exported model", OnnxFileError):
+        layout = WeightsLayout.from_notes(notes)
+    if layout is None:
+        return f"it was exported from other weights than those in {weights.name}"
+    try:
+        layout.check(weights)
+    except WeightsFileError as error:
+        return str(error)
+    return ""
+
+
+def _same_network(path: Path, config: Settings) -> bool:
+    """Returns True if an exported file computes what a configuration asks for."""
+    model, recipe = EXPORTED[config.model_kind], Recipe(**read_recipe_note(path))
+    if recipe.model != config.model_kind:
+        return False
+    exported = model.original.make_config("inference", recipe.preset, inference_settings(recipe.settings))
+    return all(np.array_equal(getattr(exported, name), getattr(config, name)) for name in model.fixed)
 
 
 def note_recipe(recipe: Recipe) -> dict[str, str]:
@@ -273,7 +253,7 @@ def read_recipe_note(path: str | os.PathLike) -> Mapping[str, Any]:
         path: File that `nucleus.export` wrote.
 
     Raises:
-        OnnxFileError: ONNX Runtime is not installed, the file cannot be read, or it holds no recipe.
+        OnnxFileError: The file cannot be read, or it holds no recipe.
     """
     notes = read_metadata(path)
     if RECIPE_NOTE not in notes:

@@ -89,12 +89,18 @@ def changed_settings(config: Settings, base: Settings) -> dict[str, Any]:
     Returns:
         Attribute name -> value of `config`; arrays as lists.
     """
-    values, others = ({name: _plain(value) for name, value in each.to_dict().items()} for each in (config, base))
+    values, others = plain_values(config), plain_values(base)
     return {name: value for name, value in values.items() if name not in config._COMPUTED and value != others[name]}
 
 
-def _plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray) else value
+def plain_values(config: Settings) -> dict[str, Any]:
+    """Returns all settings of a configuration by name; arrays as lists.
+
+    Args:
+        config: The configuration.
+    """
+    values = config.to_dict().items()
+    return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values}
 
 
 def beside(weights: str | os.PathLike) -> Path:

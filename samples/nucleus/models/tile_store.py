@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,16 +50,20 @@ class TileStore:
             write_text(note, text)
 
     def remember(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Returns what was found out in an earlier call; otherwise finds it out now, and keeps it.
+        """Returns what was found out in an earlier call; otherwise, or where its file is damaged, finds it out now.
 
         Args:
             name: Name of the file, without suffix.
             make: Function that finds it out, as JSON can hold it.
         """
         path = self.folder / f"{name}.json"
-        if not path.is_file():
-            write_text(path, json.dumps(make()) + "\n")
-        return json.loads(path.read_text(encoding="utf-8"))
+        if path.is_file():
+            with suppress(ValueError, RecursionError):
+                known = json.loads(path.read_bytes())
+                if isinstance(known, dict):
+                    return known
+        write_text(path, json.dumps(make()) + "\n")
+        return json.loads(path.read_bytes())
 
     def write(self, number: int, seen: Seen) -> None:
         """Writes the nuclei of a tile.
@@ -100,7 +103,7 @@ class TileStore:
         try:
             with np.load(self._path(number), allow_pickle=False) as data:
                 return _seen(data)
-        except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile, zlib.error):
+        except Exception:  # A damaged archive can fail with any error.
             return None
 
     def remove(self) -> None:

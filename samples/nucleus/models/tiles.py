@@ -139,24 +139,6 @@ class Tiles(Wrapper):
             yield region, prediction
 
 
-class FixedTiles(Tiles):
-    """Tiles for a model that cannot be shown a larger image than a tile.
-
-    Args:
-        model: Any nucleus model.
-        side: Largest side of a tile, and of an image that is predicted whole, in pixels.
-        overlap: Least overlap of neighbouring tiles in pixels, at most half of `side`.
-    """
-
-    def regions(self, shape: tuple[int, int]) -> list[Region]:
-        """Returns the tiles of an image; the whole image where it is no larger than one.
-
-        Args:
-            shape: (height, width) of the image.
-        """
-        return divide((0, 0, *shape), self.side, self.overlap)
-
-
 @contextmanager
 def tile_progress(show: bool = True) -> Iterator[None]:
     """Shows a progress bar of the tiles of every large image that is predicted inside a block.

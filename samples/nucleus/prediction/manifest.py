@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
@@ -32,10 +30,6 @@ RUNNING, INTERRUPTED, COMPLETE, CLEARING = "running", "interrupted", "complete",
 WAITING, DONE, FAILED = "waiting", "done", "failed"
 
 SUFFIX = ".npz"
-_DAMAGED = (
-    *(OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, RecursionError),
-    *(zipfile.BadZipFile, zlib.error, NotImplementedError),
-)
 
 _PACKAGES = ("numpy", "scipy", "opencv-python", "scikit-image")
 
@@ -165,7 +159,8 @@ def is_inside(file: Any) -> bool:
     Args:
         file: The name, relative to the folder, with "/" between folders.
     """
-    if not isinstance(file, str) or not file or "\\" in file:
+    # Elsewhere than on Windows a backslash is a letter, which the name of an image may have.
+    if not isinstance(file, str) or not file or ("\\" in file and os.name == "nt"):
         return False
     path = PurePosixPath(file)
     return not path.is_absolute() and ".." not in path.parts and path.parts[:1] != ()
@@ -223,9 +218,10 @@ def read_stored(path: Path, nuclei: bool = True) -> Stored | None:
                 factor, diameter = known["scale"]
                 prediction = Prediction(arrays["labels"], arrays["scores"])
                 prediction = prediction.at_scale(float(factor), None if diameter is None else float(diameter))
-    except _DAMAGED:
+    except Exception:  # A damaged archive can fail with any error.
         return None
-    if not all(map(is_inside, files)) or (prediction is not None and not _fits(prediction)):
+    described = isinstance(about.get("sha256"), str) and isinstance(about.get("nuclei"), int)
+    if not described or not all(map(is_inside, files)) or (prediction is not None and not _fits(prediction)):
         return None
     return Stored(about, files, prediction)
 

@@ -1,7 +1,9 @@
 """Exported U-Nets answer as the original, carry its recipe, and need neither Keras nor TensorFlow."""
 
+import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -9,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import cv2
+import h5py
 import keras
 import numpy as np
 import onnx
@@ -130,7 +133,9 @@ def test_an_exported_network_does_not_learn_and_saves_with_its_present_settings(
         model.fit(None, None)
     model.save(tmp_path / "other.onnx")
     again = load_model(tmp_path / "other.onnx")
-    assert again.model.describe()["weights"] != model.model.describe()["weights"], "results say which file made them"
+    ours, theirs = again.model.describe(), model.model.describe()
+    assert ours["exported"] != theirs["exported"], "results say which file made them"
+    assert ours["weights"] == theirs["weights"]
     assert again.config.MASK_THRESHOLD == 0.3
     assert (again.predict(pixels(50, 50))[0].labels == model.predict(pixels(50, 50))[0].labels).all()
 
@@ -283,7 +288,7 @@ def test_detect_runs_the_exported_file_beside_the_weights(beside, tmp_path, monk
     assert resolve(beside, settings={"MIN_AREA": 3}).fastest().config.MIN_AREA == 3, "settings are those asked for"
 
 
-def test_an_exported_file_is_not_taken_where_it_computes_something_else(beside, tiny_onnx, monkeypatch):
+def test_an_exported_file_is_not_taken_where_it_computes_something_else(beside, monkeypatch, caplog):
     assert resolve(beside, settings={"PRECISION": "mixed_bfloat16"}).fastest().path == beside
     monkeypatch.setattr("nucleus.models.onnx._GPU_DEVICES", (beside,))
     assert resolve(beside).fastest().path == beside, "a GPU is faster"
@@ -291,9 +296,86 @@ def test_an_exported_file_is_not_taken_where_it_computes_something_else(beside, 
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
     assert resolve(beside).fastest().path == beside, "the user chose a backend"
     monkeypatch.delenv("KERAS_BACKEND")
+    missing = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxruntime" else missing(name))
+    with caplog.at_level("INFO"):
+        assert resolve(beside).fastest().path == beside
+    assert "onnxruntime is not installed" in caplog.text
+    monkeypatch.undo()
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_an_exported_file_of_other_weights_is_left_aside_with_a_warning(beside, caplog):
     with open(beside, "ab") as file:
         file.write(b"other weights")
     assert resolve(beside).fastest().path == beside
+    assert "mine.onnx: is not used: it was exported from other weights" in caplog.text
+    assert f"nucleus export --weights={beside}" in caplog.text
+
+
+@pytest.fixture(scope="module")
+def graph(tiny_files, module_presets, tmp_path_factory) -> Path:
+    """A weights file with the graph beside it that was exported without weights."""
+    weights = tmp_path_factory.mktemp("graph") / "mine.h5"
+    for suffix in (".h5", ".recipe.json"):
+        weights.with_suffix(suffix).write_bytes(tiny_files["unet"].with_suffix(suffix).read_bytes())
+    export(weights, weights.with_suffix(".onnx"), graph_only=True)
+    return weights
+
+
+@pytest.fixture
+def copied_graph(graph, tmp_path, monkeypatch) -> Path:
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.setattr("nucleus.models.onnx._GPU_DEVICES", ())
+    for suffix in (".h5", ".recipe.json", ".onnx"):
+        shutil.copy(graph.with_suffix(suffix), tmp_path)
+    return tmp_path / graph.name
+
+
+def test_a_graph_computes_with_whatever_weights_of_its_architecture_stand_beside_it(copied_graph, caplog):
+    with h5py.File(copied_graph, "r+") as file:
+        arrays = []
+        file.visititems(lambda _, item: arrays.append(item) if isinstance(item, h5py.Dataset) else None)
+        for number, array in enumerate(arrays):
+            array[...] = array[()] * np.float32(1 + number / len(arrays))
+    (chosen, keras_model) = (resolve(copied_graph).fastest(), load_model(copied_graph))
+    assert chosen.path == copied_graph.with_suffix(".onnx") and not caplog.records
+    exported, images = chosen.load(), [pixels(64, 96)]
+    (ours,), (theirs,) = channels_of(keras_model, images), channels_of(exported, images)
+    np.testing.assert_allclose(theirs, ours, atol=TOLERANCE)
+    assert bare(exported).describe()["weights"] == bare(keras_model).describe()["weights"]
+    # Saved elsewhere, it has the weights in it.
+    other = copied_graph.with_name("other.onnx")
+    exported.save(other)
+    (again,) = channels_of(load_model(other), images)
+    assert (again == theirs).all()
+    assert bare(load_model(other)).describe()["weights"] == bare(keras_model).describe()["weights"]
+
+
+def test_a_graph_beside_another_network_is_left_aside_with_a_warning_and_refused_by_name(copied_graph, caplog):
+    path = copied_graph.with_suffix(".onnx")
+    with h5py.File(copied_graph, "r+") as file:
+        name = next(layer for layer in file if "kernel:0" in file[layer].get(layer, {}))
+        place = f"{name}/{name}/kernel:0"
+        values = file[place][()]
+        del file[place]
+        file[place] = values[..., :1]
+    assert resolve(copied_graph).fastest().path == copied_graph
+    assert "is not used" in caplog.text and place in caplog.text
+    with pytest.raises(ValueError, match=rf"mine\.h5: holds another network.*{place}"):
+        load_model(path)
+    copied_graph.unlink()
+    with pytest.raises(ValueError, match=r"mine\.h5: there is no such weights file"):
+        load_model(path)
+
+
+def test_a_graph_without_weights_is_written_beside_its_weights_file_only(graph, tmp_path):
+    with pytest.raises(ValueError, match=r"stands beside its weights file: .*mine\.onnx"):
+        export(graph, tmp_path / "mine.onnx", graph_only=True)
+    with pytest.raises(ValueError, match=r"is an ONNX file of a network in a weights file.*savedmodel"):
+        export(graph, tmp_path / "saved", "savedmodel", graph_only=True)
+    with pytest.raises(ValueError, match="Received: a loaded model"):
+        export(load_model(graph), graph.with_suffix(".onnx"), graph_only=True)
 
 
 def test_the_shipped_model_detects_the_same_nuclei_without_keras_and_tensorflow(tmp_path):

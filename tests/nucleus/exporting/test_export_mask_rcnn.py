@@ -1,9 +1,11 @@
-"""An exported Mask R-CNN finds the nuclei of the original, in tiles of larger images too, and without Keras."""
+"""An exported Mask R-CNN finds the nuclei of the original in images of any size, and without Keras."""
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -11,31 +13,33 @@ import numpy as np
 import onnx
 import pytest
 
+from mrcnn.anchors import normalized_anchors
 from mrcnn.image_meta import resize_for_network
+from mrcnn.onnx_model import INPUTS
 from nucleus import export, load_model, read_image, shipped_data
 from nucleus.cli import main
 from nucleus.evaluation.scores import average_precision
 from nucleus.images.reading import read_labels
 from nucleus.images.writing import write_rgb
 from nucleus.models.base import NucleusModel
+from nucleus.models.loading import resolve
 from nucleus.models.mask_rcnn_presets import PRESETS
 from nucleus.models.onnx import OnnxInstanceModel
-from nucleus.models.tiles import FixedTiles
 from nucleus.models.wrapper import Wrapper
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow exports")
-SIZE = 128
 # Boxes are painted as a whole: the masks of random weights are nearly empty.
 SETTINGS = {"MIN_AREA": 3, "DETECTION_MASK_THRESHOLD": 1e-6, "IMAGE_MIN_DIM": 64, "ROI_ALIGNED": True}
 
 
 @pytest.fixture(scope="module")
 def exported(tiny_files, module_presets, tmp_path_factory) -> Path:
-    """The tiny Mask R-CNN as an ONNX file, with other settings, written by the command."""
-    path = tmp_path_factory.mktemp("exported") / "tiny.onnx"
-    weights = tiny_files["mask_rcnn"]
-    settings = [f"--set={name}={value}" for name, value in SETTINGS.items()]
-    assert main(["export", f"--weights={weights}", f"--output={path}", f"--size={SIZE}", *settings]) == 0
+    """The graph of the tiny Mask R-CNN with other settings, written by the command beside its weights."""
+    folder = tmp_path_factory.mktemp("exported")
+    for suffix in (".h5", ".recipe.json"):
+        shutil.copy(tiny_files["mask_rcnn"].with_suffix(suffix), folder / f"tiny{suffix}")
+    path, settings = folder / "tiny.onnx", [f"--set={name}={value}" for name, value in SETTINGS.items()]
+    assert main(["export", f"--weights={folder / 'tiny.h5'}", f"--output={path}", "--graph-only", *settings]) == 0
     return path
 
 
@@ -56,14 +60,19 @@ def bare(model: NucleusModel) -> NucleusModel:
     return model
 
 
-def test_the_file_finds_the_nuclei_of_the_original_in_images_up_to_its_size(original, exported, image):
+def test_the_file_finds_the_nuclei_of_the_original_in_images_of_any_size(original, exported, image):
     model = bare(load_model(exported))
     assert isinstance(model, OnnxInstanceModel) and model.config.MIN_AREA == 3
-    # The original pads each to the next multiples of 64 only, up to its edge.
-    parts = (image[:128, :128], image[100:200, 100:210], image[60:120, 100:220], image[:100, 150:205])
+    parts = (
+        image[:128, :128],
+        image[100:200, 100:210],
+        image[60:120, 100:220],
+        image[:100, 150:205],
+        image[:180, :250],
+    )
     images = [original.prepare(part) for part in parts]
     sizes = [resize_for_network(part, original.config)[0].shape[:2] for part in images]
-    assert sizes == [(128, 128), (128, 128), (64, 128), (128, 64)]
+    assert sizes == [(128, 128), (128, 128), (64, 128), (128, 64), (192, 256)]
     for ours, theirs in zip(original._predict(images), model._predict(images), strict=True):
         assert ours.labels.max() >= 1
         assert average_precision(ours.labels, theirs.labels) > 0.98
@@ -75,29 +84,14 @@ def test_the_file_finds_the_nuclei_of_the_original_in_images_up_to_its_size(orig
         np.testing.assert_allclose(their_boxes, boxes, atol=1)
 
 
-def test_larger_images_are_divided_into_tiles_of_its_size_with_a_warning(original, exported, image, caplog):
-    model = bare(load_model(exported, settings={"TILE_OVERLAP": 32}))
-    large = original.prepare(image[:200, :200])
-    (expected,) = FixedTiles(original, SIZE, 32)._predict([large])
-    (found,) = model._predict([large])
-    assert expected.labels.max() > 8, "more than the network finds at once"
-    assert average_precision(expected.labels, found.labels) > 0.98
-    assert "200 x 200 pixels is larger" in caplog.text and "--size=200" in caplog.text
-    ((boxes, _, _),) = model.observe([large])[0]
-    assert len(boxes) == found.labels.max()
-
-
-def test_an_image_too_narrow_for_its_size_gets_smaller_tiles(exported):
-    model = bare(load_model(exported))
-    # Enlarged so that it is 64 pixels high: 32 columns become 128.
-    shapes = [(bottom - top, right - left) for top, left, bottom, right in model._tiled((16, 200)).regions((16, 200))]
-    assert len(shapes) > 5 and all(model.network.fits(shape) for shape in shapes)
-    with pytest.raises(ValueError, match="too small for parts of an image of 3 x 500 pixels"):
-        model._tiled((3, 500))
+def test_the_graph_holds_no_weights_and_is_known_as_the_weights_beside_it(original, exported):
+    stored = [each for each in onnx.load(exported, load_external_data=False).graph.initializer if each.dims]
+    assert sum(np.prod(each.dims) for each in stored if not each.external_data) < 2000
+    assert bare(load_model(exported)).describe()["weights"] == original.describe()["weights"]
 
 
 def test_the_file_has_no_operations_of_other_domains(exported):
-    graph = onnx.load(exported)
+    graph = onnx.load(exported, load_external_data=False)
     assert {entry.domain for entry in graph.opset_import} <= {"", "ai.onnx.ml"}
     assert "NonMaxSuppression" in {node.op_type for node in graph.graph.node}
 
@@ -105,14 +99,14 @@ def test_the_file_has_no_operations_of_other_domains(exported):
 def test_a_saved_model_answers_as_the_file(tiny_files, exported, module_presets, image, tmp_path):
     import tensorflow as tf
 
-    folder = export(tiny_files["mask_rcnn"], tmp_path / "saved", "savedmodel", settings=SETTINGS, size=SIZE)
-    pixels = image[None, :SIZE, :SIZE].astype(np.float32)
-    window = np.float32([[0, 0, SIZE, SIZE]])
-    extent = np.float32([[SIZE, SIZE]])
+    folder = export(tiny_files["mask_rcnn"], tmp_path / "saved", "savedmodel", settings=SETTINGS)
+    model = bare(load_model(exported))
+    pixels = image[None, :128, :192].astype(np.float32)
+    anchors = normalized_anchors(model.config, pixels.shape[1:])[None]
+    values = [pixels, np.float32([[0, 0, 128, 192]]), anchors]
     loaded = tf.saved_model.load(folder)
-    detections, masks = loaded.serve([pixels, window, extent])
-    session = bare(load_model(exported)).network._session
-    expected = session.run(None, {"image": pixels, "window": window, "extent": extent})
+    detections, masks = loaded.serve(values)
+    expected = model.network._session.run(dict(zip(INPUTS, values, strict=True)))
     np.testing.assert_allclose(detections.numpy(), expected[0], atol=1e-4)
     np.testing.assert_allclose(masks.numpy(), expected[1], atol=1e-3)
 
@@ -122,6 +116,21 @@ def test_what_the_exported_network_has_fixed_cannot_be_changed(exported, tiny_fi
         load_model(exported, settings={"DETECTION_NMS_THRESHOLD": 0.9})
     with pytest.raises(ValueError, match=r"holds a unet.*Received: a mask_rcnn; export it as onnx or savedmodel"):
         export(tiny_files["mask_rcnn"], tmp_path / "a.zip", "bioimageio")
+
+
+def test_a_preset_that_has_changed_since_does_not_change_what_the_file_says_of_itself(exported, monkeypatch, caplog):
+    """It did: 1,000 proposals of an exported network were taken for the 2,000 of the preset."""
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.setattr("nucleus.models.onnx._GPU_DEVICES", ())
+    weights = exported.with_suffix(".h5")
+    assert resolve(weights, settings=SETTINGS).fastest().path == exported
+    tiny = PRESETS["tiny"]
+    then = load_model(exported).config.POST_NMS_ROIS_INFERENCE
+    changed = {**tiny.settings, "POST_NMS_ROIS_INFERENCE": then + 7}
+    monkeypatch.setitem(PRESETS, "tiny", replace(tiny, settings=changed))
+    assert then + 7 == resolve(weights, settings=SETTINGS).config.POST_NMS_ROIS_INFERENCE
+    assert resolve(weights, settings=SETTINGS).fastest().path == weights
+    assert then == load_model(exported).config.POST_NMS_ROIS_INFERENCE
 
 
 WITHOUT_KERAS = """
@@ -135,7 +144,8 @@ WITHOUT_KERAS = """
 
     sys.meta_path.insert(0, Block())
     from nucleus.cli import main
-    from nucleus.models.mask_rcnn_presets import PRESETS
+    from nucleus.models.loading import resolve
+from nucleus.models.mask_rcnn_presets import PRESETS
     from trainkit.presets import Preset
 
     PRESETS["tiny"] = Preset("", "", %r)

@@ -1,8 +1,10 @@
 """A folder of results is that of one run: refused, replaced, or shared with no other process."""
 
 import json
+import os
 
 import pandas as pd
+import pytest
 
 import nucleus
 from nucleus.prediction.manifest import COMPLETE, read_manifest
@@ -54,6 +56,17 @@ def test_the_manifest_says_what_made_the_folder_and_which_files_are_its_own(imag
     for name, image in manifest["images"].items():
         assert (image["state"], image["nuclei"], image["file"]) == ("done", table["nuclei"][name], table["file"][name])
         assert image["files"] == [f"labels/{name}.png", f"overlays/{name}.png"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a backslash is no letter of a name there")
+def test_a_run_knows_its_own_files_where_the_name_of_an_image_has_a_backslash(images, output):
+    first, *others = sorted(images.iterdir())
+    first.rename(images / "a\\b\nc.png")
+    for path in others[1:]:
+        path.unlink()
+    assert detect(images) == 0
+    assert detect(images, "--resume") == 0 and detect(images, "--overwrite") == 0
+    assert recorded(output) == sorted(content(output)) and len(content(output)) == 7
 
 
 def test_results_of_another_run_are_refused_and_replaced_only_when_asked(images, output, capsys):

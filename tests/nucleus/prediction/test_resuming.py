@@ -29,7 +29,7 @@ STEPS = {
     "record": ("nucleus.prediction.results", "write_stored"),
     "move": ("nucleus.prediction.results.os", "replace"),
     "manifest": ("nucleus.prediction.manifest", "write_note"),
-    "picture": ("nucleus.images.writing.cv2", "imwrite"),
+    "picture": ("nucleus.images.writing.cv2", "imencode"),
 }
 # Imports what the command needs once, and runs it for every line in a process of its own.
 SCRIPT = """

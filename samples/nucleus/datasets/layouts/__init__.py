@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 from nucleus.datasets.layouts import beside, coco, dsb2018, glas, joint, label_folders, rle_csv, via
@@ -30,7 +31,8 @@ def read_samples(root: Path, subset: str, layout: str | None = None, report: Rep
         DatasetError: The data set or the subset is missing, empty, or not in the layout, or one of its files is
             malformed.
     """
-    if not root.exists():
+    # To Path.exists a name that the system cannot have, such as a long one in a file of sets, is an error.
+    if not os.path.exists(root):
         raise DatasetError(f"{root}: there is no such folder or file")
     reader = find_layout(root, subset) if layout is None else _named(layout)
     if layout is not None and root.is_file() and not reader.recognises(root):

@@ -20,6 +20,7 @@ collection.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -140,7 +141,7 @@ def _read_set(root: Path, name: str, entry: object) -> _Set:
 
 
 def _with_held_out(sets: list[_Set], table: Path) -> list[_Set]:
-    if not table.is_file():
+    if not os.path.isfile(table):
         raise DatasetError(f"{table}: there is no such file")
     names = {one.name for one in sets}
     rows = read_table(table, ["set", "stem"])

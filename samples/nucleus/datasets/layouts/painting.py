@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -108,7 +109,8 @@ def named_image(source: str, key: str, given: Any, folders: Iterable[Path]) -> t
     folders = list(dict.fromkeys(folders))
     for name in names:
         for folder in folders:
-            if (folder / name).is_file():
+            # A name too long for the system, or with a null character, is an error to Path.is_file.
+            if os.path.isfile(folder / name):
                 return folder / name, name
     raise DatasetError(f"{source}: there is no {given} in {', '.join(map(str, folders))}")
 

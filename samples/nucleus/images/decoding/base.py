@@ -14,6 +14,8 @@ Meaning = Literal["image", "mask", "labels"]
 # It is a variable so that it holds for the processes that a run starts, too.
 LIMIT_VARIABLE = "NUCLEUS_MAX_PIXELS"
 DEFAULT_LIMIT = 2**29
+# Rows whose colours are put in order at once.
+_ROWS = 64
 
 
 class ImageFileError(ValueError):
@@ -53,7 +55,12 @@ def decode_with_opencv(data: bytes) -> np.ndarray:
     if pixels.ndim == 2:
         return pixels
     # IMREAD_UNCHANGED gives BGR or BGRA; grey with alpha comes as BGRA too.
-    return cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+    if pixels.shape[2] == 4:
+        return cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB)
+    # In place: a second picture would double the memory.
+    for top in range(0, len(pixels), _ROWS):
+        pixels[top : top + _ROWS] = cv2.cvtColor(pixels[top : top + _ROWS], cv2.COLOR_BGR2RGB)
+    return pixels
 
 
 def check_size(height: int, width: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import math
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +11,7 @@ import tifffile
 
 from nucleus.images.decoding.base import ImageFileError, Meaning, check_limit, decode_with_opencv
 from nucleus.images.decoding.opened import Region
+from trainkit.tiff import count_empty_parts
 
 _log = logging.getLogger(__name__)
 Page = tifffile.TiffPage | tifffile.TiffFrame
@@ -150,28 +150,14 @@ class PageReader:
         A strip or tile of which both offset and number of bytes are 0 is one that the file states to be empty (GDAL's
         sparse files); a warning counts them.
         """
-        size, needed = page.parent.filehandle.size, math.prod(page.keyframe.chunked)
-        parts = list(zip(page.dataoffsets, page.databytecounts, strict=True))
-        what = "tiles" if page.keyframe.is_tiled else "strips"
-        if len(parts) < needed and not self._is_whole(page):
-            raise ImageFileError(
-                f"the TIFF is truncated or damaged: it has {len(parts)} {what}, its size needs {needed}"
-            )
-        if max((offset + count for offset, count in parts), default=0) > size:
-            raise ImageFileError(f"the TIFF is truncated ({size} bytes)")
-        if any((offset == 0) != (count == 0) for offset, count in parts):
-            raise ImageFileError(f"the TIFF is damaged: some of its {what} have no place or no bytes")
-        empty = sum(count == 0 for _, count in parts)
+        try:
+            empty, needed, what = count_empty_parts(page)
+        except ValueError as error:
+            raise ImageFileError(str(error)) from error
         if empty and not self._told_of_gaps:
             self._told_of_gaps = True
             path = self.file.filehandle.path
             _log.warning("%s: is sparse: %d of its %d %s are stored as empty and read as 0", path, empty, needed, what)
-
-    @staticmethod
-    def _is_whole(page: Page) -> bool:
-        """Returns True if the pixels are one uncompressed piece of the right length, as strips that were joined."""
-        key = page.keyframe
-        return len(page.dataoffsets) == 1 and key.compression == 1 and page.databytecounts[0] >= key.nbytes
 
     def shown(self, pixels: np.ndarray) -> np.ndarray:
         """Converts decoded samples to the colours that they are shown as, or to stored numbers, by their meaning."""

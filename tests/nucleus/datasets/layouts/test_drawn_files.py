@@ -168,6 +168,7 @@ def test_the_nucleus_of_a_cell_counts_and_points_do_not(tmp_path, caplog):
     cell = polygon(REGION, objectType="cell") | {"nucleusGeometry": polygon(SQUARE)["geometry"]}
     point = {"type": "Feature", "geometry": {"type": "Point", "coordinates": [3, 3]}, "properties": {}}
     assert (read(tmp_path, [cell, point]) > 0).sum() == 16 and "feature 2 (Point)" in caplog.text
+    assert (read(tmp_path, [cell, point | {"geometry": "none"}]) > 0).sum() == 16
 
 
 @pytest.mark.parametrize(

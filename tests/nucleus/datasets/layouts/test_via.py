@@ -93,6 +93,8 @@ def test_parts_are_folders_with_a_file_each(tmp_path):
         ({"a": {"filename": "a.png", "regions": [3]}}, "a.png, region 1: expected an object with shape_attributes"),
         ({"a": entry("../a.png")}, "a relative filename"),
         ({"a": entry("b.png")}, "there is no b.png"),
+        ({"a": entry("b" * 5000)}, "there is no bbb"),
+        ({"a": entry("b\0.png")}, "there is no b\0.png"),
         ({"a": entry("a.png"), "b": entry("a.png")}, "a.png occurs twice"),
     ],
 )
