@@ -18,9 +18,9 @@ DATA = Path(__file__).parents[2] / "samples" / "nucleus" / "data"
 THRESHOLDS = np.arange(0.5, 1, 0.05)
 # Weights of each folder in GOLDEN.
 WEIGHTS = {"mask_rcnn": "nucleus_mask_rcnn", "unet": "nucleus_unet", "light": "nucleus_light", "fusion": "shipped"}
-# Mean average precision of the default model on the six shipped images that it was not trained on: 0.520 when it was
+# Mean average precision of the default model on the six shipped images that it was not trained on: 0.543 when it was
 # fitted.
-LEAST_MAP = 0.50
+LEAST_MAP = 0.52
 
 
 def overlaps(first, second):
