@@ -18,7 +18,7 @@ from nucleus.models.loading import load_model
 from nucleus.models.registry import make_config
 from nucleus.models.scale import with_scale
 from nucleus.models.settings import PredictionSettings
-from nucleus.models.tiles import FixedTiles, Tiles, divide
+from nucleus.models.tiles import Tiles, divide
 from nucleus.models.tta import TestTimeAugmentation
 from nucleus.models.views import make_views
 from nucleus.prediction.detection import detect
@@ -387,7 +387,7 @@ def shipped():
 @pytest.mark.parametrize("kind", ["mask_rcnn", "unet", "shipped"])
 def test_networks_find_in_tiles_what_they_find_in_the_whole(shipped, kind):
     image, model = field("da5f")[:512, :640], shipped[kind]
-    tiles = FixedTiles(model, 384, 128)
+    tiles = Tiles(model, 384, 128)
     assert len(tiles.regions(image.shape[:2])) == 4
     whole, tiled = model.predict(image)[0].labels, tiles.predict(image)[0].labels
     assert whole.max() > 100 and average_precision(whole, tiled) > 0.98
