@@ -129,7 +129,8 @@ def test_a_preset_that_has_changed_since_does_not_change_what_the_file_says_of_i
     changed = {**tiny.settings, "POST_NMS_ROIS_INFERENCE": then + 7}
     monkeypatch.setitem(PRESETS, "tiny", replace(tiny, settings=changed))
     chosen = resolve(weights, settings=SETTINGS)
-    assert chosen.config.POST_NMS_ROIS_INFERENCE == then + 7
+    proposals = chosen.config.POST_NMS_ROIS_INFERENCE
+    assert proposals == then + 7
     assert chosen.fastest().path == weights
     found = load_model(exported).config.POST_NMS_ROIS_INFERENCE
     assert found == then
