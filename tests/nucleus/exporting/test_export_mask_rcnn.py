@@ -118,7 +118,7 @@ def test_what_the_exported_network_has_fixed_cannot_be_changed(exported, tiny_fi
         export(tiny_files["mask_rcnn"], tmp_path / "a.zip", "bioimageio")
 
 
-def test_a_preset_that_has_changed_since_does_not_change_what_the_file_says_of_itself(exported, monkeypatch, caplog):
+def test_a_preset_that_has_changed_since_does_not_change_what_the_file_says_of_itself(exported, monkeypatch):
     """It did: 1,000 proposals of an exported network were taken for the 2,000 of the preset."""
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     monkeypatch.setattr("nucleus.models.onnx._GPU_DEVICES", ())
@@ -128,9 +128,12 @@ def test_a_preset_that_has_changed_since_does_not_change_what_the_file_says_of_i
     then = load_model(exported).config.POST_NMS_ROIS_INFERENCE
     changed = {**tiny.settings, "POST_NMS_ROIS_INFERENCE": then + 7}
     monkeypatch.setitem(PRESETS, "tiny", replace(tiny, settings=changed))
-    assert then + 7 == resolve(weights, settings=SETTINGS).config.POST_NMS_ROIS_INFERENCE
-    assert resolve(weights, settings=SETTINGS).fastest().path == weights
-    assert then == load_model(exported).config.POST_NMS_ROIS_INFERENCE
+    chosen = resolve(weights, settings=SETTINGS)
+    proposals = chosen.config.POST_NMS_ROIS_INFERENCE
+    assert proposals == then + 7
+    assert chosen.fastest().path == weights
+    found = load_model(exported).config.POST_NMS_ROIS_INFERENCE
+    assert found == then
 
 
 WITHOUT_KERAS = """
@@ -144,8 +147,7 @@ WITHOUT_KERAS = """
 
     sys.meta_path.insert(0, Block())
     from nucleus.cli import main
-    from nucleus.models.loading import resolve
-from nucleus.models.mask_rcnn_presets import PRESETS
+    from nucleus.models.mask_rcnn_presets import PRESETS
     from trainkit.presets import Preset
 
     PRESETS["tiny"] = Preset("", "", %r)
