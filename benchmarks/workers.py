@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "images").mkdir()
-        make_images(folder / "images", args.images, args.size)
+        make_images(folder / "images", [(args.size, args.size)] * args.images)
         dataset, _ = collect_images(folder / "images")
         counts = [None, *range(1, args.workers + 1)]
         rows: dict[int | None, list[tuple[float, float]]] = {count: [] for count in counts}

@@ -56,7 +56,7 @@ class InstanceModel(NucleusModel):
             if found.limit_reached:
                 most = self.config.DETECTION_MAX_INSTANCES
                 report_limit(Limit("DETECTION_MAX_INSTANCES", most, image.shape[:2], index))
-            elif _PROPOSALS_EACH * len(found) > proposals:
+            elif _PROPOSALS_EACH * len(found.boxes) > proposals:
                 report_limit(Limit(PROPOSALS, proposals, image.shape[:2], index))
         return detections
 

@@ -166,7 +166,7 @@ def divide(region: Region, side: int, overlap: int) -> list[Region]:
 
     Examples:
         >>> divide((0, 0, 100, 250), side=128, overlap=32)
-        [(0, 0, 100, 128), (0, 96, 100, 224), (0, 122, 100, 250)]
+        [(0, 0, 100, 122), (0, 64, 100, 186), (0, 128, 100, 250)]
     """
     y1, x1, y2, x2 = region
     rows, columns = _divide_axis(y1, y2, side, overlap), _divide_axis(x1, x2, side, overlap)

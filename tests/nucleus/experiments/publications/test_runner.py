@@ -264,7 +264,7 @@ def test_a_quick_run_finds_nuclei_unless_its_post_processing_is_broken(tmp_path,
 
 def test_a_quick_mask_rcnn_finds_nuclei_of_both_parts_of_glas(tmp_path, eager):
     scores = quick_scores("lehmann-mask-rcnn", tmp_path)
-    assert scores["object_F1"] > 0.8 and scores["object_Dice"] > 0.75 and scores.drop("BCE").notna().all()
+    assert scores["object_F1"] > 0.7 and scores["object_Dice"] > 0.75 and scores.drop("BCE").notna().all()
 
 
 def test_lists_and_descriptions_are_printed(capsys):
